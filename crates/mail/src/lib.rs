@@ -1,0 +1,25 @@
+//! The words of mail, shared by every crate and knowing none of them.
+//!
+//! Addresses and the envelope (RFC 5321 §4.1.2, RFC 6531), the id a message keeps from accept to fetch, the receipt that proves
+//! it is on stable storage, the two framings of the wire (CRLF lines and dot-stuffed data), secrets that do not print, and
+//! sizes and durations written with units.
+//!
+//! Everything here is a plain value: no sockets, no clock, no async. Parsing either yields a valid value or names what is wrong.
+
+pub mod address;
+pub mod dot;
+mod envelope;
+mod id;
+mod limits;
+pub mod line;
+mod receipt;
+mod secret;
+pub mod units;
+
+pub use address::{AddressError, Domain, ForwardPath, Host, Mailbox, ReversePath};
+pub use envelope::{BodyType, Envelope};
+pub use id::{IdError, MessageId};
+pub use limits::{DOMAIN_OCTETS, LABEL_OCTETS, LOCAL_PART_OCTETS, PATH_OCTETS};
+pub use receipt::Receipt;
+pub use secret::Secret;
+pub use units::{ByteSize, Span};
