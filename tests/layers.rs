@@ -11,13 +11,7 @@
 //!
 //! It reports every fault it finds, not the first. A workspace member that no row names is a fault.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -29,21 +23,8 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, PackageId};
 const ROWS: [(&str, &[&str]); 5] = [
     ("words", &["mail"]),
     ("contracts", &["gate", "smtp", "pop3", "store", "events"]),
-    (
-        "mechanisms",
-        &[
-            "net",
-            "screening",
-            "auth",
-            "store-embedded",
-            "store-postgres",
-            "store-remote",
-        ],
-    ),
-    (
-        "services",
-        &["smtp-listener", "pop3-listener", "outbound", "admin"],
-    ),
+    ("mechanisms", &["net", "screening", "auth", "store-embedded", "store-postgres", "store-remote"]),
+    ("services", &["smtp-listener", "pop3-listener", "outbound", "admin"]),
     ("root", &["gatepost"]),
 ];
 
@@ -52,9 +33,7 @@ fn every_member_has_a_row() {
     let faults = members(&metadata())
         .into_iter()
         .filter(|member| row(member).is_none())
-        .map(|member| {
-            format!("`{member}` is in no row: add it to ROWS in tests/layers.rs, in the row where it belongs")
-        })
+        .map(|member| format!("`{member}` is in no row: add it to ROWS in tests/layers.rs, in the row where it belongs"))
         .collect();
     none(faults);
 }
@@ -82,9 +61,7 @@ fn the_protocols_reach_no_async_runtime() {
         let reached = reached(&metadata, protocol);
         for runtime in ["tokio", "async-std", "smol", "mio"] {
             if reached.contains(runtime) {
-                faults.push(format!(
-                    "`{protocol}` reaches `{runtime}`: it is a pure machine"
-                ));
+                faults.push(format!("`{protocol}` reaches `{runtime}`: it is a pure machine"));
             }
         }
     }
@@ -93,36 +70,18 @@ fn the_protocols_reach_no_async_runtime() {
 
 #[test]
 fn the_pure_crates_have_no_sockets_and_no_clock() {
-    const WORLD: &[&str] = &[
-        "TcpStream",
-        "TcpListener",
-        "UdpSocket",
-        "UnixStream",
-        "UnixListener",
-        "Instant::now",
-        "SystemTime::now",
-        "Timestamp::now",
-    ];
+    const WORLD: &[&str] =
+        &["TcpStream", "TcpListener", "UdpSocket", "UnixStream", "UnixListener", "Instant::now", "SystemTime::now", "Timestamp::now"];
     const ASYNC: &[&str] = &["async fn", "async move", "async {", ".await"];
     let mut faults = Vec::new();
-    for (member, banned) in [
-        ("gate", WORLD.to_vec()),
-        ("smtp", [WORLD, ASYNC].concat()),
-        ("pop3", [WORLD, ASYNC].concat()),
-    ] {
-        let src = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("crates")
-            .join(member)
-            .join("src");
+    for (member, banned) in [("gate", WORLD.to_vec()), ("smtp", [WORLD, ASYNC].concat()), ("pop3", [WORLD, ASYNC].concat())] {
+        let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates").join(member).join("src");
         let sources = sources(&src);
         assert!(!sources.is_empty(), "no sources under {}", src.display());
         for path in sources {
             let text = fs::read_to_string(&path).unwrap();
             for (number, word) in mentions(&text, &banned) {
-                faults.push(format!(
-                    "{}:{number}: `{word}`: time and bytes are handed in",
-                    path.display()
-                ));
+                faults.push(format!("{}:{number}: `{word}`: time and bytes are handed in", path.display()));
             }
         }
     }
@@ -131,16 +90,7 @@ fn the_pure_crates_have_no_sockets_and_no_clock() {
 
 #[test]
 fn the_foundations_are_there() {
-    const FOUNDATIONS: [&str; 8] = [
-        "tokio",
-        "mail-parser",
-        "tokio-rustls",
-        "rustls",
-        "governor",
-        "dashmap",
-        "tracing",
-        "serde",
-    ];
+    const FOUNDATIONS: [&str; 8] = ["tokio", "mail-parser", "tokio-rustls", "rustls", "governor", "dashmap", "tracing", "serde"];
     let metadata = metadata();
     let used: BTreeSet<&str> = metadata
         .workspace_packages()
@@ -174,42 +124,21 @@ fn the_rules_can_fail() {
         ("mail", "smtp", Normal, false),
         ("mail", "gatepost", Normal, false),
     ] {
-        assert_eq!(
-            fault(from, to, kind).is_none(),
-            allowed,
-            "{from} -> {to} ({kind})"
-        );
+        assert_eq!(fault(from, to, kind).is_none(), allowed, "{from} -> {to} ({kind})");
     }
-    assert_eq!(
-        mentions(
-            "// TcpStream\nlet now = Instant::now();\n",
-            &["TcpStream", "Instant::now"]
-        ),
-        [(2, "Instant::now")]
-    );
-    assert_eq!(
-        mentions(
-            "#[cfg(test)]\nmod tests { fn f() { Instant::now(); } }\n",
-            &["Instant::now"]
-        ),
-        []
-    );
+    assert_eq!(mentions("// TcpStream\nlet now = Instant::now();\n", &["TcpStream", "Instant::now"]), [(2, "Instant::now")]);
+    assert_eq!(mentions("#[cfg(test)]\nmod tests { fn f() { Instant::now(); } }\n", &["Instant::now"]), []);
 }
 
 /// Why the edge between two members is not allowed, if it is not. Members without a row are another test's fault.
 fn fault(from: &str, to: &str, kind: DependencyKind) -> Option<String> {
     let (above, below) = (row(from)?, row(to)?);
     if below >= above {
-        return Some(format!(
-            "`{from}` ({}) uses `{to}` ({}): a crate uses only rows below its own",
-            ROWS[above].0, ROWS[below].0
-        ));
+        return Some(format!("`{from}` ({}) uses `{to}` ({}): a crate uses only rows below its own", ROWS[above].0, ROWS[below].0));
     }
     let in_tests = kind == DependencyKind::Development;
     if to.starts_with("store-") && from != "gatepost" && !in_tests {
-        return Some(format!(
-            "`{from}` names `{to}`: only the root names a real store, others see the traits"
-        ));
+        return Some(format!("`{from}` names `{to}`: only the root names a real store, others see the traits"));
     }
     None
 }
@@ -221,32 +150,19 @@ fn row(member: &str) -> Option<usize> {
 
 /// Everything that a member needs to be built for this machine, by name, through any number of crates.
 fn reached<'a>(metadata: &'a Metadata, member: &str) -> BTreeSet<&'a str> {
-    let resolve = metadata
-        .resolve
-        .as_ref()
-        .expect("metadata with a resolved graph");
-    let nodes: BTreeMap<&PackageId, _> =
-        resolve.nodes.iter().map(|node| (&node.id, node)).collect();
-    let start = metadata
-        .workspace_packages()
-        .into_iter()
-        .find(|package| package.name == member);
+    let resolve = metadata.resolve.as_ref().expect("metadata with a resolved graph");
+    let nodes: BTreeMap<&PackageId, _> = resolve.nodes.iter().map(|node| (&node.id, node)).collect();
+    let start = metadata.workspace_packages().into_iter().find(|package| package.name == member);
     let mut pending = vec![&start.unwrap_or_else(|| panic!("no member `{member}`")).id];
     let mut seen = BTreeSet::new();
     while let Some(id) = pending.pop() {
         if seen.insert(id) {
-            let normal = nodes[id].deps.iter().filter(|dependency| {
-                dependency
-                    .dep_kinds
-                    .iter()
-                    .any(|info| info.kind == DependencyKind::Normal)
-            });
+            let normal =
+                nodes[id].deps.iter().filter(|dependency| dependency.dep_kinds.iter().any(|info| info.kind == DependencyKind::Normal));
             pending.extend(normal.map(|dependency| &dependency.pkg));
         }
     }
-    seen.into_iter()
-        .map(|id| metadata[id].name.as_str())
-        .collect()
+    seen.into_iter().map(|id| metadata[id].name.as_str()).collect()
 }
 
 /// Where one of `words` stands in code: not in a comment, not in the tests at the file's end. Lines count from one.
@@ -255,12 +171,7 @@ fn mentions<'w>(text: &str, words: &[&'w str]) -> Vec<(usize, &'w str)> {
         .take_while(|line| line.trim() != "#[cfg(test)]")
         .enumerate()
         .filter(|(_, line)| !line.trim_start().starts_with("//"))
-        .flat_map(|(index, line)| {
-            words
-                .iter()
-                .filter(|word| line.contains(**word))
-                .map(move |word| (index + 1, *word))
-        })
+        .flat_map(|(index, line)| words.iter().filter(|word| line.contains(**word)).map(move |word| (index + 1, *word)))
         .collect()
 }
 
@@ -281,11 +192,7 @@ fn sources(directory: &Path) -> Vec<PathBuf> {
 }
 
 fn members(metadata: &Metadata) -> BTreeSet<String> {
-    metadata
-        .workspace_packages()
-        .iter()
-        .map(|package| package.name.to_string())
-        .collect()
+    metadata.workspace_packages().iter().map(|package| package.name.to_string()).collect()
 }
 
 /// The workspace as cargo sees it on this machine, so that nothing is fetched for another.
