@@ -1,0 +1,425 @@
+//! The directory as one pure value: which domains are ours, who has an account, what an alias stands for.
+//!
+//! An address is looked up without regard to case (RFC 5321 §2.4 leaves the local part's case to us). Order: account, then
+//! alias, then, for `postmaster`, the domain's postmaster, who always exists once the domain has an account (RFC 5321 §4.5.1).
+//! Aliases may name accounts and other aliases of any of our domains; a change that would make a loop or leave a name dangling
+//! is refused, so that resolving never fails.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use mail::{Domain, ForwardPath, Host, Mailbox};
+
+use crate::Error;
+
+/// Who may log in, and whose mail it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// The account's address in lower case: its login name and its maildrop's name.
+    pub name: Arc<str>,
+    /// The Argon2id hash in PHC string format.
+    pub password_hash: Arc<str>,
+    /// Order of creation within the directory; the lowest of a domain is its default postmaster.
+    pub serial: u64,
+}
+
+/// A domain whose mail we take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DomainRecord {
+    /// The name.
+    pub name: Domain,
+    /// The address mail to its postmaster goes to; when none is set, the domain's first account.
+    pub postmaster: Option<Arc<str>>,
+}
+
+/// An address that stands for others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alias {
+    /// The address, in lower case.
+    pub name: Arc<str>,
+    /// Accounts and aliases it stands for.
+    pub targets: Vec<Arc<str>>,
+}
+
+/// What a recipient comes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resolution {
+    /// These accounts' maildrops, each once, at least one.
+    Accounts(Vec<Arc<str>>),
+    /// The domain is ours, the user is not known: 550 5.1.1.
+    UnknownUser,
+    /// The domain is not ours.
+    Foreign,
+}
+
+/// One change to the directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Takes a domain's mail from now on, or sets its postmaster.
+    PutDomain {
+        /// The domain.
+        name: Domain,
+        /// Its postmaster's address.
+        postmaster: Option<String>,
+    },
+    /// Takes it no longer; it must have no accounts or aliases left.
+    RemoveDomain {
+        /// The domain.
+        name: Domain,
+    },
+    /// A new account.
+    AddAccount {
+        /// Its address.
+        name: String,
+        /// The Argon2id hash in PHC string format.
+        password_hash: String,
+    },
+    /// A new password.
+    SetPassword {
+        /// The account's address.
+        name: String,
+        /// The Argon2id hash in PHC string format.
+        password_hash: String,
+    },
+    /// Removes the account and its maildrop.
+    RemoveAccount {
+        /// The account's address.
+        name: String,
+    },
+    /// A new alias, or new targets for one.
+    PutAlias {
+        /// The alias.
+        name: String,
+        /// Addresses of accounts and aliases.
+        targets: Vec<String>,
+    },
+    /// Removes the alias.
+    RemoveAlias {
+        /// The alias.
+        name: String,
+    },
+}
+
+/// Why a change was refused; each names the thing and the fix.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChangeError {
+    /// Not an address of the form `name@domain`.
+    #[error("{0:?} is not an address: write name@domain")]
+    Address(String),
+    /// The domain is not one of ours.
+    #[error("{0} is not a local domain: add it first with `gatepost domain add {0}`")]
+    ForeignDomain(String),
+    /// It is there already.
+    #[error("{0} exists already")]
+    Exists(String),
+    /// It is not there.
+    #[error("there is no {0}")]
+    Unknown(String),
+    /// Others still point to it.
+    #[error("{name} is still used by {used_by}: change that first")]
+    InUse {
+        /// What was to go.
+        name: String,
+        /// What holds it.
+        used_by: String,
+    },
+    /// The alias would lead back to itself.
+    #[error("alias {0} would lead back to itself")]
+    Loop(String),
+    /// An alias must stand for something.
+    #[error("alias {0} needs at least one target")]
+    NoTarget(String),
+    /// The store could not keep it.
+    #[error(transparent)]
+    Store(#[from] Error),
+}
+
+/// The whole directory.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Book {
+    domains: BTreeMap<Domain, DomainRecord>,
+    accounts: BTreeMap<Arc<str>, Account>,
+    aliases: BTreeMap<Arc<str>, Alias>,
+    next_serial: u64,
+}
+
+impl Book {
+    /// A directory of these parts, as an engine kept them. They are trusted to be what [`Book::apply`] let in.
+    pub fn new(
+        domains: impl IntoIterator<Item = DomainRecord>,
+        accounts: impl IntoIterator<Item = Account>,
+        aliases: impl IntoIterator<Item = Alias>,
+    ) -> Self {
+        let accounts: BTreeMap<_, _> = accounts.into_iter().map(|account| (account.name.clone(), account)).collect();
+        Self {
+            domains: domains.into_iter().map(|domain| (domain.name.clone(), domain)).collect(),
+            next_serial: accounts.values().map(|account| account.serial + 1).max().unwrap_or(0),
+            accounts,
+            aliases: aliases.into_iter().map(|alias| (alias.name.clone(), alias)).collect(),
+        }
+    }
+
+    /// Our domains, by name.
+    pub fn domains(&self) -> impl Iterator<Item = &DomainRecord> {
+        self.domains.values()
+    }
+
+    /// The accounts, by name.
+    pub fn accounts(&self) -> impl Iterator<Item = &Account> {
+        self.accounts.values()
+    }
+
+    /// The aliases, by name.
+    pub fn aliases(&self) -> impl Iterator<Item = &Alias> {
+        self.aliases.values()
+    }
+
+    /// The account of this login name.
+    pub fn account(&self, login: &str) -> Option<&Account> {
+        self.accounts.get(login.to_lowercase().as_str())
+    }
+
+    /// Whose maildrops a recipient's mail goes to.
+    pub fn resolve(&self, recipient: &ForwardPath) -> Resolution {
+        let found = match recipient {
+            ForwardPath::Postmaster => self.domains.values().find_map(|domain| self.postmaster(domain)),
+            ForwardPath::Mailbox(mailbox) => match self.domain_of(mailbox) {
+                None => return Resolution::Foreign,
+                Some(domain) => self.lookup(mailbox, domain),
+            },
+        };
+        found.map_or(Resolution::UnknownUser, Resolution::Accounts)
+    }
+
+    /// Makes one change, or says why not and changes nothing.
+    ///
+    /// # Errors
+    /// See [`ChangeError`]; never [`ChangeError::Store`].
+    pub fn apply(&mut self, change: Change) -> Result<(), ChangeError> {
+        match change {
+            Change::PutDomain { name, postmaster } => self.put_domain(name, postmaster),
+            Change::RemoveDomain { name } => self.remove_domain(&name),
+            Change::AddAccount { name, password_hash } => self.add_account(&name, &password_hash),
+            Change::SetPassword { name, password_hash } => {
+                let name = self.local_address(&name)?;
+                let account = self.accounts.get_mut(&name).ok_or_else(|| ChangeError::Unknown(format!("account {name}")))?;
+                account.password_hash = password_hash.into();
+                Ok(())
+            }
+            Change::RemoveAccount { name } => {
+                let name = self.local_address(&name)?;
+                if !self.accounts.contains_key(&name) {
+                    return Err(ChangeError::Unknown(format!("account {name}")));
+                }
+                self.check_unused(&name)?;
+                self.accounts.remove(&name);
+                Ok(())
+            }
+            Change::PutAlias { name, targets } => self.put_alias(&name, &targets),
+            Change::RemoveAlias { name } => {
+                let name = self.local_address(&name)?;
+                if !self.aliases.contains_key(&name) {
+                    return Err(ChangeError::Unknown(format!("alias {name}")));
+                }
+                self.check_unused(&name)?;
+                self.aliases.remove(&name);
+                Ok(())
+            }
+        }
+    }
+
+    fn domain_of(&self, mailbox: &Mailbox) -> Option<&DomainRecord> {
+        match mailbox.host() {
+            Host::Domain(domain) => self.domains.get(domain),
+            Host::Literal(_) => None,
+        }
+    }
+
+    fn lookup(&self, mailbox: &Mailbox, domain: &DomainRecord) -> Option<Vec<Arc<str>>> {
+        let name = format!("{}@{}", mailbox.local_part().to_lowercase(), domain.name);
+        self.expand(&name).or_else(|| if mailbox.local_part().eq_ignore_ascii_case("postmaster") { self.postmaster(domain) } else { None })
+    }
+
+    fn postmaster(&self, domain: &DomainRecord) -> Option<Vec<Arc<str>>> {
+        let named = domain.postmaster.as_ref().and_then(|name| self.expand(name));
+        named.or_else(|| {
+            let ours = |account: &&Account| account.name.rsplit_once('@').is_some_and(|(_, host)| host == domain.name.as_str());
+            self.accounts.values().filter(ours).min_by_key(|account| account.serial).map(|account| vec![account.name.clone()])
+        })
+    }
+
+    /// The accounts an address stands for; none when nobody has it.
+    fn expand(&self, name: &str) -> Option<Vec<Arc<str>>> {
+        if let Some(account) = self.accounts.get(name) {
+            return Some(vec![account.name.clone()]);
+        }
+        let (mut open, mut seen, mut found) = (vec![self.aliases.get(name)?], BTreeSet::new(), Vec::new());
+        while let Some(alias) = open.pop() {
+            for target in alias.targets.iter().filter(|target| seen.insert(Arc::clone(target))) {
+                match self.accounts.get(target) {
+                    Some(account) => found.push(account.name.clone()),
+                    None => open.extend(self.aliases.get(target)),
+                }
+            }
+        }
+        Some(found)
+    }
+
+    fn put_domain(&mut self, name: Domain, postmaster: Option<String>) -> Result<(), ChangeError> {
+        let postmaster = postmaster.map(|address| self.known_address(&address)).transpose()?;
+        self.domains.insert(name.clone(), DomainRecord { name, postmaster });
+        Ok(())
+    }
+
+    fn remove_domain(&mut self, name: &Domain) -> Result<(), ChangeError> {
+        if !self.domains.contains_key(name) {
+            return Err(ChangeError::Unknown(format!("domain {name}")));
+        }
+        let in_domain = |address: &&Arc<str>| address.rsplit_once('@').is_some_and(|(_, host)| host == name.as_str());
+        if let Some(user) = self.accounts.keys().chain(self.aliases.keys()).find(in_domain) {
+            return Err(ChangeError::InUse { name: name.to_string(), used_by: user.to_string() });
+        }
+        self.domains.remove(name);
+        Ok(())
+    }
+
+    fn add_account(&mut self, name: &str, password_hash: &str) -> Result<(), ChangeError> {
+        let name = self.free_address(name)?;
+        let account = Account { name: name.clone(), password_hash: password_hash.into(), serial: self.next_serial };
+        self.next_serial += 1;
+        self.accounts.insert(name, account);
+        Ok(())
+    }
+
+    fn put_alias(&mut self, name: &str, targets: &[String]) -> Result<(), ChangeError> {
+        let name = self.local_address(name)?;
+        if self.accounts.contains_key(&name) {
+            return Err(ChangeError::Exists(format!("account {name}")));
+        }
+        if targets.is_empty() {
+            return Err(ChangeError::NoTarget(name.to_string()));
+        }
+        let targets = targets.iter().map(|target| self.known_address(target)).collect::<Result<Vec<_>, _>>()?;
+        let alias = Alias { name: name.clone(), targets };
+        if self.reaches(&alias, &name) {
+            return Err(ChangeError::Loop(name.to_string()));
+        }
+        self.aliases.insert(name, alias);
+        Ok(())
+    }
+
+    fn reaches(&self, from: &Alias, name: &str) -> bool {
+        from.targets.iter().any(|target| **target == *name || self.aliases.get(target).is_some_and(|alias| self.reaches(alias, name)))
+    }
+
+    /// `name` in its canonical form, in one of our domains.
+    fn local_address(&self, name: &str) -> Result<Arc<str>, ChangeError> {
+        let mailbox: Mailbox = name.parse().map_err(|_| ChangeError::Address(name.into()))?;
+        match (self.domain_of(&mailbox), mailbox.host()) {
+            (Some(domain), _) => Ok(format!("{}@{}", mailbox.local_part().to_lowercase(), domain.name).into()),
+            (None, host) => Err(ChangeError::ForeignDomain(host.to_string())),
+        }
+    }
+
+    fn free_address(&self, name: &str) -> Result<Arc<str>, ChangeError> {
+        let name = self.local_address(name)?;
+        match (self.accounts.contains_key(&name), self.aliases.contains_key(&name)) {
+            (true, _) => Err(ChangeError::Exists(format!("account {name}"))),
+            (_, true) => Err(ChangeError::Exists(format!("alias {name}"))),
+            _ => Ok(name),
+        }
+    }
+
+    fn known_address(&self, name: &str) -> Result<Arc<str>, ChangeError> {
+        let name = self.local_address(name)?;
+        if self.accounts.contains_key(&name) || self.aliases.contains_key(&name) {
+            return Ok(name);
+        }
+        Err(ChangeError::Unknown(format!("account or alias {name}")))
+    }
+
+    fn check_unused(&self, name: &str) -> Result<(), ChangeError> {
+        let in_use = |used_by: String| Err(ChangeError::InUse { name: name.to_owned(), used_by });
+        if let Some(alias) = self.aliases.values().find(|alias| alias.targets.iter().any(|target| **target == *name)) {
+            return in_use(format!("alias {}", alias.name));
+        }
+        if let Some(domain) = self.domains.values().find(|domain| domain.postmaster.as_deref() == Some(name)) {
+            return in_use(format!("domain {} as its postmaster", domain.name));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn book() -> Book {
+        let mut book = Book::default();
+        for change in [
+            Change::PutDomain { name: "example.org".parse().unwrap(), postmaster: None },
+            Change::AddAccount { name: "zoe@example.org".into(), password_hash: "z".into() },
+            Change::AddAccount { name: "Ann@Example.ORG".into(), password_hash: "a".into() },
+            Change::PutAlias { name: "sales@example.org".into(), targets: vec!["ann@example.org".into()] },
+            Change::PutAlias { name: "all@example.org".into(), targets: vec!["sales@example.org".into(), "zoe@example.org".into(), "ann@example.org".into()] },
+        ] {
+            book.apply(change).unwrap();
+        }
+        book
+    }
+
+    fn resolved(book: &Book, path: &str) -> String {
+        match book.resolve(&ForwardPath::parse(path).unwrap()) {
+            Resolution::Accounts(mut accounts) => {
+                accounts.sort();
+                accounts.join(" ")
+            }
+            other => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn recipients_come_to_accounts() {
+        let mut book = book();
+        for (path, meant) in [
+            ("<ANN@example.org>", "ann@example.org"),
+            ("<all@EXAMPLE.org>", "ann@example.org zoe@example.org"),
+            ("<postmaster>", "zoe@example.org"),
+            ("<Postmaster@example.org>", "zoe@example.org"),
+            ("<nobody@example.org>", "UnknownUser"),
+            ("<ann@example.com>", "Foreign"),
+            ("<ann@[127.0.0.1]>", "Foreign"),
+        ] {
+            assert_eq!(resolved(&book, path), meant, "{path}");
+        }
+        book.apply(Change::PutDomain { name: "example.org".parse().unwrap(), postmaster: Some("ann@example.org".into()) }).unwrap();
+        assert_eq!(resolved(&book, "<postmaster>"), "ann@example.org");
+    }
+
+    #[test]
+    fn a_change_that_would_break_something_names_it_and_changes_nothing() {
+        let before = book();
+        for (change, why) in [
+            (Change::AddAccount { name: "ann".into(), password_hash: String::new() }, "\"ann\" is not an address: write name@domain"),
+            (
+                Change::AddAccount { name: "a@example.com".into(), password_hash: String::new() },
+                "example.com is not a local domain: add it first with `gatepost domain add example.com`",
+            ),
+            (Change::AddAccount { name: "ANN@example.org".into(), password_hash: String::new() }, "account ann@example.org exists already"),
+            (Change::AddAccount { name: "sales@example.org".into(), password_hash: String::new() }, "alias sales@example.org exists already"),
+            (Change::RemoveAccount { name: "ann@example.org".into() }, "ann@example.org is still used by alias all@example.org: change that first"),
+            (Change::RemoveDomain { name: "example.org".parse().unwrap() }, "example.org is still used by ann@example.org: change that first"),
+            (
+                Change::PutAlias { name: "sales@example.org".into(), targets: vec!["all@example.org".into()] },
+                "alias sales@example.org would lead back to itself",
+            ),
+            (Change::PutAlias { name: "x@example.org".into(), targets: vec!["y@example.org".into()] }, "there is no account or alias y@example.org"),
+            (Change::SetPassword { name: "y@example.org".into(), password_hash: String::new() }, "there is no account y@example.org"),
+        ] {
+            let mut book = before.clone();
+            assert_eq!(book.apply(change).unwrap_err().to_string(), why);
+            assert_eq!(book, before);
+        }
+    }
+}
