@@ -362,7 +362,10 @@ mod tests {
             Change::AddAccount { name: "zoe@example.org".into(), password_hash: "z".into() },
             Change::AddAccount { name: "Ann@Example.ORG".into(), password_hash: "a".into() },
             Change::PutAlias { name: "sales@example.org".into(), targets: vec!["ann@example.org".into()] },
-            Change::PutAlias { name: "all@example.org".into(), targets: vec!["sales@example.org".into(), "zoe@example.org".into(), "ann@example.org".into()] },
+            Change::PutAlias {
+                name: "all@example.org".into(),
+                targets: vec!["sales@example.org".into(), "zoe@example.org".into(), "ann@example.org".into()],
+            },
         ] {
             book.apply(change).unwrap();
         }
@@ -407,14 +410,26 @@ mod tests {
                 "example.com is not a local domain: add it first with `gatepost domain add example.com`",
             ),
             (Change::AddAccount { name: "ANN@example.org".into(), password_hash: String::new() }, "account ann@example.org exists already"),
-            (Change::AddAccount { name: "sales@example.org".into(), password_hash: String::new() }, "alias sales@example.org exists already"),
-            (Change::RemoveAccount { name: "ann@example.org".into() }, "ann@example.org is still used by alias all@example.org: change that first"),
-            (Change::RemoveDomain { name: "example.org".parse().unwrap() }, "example.org is still used by ann@example.org: change that first"),
+            (
+                Change::AddAccount { name: "sales@example.org".into(), password_hash: String::new() },
+                "alias sales@example.org exists already",
+            ),
+            (
+                Change::RemoveAccount { name: "ann@example.org".into() },
+                "ann@example.org is still used by alias all@example.org: change that first",
+            ),
+            (
+                Change::RemoveDomain { name: "example.org".parse().unwrap() },
+                "example.org is still used by ann@example.org: change that first",
+            ),
             (
                 Change::PutAlias { name: "sales@example.org".into(), targets: vec!["all@example.org".into()] },
                 "alias sales@example.org would lead back to itself",
             ),
-            (Change::PutAlias { name: "x@example.org".into(), targets: vec!["y@example.org".into()] }, "there is no account or alias y@example.org"),
+            (
+                Change::PutAlias { name: "x@example.org".into(), targets: vec!["y@example.org".into()] },
+                "there is no account or alias y@example.org",
+            ),
             (Change::SetPassword { name: "y@example.org".into(), password_hash: String::new() }, "there is no account y@example.org"),
         ] {
             let mut book = before.clone();

@@ -14,7 +14,7 @@
 //! `memory` is an engine for tests. With the feature `conformance` the suite every engine passes is here, too.
 
 mod book;
-#[cfg(feature = "conformance")]
+#[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod lease;
 pub mod memory;

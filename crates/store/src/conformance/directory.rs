@@ -1,0 +1,104 @@
+//! Domains, accounts and aliases.
+
+use mail::ForwardPath;
+
+use super::{ANN, BOB, CYD, Engine, NEVER, accept, add, change, listed, open, reopen, texts, whole};
+use crate::{Account, Alias, Change, ChangeError, Directory, DomainRecord, Resolution, Store};
+
+/// Everything a directory holds, as an administrator sees it.
+async fn contents(store: &impl Store) -> (Vec<DomainRecord>, Vec<Account>, Vec<Alias>) {
+    let book = store.book().await.unwrap();
+    (book.domains().cloned().collect(), book.accounts().cloned().collect(), book.aliases().cloned().collect())
+}
+
+async fn resolved(store: &impl Store, path: &str) -> String {
+    match store.resolve(&ForwardPath::parse(path).unwrap()).await.unwrap() {
+        Resolution::Accounts(mut accounts) => {
+            accounts.sort();
+            accounts.join(" ")
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+/// Each kind of change, made, seen at once and seen again after a restart.
+pub async fn the_directory_survives_a_restart(engine: &impl Engine) {
+    let store = open(engine, NEVER).await;
+    for step in [
+        Change::PutDomain { name: "example.net".parse().unwrap(), postmaster: Some(BOB.into()) },
+        Change::PutDomain { name: "example.com".parse().unwrap(), postmaster: None },
+        add("dan@example.net"),
+        add("eve@example.net"),
+        Change::PutAlias { name: "sales@example.net".into(), targets: vec![BOB.into()] },
+        Change::PutAlias { name: "sales@example.net".into(), targets: vec![ANN.into(), "dan@example.net".into()] },
+        Change::PutAlias { name: "old@example.org".into(), targets: vec![ANN.into()] },
+        Change::RemoveAlias { name: "old@example.org".into() },
+        Change::SetPassword { name: ANN.into(), password_hash: "$argon2id$new".into() },
+        Change::RemoveAccount { name: CYD.into() },
+        Change::RemoveDomain { name: "example.com".parse().unwrap() },
+    ] {
+        change(&*store, step).await;
+    }
+    let before = contents(&*store).await;
+    assert_eq!((before.0.len(), before.1.len(), before.2.len()), (2, 4, 1));
+    let store = reopen(engine, store).await;
+    assert_eq!(contents(&*store).await, before);
+    for (path, meant) in [
+        ("<Ann@Example.ORG>", ANN),
+        ("<sales@example.net>", "ann@example.org dan@example.net"),
+        ("<postmaster@example.net>", BOB),
+        ("<postmaster@example.org>", ANN),
+        ("<cyd@example.org>", "UnknownUser"),
+        ("<old@example.org>", "UnknownUser"),
+        ("<ann@example.com>", "Foreign"),
+    ] {
+        assert_eq!(resolved(&*store, path).await, meant, "{path}");
+    }
+    let ann = store.account("ANN@example.org").await.unwrap().unwrap();
+    assert_eq!((&*ann.name, &*ann.password_hash), (ANN, "$argon2id$new"));
+    assert_eq!(store.account(CYD).await.unwrap(), None);
+    change(&*store, add("fay@example.org")).await;
+    let serials: std::collections::BTreeSet<_> = contents(&*store).await.1.iter().map(|account| account.serial).collect();
+    assert_eq!(serials.len(), 5, "no two accounts have one serial");
+}
+
+/// The administrator gets the rule's own words; nothing of it is kept.
+pub async fn a_refused_change_changes_nothing(engine: &impl Engine) {
+    let store = open(engine, NEVER).await;
+    let before = contents(&*store).await;
+    let exists = store.change(add(ANN)).await;
+    assert!(matches!(exists, Err(ChangeError::Exists(_))), "{exists:?}");
+    let foreign = store.change(add("x@elsewhere.example")).await;
+    assert!(matches!(foreign, Err(ChangeError::ForeignDomain(_))), "{foreign:?}");
+    let in_use = store.change(Change::RemoveDomain { name: "example.org".parse().unwrap() }).await;
+    assert!(matches!(in_use, Err(ChangeError::InUse { .. })), "{in_use:?}");
+    assert_eq!(contents(&*store).await, before);
+    let store = reopen(engine, store).await;
+    assert_eq!(contents(&*store).await, before, "after a restart");
+}
+
+/// Once the change is done the old password is no longer anybody's.
+pub async fn a_new_password_is_seen_at_once(engine: &impl Engine) {
+    let store = open(engine, NEVER).await;
+    for number in 0..20 {
+        let hash = format!("$argon2id$number-{number}");
+        change(&*store, Change::SetPassword { name: ANN.into(), password_hash: hash.clone() }).await;
+        assert_eq!(*store.account(ANN).await.unwrap().unwrap().password_hash, *hash);
+    }
+}
+
+/// Whoever has the name next does not find the former owner's mail; others keep theirs.
+pub async fn removing_an_account_removes_its_mail(engine: &impl Engine) {
+    let store = open(engine, NEVER).await;
+    accept(&*store, &[ANN, BOB], b"for ann and bob\r\n").await;
+    accept(&*store, &[ANN], b"for ann alone\r\n").await;
+    change(&*store, Change::RemoveAccount { name: ANN.into() }).await;
+    change(&*store, add(ANN)).await;
+    assert_eq!(listed(&*store, ANN).await, []);
+    let store = reopen(engine, store).await;
+    assert_eq!(listed(&*store, ANN).await, [], "after a restart");
+    let id = accept(&*store, &[ANN], b"for the new ann\r\n").await;
+    let store = reopen(engine, store).await;
+    assert_eq!(listed(&*store, ANN).await, [id]);
+    assert_eq!(texts(&*store, BOB).await, [whole(b"for ann and bob\r\n")]);
+}
