@@ -1,0 +1,110 @@
+//! The AUTHORIZATION state (RFC 1939 §4): who is it, and under TLS?
+//!
+//! USER says the same of every name. PASS counts only as the very next command. A login that is not accepted, for whatever reason,
+//! counts toward [`Settings::auth_failures`](crate::Settings::auth_failures).
+
+use mail::Secret;
+
+use crate::command::Command;
+use crate::maildrop::{Maildrop, Opened};
+use crate::reply::{self, Refusal, Reply};
+use crate::sasl::{Credentials, Exchange, MECHANISMS, Mechanism, Outcome};
+use crate::session::{Ask, Asked, Login, Session, State};
+
+impl Session {
+    /// Deals with a line of this state. `login` is what the line before it has come to; unless this one goes on with it, it is
+    /// forgotten.
+    pub(crate) fn authorization(&mut self, login: Login, text: &[u8], more_behind: bool) -> Option<Ask> {
+        if let Login::Sasl(exchange) = login {
+            return self.exchange(exchange.respond(text));
+        }
+        match Command::parse(text) {
+            Ok(Command::Quit) => {
+                reply::write_line(Reply::SigningOff { host: &self.settings.host }, &mut self.output);
+                self.state = State::Closed;
+            }
+            Ok(Command::Capa) => self.capabilities(),
+            // Messages are sent as they are either way (RFC 6856 §2.1, §5), so there is nothing to remember.
+            Ok(Command::Utf8) => self.say(Reply::Utf8),
+            Ok(Command::Stls) => return self.stls(more_behind),
+            Ok(Command::User(_) | Command::Pass(_) | Command::Auth { .. }) if !self.tls => return self.fault(Refusal::TlsRequired),
+            Ok(Command::User(name)) => {
+                self.state = State::Authorization(Login::Named(name.into()));
+                self.say(Reply::NameTaken);
+            }
+            Ok(Command::Pass(password)) => {
+                let Login::Named(name) = login else { return self.fault(Refusal::UserFirst) };
+                return Some(self.ask(Credentials {
+                    mechanism: Mechanism::User,
+                    authcid: name,
+                    authzid: None,
+                    password: Secret::new(password),
+                }));
+            }
+            Ok(Command::Auth { mechanism, initial }) => return self.auth(mechanism, initial),
+            Ok(_) => return self.fault(Refusal::LogInFirst),
+            Err(refusal) => return self.fault(refusal),
+        }
+        None
+    }
+
+    /// The answer to [`Auth`](crate::Auth): into the TRANSACTION state.
+    pub(crate) fn login_accepted(&mut self, maildrop: Box<dyn Maildrop>) {
+        let maildrop = Opened::new(maildrop);
+        self.say(Reply::Maildrop { messages: maildrop.left(), octets: maildrop.left_octets() });
+        self.state = State::Transaction { maildrop, listing: None };
+    }
+
+    /// The other answers.
+    pub(crate) fn login_refused(&mut self, refusal: Refusal) {
+        self.auth_failures += 1;
+        if self.auth_failures < self.settings.auth_failures { self.say(refusal) } else { self.close(refusal) }
+    }
+
+    /// STLS (RFC 2595 §4). What was sent behind it in clear could only be meant to be taken for something said under TLS.
+    fn stls(&mut self, more_behind: bool) -> Option<Ask> {
+        match (self.tls, self.settings.stls) {
+            (true, _) => return self.fault(Refusal::TlsAlready),
+            (_, false) => return self.fault(Refusal::StlsUnavailable),
+            _ if more_behind => self.close(Refusal::BehindStls),
+            _ => {
+                self.say(Reply::BeginTls);
+                self.state = State::Upgrade;
+            }
+        }
+        None
+    }
+
+    /// AUTH (RFC 5034 §4); without a mechanism it lists them, as its clients of old expect.
+    fn auth(&mut self, mechanism: Option<&[u8]>, initial: Option<&[u8]>) -> Option<Ask> {
+        let Some(mechanism) = mechanism else {
+            self.say(Reply::Mechanisms);
+            MECHANISMS.into_iter().for_each(|mechanism| self.say(mechanism.name()));
+            self.say(".");
+            return None;
+        };
+        let begun = Exchange::begin(mechanism);
+        let outcome = begun.and_then(|exchange| match initial {
+            Some(response) => exchange.initial(response),
+            None => Ok(Outcome::Challenge(exchange)),
+        });
+        self.exchange(outcome)
+    }
+
+    fn exchange(&mut self, outcome: Result<Outcome, Refusal>) -> Option<Ask> {
+        match outcome {
+            Ok(Outcome::Ask(credentials)) => return Some(self.ask(credentials)),
+            Ok(Outcome::Challenge(exchange)) => {
+                self.say(exchange.challenge());
+                self.state = State::Authorization(Login::Sasl(exchange));
+            }
+            Err(refusal) => return self.fault(refusal),
+        }
+        None
+    }
+
+    fn ask(&mut self, credentials: Credentials) -> Ask {
+        self.asked = Some(Asked::Auth);
+        Ask::Auth(credentials)
+    }
+}

@@ -1,0 +1,374 @@
+//! One session, from greeting to close: takes lines, keeps time, and says what it wants next.
+//!
+//! Guarantees:
+//! - Every call of [`Session::next`] makes progress or says what it waits for; between two flushes the output stays below
+//!   16 KiB and one reply (or one [`Transfer`](crate::Transfer) piece).
+//! - A whole command line must have come by [`Session::deadline`]; octets that trickle in do not move it.
+//! - Autologout, in either state, closes without a word and deletes nothing (RFC 1939 §3). A session that ends for a reason of
+//!   ours says so with `[SYS/TEMP]` at a command boundary.
+//!
+//! Refuses input behind STLS by closing. Cannot fail: every fault of the client has its reply.
+
+use std::fmt::Display;
+use std::mem;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{Buf as _, BytesMut};
+use mail::line::{Line, Lines};
+
+use crate::command::Command;
+use crate::limits;
+use crate::maildrop::{Entry, Opened};
+use crate::question::{Auth, Question, Retrieve, Update};
+use crate::reply::{self, Refusal, Reply};
+use crate::sasl::{Credentials, Exchange, MECHANISMS, Mechanism};
+use crate::settings::{Circumstance, Settings};
+
+/// What a session wants.
+#[must_use]
+pub enum Want<'s> {
+    /// The client's next octets. Flush [`Session::output`], then read until [`Session::deadline`].
+    Input,
+    /// Much output is waiting: write all of it, then go on.
+    Flush,
+    /// An answer. A question that is dropped counts as a temporary failure of ours.
+    Answer(Question<'s>),
+    /// Flush, do the TLS handshake, and go on with [`Session::secured`]. Only what arrives after the handshake is its input.
+    Upgrade,
+    /// Flush and close. Nothing else will ever be wanted.
+    Close,
+}
+
+/// A POP3 session. See the crate's contract.
+pub struct Session {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) state: State,
+    pub(crate) asked: Option<Asked>,
+    pub(crate) tls: bool,
+    pub(crate) auth_failures: u16,
+    pub(crate) output: BytesMut,
+    lines: Lines,
+    started: Instant,
+    waiting_since: Instant,
+    /// A line has been dealt with since the last wait, so the next one starts anew.
+    dealt: bool,
+    bad_commands: u16,
+    ending: Option<Ending>,
+}
+
+impl Session {
+    /// A session in the AUTHORIZATION state, its greeting in the output.
+    pub fn new(settings: Arc<Settings>, circumstance: Circumstance, now: Instant) -> Self {
+        let mut session = Self::silent(settings, circumstance.tls, now);
+        reply::write_line(Reply::Greeting { host: &session.settings.host }, &mut session.output);
+        session
+    }
+
+    /// The session under TLS that follows this one after STLS: a new value without a greeting (RFC 2595 §4), in which nothing lives on
+    /// but the settings and the time that has been used up.
+    pub fn secured(self, now: Instant) -> Self {
+        Self { started: self.started, ..Self::silent(self.settings, true, now) }
+    }
+
+    fn silent(settings: Arc<Settings>, tls: bool, now: Instant) -> Self {
+        Self {
+            settings,
+            state: State::Authorization(Login::Start),
+            asked: None,
+            tls,
+            auth_failures: 0,
+            output: BytesMut::new(),
+            lines: Lines::new(limits::COMMAND_LINE_OCTETS),
+            started: now,
+            waiting_since: now,
+            dealt: false,
+            bad_commands: 0,
+            ending: None,
+        }
+    }
+
+    /// Goes on as far as `input` reaches and takes off it what is dealt with. What remains must be there at the next call, with
+    /// new octets behind it.
+    pub fn next<'s>(&'s mut self, input: &mut BytesMut, now: Instant) -> Want<'s> {
+        self.settle();
+        match self.advance(input, now) {
+            Step::Input => Want::Input,
+            Step::Flush => Want::Flush,
+            Step::Upgrade => Want::Upgrade,
+            Step::Close => Want::Close,
+            Step::Ask(ask) => Want::Answer(match ask {
+                Ask::Auth(credentials) => Question::Auth(Auth::new(self, credentials)),
+                Ask::Retrieve { index, entry, top } => Question::Retrieve(Retrieve::new(self, index, entry, top)),
+                Ask::Update => Question::Update(Update::new(self)),
+            }),
+        }
+    }
+
+    /// Octets for the client. The driver takes off what it has written; when all is written it may put an empty buffer in its
+    /// place, so that a waiting session holds no memory.
+    pub fn output(&mut self) -> &mut BytesMut {
+        &mut self.output
+    }
+
+    /// When the wait for input ends. Call [`Session::timed_out`] then.
+    pub fn deadline(&self) -> Instant {
+        let autologout = later(self.waiting_since, self.settings.timing.autologout);
+        if self.is_authenticated() { self.latest().min(autologout) } else { self.latest() }
+    }
+
+    /// Ends the session without a word (RFC 1939 §3) if its deadline has passed.
+    pub fn timed_out(&mut self, now: Instant) {
+        if now >= self.deadline() {
+            self.state = State::Closed;
+        }
+    }
+
+    /// The server restarts: ends the session at the next command boundary, which is at once when it waits for input. A QUIT that has
+    /// arrived already is still obeyed; otherwise nothing is deleted and the client will ask again.
+    pub fn drain(&mut self) {
+        self.ending.get_or_insert(Ending::Drain);
+    }
+
+    /// A newer session of the same user has taken the maildrop over: ends this one at the next command boundary. Not even QUIT
+    /// deletes any more.
+    pub fn take_over(&mut self) {
+        self.ending = Some(Ending::TakenOver);
+    }
+
+    /// Whether a user is logged in: the session is in the TRANSACTION state.
+    pub fn is_authenticated(&self) -> bool {
+        matches!(self.state, State::Transaction { .. })
+    }
+}
+
+/// Where in RFC 1939's life of a session this one is.
+pub(crate) enum State {
+    Authorization(Login),
+    Transaction {
+        maildrop: Opened,
+        /// A listing that is being sent.
+        listing: Option<Listing>,
+    },
+    /// STLS has been answered.
+    Upgrade,
+    Closed,
+}
+
+/// How far a login has come.
+pub(crate) enum Login {
+    Start,
+    /// USER has named somebody; PASS must be the next command.
+    Named(Box<str>),
+    Sasl(Exchange),
+}
+
+/// A LIST or UIDL of all messages, sent up to this index.
+#[derive(Clone, Copy)]
+pub(crate) struct Listing {
+    pub(crate) unique_ids: bool,
+    pub(crate) index: usize,
+}
+
+/// The question that was asked. Answering takes it back, so what is still here at the next call was dropped.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asked {
+    Auth,
+    /// Nothing of the message has been sent yet.
+    Retrieve,
+    /// Part of a message has been sent.
+    Transfer,
+    Update,
+}
+
+/// A question about to be asked.
+pub(crate) enum Ask {
+    Auth(Credentials),
+    Retrieve { index: usize, entry: Entry, top: Option<u64> },
+    Update,
+}
+
+pub(crate) enum Step {
+    Input,
+    Flush,
+    Ask(Ask),
+    Upgrade,
+    Close,
+}
+
+/// Why a session ends at a command boundary.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    Drain,
+    TakenOver,
+    TooLong,
+}
+
+impl Session {
+    /// Deals with a question that was dropped.
+    pub(crate) fn settle(&mut self) {
+        match self.asked.take() {
+            None => {}
+            Some(Asked::Auth) => self.login_refused(Refusal::LoginUnavailable),
+            Some(Asked::Retrieve) => self.say(Refusal::MessageUnavailable),
+            // Without the terminating dot nobody takes the message for whole.
+            Some(Asked::Transfer) => self.state = State::Closed,
+            Some(Asked::Update) => self.close(Refusal::NotRemoved),
+        }
+    }
+
+    fn advance(&mut self, input: &mut BytesMut, now: Instant) -> Step {
+        loop {
+            match self.state {
+                State::Closed => return Step::Close,
+                State::Upgrade => return Step::Upgrade,
+                _ if self.output.len() >= limits::OUTPUT_OCTETS => return Step::Flush,
+                State::Transaction { listing: Some(listing), .. } => {
+                    self.list(listing);
+                    continue;
+                }
+                _ => {}
+            }
+            let may_hold_password = matches!(self.state, State::Authorization(_));
+            let (used, ask) = match self.lines.next(input) {
+                Line::Text { text, used } => (used, self.line(text, input.len() > used, now)),
+                Line::Overlong { used } => (used, self.overlong(now)),
+                Line::Partial { used } => {
+                    input.advance(used);
+                    let Some(ending) = self.ending else { return self.wait(now) };
+                    self.close(ending.refusal());
+                    continue;
+                }
+            };
+            if may_hold_password {
+                input.iter_mut().take(used).for_each(|octet| *octet = 0);
+            }
+            input.advance(used);
+            self.dealt = true;
+            self.lines = Lines::new(if self.in_exchange() { limits::AUTH_LINE_OCTETS } else { limits::COMMAND_LINE_OCTETS });
+            if let Some(ask) = ask {
+                return Step::Ask(ask);
+            }
+        }
+    }
+
+    fn wait(&mut self, now: Instant) -> Step {
+        if mem::take(&mut self.dealt) {
+            self.waiting_since = now;
+        }
+        Step::Input
+    }
+
+    fn line(&mut self, text: &[u8], more_behind: bool, now: Instant) -> Option<Ask> {
+        if let Some(ending) = self.ending_at(now) {
+            let obeyed = ending != Ending::TakenOver && Command::parse(text) == Ok(Command::Quit);
+            if !obeyed {
+                self.close(ending.refusal());
+                return None;
+            }
+        }
+        match &mut self.state {
+            State::Authorization(login) => {
+                let login = mem::replace(login, Login::Start);
+                self.authorization(login, text, more_behind)
+            }
+            State::Transaction { .. } => match Command::parse(text) {
+                Ok(command) => self.transaction(command),
+                Err(refusal) => self.fault(refusal),
+            },
+            State::Upgrade | State::Closed => None,
+        }
+    }
+
+    fn overlong(&mut self, now: Instant) -> Option<Ask> {
+        if let Some(ending) = self.ending_at(now) {
+            self.close(ending.refusal());
+            return None;
+        }
+        let refusal = if self.in_exchange() { Refusal::ResponseTooLong } else { Refusal::LineTooLong };
+        if let State::Authorization(login) = &mut self.state {
+            *login = Login::Start;
+        }
+        self.fault(refusal)
+    }
+
+    /// Why the next command will not be obeyed. Time counts here too: a client that never pauses meets no deadline.
+    fn ending_at(&self, now: Instant) -> Option<Ending> {
+        self.ending.or((now >= self.latest()).then_some(Ending::TooLong))
+    }
+
+    /// The end of the session's time, or of the time to log in.
+    fn latest(&self) -> Instant {
+        let timing = &self.settings.timing;
+        later(self.started, if self.is_authenticated() { timing.session } else { timing.login })
+    }
+
+    fn in_exchange(&self) -> bool {
+        matches!(self.state, State::Authorization(Login::Sasl(_)))
+    }
+
+    pub(crate) fn say(&mut self, line: impl Display) {
+        reply::write_line(line, &mut self.output);
+    }
+
+    /// Says a last line.
+    pub(crate) fn close(&mut self, line: impl Display) {
+        self.say(line);
+        self.state = State::Closed;
+    }
+
+    /// Answers what should not have been said, and counts it.
+    pub(crate) fn fault(&mut self, refusal: Refusal) -> Option<Ask> {
+        self.bad_commands += 1;
+        if self.bad_commands < self.settings.bad_commands {
+            self.say(refusal);
+        } else {
+            self.close(Refusal::TooManyBadCommands);
+        }
+        None
+    }
+
+    /// CAPA (RFC 2449 §5): the same in both states, and only what can be had on this connection.
+    pub(crate) fn capabilities(&mut self) {
+        self.say(Reply::Capabilities);
+        for capability in ["TOP", "UIDL", "PIPELINING", "RESP-CODES", "AUTH-RESP-CODE", "UTF8", "EXPIRE NEVER", "IMPLEMENTATION Gatepost"] {
+            self.say(capability);
+        }
+        if self.tls {
+            self.say("USER");
+            let [plain, login] = MECHANISMS.map(Mechanism::name);
+            self.say(format_args!("SASL {plain} {login}"));
+        } else if self.settings.stls {
+            self.say("STLS");
+        }
+        if let Some(delay) = self.settings.login_delay {
+            self.say(format_args!("LOGIN-DELAY {}", delay.as_secs()));
+        }
+        self.say(".");
+    }
+}
+
+impl Ending {
+    fn refusal(self) -> Refusal {
+        match self {
+            Self::Drain => Refusal::Restarting,
+            Self::TakenOver => Refusal::TakenOver,
+            Self::TooLong => Refusal::SessionTooLong,
+        }
+    }
+}
+
+/// Keeps sums in their range: no session lasts a year.
+fn later(instant: Instant, by: Duration) -> Instant {
+    instant + by.min(Duration::from_secs(365 * 24 * 60 * 60))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_waiting_session_is_small() {
+        assert!(size_of::<Session>() <= 300, "{} octets", size_of::<Session>());
+    }
+}
