@@ -1,1 +1,59 @@
-//! Written next.
+//! SMTP as a pure state machine: the server's side of a session (RFC 5321), and the table of every reply.
+//!
+//! Octets and the time go in; output, a deadline and a [`Want`] come out. What the machine cannot decide by itself it asks: a
+//! [`Question`] borrows the session and is answered by value, so it cannot be answered twice or out of turn; one that is
+//! dropped means 451. There are no sockets here, no clock, no tasks and no log. A driver looks like this:
+//!
+//! ```
+//! # use std::{net::IpAddr, sync::Arc, time::Instant};
+//! # use bytes::BytesMut;
+//! use smtp::{Circumstance, Question, Reply, Session, Settings, Want};
+//!
+//! # fn drive(now: Instant) -> BytesMut {
+//! let settings = Arc::new(Settings::relay("mx.example"));
+//! let here = Circumstance { peer: IpAddr::from([192, 0, 2, 7]), tls: None };
+//! let mut input = BytesMut::from(&b"EHLO client.example\r\nQUIT\r\n"[..14]);
+//! let mut session = Session::new(settings, here, now);
+//! loop {
+//!     match session.next(&mut input, now) {
+//!         // The only moment to write, so that the replies to pipelined commands leave together: take the output, write it,
+//!         // then read more until `session.deadline()`, and call `session.timed_out` when that has passed.
+//!         Want::Input => break,
+//!         Want::Flush => { /* take the output and write it */ }
+//!         Want::Answer(Question::Rcpt(rcpt)) => { rcpt.reject(Reply::MAILBOX_UNKNOWN); }
+//!         Want::Answer(_) => { /* left unanswered: 451 */ }
+//!         // Write, shake hands, then `session = session.secured(tls, now)`.
+//!         Want::Upgrade => break,
+//!         Want::Close => break,
+//!     }
+//! }
+//! # std::mem::take(session.output())
+//! # }
+//! # assert!(drive(Instant::now()).starts_with(b"220 mx.example ESMTP"));
+//! ```
+//!
+//! **Guarantees.** The final 250 is written from a [`mail::Receipt`] and from nothing else. Nothing said before TLS is known
+//! after it, and nothing that arrived behind STARTTLS is executed. Passwords are taken only under TLS. Only CRLF ends a line,
+//! only CRLF . CRLF ends a message, and a message with a bare CR or LF is read to its true end and refused. Memory does not
+//! grow with what the peer sends: an idle session is [`Session`] itself and the name the client gave.
+//!
+//! **Lines of text** may be longer than RFC 5321's 998 octets and may hold any octet: real programs send such messages, and what
+//! is stored is what was received. [`limits`] has every limit that is enforced, [`Reply::ALL`] every reply.
+
+mod arguments;
+mod clock;
+mod command;
+mod extensions;
+pub mod limits;
+mod question;
+mod reply;
+mod sasl;
+mod session;
+mod settings;
+
+pub use arguments::MailFrom;
+pub use question::{Auth, Chunk, Data, EndOfData, Mail, Question, Rcpt};
+pub use reply::{Blanks, Reply};
+pub use sasl::{Credentials, Mechanism};
+pub use session::{Phase, Session, Want};
+pub use settings::{Circumstance, Role, Settings, Timing, Tls};

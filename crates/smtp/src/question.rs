@@ -1,0 +1,223 @@
+//! What the machine asks the listener.
+//!
+//! A question borrows the session, tells what is asked, and is consumed by its answer: the session cannot go on before, and a
+//! second answer does not compile. A question that is dropped, as it is when the future that holds it is dropped, is answered
+//! `451 4.3.0` when the session goes on, and what it was about is undone. Questions are [`Send`]: a driver may hold
+//! one while it waits for the store.
+//!
+//! Any refusal may be a 421, which closes the connection behind it.
+
+use mail::{ForwardPath, Receipt};
+
+use crate::{Credentials, MailFrom, Reply, Session};
+
+/// A question, to be answered by value.
+#[derive(Debug)]
+pub enum Question<'s> {
+    /// Who is this?
+    Auth(Auth<'s>),
+    /// Is mail from this sender taken?
+    Mail(Mail<'s>),
+    /// Is mail for this recipient taken?
+    Rcpt(Rcpt<'s>),
+    /// May the message come?
+    Data(Data<'s>),
+    /// Octets of the message: are they kept?
+    Chunk(Chunk<'s>),
+    /// The message is whole: is it safe?
+    EndOfData(EndOfData<'s>),
+}
+
+/// Someone wants to authenticate, under TLS.
+#[derive(Debug)]
+pub struct Auth<'s> {
+    session: &'s mut Session,
+    credentials: Credentials,
+}
+
+/// MAIL opens a transaction.
+#[derive(Debug)]
+pub struct Mail<'s> {
+    session: &'s mut Session,
+    from: MailFrom,
+}
+
+/// RCPT names a recipient.
+#[derive(Debug)]
+pub struct Rcpt<'s> {
+    session: &'s mut Session,
+    path: ForwardPath,
+}
+
+/// DATA, or the first BDAT, with at least one recipient accepted.
+#[derive(Debug)]
+pub struct Data<'s> {
+    session: &'s mut Session,
+}
+
+/// Octets of the message, dots taken off, as they lie in the input.
+#[derive(Debug)]
+pub struct Chunk<'s> {
+    session: &'s mut Session,
+    text: &'s [u8],
+}
+
+/// The whole message has come, within its limits and without a bare CR or LF.
+#[derive(Debug)]
+pub struct EndOfData<'s> {
+    session: &'s mut Session,
+}
+
+impl<'s> Auth<'s> {
+    pub(crate) fn new(session: &'s mut Session, credentials: Credentials) -> Self {
+        Self { session, credentials }
+    }
+
+    /// The session that asks.
+    pub fn session(&self) -> &Session {
+        self.session
+    }
+
+    /// What the client claims.
+    pub fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
+    /// `235`: the client is `identity` for the rest of the session.
+    pub fn accept(self, identity: impl Into<Box<str>>) {
+        self.session.auth_accepted(identity.into());
+    }
+
+    /// `535`: wrong password or unknown user. After [`Settings::auth_failures`](crate::Settings::auth_failures) of them the session is closed.
+    pub fn wrong(self) {
+        self.session.auth_wrong();
+    }
+
+    /// Any other refusal, such as [`Reply::TRY_LATER_AUTH`]; it says nothing of the password and is not counted.
+    pub fn reject(self, reply: Reply) {
+        self.session.auth_refused(reply);
+    }
+}
+
+impl<'s> Mail<'s> {
+    pub(crate) fn new(session: &'s mut Session, from: MailFrom) -> Self {
+        Self { session, from }
+    }
+
+    /// The session that asks.
+    pub fn session(&self) -> &Session {
+        self.session
+    }
+
+    /// What MAIL said.
+    pub fn from(&self) -> &MailFrom {
+        &self.from
+    }
+
+    /// `250`: a transaction is open. Gives what MAIL said, to be kept.
+    pub fn accept(self) -> MailFrom {
+        self.session.mail_accepted(self.from.utf8);
+        self.from
+    }
+
+    /// No transaction.
+    pub fn reject(self, reply: Reply) {
+        self.session.mail_refused(reply);
+    }
+}
+
+impl<'s> Rcpt<'s> {
+    pub(crate) fn new(session: &'s mut Session, path: ForwardPath) -> Self {
+        Self { session, path }
+    }
+
+    /// The session that asks.
+    pub fn session(&self) -> &Session {
+        self.session
+    }
+
+    /// The recipient.
+    pub fn forward_path(&self) -> &ForwardPath {
+        &self.path
+    }
+
+    /// `250`: one recipient more. Gives it back, to be kept.
+    pub fn accept(self) -> ForwardPath {
+        self.session.rcpt_accepted();
+        self.path
+    }
+
+    /// Not this one; the transaction goes on.
+    pub fn reject(self, reply: Reply) {
+        self.session.rcpt_refused(reply);
+    }
+}
+
+impl<'s> Data<'s> {
+    pub(crate) fn new(session: &'s mut Session) -> Self {
+        Self { session }
+    }
+
+    /// The session that asks.
+    pub fn session(&self) -> &Session {
+        self.session
+    }
+
+    /// `354`, or the chunk is read. Chunks follow, then the end of data.
+    pub fn accept(self) {
+        self.session.data_accepted();
+    }
+
+    /// The transaction is over.
+    pub fn reject(self, reply: Reply) {
+        self.session.data_refused(reply);
+    }
+}
+
+impl<'s> Chunk<'s> {
+    pub(crate) fn new(session: &'s mut Session, text: &'s [u8]) -> Self {
+        Self { session, text }
+    }
+
+    /// The session that asks.
+    pub fn session(&self) -> &Session {
+        self.session
+    }
+
+    /// The octets; never none.
+    pub fn text(&self) -> &[u8] {
+        self.text
+    }
+
+    /// They are kept; the next may come.
+    pub fn taken(self) {
+        self.session.chunk_taken();
+    }
+
+    /// The transaction is over. The rest of the message is read and thrown away; then the reply is given.
+    pub fn refuse(self, reply: Reply) {
+        self.session.chunk_refused(reply);
+    }
+}
+
+impl<'s> EndOfData<'s> {
+    pub(crate) fn new(session: &'s mut Session) -> Self {
+        Self { session }
+    }
+
+    /// The session that asks.
+    pub fn session(&self) -> &Session {
+        self.session
+    }
+
+    /// `250` with the message's id: it is ours now.
+    #[expect(clippy::needless_pass_by_value, reason = "one receipt, one 250: it is spent here")]
+    pub fn accept(self, receipt: Receipt) {
+        self.session.message_accepted(receipt.id());
+    }
+
+    /// The message is not taken; the transaction is over.
+    pub fn reject(self, reply: Reply) {
+        self.session.message_refused(reply);
+    }
+}

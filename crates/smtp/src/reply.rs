@@ -1,0 +1,293 @@
+//! Every reply an SMTP server of ours gives, in one table.
+//!
+//! A reply is a row: code (RFC 5321 §4.2), enhanced code (RFC 3463, registered by RFC 5248; none in greetings, in answers to
+//! EHLO and HELO, and in 3yz, by RFC 2034 §4), text, and when it is given. Texts are ours: nothing of the configuration and
+//! no error of ours gets into them. `{host}`, `{peer}`, `{n}` and `{detail}` are blanks, filled when the reply is rendered.
+//! Rendered lines are at most 512 octets long, CRLF included.
+
+use std::fmt::{self, Display, Write};
+use std::net::IpAddr;
+
+use bytes::{BufMut, BytesMut};
+
+use crate::limits::REPLY_LINE_BYTES;
+
+/// A row of the table, with its number where it tells one. Made nowhere but here.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Reply {
+    row: &'static Row,
+    n: u64,
+}
+
+/// What fills the blanks of a reply. Blanks without filling stay empty.
+#[derive(Clone, Copy, Default)]
+pub struct Blanks<'b> {
+    /// Our name, `{host}`.
+    pub host: &'b str,
+    /// The client's address, `{peer}`.
+    pub peer: Option<IpAddr>,
+    /// What this reply alone tells, `{detail}`.
+    pub detail: Option<&'b dyn Display>,
+    /// A token that leads the operator to the cause, put in brackets at the end.
+    pub token: Option<&'b str>,
+}
+
+impl Reply {
+    /// The code, 200 to 599.
+    pub fn code(self) -> u16 {
+        self.row.code
+    }
+
+    /// The enhanced code, as in `5.1.1`; empty where none is given.
+    pub fn enhanced(self) -> &'static str {
+        self.row.enhanced
+    }
+
+    /// The name of its row, as in `MAILBOX_UNKNOWN`.
+    pub fn name(self) -> &'static str {
+        self.row.name
+    }
+
+    /// The text with its blanks; lines are separated by `\n`.
+    pub fn text(self) -> &'static str {
+        self.row.text
+    }
+
+    /// When it is given, in words for the reference.
+    pub fn when(self) -> &'static str {
+        self.row.when
+    }
+
+    /// Tells the number that `{n}` stands for.
+    pub const fn with(self, n: u64) -> Self {
+        Self { n, ..self }
+    }
+
+    /// Whether the connection is closed behind it (RFC 5321 §3.8).
+    pub fn closes(self) -> bool {
+        self.row.code == 421
+    }
+
+    /// Appends the reply, all its lines, as it goes over the wire.
+    pub fn render(self, blanks: &Blanks<'_>, out: &mut BytesMut) {
+        let mut lines = self.row.text.split('\n').peekable();
+        while let Some(text) = lines.next() {
+            self.line(text, lines.peek().is_none(), blanks, out);
+        }
+    }
+
+    /// Appends one line of the reply.
+    pub(crate) fn line(self, text: &str, last: bool, blanks: &Blanks<'_>, out: &mut BytesMut) {
+        let start = out.len();
+        let digit = |place: u16| b'0' + (self.row.code / place % 10) as u8;
+        out.extend_from_slice(&[digit(100), digit(10), digit(1), if last { b' ' } else { b'-' }]);
+        if !self.row.enhanced.is_empty() {
+            out.extend_from_slice(self.row.enhanced.as_bytes());
+            out.put_u8(b' ');
+        }
+        self.fill(text, blanks, out);
+        if let Some(token) = blanks.token.filter(|_| last) {
+            append(out, format_args!(" [{token}]"));
+        }
+        out.truncate(start + REPLY_LINE_BYTES - 2);
+        out.extend_from_slice(b"\r\n");
+    }
+
+    fn fill(self, text: &str, blanks: &Blanks<'_>, out: &mut BytesMut) {
+        let mut rest = text;
+        while let Some((before, blank)) = rest.split_once('{') {
+            out.extend_from_slice(before.as_bytes());
+            let (name, after) = blank.split_once('}').unwrap_or((blank, ""));
+            match (name, blanks.peer, blanks.detail) {
+                ("host", ..) => out.extend_from_slice(blanks.host.as_bytes()),
+                ("n", ..) => append(out, format_args!("{}", self.n)),
+                ("peer", Some(peer), _) => append(out, format_args!("{}", peer.to_canonical())),
+                ("detail", _, Some(detail)) => append(out, format_args!("{detail}")),
+                _ => {}
+            }
+            rest = after;
+        }
+        out.extend_from_slice(rest.as_bytes());
+    }
+}
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.row.code, self.row.name)
+    }
+}
+
+#[derive(PartialEq, Eq)]
+struct Row {
+    name: &'static str,
+    code: u16,
+    enhanced: &'static str,
+    text: &'static str,
+    when: &'static str,
+}
+
+/// A buffer that grows does not fail.
+fn append(out: &mut BytesMut, text: fmt::Arguments<'_>) {
+    out.write_fmt(text).unwrap_or_default();
+}
+
+macro_rules! replies {
+    ($($name:ident = $code:literal $enhanced:literal $text:expr, $when:literal;)*) => {
+        impl Reply {
+            $(
+                #[doc = concat!("`", stringify!($code), " ", $enhanced, "` ", $when)]
+                pub const $name: Self =
+                    Self { row: &Row { name: stringify!($name), code: $code, enhanced: $enhanced, text: $text, when: $when }, n: 0 };
+            )*
+
+            /// The whole table, in its order.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+        }
+    };
+}
+
+replies! {
+    // At the door. R1 to R8 are the names of the gate's refusals.
+    GREETING = 220 "" "{host} ESMTP Gatepost", "The greeting.";
+    RESTARTING = 421 "4.3.2" "{host} Service restarting, try again shortly", "R1: starting or draining; in a session at the next boundary.";
+    STORE_DOWN = 421 "4.3.2" "{host} Mail store unavailable, try again later", "R1b: the store is down.";
+    SOURCE_FULL = 421 "4.7.0" "{host} Too many connections from [{peer}] (limit {n}), try again later", "R2: the source has all the places it may hold.";
+    GATE_FULL = 421 "4.3.2" "{host} Too many connections, try again later", "R4: every place is taken.";
+    TIMEOUT = 421 "4.4.2" "{host} Timeout", "R8: idle, too slow or too long.";
+    NO_SERVICE = 554 "5.7.1" "{host} No mail service for [{peer}]", "Instead of the greeting, for a denied client (RFC 5321 §3.1).";
+
+    // The session.
+    HELLO = 250 "" "{host} greets [{peer}]", "EHLO, as its first line, and HELO.";
+    BYE = 221 "2.0.0" "{host} Closing connection", "QUIT.";
+    RESET = 250 "2.0.0" "Reset", "RSET.";
+    NOTHING_DONE = 250 "2.0.0" "Nothing done", "NOOP.";
+    HELP = 214 "2.0.0" "EHLO HELO MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT STARTTLS AUTH\nRFC 5321 tells what they do", "HELP.";
+    NOT_VERIFIED = 252 "2.0.0" "Not verified here, send and see", "VRFY (RFC 5321 §3.5.3).";
+    TLS_READY = 220 "2.0.0" "Ready to start TLS", "STARTTLS.";
+
+    // A command that is wrong.
+    UNKNOWN_COMMAND = 500 "5.5.2" "Command not recognised", "A verb we do not know.";
+    NOT_A_LINE = 500 "5.5.2" "A command is text on one line, ended by CR LF", "A command with a bare CR or LF, a NUL, or octets that are not UTF-8.";
+    LINE_TOO_LONG = 500 "5.5.2" "Line too long", "A command line beyond its limit.";
+    ARGUMENTS_WRONG = 501 "5.5.4" "Arguments not understood", "Arguments that are missing, too many or not well formed.";
+    CLIENT_NAME_WRONG = 501 "5.5.4" "A host name or address literal is expected", "EHLO or HELO without a name, or with what cannot be one.";
+    NOT_IMPLEMENTED = 502 "5.5.1" "Command not implemented", "A verb we know and do not offer.";
+    HELLO_FIRST = 503 "5.5.1" "Say EHLO first", "A command that needs EHLO, or HELO at least.";
+    MAIL_FIRST = 503 "5.5.1" "MAIL is needed first", "RCPT, DATA or BDAT outside of a transaction.";
+    RCPT_FIRST = 503 "5.5.1" "RCPT is needed first", "DATA or BDAT before any RCPT.";
+    MAIL_ALREADY = 503 "5.5.1" "A transaction is open already", "MAIL within a transaction (RFC 5321 §4.1.4).";
+    CHUNKS_UNDER_WAY = 503 "5.5.1" "Only BDAT or RSET may follow BDAT", "MAIL, RCPT or DATA among chunks (RFC 3030 §2).";
+    NOT_IN_A_TRANSACTION = 503 "5.5.1" "Not within a transaction", "AUTH within a transaction (RFC 4954 §4).";
+    PIPELINED = 503 "5.5.1" "Nothing may follow this command before its reply, closing", "Input behind EHLO, HELO, DATA, AUTH or STARTTLS (RFC 2920 §3.1, RFC 3207 §6); closes.";
+    PARAMETER_WRONG = 501 "5.5.4" "A parameter is not well formed or given twice", "A parameter of MAIL we know, with a wrong value.";
+    PARAMETER_UNKNOWN = 555 "5.5.4" "A parameter is not recognised", "A parameter of MAIL or RCPT we do not know (RFC 5321 §4.1.1.11).";
+    TOO_MANY_ERRORS = 421 "4.7.0" "{host} Too many errors", "More bad commands than allowed.";
+    TOO_MANY_IDLE_COMMANDS = 421 "4.7.0" "{host} Too many commands without a message", "More idle commands than allowed.";
+
+    // TLS and authentication.
+    TLS_ACTIVE = 503 "5.5.1" "TLS is active already", "STARTTLS under TLS.";
+    TLS_FIRST = 530 "5.7.0" "Say STARTTLS first", "MAIL on submission in clear (RFC 3207 §4).";
+    TLS_FOR_AUTH = 538 "5.7.11" "Encryption is required for authentication", "AUTH in clear (RFC 4954 §6).";
+    AUTH_FIRST = 530 "5.7.0" "Authentication required", "MAIL on submission before AUTH (RFC 4954 §6).";
+    AUTH_CHALLENGE = 334 "" "{detail}", "AUTH goes on.";
+    AUTHENTICATED = 235 "2.7.0" "Authenticated", "AUTH with the right password.";
+    AUTH_ALREADY = 503 "5.5.1" "Authenticated already", "AUTH after AUTH.";
+    AUTH_MECHANISM_UNKNOWN = 504 "5.5.4" "Authentication mechanism not recognised", "AUTH with a mechanism we do not offer.";
+    AUTH_CANCELLED = 501 "5.7.0" "Authentication cancelled", "`*` in an AUTH exchange.";
+    AUTH_RESPONSE_WRONG = 501 "5.5.2" "The response is not what the mechanism asks for", "An AUTH response that is not base64 or not well formed.";
+    AUTH_LINE_TOO_LONG = 500 "5.5.6" "Authentication line too long", "An AUTH response beyond its limit (RFC 4954 §4).";
+    CREDENTIALS_WRONG = 535 "5.7.8" "User name or password is wrong", "AUTH with a wrong password or an unknown user, alike.";
+    TRY_LATER_AUTH = 454 "4.7.0" "Authentication is not possible now, try again later", "AUTH that cannot be decided now, or is asked for too often.";
+    TOO_MANY_AUTH_FAILURES = 421 "4.7.0" "{host} Too many failed authentications", "More wrong passwords than allowed.";
+
+    // The envelope.
+    SENDER_OK = 250 "2.1.0" "Sender ok", "MAIL.";
+    RECIPIENT_OK = 250 "2.1.5" "Recipient ok", "RCPT.";
+    REVERSE_PATH_WRONG = 501 "5.1.7" "Sender not understood: {detail}", "MAIL with a path that is not well formed.";
+    FORWARD_PATH_WRONG = 501 "5.1.3" "Recipient not understood: {detail}", "RCPT with a path that is not well formed.";
+    SMTPUTF8_NEEDED = 553 "5.6.7" "This address needs SMTPUTF8", "A path that is not ASCII in a transaction without SMTPUTF8 (RFC 6531 §3.5).";
+    SENDER_NOT_YOURS = 553 "5.7.1" "This sender is not yours to use", "MAIL on submission with somebody else's address.";
+    MAILBOX_UNKNOWN = 550 "5.1.1" "No such mailbox here", "RCPT: the domain is ours, the mailbox does not exist.";
+    MAILBOX_DISABLED = 550 "5.2.1" "This mailbox takes no mail", "RCPT: the mailbox is switched off.";
+    MAILBOX_BUSY = 450 "4.2.1" "Mailbox unavailable now, try again later", "RCPT: the mailbox cannot take mail at the moment.";
+    RELAY_DENIED = 550 "5.7.1" "We do not relay for you", "RCPT: a foreign domain, and the client is neither authenticated nor listed.";
+    FOREIGN_UNTIL_QUEUE = 550 "5.7.1" "Mail to other hosts is not sent from here yet, local recipients only", "RCPT: a foreign domain, and the client may relay.";
+    TOO_MANY_RECIPIENTS = 452 "4.5.3" "Too many recipients, send them the rest in another transaction", "RCPT beyond the limit.";
+    NO_RECIPIENTS = 554 "5.5.1" "No valid recipients", "DATA or BDAT after every RCPT was refused.";
+
+    // The message.
+    START_MAIL = 354 "" "Start mail input, end with <CRLF>.<CRLF>", "DATA.";
+    CHUNK_TAKEN = 250 "2.0.0" "{n} octets received", "BDAT that is not the last.";
+    ACCEPTED = 250 "2.0.0" "{detail} accepted", "The message is on stable storage.";
+    MESSAGE_TOO_LARGE = 552 "5.3.4" "Message too large", "SIZE, or the message itself, beyond the limit.";
+    BARE_CR_OR_LF = 554 "5.6.0" "Message refused: it holds a CR or LF that is not part of a CR LF", "End of data (RFC 5321 §2.3.8). RFC 3463 has no code for it; 5.6.0 is media, undefined.";
+    TOO_MANY_HOPS = 554 "5.4.6" "Too many hops, this message is in a loop", "End of data: too many Received fields (RFC 5321 §6.3).";
+    CONTENT_REFUSED = 550 "5.7.1" "Message refused", "End of data: what the message holds is not wanted.";
+
+    // Ourselves.
+    MEMORY_SHORT = 452 "4.3.1" "Out of memory for messages, try again later", "MAIL: the budget for messages in memory is spent.";
+    STORE_FULL = 452 "4.3.1" "Out of storage, try again later", "R6, MAIL, DATA or end of data: the disk is full.";
+    STORE_BUSY = 451 "4.3.2" "Busy, try again later", "R5, MAIL: the store is slow.";
+    STORE_UNAVAILABLE = 451 "4.3.0" "Mail store unavailable, try again later", "The store failed, or whether it succeeded is not known.";
+    UNANSWERED = 451 "4.3.0" "Local error, try again later", "A fault of ours: a question was left without an answer.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rendered(reply: Reply, blanks: &Blanks<'_>) -> String {
+        let mut out = BytesMut::new();
+        reply.render(blanks, &mut out);
+        String::from_utf8(out.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn codes_agree_and_blanks_are_known() {
+        for reply in Reply::ALL {
+            let class = reply.code() / 100;
+            let bare = class == 3 || matches!(reply.name(), "GREETING" | "HELLO");
+            assert_eq!(reply.enhanced().is_empty(), bare, "{reply:?}");
+            assert!(bare || reply.enhanced().starts_with(&format!("{class}.")), "{reply:?}");
+            assert!(reply.code() != 421 || reply.text().starts_with("{host} "), "{reply:?} names us");
+            for blank in reply.text().split('{').skip(1) {
+                assert!(["host}", "peer}", "n}", "detail}"].iter().any(|known| blank.starts_with(known)), "{reply:?}");
+            }
+            assert!(reply.text().is_ascii() && !reply.when().is_empty());
+            assert_eq!(Reply::ALL.iter().filter(|other| other.name() == reply.name()).count(), 1);
+        }
+    }
+
+    #[test]
+    fn blanks_are_filled() {
+        let blanks =
+            Blanks { host: "mx.example", peer: Some("::ffff:192.0.2.7".parse().unwrap()), token: Some("R2.k3f9"), ..Blanks::default() };
+        assert_eq!(
+            rendered(Reply::SOURCE_FULL.with(10), &blanks),
+            "421 4.7.0 mx.example Too many connections from [192.0.2.7] (limit 10), try again later [R2.k3f9]\r\n"
+        );
+        assert_eq!(rendered(Reply::AUTH_CHALLENGE, &Blanks::default()), "334 \r\n");
+        assert_eq!(rendered(Reply::ACCEPTED, &Blanks { detail: Some(&"01ARZ3"), ..Blanks::default() }), "250 2.0.0 01ARZ3 accepted\r\n");
+    }
+
+    #[test]
+    fn every_line_has_code_and_enhanced_code() {
+        let help = rendered(Reply::HELP, &Blanks::default());
+        assert!(help.starts_with("214-2.0.0 EHLO ") && help.contains("\r\n214 2.0.0 RFC 5321"));
+    }
+
+    #[test]
+    fn no_line_is_too_long() {
+        let host = "h".repeat(mail::DOMAIN_OCTETS);
+        let blanks = Blanks { host: &host, peer: Some(IpAddr::from([0xffff; 8])), detail: Some(&host), token: Some("R4.k3f9") };
+        for reply in Reply::ALL {
+            assert!(rendered(reply.with(u64::MAX), &blanks).split_inclusive("\r\n").all(|line| line.len() <= REPLY_LINE_BYTES));
+        }
+        let long = "d".repeat(1000);
+        assert_eq!(rendered(Reply::ACCEPTED, &Blanks { detail: Some(&long), ..blanks }).len(), REPLY_LINE_BYTES);
+        for refusal in [Reply::RESTARTING, Reply::STORE_DOWN, Reply::SOURCE_FULL, Reply::GATE_FULL, Reply::TIMEOUT] {
+            let blanks = Blanks { host: &host[..64], ..blanks };
+            assert!(rendered(refusal.with(u64::MAX), &blanks).len() <= 200, "{refusal:?}");
+        }
+    }
+}

@@ -1,0 +1,386 @@
+//! The server's side of one SMTP session.
+//!
+//! [`Session::next`] reads what it can and says what it wants. It always gets somewhere: each call uses input, asks, closes, or
+//! wants more input. It never fails: whatever the peer sends has a reply. Commands are carried out by
+//! `session/commands.rs`, message octets by `session/message.rs`, answers by `session/answers.rs`.
+
+mod answers;
+mod commands;
+mod message;
+
+use std::fmt::Display;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{Buf, BytesMut};
+use mail::ForwardPath;
+use mail::dot::Decoder;
+use mail::line::{BareWatch, Lines};
+
+use crate::clock::{Awaited, Clock};
+use crate::command::BdatSize;
+use crate::limits::{COMMAND_LINE_BYTES, OUTPUT_BYTES};
+use crate::question::{Auth, Chunk, Data, EndOfData, Mail, Question, Rcpt};
+use crate::sasl::Exchange;
+use crate::{Blanks, Circumstance, Credentials, MailFrom, Reply, Settings, Tls};
+
+/// One session, a plain value: no task, no socket, at most 300 octets and the client's name.
+#[derive(Debug)]
+pub struct Session {
+    settings: Arc<Settings>,
+    output: BytesMut,
+    circumstance: Circumstance,
+    helo: Option<Box<str>>,
+    identity: Option<Box<str>>,
+    stage: Stage,
+    transaction: Option<Transaction>,
+    clock: Clock,
+    lines: Lines,
+    /// What an open question means when it is dropped.
+    unanswered: Option<fn(&mut Session, Reply)>,
+    /// Octets at the front of the input that the last chunk showed.
+    shown_bytes: usize,
+    counts: Counts,
+    extended: bool,
+    /// The front of the input is the rest of a line that is too long.
+    overlong: bool,
+    /// MAIL was refused, so the RCPT and DATA that were pipelined behind it are no fault of the client's.
+    excused: bool,
+    draining: bool,
+}
+
+/// What the session wants of its driver.
+#[derive(Debug)]
+pub enum Want<'s> {
+    /// Write all output, then read more, until [`Session::deadline`].
+    Input,
+    /// There is much output: write it, then go on.
+    Flush,
+    /// Answer.
+    Answer(Question<'s>),
+    /// Write all output, then shake hands for TLS and go on with [`Session::secured`].
+    Upgrade,
+    /// Write all output, then close.
+    Close,
+}
+
+/// What a session is doing, for those who account for its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Not introduced: EHLO or HELO is still to come.
+    Greeted,
+    /// Between transactions.
+    Idle,
+    /// In an AUTH exchange.
+    Authenticating,
+    /// Between MAIL and DATA.
+    Envelope,
+    /// Receiving a message.
+    Message,
+    /// STARTTLS was accepted.
+    Upgrading,
+    /// The last reply has been given.
+    Closing,
+}
+
+impl Session {
+    /// A session on a new connection. The greeting is in the output.
+    pub fn new(settings: Arc<Settings>, circumstance: Circumstance, now: Instant) -> Self {
+        let clock = Clock::new(&settings.timing, now);
+        let mut session = Self::begin(settings, circumstance, clock);
+        session.say(Reply::GREETING);
+        session
+    }
+
+    /// The session that goes on after STARTTLS: a new value that knows only what was known before the first octet, and when the
+    /// session must end. It does not greet (RFC 3207 §4.2). Input read before the handshake must not be given to it.
+    pub fn secured(self, tls: Tls, now: Instant) -> Self {
+        let circumstance = Circumstance { tls: Some(tls), ..self.circumstance };
+        Self { draining: self.draining, ..Self::begin(self.settings, circumstance, self.clock.secured(now)) }
+    }
+
+    fn begin(settings: Arc<Settings>, circumstance: Circumstance, clock: Clock) -> Self {
+        Self {
+            settings,
+            output: BytesMut::new(),
+            circumstance,
+            helo: None,
+            identity: None,
+            stage: Stage::Command,
+            transaction: None,
+            clock,
+            lines: Lines::new(COMMAND_LINE_BYTES),
+            unanswered: None,
+            shown_bytes: 0,
+            counts: Counts::default(),
+            extended: false,
+            overlong: false,
+            excused: false,
+            draining: false,
+        }
+    }
+
+    /// Reads what it can of the input, the same buffer each time, and says what it wants.
+    ///
+    /// When [`Session::in_transaction`] turns false between two calls, or [`Question::Mail`] comes again, what the listener keeps
+    /// for a transaction is to be dropped: RSET, a fault in the message and the like end one without a question.
+    pub fn next<'s>(&'s mut self, input: &'s mut BytesMut, now: Instant) -> Want<'s> {
+        self.clock.resume(now);
+        input.advance(std::mem::take(&mut self.shown_bytes).min(input.len()));
+        if let Some(refuse) = self.unanswered.take() {
+            refuse(self, Reply::UNANSWERED);
+        }
+        let ask = loop {
+            if self.output.len() >= OUTPUT_BYTES {
+                return Want::Flush;
+            }
+            match self.step(input) {
+                Step::Again => {}
+                Step::Ask(ask) => break ask,
+                Step::Upgrade => return Want::Upgrade,
+                Step::Close => return Want::Close,
+                Step::Wait => {
+                    self.clock.wait(now);
+                    return Want::Input;
+                }
+            }
+        };
+        Want::Answer(self.ask(ask, input))
+    }
+
+    /// What is to be written. The driver empties it; an idle session holds no memory when it is taken with [`std::mem::take`].
+    pub fn output(&mut self) -> &mut BytesMut {
+        &mut self.output
+    }
+
+    /// When to call [`Session::timed_out`], unless input comes first.
+    pub fn deadline(&self) -> Instant {
+        let awaited = match self.stage {
+            Stage::Text(_) | Stage::Chunk { .. } | Stage::Discard { .. } => Awaited::Message,
+            _ => Awaited::Command,
+        };
+        self.clock.deadline(awaited, &self.settings.timing)
+    }
+
+    /// The client has taken too long: `421 4.4.2`, and the session wants to be closed. Before its deadline nothing happens.
+    pub fn timed_out(&mut self, now: Instant) {
+        if now >= self.deadline() && !matches!(self.stage, Stage::Upgrade | Stage::Close) {
+            self.say(Reply::TIMEOUT);
+        }
+    }
+
+    /// From now on the session is closed with `421 4.3.2` as soon as no transaction is open; the driver goes on with
+    /// [`Session::next`] at once.
+    pub fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// The client's address.
+    pub fn peer(&self) -> IpAddr {
+        self.circumstance.peer
+    }
+
+    /// The connection's TLS.
+    pub fn tls(&self) -> Option<Tls> {
+        self.circumstance.tls
+    }
+
+    /// What the client called itself; letters, digits and `-_.:[]` only.
+    pub fn helo(&self) -> Option<&str> {
+        self.helo.as_deref()
+    }
+
+    /// Who has authenticated.
+    pub fn identity(&self) -> Option<&str> {
+        self.identity.as_deref()
+    }
+
+    /// Whether a transaction is open: from MAIL's 250 to the reply to the message, RSET, or a fault that ends it.
+    pub fn in_transaction(&self) -> bool {
+        self.transaction.is_some()
+    }
+
+    /// Recipients accepted in this transaction.
+    pub fn recipients(&self) -> u32 {
+        self.transaction.as_ref().map_or(0, |transaction| transaction.recipients)
+    }
+
+    /// What the session is doing.
+    pub fn phase(&self) -> Phase {
+        match &self.stage {
+            Stage::Close => Phase::Closing,
+            Stage::Upgrade => Phase::Upgrading,
+            Stage::Text(_) | Stage::Chunk { .. } | Stage::Discard { .. } => Phase::Message,
+            Stage::Sasl(_) => Phase::Authenticating,
+            Stage::Command if self.transaction.is_some() => Phase::Envelope,
+            Stage::Command if self.helo.is_some() => Phase::Idle,
+            Stage::Command => Phase::Greeted,
+        }
+    }
+
+    /// The word after `with` in the Received field (RFC 3848, RFC 6531 §4.3).
+    pub fn protocol(&self) -> &'static str {
+        let utf8 = self.transaction.as_ref().is_some_and(|transaction| transaction.utf8);
+        match (self.extended, utf8, self.circumstance.tls.is_some(), self.identity.is_some()) {
+            (false, ..) => "SMTP",
+            (true, false, false, false) => "ESMTP",
+            (true, false, false, true) => "ESMTPA",
+            (true, false, true, false) => "ESMTPS",
+            (true, false, true, true) => "ESMTPSA",
+            (true, true, false, false) => "UTF8SMTP",
+            (true, true, false, true) => "UTF8SMTPA",
+            (true, true, true, false) => "UTF8SMTPS",
+            (true, true, true, true) => "UTF8SMTPSA",
+        }
+    }
+
+    fn step(&mut self, input: &mut BytesMut) -> Step {
+        match self.stage {
+            Stage::Close => return Step::Close,
+            Stage::Upgrade => return Step::Upgrade,
+            Stage::Text(_) => return self.text(input),
+            Stage::Chunk { .. } => return self.chunk(input),
+            Stage::Discard { .. } => return self.discard(input),
+            Stage::Command | Stage::Sasl(_) => {}
+        }
+        if self.draining && self.transaction.is_none() {
+            self.say(Reply::RESTARTING);
+            return Step::Again;
+        }
+        self.line(input)
+    }
+
+    fn ask<'s>(&'s mut self, ask: Ask, input: &'s BytesMut) -> Question<'s> {
+        self.unanswered = Some(match ask {
+            Ask::Auth(_) => Self::auth_refused,
+            Ask::Mail(_) => Self::mail_refused,
+            Ask::Rcpt(_) => Self::rcpt_refused,
+            Ask::Data => Self::data_refused,
+            Ask::Chunk { .. } => Self::chunk_refused,
+            Ask::EndOfData => Self::message_refused,
+        });
+        match ask {
+            Ask::Auth(credentials) => Question::Auth(Auth::new(self, credentials)),
+            Ask::Mail(from) => Question::Mail(Mail::new(self, from)),
+            Ask::Rcpt(path) => Question::Rcpt(Rcpt::new(self, path)),
+            Ask::Data => Question::Data(Data::new(self)),
+            Ask::Chunk { at, octets } => Question::Chunk(Chunk::new(self, input.get(at..at.saturating_add(octets)).unwrap_or_default())),
+            Ask::EndOfData => Question::EndOfData(EndOfData::new(self)),
+        }
+    }
+
+    /// Gives a reply; a 421 is the last one.
+    fn say(&mut self, reply: Reply) {
+        self.say_with(reply, None);
+    }
+
+    fn say_with(&mut self, reply: Reply, detail: Option<&dyn Display>) {
+        let blanks = Blanks { host: &self.settings.host, peer: Some(self.circumstance.peer), detail, token: None };
+        reply.render(&blanks, &mut self.output);
+        if reply.closes() {
+            self.close();
+        }
+    }
+
+    /// Gives the last reply.
+    fn say_and_close(&mut self, reply: Reply) {
+        self.say(reply);
+        self.close();
+    }
+
+    fn close(&mut self) {
+        self.stage = Stage::Close;
+        self.transaction = None;
+    }
+}
+
+/// What one step came to.
+enum Step {
+    Again,
+    Wait,
+    Ask(Ask),
+    Upgrade,
+    Close,
+}
+
+/// A question that has not borrowed anything yet.
+enum Ask {
+    Auth(Credentials),
+    Mail(MailFrom),
+    Rcpt(ForwardPath),
+    Data,
+    /// These octets of the input.
+    Chunk {
+        at: usize,
+        octets: usize,
+    },
+    EndOfData,
+}
+
+/// What the front of the input is.
+#[derive(Debug)]
+enum Stage {
+    /// A command.
+    Command,
+    /// A response in an AUTH exchange.
+    Sasl(Exchange),
+    /// The text after DATA.
+    Text(Text),
+    /// Octets of a BDAT chunk.
+    Chunk { size: BdatSize, left: u64 },
+    /// Octets of a BDAT chunk that is refused; the reply comes behind them (RFC 3030 §2).
+    Discard { left: u64, reply: Reply },
+    /// The client's TLS handshake.
+    Upgrade,
+    /// Of no interest.
+    Close,
+}
+
+#[derive(Debug)]
+struct Text {
+    decoder: Decoder,
+    octets: u64,
+    refusal: Option<Reply>,
+}
+
+/// From MAIL's 250 to the end of the message.
+#[derive(Debug, Default)]
+struct Transaction {
+    utf8: bool,
+    recipients: u32,
+    /// Some recipient was refused.
+    refused: bool,
+    chunks: Option<Chunks>,
+}
+
+/// The chunks of a message so far.
+#[derive(Debug, Default)]
+struct Chunks {
+    octets: u64,
+    bare: BareWatch,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    bad_commands: u16,
+    idle_commands: u16,
+    auth_failures: u16,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_small() {
+        assert!(size_of::<Session>() <= 300, "{} octets", size_of::<Session>());
+    }
+
+    #[test]
+    fn questions_may_wait_on_another_thread() {
+        fn send<T: Send>() {}
+        send::<Session>();
+        send::<Question<'_>>();
+    }
+}

@@ -1,0 +1,109 @@
+//! What answers do. Each closes its question and leaves the session where the next command can be read.
+
+use mail::MessageId;
+use mail::dot::Decoder;
+
+use super::{Counts, Session, Stage, Text, Transaction};
+use crate::Reply;
+
+impl Session {
+    pub(crate) fn auth_accepted(&mut self, identity: Box<str>) {
+        self.unanswered = None;
+        self.identity = Some(identity);
+        self.counts = Counts::default();
+        self.say(Reply::AUTHENTICATED);
+    }
+
+    pub(crate) fn auth_wrong(&mut self) {
+        self.unanswered = None;
+        self.counts.auth_failures = self.counts.auth_failures.saturating_add(1);
+        self.say(Reply::CREDENTIALS_WRONG);
+        if self.counts.auth_failures >= self.settings.auth_failures {
+            self.say(Reply::TOO_MANY_AUTH_FAILURES);
+        }
+    }
+
+    pub(crate) fn auth_refused(&mut self, reply: Reply) {
+        self.unanswered = None;
+        self.say(reply);
+    }
+
+    pub(crate) fn mail_accepted(&mut self, utf8: bool) {
+        self.unanswered = None;
+        self.excused = false;
+        self.transaction = Some(Transaction { utf8, ..Transaction::default() });
+        self.say(Reply::SENDER_OK);
+    }
+
+    pub(crate) fn mail_refused(&mut self, reply: Reply) {
+        self.unanswered = None;
+        self.excused = true;
+        self.say(reply);
+    }
+
+    pub(crate) fn rcpt_accepted(&mut self) {
+        self.unanswered = None;
+        if let Some(transaction) = &mut self.transaction {
+            transaction.recipients = transaction.recipients.saturating_add(1);
+        }
+        self.say(Reply::RECIPIENT_OK);
+    }
+
+    pub(crate) fn rcpt_refused(&mut self, reply: Reply) {
+        self.unanswered = None;
+        if let Some(transaction) = &mut self.transaction {
+            transaction.refused = true;
+        }
+        self.say(reply);
+    }
+
+    /// After BDAT the stage is the chunk already, and no 354 is given.
+    pub(crate) fn data_accepted(&mut self) {
+        self.unanswered = None;
+        if matches!(self.stage, Stage::Command) {
+            self.stage = Stage::Text(Text { decoder: Decoder::new(), octets: 0, refusal: None });
+            self.say(Reply::START_MAIL);
+        }
+    }
+
+    pub(crate) fn data_refused(&mut self, reply: Reply) {
+        match self.stage {
+            Stage::Chunk { .. } => self.chunk_refused(reply),
+            _ => self.message_refused(reply),
+        }
+    }
+
+    pub(crate) fn chunk_taken(&mut self) {
+        self.unanswered = None;
+    }
+
+    /// The reply is given when the rest has come; the client is excused for what it pipelined behind a chunk.
+    pub(crate) fn chunk_refused(&mut self, reply: Reply) {
+        self.unanswered = None;
+        match &mut self.stage {
+            Stage::Text(text) => text.refusal = Some(reply),
+            Stage::Chunk { left, .. } => {
+                self.excused |= self.transaction.is_some();
+                let left = *left;
+                self.stage = Stage::Discard { left, reply };
+            }
+            _ => {}
+        }
+        self.transaction = None;
+    }
+
+    pub(crate) fn message_accepted(&mut self, id: MessageId) {
+        self.unanswered = None;
+        self.transaction = None;
+        self.counts.bad_commands = 0;
+        self.counts.idle_commands = 0;
+        self.say_with(Reply::ACCEPTED, Some(&id));
+    }
+
+    pub(crate) fn message_refused(&mut self, reply: Reply) {
+        self.unanswered = None;
+        self.transaction = None;
+        self.excused = true;
+        self.say(reply);
+    }
+}

@@ -1,0 +1,319 @@
+//! Lines: commands carried out, AUTH exchanges led.
+
+use std::fmt::Display;
+
+use bytes::{Buf, BytesMut};
+use mail::line::{Line, Lines};
+
+use super::{Ask, Chunks, Session, Stage, Step};
+use crate::arguments::{self, MailFrom, Refusal};
+use crate::command::{BdatSize, Command, Fault, begins_auth};
+use crate::limits::{AUTH_LINE_BYTES, CLIENT_NAME_BYTES, COMMAND_LINE_BYTES};
+use crate::sasl::{Exchange, Next};
+use crate::{Blanks, Mechanism, Reply, Role, extensions};
+
+impl Session {
+    /// Takes a line off the input and does what it says.
+    pub(super) fn line(&mut self, input: &mut BytesMut) -> Step {
+        let secret = matches!(self.stage, Stage::Sasl(_)) || begins_auth(input);
+        if !self.overlong {
+            self.lines = Lines::new(if secret { AUTH_LINE_BYTES } else { COMMAND_LINE_BYTES });
+        }
+        let mut lines = self.lines;
+        let (step, used) = match lines.next(input) {
+            Line::Text { text, used } => {
+                self.clock.restart();
+                (self.text_line(text, used < input.len()), used)
+            }
+            Line::Overlong { used } => {
+                self.overlong = false;
+                self.clock.restart();
+                (self.overlong_line(), used)
+            }
+            Line::Partial { used } => {
+                self.overlong |= used > 0;
+                (Step::Wait, used)
+            }
+        };
+        self.lines = lines;
+        if secret && let Some(line) = input.get_mut(..used) {
+            line.fill(0);
+        }
+        input.advance(used);
+        step
+    }
+
+    fn text_line(&mut self, text: &[u8], behind: bool) -> Step {
+        match std::mem::replace(&mut self.stage, Stage::Command) {
+            Stage::Sasl(exchange) => self.response(exchange, text, behind),
+            _ => self.command(text, behind),
+        }
+    }
+
+    fn overlong_line(&mut self) -> Step {
+        match std::mem::replace(&mut self.stage, Stage::Command) {
+            Stage::Sasl(_) => self.wrong(Reply::AUTH_LINE_TOO_LONG),
+            _ => self.wrong(Reply::LINE_TOO_LONG),
+        }
+    }
+
+    fn command(&mut self, line: &[u8], behind: bool) -> Step {
+        let command = match Command::parse(line) {
+            Ok(command) => command,
+            Err(Fault::Wrong(reply)) => return self.wrong(reply),
+            Err(Fault::Astray(reply)) => {
+                self.say_and_close(reply);
+                return Step::Again;
+            }
+        };
+        if behind && command.is_last_of_its_group() {
+            self.say_and_close(Reply::PIPELINED);
+            return Step::Again;
+        }
+        match command {
+            Command::Ehlo(name) => self.hello(name, true),
+            Command::Helo(name) => self.hello(name, false),
+            Command::Mail(arguments) => self.mail(arguments),
+            Command::Rcpt(arguments) => self.rcpt(arguments),
+            Command::Data => self.data(),
+            Command::Bdat(size) => self.bdat(size),
+            Command::Rset => {
+                self.transaction = None;
+                self.excused = false;
+                self.idle(Reply::RESET)
+            }
+            Command::Noop => self.idle(Reply::NOTHING_DONE),
+            Command::Vrfy => self.idle(Reply::NOT_VERIFIED),
+            Command::Help => self.idle(Reply::HELP),
+            Command::Quit => {
+                self.say_and_close(Reply::BYE);
+                Step::Again
+            }
+            Command::StartTls => self.starttls(),
+            Command::Auth { mechanism, initial } => self.auth(mechanism, initial),
+        }
+    }
+
+    /// EHLO and HELO, which also do what RSET does (RFC 5321 §4.1.4).
+    fn hello(&mut self, name: &str, extended: bool) -> Step {
+        let plausible = |octet: u8| octet.is_ascii_alphanumeric() || b"-_.:[]".contains(&octet);
+        if name.is_empty() || name.len() > CLIENT_NAME_BYTES || !name.bytes().all(plausible) {
+            return self.wrong(Reply::CLIENT_NAME_WRONG);
+        }
+        self.transaction = None;
+        self.excused = false;
+        self.extended = extended;
+        let again = self.helo.replace(name.into()).is_some();
+        if extended {
+            let blanks = Blanks { host: &self.settings.host, peer: Some(self.circumstance.peer), ..Blanks::default() };
+            extensions::answer(&self.settings, self.circumstance.tls.is_some(), &blanks, &mut self.output);
+        } else {
+            self.say(Reply::HELLO);
+        }
+        if again { self.count_idle() } else { Step::Again }
+    }
+
+    fn mail(&mut self, arguments: &str) -> Step {
+        let refusal = match &self.transaction {
+            _ if self.helo.is_none() => Some(Reply::HELLO_FIRST),
+            Some(transaction) if transaction.chunks.is_some() => Some(Reply::CHUNKS_UNDER_WAY),
+            Some(_) => Some(Reply::MAIL_ALREADY),
+            None if self.settings.role == Role::Relay || self.identity.is_some() => None,
+            None if self.circumstance.tls.is_none() => Some(Reply::TLS_FIRST),
+            None => Some(Reply::AUTH_FIRST),
+        };
+        self.excused |= self.transaction.is_none();
+        if let Some(reply) = refusal {
+            return self.wrong(reply);
+        }
+        match MailFrom::parse(arguments, self.extended) {
+            Ok(from) if from.size.is_some_and(|size| size > self.settings.message_bytes) => {
+                self.say(Reply::MESSAGE_TOO_LARGE);
+                Step::Again
+            }
+            Ok(from) => Step::Ask(Ask::Mail(from)),
+            Err(refusal) => self.refuse_arguments(refusal),
+        }
+    }
+
+    fn rcpt(&mut self, arguments: &str) -> Step {
+        let Some(transaction) = &mut self.transaction else { return self.out_of_turn(Reply::MAIL_FIRST) };
+        if transaction.chunks.is_some() {
+            return self.wrong(Reply::CHUNKS_UNDER_WAY);
+        }
+        match arguments::forward_path(arguments, transaction.utf8) {
+            Ok(_) if transaction.recipients >= self.settings.recipients => {
+                self.rcpt_refused(Reply::TOO_MANY_RECIPIENTS);
+                Step::Again
+            }
+            Ok(path) => Step::Ask(Ask::Rcpt(path)),
+            Err(refusal) => {
+                transaction.refused = true;
+                self.refuse_arguments(refusal)
+            }
+        }
+    }
+
+    fn data(&mut self) -> Step {
+        match &self.transaction {
+            Some(transaction) if transaction.chunks.is_some() => self.wrong(Reply::CHUNKS_UNDER_WAY),
+            Some(transaction) if transaction.recipients > 0 => Step::Ask(Ask::Data),
+            other => {
+                let reply = Self::no_message(other.as_ref().map(|transaction| transaction.refused));
+                self.out_of_turn(reply)
+            }
+        }
+    }
+
+    fn bdat(&mut self, size: BdatSize) -> Step {
+        self.stage = Stage::Chunk { size, left: size.octets };
+        if !self.extended {
+            return self.refuse_chunk_unasked(size, Reply::HELLO_FIRST);
+        }
+        let limit = self.settings.message_bytes;
+        match &mut self.transaction {
+            Some(transaction) if transaction.recipients > 0 => match &mut transaction.chunks {
+                Some(chunks) if chunks.octets.saturating_add(size.octets) > limit => {
+                    self.refuse_chunk_unasked(size, Reply::MESSAGE_TOO_LARGE)
+                }
+                None if size.octets > limit => self.refuse_chunk_unasked(size, Reply::MESSAGE_TOO_LARGE),
+                Some(_) => Step::Again,
+                chunks @ None => {
+                    *chunks = Some(Chunks::default());
+                    Step::Ask(Ask::Data)
+                }
+            },
+            other => {
+                let reply = Self::no_message(other.as_ref().map(|transaction| transaction.refused));
+                self.refuse_chunk_unasked(size, reply)
+            }
+        }
+    }
+
+    /// Why no message may come: no transaction, or one without recipients, of which some were refused.
+    fn no_message(refused: Option<bool>) -> Reply {
+        match refused {
+            None => Reply::MAIL_FIRST,
+            Some(false) => Reply::RCPT_FIRST,
+            Some(true) => Reply::NO_RECIPIENTS,
+        }
+    }
+
+    fn starttls(&mut self) -> Step {
+        if self.circumstance.tls.is_some() {
+            return self.wrong(Reply::TLS_ACTIVE);
+        }
+        if !self.settings.starttls {
+            return self.wrong(Reply::NOT_IMPLEMENTED);
+        }
+        if !self.extended {
+            return self.wrong(Reply::HELLO_FIRST);
+        }
+        self.say(Reply::TLS_READY);
+        self.transaction = None;
+        self.stage = Stage::Upgrade;
+        Step::Again
+    }
+
+    fn auth(&mut self, mechanism: &str, initial: Option<&str>) -> Step {
+        let refusal = if !self.settings.auth {
+            Reply::NOT_IMPLEMENTED
+        } else if self.circumstance.tls.is_none() {
+            Reply::TLS_FOR_AUTH
+        } else if !self.extended {
+            Reply::HELLO_FIRST
+        } else if self.identity.is_some() {
+            Reply::AUTH_ALREADY
+        } else if self.transaction.is_some() {
+            Reply::NOT_IN_A_TRANSACTION
+        } else if let Some(mechanism) = Mechanism::named(mechanism) {
+            let mut exchange = Exchange::new(mechanism);
+            let next = match initial {
+                Some(response) => exchange.respond_initially(response),
+                None => Next::Challenge(exchange.begin()),
+            };
+            return self.exchanged(exchange, next);
+        } else {
+            Reply::AUTH_MECHANISM_UNKNOWN
+        };
+        self.wrong(refusal)
+    }
+
+    /// A response in an exchange: base64, or `*` to give up (RFC 4954 §4).
+    fn response(&mut self, mut exchange: Exchange, text: &[u8], behind: bool) -> Step {
+        if behind {
+            self.say_and_close(Reply::PIPELINED);
+            return Step::Again;
+        }
+        match str::from_utf8(text) {
+            Ok("*") => self.wrong(Reply::AUTH_CANCELLED),
+            Ok(response) => {
+                let next = exchange.respond(response);
+                self.exchanged(exchange, next)
+            }
+            Err(_) => self.wrong(Reply::AUTH_RESPONSE_WRONG),
+        }
+    }
+
+    fn exchanged(&mut self, exchange: Exchange, next: Next) -> Step {
+        match next {
+            Next::Challenge(challenge) => {
+                self.say_with(Reply::AUTH_CHALLENGE, Some(&challenge));
+                self.stage = Stage::Sasl(exchange);
+                Step::Again
+            }
+            Next::Credentials(credentials) => Step::Ask(Ask::Auth(credentials)),
+            Next::Malformed => self.wrong(Reply::AUTH_RESPONSE_WRONG),
+        }
+    }
+
+    fn refuse_arguments(&mut self, refusal: Refusal) -> Step {
+        self.say_with(refusal.reply, refusal.why.as_ref().map(|why| why as &dyn Display));
+        self.count_bad()
+    }
+
+    /// A command that must not come now, unless a refused MAIL explains it.
+    fn out_of_turn(&mut self, reply: Reply) -> Step {
+        self.say(reply);
+        if self.excused || reply == Reply::NO_RECIPIENTS { Step::Again } else { self.count_bad() }
+    }
+
+    /// A bad command.
+    pub(super) fn wrong(&mut self, reply: Reply) -> Step {
+        self.say(reply);
+        self.count_bad()
+    }
+
+    /// A command that brings no message nearer.
+    fn idle(&mut self, reply: Reply) -> Step {
+        self.say(reply);
+        self.count_idle()
+    }
+
+    fn count_bad(&mut self) -> Step {
+        self.counts.bad_commands = self.counts.bad_commands.saturating_add(1);
+        if self.counts.bad_commands >= self.settings.bad_commands {
+            self.say(Reply::TOO_MANY_ERRORS);
+        }
+        Step::Again
+    }
+
+    fn count_idle(&mut self) -> Step {
+        self.counts.idle_commands = self.counts.idle_commands.saturating_add(1);
+        if self.counts.idle_commands >= self.settings.idle_commands {
+            self.say(Reply::TOO_MANY_IDLE_COMMANDS);
+        }
+        Step::Again
+    }
+
+    /// A chunk that is refused before anyone is asked. One far too large is not waited for.
+    fn refuse_chunk_unasked(&mut self, size: BdatSize, reply: Reply) -> Step {
+        if size.octets > crate::limits::patience_bytes(self.settings.message_bytes) {
+            self.say_and_close(reply);
+            return Step::Again;
+        }
+        let mine = !self.excused && matches!(reply, Reply::HELLO_FIRST | Reply::MAIL_FIRST | Reply::RCPT_FIRST);
+        self.chunk_refused(reply);
+        if mine { self.count_bad() } else { Step::Again }
+    }
+}

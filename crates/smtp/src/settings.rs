@@ -1,0 +1,109 @@
+//! What the operator decides for a listener, and what is known of a connection before its first octet.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::limits;
+
+/// What a listener is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Port 25: takes mail from other hosts; nobody has to authenticate.
+    Relay,
+    /// Ports 587 and 465 (RFC 6409): MAIL only after AUTH, AUTH only under TLS.
+    Submission,
+}
+
+/// A listener's settings, shared by its sessions. A reload makes new ones for new sessions.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The name this host gives itself in greeting and replies; at most 255 octets.
+    pub host: Box<str>,
+    /// What the listener is for.
+    pub role: Role,
+    /// Whether STARTTLS is offered in clear (RFC 3207).
+    pub starttls: bool,
+    /// Whether AUTH is offered under TLS (RFC 4954).
+    pub auth: bool,
+    /// The largest message, in octets, announced by SIZE (RFC 1870).
+    pub message_bytes: u64,
+    /// Accepted recipients in one transaction; RFC 5321 §4.5.3.1.8 asks for at least 100.
+    pub recipients: u32,
+    /// Commands that are wrong before the session is closed; an accepted message starts the count again.
+    pub bad_commands: u16,
+    /// Commands that bring no message nearer (NOOP, RSET, VRFY and their like) before the session is closed; counted likewise.
+    pub idle_commands: u16,
+    /// Wrong passwords before the session is closed.
+    pub auth_failures: u16,
+    /// How long a client may take.
+    pub timing: Timing,
+}
+
+/// How long a client may take. Only time in which we wait for the client counts, never the store's or our own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    /// For one whole command line, from when we began to wait for it (RFC 5321 §4.5.3.2.7 asks for 5 minutes). An octet now and
+    /// then does not start it again.
+    pub command: Duration,
+    /// From one piece of a message to the next (RFC 5321 §4.5.3.2.5: 3 minutes).
+    pub data_block: Duration,
+    /// Octets of message a second, on average since its beginning and after [`Timing::data_grace`]; 0 for no such rule.
+    pub data_rate_bytes: u32,
+    /// What a message may take beyond what its rate allows.
+    pub data_grace: Duration,
+    /// For the whole session, whatever it is doing.
+    pub session: Duration,
+}
+
+impl Settings {
+    /// Port 25: STARTTLS offered, no AUTH, the defaults of [`limits::TABLE`].
+    pub fn relay(host: impl Into<Box<str>>) -> Self {
+        Self {
+            host: host.into(),
+            role: Role::Relay,
+            starttls: true,
+            auth: false,
+            message_bytes: limits::MESSAGE_BYTES,
+            recipients: limits::RECIPIENTS,
+            bad_commands: limits::BAD_COMMANDS,
+            idle_commands: limits::IDLE_COMMANDS,
+            auth_failures: limits::AUTH_FAILURES,
+            timing: Timing::default(),
+        }
+    }
+
+    /// Ports 587 and 465: as [`Settings::relay`], and AUTH is offered under TLS and asked for.
+    pub fn submission(host: impl Into<Box<str>>) -> Self {
+        Self { role: Role::Submission, auth: true, ..Self::relay(host) }
+    }
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            command: limits::COMMAND_WAIT,
+            data_block: limits::DATA_BLOCK_WAIT,
+            data_rate_bytes: limits::DATA_RATE_BYTES,
+            data_grace: limits::DATA_GRACE,
+            session: limits::SESSION,
+        }
+    }
+}
+
+/// What is known of a connection before its first octet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Circumstance {
+    /// The client's address.
+    pub peer: IpAddr,
+    /// The TLS it speaks, when the listener began with TLS.
+    pub tls: Option<Tls>,
+}
+
+/// The TLS of a connection, in words for the Received field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tls {
+    /// As in `TLSv1.3`.
+    pub version: &'static str,
+    /// As in `TLS_AES_128_GCM_SHA256`.
+    pub cipher: &'static str,
+}
