@@ -1,0 +1,143 @@
+//! Who logs in, and who tries to.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+use tracing::{info, warn};
+
+use crate::listener::listener_and;
+use crate::{Event, Listener, Repeat, Said, SessionId};
+
+/// Somebody has proved who they are.
+#[derive(Debug)]
+pub struct AuthSucceeded<'e> {
+    /// Where.
+    pub listener: &'e Listener,
+    /// Which session.
+    pub session: SessionId,
+    /// From where.
+    pub source: IpAddr,
+    /// Who.
+    pub account: &'e str,
+    /// How: PLAIN, LOGIN, USER.
+    pub mechanism: &'static str,
+}
+
+/// Wrong name or wrong password; the log does not tell which, as the reply does not.
+#[derive(Debug)]
+pub struct AuthFailed<'e> {
+    /// Where.
+    pub listener: &'e Listener,
+    /// Which session.
+    pub session: SessionId,
+    /// From where.
+    pub source: IpAddr,
+    /// The name that was given.
+    pub login: &'e str,
+    /// How: PLAIN, LOGIN, USER.
+    pub mechanism: &'static str,
+}
+
+/// The password was not even looked at.
+#[derive(Debug)]
+pub struct AuthThrottled<'e> {
+    /// Where.
+    pub listener: &'e Listener,
+    /// Which session.
+    pub session: SessionId,
+    /// From where.
+    pub source: IpAddr,
+    /// The name that was given.
+    pub login: &'e str,
+    /// Why not.
+    pub throttle: Throttle,
+    /// When.
+    pub now: Instant,
+}
+
+/// Why a password was not looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Throttle {
+    /// Too many failures for this account.
+    Account,
+    /// Too many failures from this source.
+    Source,
+    /// Too many passwords are being checked at once.
+    Busy,
+}
+
+impl Throttle {
+    /// The word in the log and in the metric's label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Account => "throttled_account",
+            Self::Source => "throttled_source",
+            Self::Busy => "throttled_busy",
+        }
+    }
+}
+
+impl Event for AuthSucceeded<'_> {
+    fn count(&self, metrics: &crate::Metrics) {
+        metrics.auth.count(self.listener, "succeeded");
+    }
+
+    fn log(&self, _: u64) {
+        info!(
+            target: "gatepost::auth", listener = %self.listener, session = %self.session, source = %self.source,
+            account = %Said(self.account), mechanism = self.mechanism, "authentication succeeded",
+        );
+    }
+}
+
+impl Event for AuthFailed<'_> {
+    fn count(&self, metrics: &crate::Metrics) {
+        metrics.auth.count(self.listener, "failed");
+    }
+
+    fn log(&self, _: u64) {
+        warn!(
+            target: "gatepost::auth", listener = %self.listener, session = %self.session, source = %self.source, login = %Said(self.login),
+            mechanism = self.mechanism, "authentication failed",
+        );
+    }
+}
+
+impl Event for AuthThrottled<'_> {
+    fn count(&self, metrics: &crate::Metrics) {
+        metrics.auth.count(self.listener, self.throttle.as_str());
+    }
+
+    fn log(&self, left_out: u64) {
+        warn!(
+            target: "gatepost::auth", listener = %self.listener, session = %self.session, source = %self.source, login = %Said(self.login),
+            throttle = self.throttle.as_str(), left_out, "authentication throttled",
+        );
+    }
+
+    fn repeat(&self) -> Option<Repeat> {
+        Some(Repeat { kind: self.throttle.as_str(), source: Some(self.source), now: self.now })
+    }
+}
+
+listener_and!(OutcomeLabels, outcome: &'static str);
+
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    attempts: Family<OutcomeLabels, Counter>,
+}
+
+impl Metrics {
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let metrics = Self { attempts: Family::default() };
+        registry.register("authentications", "Attempts to log in, by outcome", metrics.attempts.clone());
+        metrics
+    }
+
+    fn count(&self, listener: &Listener, outcome: &'static str) {
+        self.attempts.get_or_create(&OutcomeLabels { listener: listener.shared_name(), outcome }).inc();
+    }
+}

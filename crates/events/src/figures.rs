@@ -1,0 +1,123 @@
+//! Figures that live elsewhere: in the gate, the network, the store. One table names them all.
+
+use std::fmt;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+
+use crate::lock;
+
+macro_rules! figures {
+    ($($figure:ident $kind:ident $name:literal $help:literal;)+) => {
+        /// One figure. Its text is the metric's help.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Figure {
+            $(#[doc = $help] $figure,)+
+        }
+
+        impl Figure {
+            /// Each of them.
+            pub const ALL: &[Self] = &[$(Self::$figure),+];
+
+            /// The metric's name without its prefix and `_total`, its help, and whether it only grows.
+            fn describe(self) -> (&'static str, &'static str, Kind) {
+                match self {
+                    $(Self::$figure => ($name, $help, Kind::$kind),)+
+                }
+            }
+        }
+
+        const FIGURES: usize = Figure::ALL.len();
+    };
+}
+
+figures! {
+    GateLimit Gauge "gate_limit_sessions" "Sessions that may be in use at once, max_inbound";
+    GateInUse Gauge "gate_in_use_sessions" "Sessions in use";
+    GatePeak Gauge "gate_peak_sessions" "Most sessions in use at once since the start";
+    GateOverLimit Gauge "gate_over_limit" "Sessions in use beyond a limit that was lowered";
+    GatePrefixes Gauge "gate_source_prefixes" "Source prefixes that hold a session";
+    NodeOpen Gauge "node_open" "1 when the node takes sessions, 0 when it starts, drains or has no store";
+    NodeDraining Gauge "node_draining" "1 when the node is on its way out";
+    AcceptQueue Gauge "net_accept_queue_connections" "Connections that wait in the kernel to be accepted, over all listeners";
+    AcceptOverflows Counter "net_accept_queue_overflows" "Connections the kernel dropped because its queue was full, on the whole machine";
+    AcceptErrors Counter "net_accept_errors" "Errors of accept, none of which ends a listener";
+    RefusalsLingering Gauge "net_refusals_lingering" "Refused connections that are still being closed";
+    RefusalsClosed Counter "net_refusals_unanswered" "Refused connections closed without the reply, because too many were lingering";
+    HandshakesActive Gauge "net_tls_handshakes_active" "TLS handshakes under way";
+    BodyBudgetUsed Gauge "net_body_memory_octets" "Octets of message bodies in memory";
+    StoreReady Gauge "store_ready" "1 when the store takes messages";
+    StoreMessages Gauge "store_messages" "Messages in all maildrops, one for each recipient";
+    StoreOctets Gauge "store_octets" "Octets of messages that are in a maildrop";
+    StoreDiskOctets Gauge "store_disk_octets" "Octets the store takes up on disk";
+    StoreDiskFree Gauge "store_disk_free_octets" "Octets free on the store's disk";
+    StoreCommits Counter "store_commits" "Group commits that reached stable storage";
+    StoreCommitted Counter "store_committed_messages" "Messages in those group commits";
+    StoreSyncMicros Seconds "store_sync_seconds" "Time spent waiting for stable storage";
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Gauge,
+    Counter,
+    /// Stated in microseconds.
+    Seconds,
+}
+
+/// The figures of one instant; those that nobody has set are not shown.
+#[derive(Debug)]
+pub struct Figures([Option<u64>; FIGURES]);
+
+impl Figures {
+    /// States a figure. The last word counts.
+    pub fn set(&mut self, figure: Figure, value: u64) {
+        if let Some(place) = self.0.get_mut(figure as usize) {
+            *place = Some(value);
+        }
+    }
+}
+
+type Source = Box<dyn Fn(&mut Figures) + Send + Sync>;
+
+/// Who is asked.
+#[derive(Default)]
+pub(crate) struct Sources(Mutex<Vec<Source>>);
+
+impl Sources {
+    pub(crate) fn add(&self, source: Source) {
+        lock(&self.0).push(source);
+    }
+}
+
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sources").finish_non_exhaustive()
+    }
+}
+
+impl Collector for Sources {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut figures = Figures([None; FIGURES]);
+        lock(&self.0).iter().for_each(|source| source(&mut figures));
+        for (figure, value) in Figure::ALL.iter().zip(figures.0) {
+            let Some(value) = value else { continue };
+            let (name, help, kind) = figure.describe();
+            // The registry adds the full stop to what is registered with it, but not here.
+            let help = format!("{help}.");
+            match kind {
+                Kind::Gauge => one(&mut encoder, name, &help, &ConstGauge::new(value))?,
+                Kind::Counter => one(&mut encoder, name, &help, &ConstCounter::new(value))?,
+                Kind::Seconds => one(&mut encoder, name, &help, &ConstCounter::new(Duration::from_micros(value).as_secs_f64()))?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn one(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, metric: &impl EncodeMetric) -> fmt::Result {
+    metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
+}

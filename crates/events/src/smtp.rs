@@ -1,0 +1,186 @@
+//! Messages on their way in.
+
+use std::fmt::{self, Display};
+use std::time::Duration;
+
+use mail::{MessageId, ReversePath};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+use tracing::info;
+
+use crate::listener::{ListenerLabel, listener_and};
+use crate::{Event, Listener, Said, SessionId};
+
+/// A message is on stable storage; its 250 is about to be written.
+#[derive(Debug)]
+pub struct MessageAccepted<'e> {
+    /// Where.
+    pub listener: &'e Listener,
+    /// In which session.
+    pub session: SessionId,
+    /// The message.
+    pub message: MessageId,
+    /// From whom.
+    pub reverse_path: &'e ReversePath,
+    /// The accounts it is for.
+    pub recipients: &'e [String],
+    /// Octets of its body.
+    pub octets: u64,
+    /// How long the store took to put it on stable storage.
+    pub commit: Duration,
+}
+
+/// A message did not get its 250: a refusal at MAIL, DATA or its end.
+pub struct MessageRefused<'e> {
+    /// Where.
+    pub listener: &'e Listener,
+    /// In which session.
+    pub session: SessionId,
+    /// From whom, when that was said.
+    pub reverse_path: Option<&'e ReversePath>,
+    /// The reply's code, as 452.
+    pub code: u16,
+    /// For the operator: what was wrong, in words that may say more than the reply.
+    pub cause: &'e dyn Display,
+}
+
+/// A recipient was not taken.
+pub struct RecipientRefused<'e> {
+    /// Where.
+    pub listener: &'e Listener,
+    /// In which session.
+    pub session: SessionId,
+    /// Whom.
+    pub recipient: &'e dyn Display,
+    /// The reply's code, as 550.
+    pub code: u16,
+    /// For the operator.
+    pub cause: &'e dyn Display,
+}
+
+impl Event for MessageAccepted<'_> {
+    fn count(&self, metrics: &crate::Metrics) {
+        let on = self.listener.smtp(metrics);
+        on.accepted.inc();
+        on.recipients.inc_by(self.recipients.len() as u64);
+        #[expect(clippy::cast_precision_loss, reason = "a histogram's bucket does not tell octets apart beyond 2^52")]
+        on.octets.observe(self.octets as f64);
+        on.commit_seconds.observe(self.commit.as_secs_f64());
+    }
+
+    fn log(&self, _: u64) {
+        info!(
+            target: "gatepost::smtp", id = %self.message, session = %self.session, listener = %self.listener,
+            from = %Said(self.reverse_path), to = %FirstFew(self.recipients), recipients = self.recipients.len(), octets = self.octets,
+            commit_seconds = self.commit.as_secs_f64(), "message accepted",
+        );
+    }
+}
+
+impl Event for MessageRefused<'_> {
+    fn count(&self, metrics: &crate::Metrics) {
+        let labels = ReplyLabels { listener: self.listener.shared_name(), reply: class(self.code) };
+        metrics.smtp.refused.get_or_create(&labels).inc();
+    }
+
+    fn log(&self, _: u64) {
+        let from = self.reverse_path.map(Said).map(tracing::field::display);
+        info!(
+            target: "gatepost::smtp", session = %self.session, listener = %self.listener, from, code = self.code, cause = %Said(self.cause),
+            "message refused",
+        );
+    }
+}
+
+impl Event for RecipientRefused<'_> {
+    fn count(&self, metrics: &crate::Metrics) {
+        let labels = ReplyLabels { listener: self.listener.shared_name(), reply: class(self.code) };
+        metrics.smtp.recipients_refused.get_or_create(&labels).inc();
+    }
+
+    fn log(&self, _: u64) {
+        info!(
+            target: "gatepost::smtp", session = %self.session, listener = %self.listener, recipient = %Said(self.recipient), code = self.code,
+            cause = %Said(self.cause), "recipient refused",
+        );
+    }
+}
+
+/// A list that a log line can hold.
+struct FirstFew<'r>(&'r [String]);
+
+impl Display for FirstFew<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut between = "";
+        for recipient in self.0.iter().take(SHOWN) {
+            write!(f, "{between}{}", Said(recipient))?;
+            between = ",";
+        }
+        if self.0.len() > SHOWN { f.write_str(",...") } else { Ok(()) }
+    }
+}
+
+const SHOWN: usize = 3;
+
+/// A temporary or a permanent refusal (RFC 5321 §4.2.1).
+fn class(code: u16) -> &'static str {
+    match code {
+        400..500 => "4xx",
+        500..600 => "5xx",
+        _ => "other",
+    }
+}
+
+listener_and!(ReplyLabels, reply: &'static str);
+
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    accepted: Family<ListenerLabel, Counter>,
+    recipients: Family<ListenerLabel, Counter>,
+    octets: Family<ListenerLabel, Histogram, fn() -> Histogram>,
+    commit_seconds: Family<ListenerLabel, Histogram, fn() -> Histogram>,
+    refused: Family<ReplyLabels, Counter>,
+    recipients_refused: Family<ReplyLabels, Counter>,
+}
+
+/// What is counted for one listener.
+pub(crate) struct OnListener {
+    accepted: Counter,
+    recipients: Counter,
+    octets: Histogram,
+    commit_seconds: Histogram,
+}
+
+impl Metrics {
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        const OCTETS: [f64; 8] = [1024.0, 4096.0, 16_384.0, 65_536.0, 262_144.0, 1_048_576.0, 4_194_304.0, 16_777_216.0];
+        const SECONDS: [f64; 9] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0];
+        let metrics = Self {
+            accepted: Family::default(),
+            recipients: Family::default(),
+            octets: Family::new_with_constructor(|| Histogram::new(OCTETS)),
+            commit_seconds: Family::new_with_constructor(|| Histogram::new(SECONDS)),
+            refused: Family::default(),
+            recipients_refused: Family::default(),
+        };
+        registry.register("messages_accepted", "Messages on stable storage", metrics.accepted.clone());
+        registry.register("recipients_accepted", "Recipients of those messages", metrics.recipients.clone());
+        registry.register("message_octets", "Octets of the bodies of accepted messages", metrics.octets.clone());
+        registry.register("message_commit_seconds", "How long the store took to commit a message", metrics.commit_seconds.clone());
+        registry.register("messages_refused", "Messages refused at MAIL, DATA or their end", metrics.refused.clone());
+        registry.register("recipients_refused", "Recipients refused", metrics.recipients_refused.clone());
+        metrics
+    }
+
+    pub(crate) fn on(&self, listener: &Listener) -> OnListener {
+        let label = listener.label();
+        OnListener {
+            accepted: self.accepted.get_or_create_owned(&label),
+            recipients: self.recipients.get_or_create_owned(&label),
+            octets: self.octets.get_or_create_owned(&label),
+            commit_seconds: self.commit_seconds.get_or_create_owned(&label),
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! `docs/metrics.md` lists what there is: every metric with its type, labels and help, every log line with its fields.
+//!
+//! The tables are made from the registry and from one emission of each event. After a change, run this test with
+//! `GATEPOST_WRITE_DOCS=1` and look at the difference.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{self, Write};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use events::*;
+use mail::{MessageId, ReversePath};
+use tracing::field::{Field, Visit};
+use tracing::{Metadata, Subscriber, span};
+
+/// What one log line held.
+#[derive(Debug, Clone)]
+struct LogLine {
+    level: String,
+    target: String,
+    text: String,
+    fields: Vec<String>,
+    values: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<LogLine>>>);
+
+impl Log {
+    fn lines(&self) -> Vec<LogLine> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+impl Subscriber for Log {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut values = Values::default();
+        event.record(&mut values);
+        let fields: Vec<_> = event.metadata().fields().iter().map(|field| field.name().to_owned()).collect();
+        let text = values.0.remove("message").unwrap_or_default();
+        let fields = fields.into_iter().filter(|name| name != "message").collect();
+        let metadata = event.metadata();
+        let line = LogLine { level: metadata.level().to_string(), target: metadata.target().into(), text, fields, values: values.0 };
+        self.0.lock().unwrap().push(line);
+    }
+    fn enter(&self, _: &span::Id) {}
+    fn exit(&self, _: &span::Id) {}
+}
+
+#[derive(Default)]
+struct Values(BTreeMap<String, String>);
+
+impl Visit for Values {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.0.insert(field.name().into(), format!("{value:?}"));
+    }
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0.insert(field.name().into(), value.into());
+    }
+}
+
+/// Emits each event once.
+fn emit_each(events: &Events) {
+    let smtp = &events.listener("smtp");
+    let pop3 = &events.listener("pop3");
+    let source: IpAddr = Ipv4Addr::new(192, 0, 2, 7).into();
+    let (session, message, now) = (events.next_session(), MessageId::generate(), Instant::now());
+    let account = "ann@example.org";
+    let cause = &"cause";
+    let reverse_path = &ReversePath::Null;
+    let second = Duration::from_secs(1);
+
+    events.emit(ServerStarted { version: "0.1.0", started: UNIX_EPOCH, after: second, listeners: &"smtp 127.0.0.1:25" });
+    events.emit(ServerDraining { sessions: 1, deadline: second });
+    events.emit(ServerStopped { sessions_cut: 0, after: second });
+    events.emit(ConfigurationReloaded { applied: &["gate.max_inbound".into()], needs_restart: &[] });
+    events.emit(ConfigurationRejected { cause });
+    events.emit(CertificateLoaded { certificate: "mx.pem", not_after: UNIX_EPOCH });
+    events.emit(CertificateRejected { certificate: "mx.pem", cause });
+
+    events.emit(SessionAdmitted { listener: smtp, session, source });
+    events.emit(SessionEnded { listener: smtp, session, source, end: SessionEnd::Quit, duration: second });
+    events.emit(SessionRefused { listener: smtp, source, rule: "R4", cause, now });
+
+    events.emit(HandshakeCompleted { listener: smtp, session, version: "TLSv1_3", cipher: "TLS13_AES_256_GCM_SHA384" });
+    events.emit(HandshakeFailed { listener: smtp, session, source, cause, now });
+
+    events.emit(AuthSucceeded { listener: smtp, session, source, account, mechanism: "PLAIN" });
+    events.emit(AuthFailed { listener: smtp, session, source, login: "ann", mechanism: "PLAIN" });
+    events.emit(AuthThrottled { listener: smtp, session, source, login: "ann", throttle: Throttle::Busy, now });
+
+    let recipients = &["ann@example.org".to_owned()];
+    events.emit(MessageAccepted { listener: smtp, session, message, reverse_path, recipients, octets: 10_240, commit: second });
+    events.emit(MessageRefused { listener: smtp, session, reverse_path: None, code: 452, cause });
+    events.emit(RecipientRefused { listener: smtp, session, recipient: &"<x@example.org>", code: 550, cause });
+
+    events.emit(MaildropOpened { listener: pop3, session, account, messages: 1, octets: 10_240 });
+    events.emit(MaildropRefused { listener: pop3, session, account, cause });
+    events.emit(MaildropTakenOver { listener: pop3, session, account });
+    events.emit(MessageFetched { listener: pop3, session, message, account, octets: 10_240 });
+    events.emit(MessagesDeleted { listener: pop3, session, account, messages: 1 });
+
+    events.emit(StoreFailed { operation: "commit", cause, now });
+    events.emit(StoreFull { cause, now });
+    events.emit(StoreRecovered { after: second });
+    events.emit(MessageDamaged { message, cause });
+}
+
+fn encoded(events: &Events) -> String {
+    let mut text = String::new();
+    events.encode(&mut text).unwrap();
+    text
+}
+
+/// Every event once, and every figure.
+fn everything() -> (Vec<LogLine>, String) {
+    let (log, events) = (Log::default(), Events::new(SystemTime::now()));
+    tracing::subscriber::with_default(log.clone(), || emit_each(&events));
+    events.add_source(|figures| Figure::ALL.iter().for_each(|&figure| figures.set(figure, 7)));
+    (log.lines(), encoded(&events))
+}
+
+/// One row for each metric, from the registry's own text.
+fn metrics_table(text: &str) -> String {
+    let mut rows: BTreeMap<&str, (String, &str, BTreeSet<&str>)> = BTreeMap::new();
+    for line in text.lines() {
+        if let Some((name, help)) = line.strip_prefix("# HELP ").and_then(|rest| rest.split_once(' ')) {
+            rows.entry(name).or_default().1 = help;
+        } else if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' ')) {
+            rows.entry(name).or_default().0 = kind.into();
+        } else if let Some((name, labels)) = line.split_once('{') {
+            let family = ["_total", "_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
+            let names = labels.split('}').next().unwrap().split(',').map(|label| label.split('=').next().unwrap());
+            rows.entry(family).or_default().2.extend(names.filter(|name| *name != "le"));
+        }
+    }
+    let mut table = String::from("| metric | type | labels | what it is |\n| --- | --- | --- | --- |\n");
+    for (name, (kind, help, labels)) in rows {
+        let total = if kind == "counter" { "_total" } else { "" };
+        let labels: Vec<_> = labels.into_iter().collect();
+        writeln!(table, "| `{name}{total}` | {kind} | {} | {help} |", labels.join(", ")).unwrap();
+    }
+    table
+}
+
+fn events_table(lines: &[LogLine]) -> String {
+    let mut table = String::from("| log line | level | target | fields |\n| --- | --- | --- | --- |\n");
+    for LogLine { level, target, text, fields, .. } in lines {
+        writeln!(table, "| {text} | {level} | `{target}` | {} |", fields.join(", ")).unwrap();
+    }
+    table
+}
+
+#[test]
+fn the_reference_is_complete() {
+    let (lines, text) = everything();
+    let expected = format!("{HEAD}\n## Metrics\n\n{}\n## Log lines\n\n{LOG_HEAD}\n{}", metrics_table(&text), events_table(&lines));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/metrics.md");
+    if std::env::var_os("GATEPOST_WRITE_DOCS").is_some() {
+        std::fs::write(&path, &expected).unwrap();
+    }
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(found == expected, "docs/metrics.md differs from the code: run this test with GATEPOST_WRITE_DOCS=1");
+}
+
+/// An event that `emit_each` does not emit would be missing in the reference.
+#[test]
+fn each_event_is_emitted_here() {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let files: Vec<PathBuf> = std::fs::read_dir(sources).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let events: usize = files.iter().map(|path| std::fs::read_to_string(path).unwrap().matches("\nimpl Event for ").count()).sum();
+    let texts: BTreeSet<_> = everything().0.into_iter().map(|line| line.text).collect();
+    assert_eq!(texts.len(), events, "{texts:?}");
+}
+
+#[test]
+fn names_and_labels_keep_the_rules() {
+    let (_, text) = everything();
+    for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        assert!(line.starts_with("gatepost_") && !line.contains("_total "), "{line}");
+    }
+    assert!(!text.contains('@') && !text.contains("192.0.2"), "no account and no address is a label");
+    assert!(text.ends_with("# EOF\n"));
+}
+
+#[test]
+fn events_add_up() {
+    let events = Events::new(UNIX_EPOCH);
+    for _ in 0..3 {
+        emit_each(&events);
+    }
+    let text = encoded(&events);
+    for sample in [
+        "gatepost_messages_accepted_total{listener=\"smtp\"} 3",
+        "gatepost_message_octets_sum{listener=\"smtp\"} 30720.0",
+        "gatepost_messages_refused_total{listener=\"smtp\",reply=\"4xx\"} 3",
+        "gatepost_recipients_refused_total{listener=\"smtp\",reply=\"5xx\"} 3",
+        "gatepost_sessions_refused_total{listener=\"smtp\",rule=\"R4\"} 3",
+        "gatepost_session_seconds_count{listener=\"smtp\"} 3",
+        "gatepost_messages_fetched_octets_total{listener=\"pop3\"} 30720",
+        "gatepost_authentications_total{listener=\"smtp\",outcome=\"failed\"} 3",
+        "gatepost_store_errors_total{kind=\"full\"} 3",
+        "gatepost_build_info{version=\"0.1.0\"} 1",
+    ] {
+        assert!(text.lines().any(|line| line == sample), "{sample} is not in\n{text}");
+    }
+    assert!(!text.contains("messages_accepted_total{listener=\"pop3\"}"), "a listener has no metrics of another protocol");
+}
+
+#[test]
+fn a_flood_of_refusals_is_counted_but_not_written() {
+    let (log, events) = (Log::default(), Events::new(UNIX_EPOCH));
+    let listener = &events.listener("smtp");
+    let start = Instant::now();
+    tracing::subscriber::with_default(log.clone(), || {
+        for millis in 0..=10_000 {
+            let now = start + Duration::from_millis(millis);
+            events.emit(SessionRefused { listener, source: Ipv4Addr::LOCALHOST.into(), rule: "R4", cause: &"full [R4.0000]", now });
+        }
+    });
+    let left_out: Vec<_> = log.lines().iter().map(|line| line.values["left_out"].clone()).collect();
+    assert_eq!(left_out, ["0", "9999"]);
+    assert!(encoded(&events).contains("gatepost_sessions_refused_total{listener=\"smtp\",rule=\"R4\"} 10001\n"));
+}
+
+#[test]
+fn what_a_peer_says_cannot_forge_a_line() {
+    let (log, events) = (Log::default(), Events::new(UNIX_EPOCH));
+    let login = "ann\r\nauthentication succeeded".to_owned() + &"!".repeat(10_000);
+    tracing::subscriber::with_default(log.clone(), || {
+        let (listener, session, source) = (&events.listener("pop3"), events.next_session(), Ipv4Addr::LOCALHOST.into());
+        events.emit(AuthFailed { listener, session, source, login: &login, mechanism: "USER" });
+    });
+    let shown = log.lines()[0].values["login"].clone();
+    assert!(shown.starts_with("ann\\u{d}\\u{a}auth") && shown.ends_with("!...") && shown.len() < 200, "{shown}");
+}
+
+#[test]
+fn a_message_accepted_for_many_fits_a_line() {
+    let (log, events) = (Log::default(), Events::new(UNIX_EPOCH));
+    let recipients: Vec<_> = (0..1000).map(|number| format!("user{number}@example.org")).collect();
+    let message = MessageId::generate();
+    tracing::subscriber::with_default(log.clone(), || {
+        let (listener, session, reverse_path) = (&events.listener("smtp"), events.next_session(), &ReversePath::Null);
+        events.emit(MessageAccepted {
+            listener,
+            session,
+            message,
+            reverse_path,
+            recipients: &recipients,
+            octets: 1,
+            commit: Duration::ZERO,
+        });
+    });
+    let values = &log.lines()[0].values;
+    assert_eq!(values["to"], "user0@example.org,user1@example.org,user2@example.org,...");
+    assert_eq!((values["recipients"].as_str(), values["from"].as_str()), ("1000", "<>"));
+    assert_eq!(values["id"], message.to_string());
+    assert!(encoded(&events).contains("gatepost_recipients_accepted_total{listener=\"smtp\"} 1000\n"));
+}
+
+#[test]
+fn session_ids_go_on_after_a_restart() {
+    let first = Events::new(UNIX_EPOCH + Duration::from_secs(1_800_000_000));
+    let second = Events::new(UNIX_EPOCH + Duration::from_secs(1_800_000_001));
+    let ids: Vec<_> = [&first, &first, &second].map(Events::next_session).into();
+    assert!(ids.is_sorted_by(|a, b| a < b));
+}
+
+const HEAD: &str = "# Metrics and log lines
+
+Made from the code and compared with it by `crates/events/tests/reference.rs`; do not edit by hand.
+
+`/metrics` on the admin listener answers in the OpenMetrics text format, which Prometheus reads. Labels are few: the listener's name in
+the configuration, the gate's rule, the class of a reply, an outcome. No account and no address is ever a label.
+";
+
+const LOG_HEAD: &str = "A message has one `id` from the line that says it was accepted to the line that says it was fetched: it is in the 250 reply, in the Received field and in UIDL, too.
+What a peer said is escaped and cut after 160 characters. Where a line has `left_out`, it is written at most once in ten seconds for each kind and source, and `left_out` is
+the number of those that were not written since the last one; the metrics count each. Passwords are never written.
+";
