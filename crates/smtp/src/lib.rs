@@ -9,8 +9,8 @@
 //! # use bytes::BytesMut;
 //! use smtp::{Circumstance, Question, Reply, Session, Settings, Want};
 //!
-//! # fn drive(now: Instant) -> BytesMut {
-//! let settings = Arc::new(Settings::relay("mx.example"));
+//! # fn drive(now: Instant) -> Result<BytesMut, mail::AddressError> {
+//! let settings = Arc::new(Settings::relay("mx.example".parse()?));
 //! let here = Circumstance { peer: IpAddr::from([192, 0, 2, 7]), tls: None };
 //! let mut input = BytesMut::from(&b"EHLO client.example\r\nQUIT\r\n"[..14]);
 //! let mut session = Session::new(settings, here, now);
@@ -29,7 +29,7 @@
 //! }
 //! # std::mem::take(session.output())
 //! # }
-//! # assert!(drive(Instant::now()).starts_with(b"220 mx.example ESMTP"));
+//! # assert!(drive(Instant::now()).unwrap().starts_with(b"220 mx.example ESMTP"));
 //! ```
 //!
 //! **Guarantees.** The final 250 is written from a [`mail::Receipt`] and from nothing else. Nothing said before TLS is known

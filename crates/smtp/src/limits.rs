@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn the_defaults_are_the_table() {
-        let settings = Settings::relay("mx.example");
+        let settings = Settings::relay("mx.example".parse().unwrap());
         let timing = settings.timing;
         for (name, value) in [
             ("message_bytes", settings.message_bytes),

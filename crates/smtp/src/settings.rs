@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use mail::Domain;
+
 use crate::limits;
 
 /// What a listener is for.
@@ -17,8 +19,8 @@ pub enum Role {
 /// A listener's settings, shared by its sessions. A reload makes new ones for new sessions.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The name this host gives itself in greeting and replies; at most 255 octets.
-    pub host: Box<str>,
+    /// The name this host gives itself in greeting and replies.
+    pub host: Domain,
     /// What the listener is for.
     pub role: Role,
     /// Whether STARTTLS is offered in clear (RFC 3207).
@@ -57,9 +59,9 @@ pub struct Timing {
 
 impl Settings {
     /// Port 25: STARTTLS offered, no AUTH, the defaults of [`limits::TABLE`].
-    pub fn relay(host: impl Into<Box<str>>) -> Self {
+    pub fn relay(host: Domain) -> Self {
         Self {
-            host: host.into(),
+            host,
             role: Role::Relay,
             starttls: true,
             auth: false,
@@ -73,7 +75,7 @@ impl Settings {
     }
 
     /// Ports 587 and 465: as [`Settings::relay`], and AUTH is offered under TLS and asked for.
-    pub fn submission(host: impl Into<Box<str>>) -> Self {
+    pub fn submission(host: Domain) -> Self {
         Self { role: Role::Submission, auth: true, ..Self::relay(host) }
     }
 }

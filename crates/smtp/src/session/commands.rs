@@ -105,7 +105,7 @@ impl Session {
         self.extended = extended;
         let again = self.helo.replace(name.into()).is_some();
         if extended {
-            let blanks = Blanks { host: &self.settings.host, peer: Some(self.circumstance.peer), ..Blanks::default() };
+            let blanks = Blanks { host: self.settings.host.as_str(), peer: Some(self.circumstance.peer), ..Blanks::default() };
             extensions::answer(&self.settings, self.circumstance.tls.is_some(), &blanks, &mut self.output);
         } else {
             self.say(Reply::HELLO);
