@@ -1,0 +1,372 @@
+//! The command line: what may be typed, and the help for it. Parses, and does nothing else; `command` acts.
+//!
+//! Passwords are never on the command line, where every user of the machine could read them: they are asked for, or read from a
+//! file or standard input. Exit codes are in [`Exit`].
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::Filter;
+
+/// A mail front door whose inbound limit is exact, fair, live and explained.
+#[derive(Debug, Parser)]
+#[command(name = "gatepost", version, after_help = EXIT_CODES, after_long_help = format!("{FIRST_STEPS}\n\n{EXIT_CODES}"))]
+#[command(arg_required_else_help = true, max_term_width = 100, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+
+    /// What to log, in place of log.level: error, warn, info, debug or trace
+    ///
+    /// Parts of the program can have a level of their own, as in "info,smtp_listener=debug". Goes before the environment
+    /// variable GATEPOST_LOG, and that before the configuration.
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub(crate) log_level: Option<Filter>,
+}
+
+/// How the program ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// What was asked for was done.
+    Done = 0,
+    /// It was not; standard error says why.
+    Failed = 1,
+    /// The command line makes no sense. Clap answers that.
+    #[expect(dead_code, reason = "documents what clap does")]
+    Usage = 2,
+    /// The configuration file is missing or faulty.
+    Configuration = 3,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a server to play with: no configuration, no root, loopback only
+    ///
+    /// Starts SMTP, submission and POP3 on free loopback ports, with a certificate of its own, a domain and two accounts, and
+    /// prints commands to copy and the settings for a mail program. Ctrl-C ends it.
+    #[command(after_long_help = "Examples:\n  gatepost try\n  gatepost try --keep ~/gatepost-data")]
+    Try(Try),
+
+    /// Run the server
+    ///
+    /// Stays in the foreground and logs to standard error, as systemd and containers like it. SIGHUP reloads the configuration;
+    /// SIGTERM and Ctrl-C let sessions finish and end it.
+    #[command(after_long_help = "Examples:\n  gatepost serve\n  gatepost serve --config ./gatepost.toml --log-level debug")]
+    Serve(Serve),
+
+    /// Say everything that is wrong with a configuration file
+    ///
+    /// Every fault is a line of its own, FILE:LINE: KEY: what is wrong and what to write. Nothing is changed, and no server needs
+    /// to run. Warnings alone leave the exit code at 0.
+    #[command(after_long_help = "Examples:\n  gatepost check\n  gatepost check --config ./gatepost.toml --json")]
+    Check(Check),
+
+    /// Put a changed configuration file in force
+    ///
+    /// The running server reads its file again and takes over all of it or nothing; what changed is listed, and what needs a
+    /// restart is named. Nobody's session is ended by it.
+    #[command(after_long_help = "Examples:\n  gatepost reload\n  gatepost reload --config ./gatepost.toml")]
+    Reload(Server),
+
+    /// Say how the running server is doing: places, refusals, store
+    #[command(after_long_help = "Examples:\n  gatepost status\n  gatepost status --json | jq .gate")]
+    Status(Asked),
+
+    /// Accounts: who has a mailbox and may send
+    ///
+    /// An account's name is its address. Works while the server runs and while it is stopped.
+    #[command(subcommand, after_long_help = "Examples:\n  gatepost user add ann@example.org\n  gatepost user list")]
+    User(User),
+
+    /// Domains: whose mail is taken
+    ///
+    /// Works while the server runs and while it is stopped.
+    #[command(subcommand, after_long_help = "Examples:\n  gatepost domain add example.org\n  gatepost domain list")]
+    Domain(Domain),
+
+    /// Aliases: addresses that stand for others
+    ///
+    /// Works while the server runs and while it is stopped.
+    #[command(subcommand, after_long_help = "Examples:\n  gatepost alias add sales@example.org ann@example.org bob@example.org")]
+    Alias(Alias),
+
+    /// Check every message and row of a stopped server's store
+    ///
+    /// Reads all of it, changes nothing, and prints what it found. Fails when anything is damaged.
+    #[command(after_long_help = "Examples:\n  gatepost verify\n  gatepost verify --data-dir /var/lib/gatepost --json")]
+    Verify(Asked),
+
+    /// Repair a stopped server's store
+    #[command(subcommand)]
+    Store(Store),
+
+    /// Print the example configuration or the reference of its keys
+    #[command(subcommand, after_long_help = "Examples:\n  gatepost config example > gatepost.toml")]
+    Config(ConfigText),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Try {
+    /// Keep mail and accounts in this folder, and go on with what is there
+    ///
+    /// Without it a fresh folder is made; its name is printed.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keep: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    #[command(flatten)]
+    pub(crate) config: ConfigFile,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    #[command(flatten)]
+    pub(crate) config: ConfigFile,
+
+    /// Print one JSON object: file, and faults with severity, line, column, key and message
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConfigFile {
+    /// The configuration file
+    #[arg(long = "config", short = 'c', value_name = "FILE", default_value = DEFAULT_CONFIG)]
+    pub(crate) path: PathBuf,
+}
+
+/// Which server, or whose store.
+#[derive(Debug, Args)]
+pub(crate) struct Server {
+    #[command(flatten)]
+    pub(crate) config: ConfigFile,
+
+    /// The data directory, in place of a configuration file, such as one kept by `gatepost try --keep`
+    #[arg(long, value_name = "DIR", conflicts_with = "path")]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Asked {
+    #[command(flatten)]
+    pub(crate) server: Server,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum User {
+    /// Add an account
+    ///
+    /// Its domain must be there: `gatepost domain add`. The password is asked for twice, without showing it, unless one of the
+    /// options says where it comes from.
+    #[command(after_long_help = "Examples:\n  gatepost user add ann@example.org\n  gatepost user add ann@example.org --generate\n  \
+                                 pass show mail/ann | gatepost user add ann@example.org --password-file -")]
+    Add(WithPassword),
+    /// Set a new password
+    #[command(after_long_help = "Examples:\n  gatepost user passwd ann@example.org")]
+    Passwd(WithPassword),
+    /// Remove an account and all of its mail
+    Remove(Named),
+    /// List the accounts
+    List(Asked),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WithPassword {
+    /// The account's address
+    #[arg(value_name = "ADDRESS")]
+    pub(crate) name: String,
+
+    #[command(flatten)]
+    pub(crate) password: PasswordSource,
+
+    #[command(flatten)]
+    pub(crate) server: Server,
+}
+
+/// Where a password comes from. With neither: asked for on a terminal, else the first line of standard input.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+pub(crate) struct PasswordSource {
+    /// Make a password and print it
+    #[arg(long)]
+    pub(crate) generate: bool,
+
+    /// Read the password from the first line of a file, or of standard input for "-"
+    #[arg(long, value_name = "FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+}
+
+/// One thing by its name.
+#[derive(Debug, Args)]
+pub(crate) struct Named {
+    /// Its name
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+
+    #[command(flatten)]
+    pub(crate) server: Server,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Domain {
+    /// Take mail for a domain, or change who its postmaster is
+    #[command(after_long_help = "Examples:\n  gatepost domain add example.org\n  gatepost domain add example.org --postmaster ann@example.org")]
+    Add(AddDomain),
+    /// Take no more mail for a domain; it must have no accounts and aliases left
+    Remove(Named),
+    /// List the domains
+    List(Asked),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AddDomain {
+    /// The domain
+    #[arg(value_name = "DOMAIN")]
+    pub(crate) name: String,
+
+    /// Who gets the postmaster's mail; without it, the domain's first account
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) postmaster: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) server: Server,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Alias {
+    /// Add an alias, or give one other targets
+    #[command(visible_alias = "put", after_long_help = "Examples:\n  gatepost alias add sales@example.org ann@example.org bob@example.org")]
+    Add(AddAlias),
+    /// Remove an alias
+    Remove(Named),
+    /// List the aliases
+    List(Asked),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AddAlias {
+    /// The alias
+    #[arg(value_name = "ALIAS")]
+    pub(crate) name: String,
+
+    /// The accounts and aliases it stands for
+    #[arg(value_name = "TARGET", required = true)]
+    pub(crate) targets: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) server: Server,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Store {
+    /// Make the index anew from the log
+    ///
+    /// The log is the truth, and the index can be lost without losing mail. The server must be stopped.
+    RebuildIndex(Server),
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(crate) enum ConfigText {
+    /// A commented file to start from, every key with its default
+    Example,
+    /// The reference of all keys, as Markdown
+    Reference,
+}
+
+/// Where the configuration is when nobody says otherwise.
+pub(crate) const DEFAULT_CONFIG: &str = "/etc/gatepost/gatepost.toml";
+
+const FIRST_STEPS: &str = "\
+To try it:
+  gatepost try
+
+To run it:
+  gatepost config example > /etc/gatepost/gatepost.toml
+  gatepost check
+  gatepost domain add example.org
+  gatepost user add ann@example.org
+  gatepost serve";
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  failed; standard error says why
+  2  the command line makes no sense
+  3  the configuration file is missing or faulty";
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, error::ErrorKind};
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, ErrorKind> {
+        Cli::try_parse_from(line.split_whitespace()).map_err(|error| error.kind())
+    }
+
+    /// Clap's own consistency checks; then: no command and no option without help.
+    #[test]
+    fn everything_has_help() {
+        Cli::command().debug_assert();
+        let mut open = vec![Cli::command()];
+        while let Some(command) = open.pop() {
+            assert!(command.get_about().is_some(), "{} has no help", command.get_name());
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{} of {} has no help", argument.get_id(), command.get_name());
+            }
+            open.extend(command.get_subcommands().cloned());
+        }
+    }
+
+    #[test]
+    fn what_can_be_typed() {
+        for line in [
+            "gatepost try",
+            "gatepost try --keep /tmp/mail",
+            "gatepost serve --config gatepost.toml --log-level info,gate=debug",
+            "gatepost check --json",
+            "gatepost reload -c gatepost.toml",
+            "gatepost status --json --data-dir /tmp/mail",
+            "gatepost user add ann@example.org --generate",
+            "gatepost user passwd ann@example.org --password-file -",
+            "gatepost user remove ann@example.org",
+            "gatepost user list",
+            "gatepost domain add example.org --postmaster ann@example.org",
+            "gatepost alias put sales@example.org ann@example.org bob@example.org",
+            "gatepost verify --data-dir /tmp/mail --json",
+            "gatepost store rebuild-index",
+            "gatepost config example",
+        ] {
+            assert!(parse(line).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_typed() {
+        for (line, why) in [
+            ("gatepost serve --log-level infoo", ErrorKind::ValueValidation),
+            ("gatepost user add ann@example.org hunter2", ErrorKind::UnknownArgument),
+            ("gatepost user add ann@example.org --password hunter2", ErrorKind::UnknownArgument),
+            ("gatepost user add ann@example.org --generate --password-file f", ErrorKind::ArgumentConflict),
+            ("gatepost status --config f --data-dir d", ErrorKind::ArgumentConflict),
+            ("gatepost alias add sales@example.org", ErrorKind::MissingRequiredArgument),
+            ("gatepost stauts", ErrorKind::InvalidSubcommand),
+        ] {
+            assert_eq!(parse(line).unwrap_err(), why, "{line}");
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The configuration file: what a postmaster may write, read with every fault named, compared on reload.
+//!
+//! One TOML file, few tables, every key with a default. The doc comments of the tables are the only text there is about a key:
+//! the commented example `conf/gatepost.toml` and the reference `docs/configuration.md` are made from them
+//! ([`example`], [`reference`]), and a test compares both with the checked-in files.
+//!
+//! Guarantees: [`Config::load`] reports every fault of the file at once, each with its line and key, and a `Config` it returns
+//! has passed every rule. Relative paths are taken from the folder of the file. Refuses: unknown keys, numbers without a unit,
+//! and what would make an open relay (invariant 3). Secrets are never in the file, only the paths of the files that hold them.
+//! Fails: [`LoadError`]; whoever reloads keeps the values in force.
+
+mod change;
+mod document;
+mod fault;
+mod text;
+mod rules;
+mod surroundings;
+mod tables;
+mod values;
+
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use mail::Domain;
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
+use serde::{Deserialize, Serialize};
+
+pub(crate) use change::{Change, TakesEffect};
+pub(crate) use fault::{Fault, Report, Severity};
+pub(crate) use text::{example, reference};
+pub(crate) use tables::{Admin, Auth, Format, Limits, Listen, Log, Pop3, Relay, Timeouts, Tls};
+pub(crate) use values::{Address, Filter, Hostname, Network};
+
+/// The whole file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Config {
+    /// The name other servers find this one by. It is in the greeting, in every Received header and in message ids, and the
+    /// address the name leads to should lead back to the name. Without it: the machine's own name.
+    #[schemars(with = "String", example = "mail.example.org", extend("x-set" = true, "x-takes-effect" = "restart"))]
+    pub(crate) hostname: Option<Hostname>,
+
+    /// Where mail, accounts and queue are kept. Made when it is not there. Only one server uses it at a time.
+    #[schemars(extend("x-takes-effect" = "restart"))]
+    pub(crate) data_dir: PathBuf,
+
+    /// The user the server becomes once its ports are bound, when root starts it. Of no effect when anybody else does.
+    /// The data directory belongs to this user, and a renewed private key must be readable by it.
+    #[schemars(extend("x-takes-effect" = "restart"))]
+    pub(crate) user: String,
+
+    #[schemars(extend("x-takes-effect" = "restart"))]
+    pub(crate) listen: Listen,
+    pub(crate) gate: gate::Settings,
+    pub(crate) tls: Tls,
+    pub(crate) limits: Limits,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) relay: Relay,
+    pub(crate) auth: Auth,
+    pub(crate) pop3: Pop3,
+    #[schemars(extend("x-takes-effect" = "restart"))]
+    pub(crate) store: store_embedded::Settings,
+    #[schemars(extend("x-takes-effect" = "restart"))]
+    pub(crate) admin: Admin,
+    pub(crate) log: Log,
+}
+
+/// A configuration that may be put in force, and what is odd about it.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    /// Passed every rule.
+    pub(crate) config: Config,
+    /// Holds warnings only.
+    pub(crate) report: Report,
+}
+
+/// Why there is no configuration. The one in force, if any, stays.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoadError {
+    /// There is no such file.
+    #[error("{0}: there is no such file; `gatepost config example > {0}` makes one to start from, --config names another", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It cannot be read, or is not UTF-8.
+    #[error("{}: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// It can be read and must not be used.
+    #[error("{0}")]
+    Faulty(Report),
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            hostname: None,
+            data_dir: "/var/lib/gatepost".into(),
+            user: "gatepost".into(),
+            listen: Listen::default(),
+            gate: gate::Settings::default(),
+            tls: Tls::default(),
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+            relay: Relay::default(),
+            auth: Auth::default(),
+            pop3: Pop3::default(),
+            store: store_embedded::Settings::default(),
+            admin: Admin::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads a file and checks it by itself and against this machine: that files are there, that certificate and key fit.
+    ///
+    /// # Errors
+    /// See [`LoadError`]; [`LoadError::Faulty`] holds every fault there is.
+    pub(crate) fn load(path: &Path) -> Result<Loaded, LoadError> {
+        let text = fs::read_to_string(path).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => LoadError::Missing { path: path.into() },
+            _ => LoadError::Unreadable { path: path.into(), source },
+        })?;
+        let folder = std::path::absolute(path).ok().and_then(|path| path.parent().map(Path::to_owned)).unwrap_or_default();
+        let read = document::read(&text);
+        let mut config = read.config;
+        config.anchor(&folder);
+        let findings = rules::findings(&config).into_iter().chain(surroundings::findings(&config));
+        let mut faults = read.faults;
+        faults.extend(findings.filter(|finding| !read.document.lost(&finding.key)).map(|finding| read.document.place(finding)));
+        let report = Report::new(path, faults);
+        if report.errors() > 0 { Err(LoadError::Faulty(report)) } else { Ok(Loaded { config, report }) }
+    }
+
+    /// The name in force: the one in the file, else the machine's, else `localhost`.
+    pub(crate) fn hostname(&self) -> Domain {
+        self.hostname.clone().map_or_else(surroundings::machine_name, |hostname| hostname.0)
+    }
+
+    /// The socket `gatepost reload` and the other commands reach the running server by.
+    pub(crate) fn control_socket(&self) -> PathBuf {
+        self.data_dir.join(&self.admin.control)
+    }
+
+    /// Takes relative paths from the folder of the file; the control socket's from the data directory.
+    fn anchor(&mut self, folder: &Path) {
+        self.data_dir = folder.join(&self.data_dir);
+        for path in [&mut self.tls.certificate, &mut self.tls.key].into_iter().flatten() {
+            *path = folder.join(&path);
+        }
+    }
+}
+
+/// The schema of the file with every table in place: the one description that faults, example, reference and reload go by.
+fn schema() -> serde_json::Value {
+    let inline = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
+    inline.into_generator().into_root_schema_for::<Config>().to_value()
+}
+
+#[cfg(test)]
+mod tests;

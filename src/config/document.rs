@@ -1,0 +1,239 @@
+//! From text to [`Config`], past every fault: syntax, unknown keys, types, units.
+//!
+//! The text is read into a table whose every key and value knows its place. What the schema can tell is checked first: unknown
+//! keys and wrong types. Then the table is turned into a `Config` as often as needed: each failure names one value, which is
+//! noted and taken out, so that its default stands in and the next fault shows.
+//!
+//! Guarantees: always ends, with a `Config` and all faults; the `Config` is worth something only when there are none.
+
+use std::mem;
+use std::ops::Range;
+
+use serde_json::Value;
+use serde_path_to_error::Segment;
+use toml::Spanned;
+use toml::de::{DeArray, DeTable, DeValue};
+
+use super::fault::{Fault, Finding, Severity};
+use super::{Config, schema};
+
+/// What a text came to.
+pub(super) struct Read<'t> {
+    pub(super) config: Config,
+    pub(super) faults: Vec<Fault>,
+    pub(super) document: Document<'t>,
+}
+
+/// Where everything is, without what was taken out.
+pub(super) struct Document<'t> {
+    text: &'t str,
+    table: Spanned<DeTable<'t>>,
+    /// Keys that were taken out: what is said about their defaults is not about the file.
+    lost: Vec<String>,
+}
+
+/// Reads all of it.
+pub(super) fn read(text: &str) -> Read<'_> {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    let mut document = Document { text, table, lost: Vec::new() };
+    if !errors.is_empty() {
+        // What follows a fault of syntax may be taken for something else: more faults would be guesses.
+        let faults = errors.iter().map(|error| document.fault(error.span(), String::new(), syntax(error.message()))).collect();
+        document.lost.push(String::new());
+        return Read { config: Config::default(), faults, document };
+    }
+    let mut faults = Vec::new();
+    let mut table = mem::replace(&mut document.table, Spanned::new(0..0, DeTable::new()));
+    let defaults = serde_json::to_value(Config::default()).unwrap_or_default();
+    Examiner { whole: &schema(), document: &mut document, faults: &mut faults }.table(&schema(), &defaults, "", table.get_mut());
+    document.table = table;
+    let config = document.deserialize(&mut faults);
+    Read { config, faults, document }
+}
+
+impl Document<'_> {
+    /// Whether a fault of this key was reported already, or of the table it is in.
+    pub(super) fn lost(&self, key: &str) -> bool {
+        self.lost.iter().any(|lost| key.strip_prefix(lost.as_str()).is_some_and(|rest| lost.is_empty() || rest.is_empty() || rest.starts_with('.')))
+    }
+
+    /// Gives a finding its place: that of its value, else of the table the value is missing from.
+    pub(super) fn place(&self, finding: Finding) -> Fault {
+        let fault = self.fault(self.span(&finding.key, finding.index), finding.key, finding.message);
+        Fault { severity: finding.severity, ..fault }
+    }
+
+    fn deserialize(&mut self, faults: &mut Vec<Fault>) -> Config {
+        loop {
+            let error = match serde_path_to_error::deserialize(toml::Deserializer::from(self.table.clone())) {
+                Ok(config) => return config,
+                Err(error) => error,
+            };
+            let path: Vec<Segment> = error.path().iter().cloned().collect();
+            let key = dotted(&path);
+            let span = remove(self.table.get_mut(), &path);
+            faults.push(self.fault(span.clone().or_else(|| error.inner().span()), key.clone(), error.inner().message().into()));
+            self.lost.push(key);
+            if span.is_none() {
+                return Config::default();
+            }
+        }
+    }
+
+    fn span(&self, key: &str, index: Option<usize>) -> Option<Range<usize>> {
+        let (mut table, mut span) = (self.table.get_ref(), None);
+        for name in key.split('.') {
+            let Some((key, value)) = table.get_key_value(name) else { return span };
+            span = Some(key.span());
+            match value.get_ref() {
+                DeValue::Table(inner) => table = inner,
+                DeValue::Array(array) => return index.and_then(|index| array.get(index)).map(Spanned::span).or(span),
+                _ => return span,
+            }
+        }
+        span
+    }
+
+    fn fault(&self, span: Option<Range<usize>>, key: String, message: String) -> Fault {
+        let before = span.and_then(|span| self.text.get(..span.start));
+        let line = before.map(|before| before.matches('\n').count() + 1);
+        let column = before.map(|before| before.rsplit('\n').next().unwrap_or_default().chars().count() + 1);
+        Fault { severity: Severity::Error, line, column, key, message }
+    }
+}
+
+/// Takes out of a table what the schema does not know or has as another type.
+struct Examiner<'a, 't> {
+    whole: &'a Value,
+    document: &'a mut Document<'t>,
+    faults: &'a mut Vec<Fault>,
+}
+
+impl Examiner<'_, '_> {
+    fn table(&mut self, schema: &Value, defaults: &Value, path: &str, table: &mut DeTable<'_>) {
+        let mut faulty: Vec<String> = Vec::new();
+        for (name, value) in table.iter_mut() {
+            let (place, name): (_, &str) = (name.span(), name.get_ref());
+            let key = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+            let (known, default) = (&schema["properties"][name], &defaults[name]);
+            let fault = if known.is_null() {
+                Some((place, unknown(self.whole, schema, path, name)))
+            } else {
+                mistyped(known, default, value.get_ref()).map(|message| (value.span(), message))
+            };
+            match (fault, value.get_mut()) {
+                (Some((place, message)), _) => {
+                    self.note(place, key, message);
+                    faulty.push(name.to_owned());
+                }
+                (None, DeValue::Table(table)) => self.table(known, default, &key, table),
+                (None, DeValue::Array(array)) => self.array(&known["items"], &default[0], &key, array),
+                _ => {}
+            }
+        }
+        for name in faulty {
+            table.remove(name.as_str());
+        }
+    }
+
+    fn array<'t>(&mut self, schema: &Value, default: &Value, key: &str, array: &mut DeArray<'t>) {
+        let elements: Vec<Spanned<DeValue<'t>>> = mem::replace(array, DeArray::new()).into_iter().collect();
+        for element in elements {
+            match mistyped(schema, default, element.get_ref()) {
+                Some(message) => self.note(element.span(), key.to_owned(), message),
+                None => array.push(element),
+            }
+        }
+    }
+
+    fn note(&mut self, span: Range<usize>, key: String, message: String) {
+        self.faults.push(self.document.fault(Some(span), key.clone(), message));
+        self.document.lost.push(key);
+    }
+}
+
+/// Why a value cannot be what the schema wants, whatever it says.
+fn mistyped(schema: &Value, default: &Value, value: &DeValue<'_>) -> Option<String> {
+    let (wanted, fits) = match schema["type"].as_str()? {
+        "string" => ("a text in quotes", value.is_str()),
+        "integer" => ("a whole number", value.is_integer()),
+        "boolean" => ("true or false", value.is_bool()),
+        "array" => ("a list in brackets", value.is_array()),
+        "object" => ("a table", value.is_table()),
+        _ => return None,
+    };
+    if !fits {
+        let example = if default.is_null() { &schema["examples"][0] } else { default };
+        let example = if example.is_null() || example.is_object() { String::new() } else { format!(", as in {example}") };
+        return Some(format!("must be {wanted}{example}; this is {}", found(value)));
+    }
+    let number = value.as_integer().map(|number| i128::from_str_radix(number.as_str(), number.radix()).unwrap_or(i128::MAX))?;
+    let unsigned = schema["format"].as_str().is_some_and(|format| format.starts_with("uint"));
+    let (least, most) = if unsigned { (0, i128::from(u32::MAX)) } else { (i128::from(i64::MIN), i128::from(i64::MAX)) };
+    (number < least || number > most).then(|| format!("{number} is out of range: write a whole number from {least} to {most}"))
+}
+
+fn found(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a text",
+        DeValue::Integer(_) => "a number",
+        DeValue::Float(_) => "a number with a fraction",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+/// What to say about a key that is not in the schema: the nearest that is, in this table or another.
+fn unknown(whole: &Value, schema: &Value, path: &str, name: &str) -> String {
+    let siblings: Vec<&str> = keys(schema).collect();
+    if let Some(meant) = nearest(name, &siblings) {
+        return format!("there is no such key; did you mean {meant}?");
+    }
+    let elsewhere = keys(whole).find(|table| *table != path && keys(&whole["properties"][*table]).any(|key| key == name));
+    match elsewhere {
+        Some(table) => format!("there is no such key here; it belongs in [{table}]"),
+        None if keys(whole).any(|key| key == name) => "there is no such key here; it belongs at the top of the file, before the first table".into(),
+        None if path.is_empty() => format!("there is no such key or table; there are {}", siblings.join(", ")),
+        None => format!("there is no such key; [{path}] has {}", siblings.join(", ")),
+    }
+}
+
+fn keys(schema: &Value) -> impl Iterator<Item = &str> {
+    schema["properties"].as_object().into_iter().flatten().map(|(key, _)| key.as_str())
+}
+
+fn nearest<'k>(name: &str, among: &[&'k str]) -> Option<&'k str> {
+    let distance = |key: &str| strsim::damerau_levenshtein(name, key);
+    among.iter().copied().min_by_key(|key| distance(key)).filter(|key| distance(key) <= name.len().max(4) / 3)
+}
+
+/// The parser's words, without a capital.
+fn syntax(message: &str) -> String {
+    message.lines().collect::<Vec<_>>().join("; ")
+}
+
+fn dotted(path: &[Segment]) -> String {
+    let names = path.iter().filter_map(|segment| match segment {
+        Segment::Map { key } => Some(key.as_str()),
+        _ => None,
+    });
+    names.collect::<Vec<_>>().join(".")
+}
+
+/// Takes the value at the path out, or the element, and says where it was; none when there is nothing there.
+fn remove(table: &mut DeTable<'_>, path: &[Segment]) -> Option<Range<usize>> {
+    let (Segment::Map { key }, rest) = path.split_first()? else { return None };
+    let value = table.get_mut(key.as_str())?;
+    let inner = match (value.get_mut(), rest) {
+        (DeValue::Table(inner), [_, ..]) => remove(inner, rest),
+        (DeValue::Array(array), [Segment::Seq { index }, ..]) => {
+            let gone = array.get(*index).map(Spanned::span);
+            *array = mem::replace(array, DeArray::new()).into_iter().enumerate().filter(|(at, _)| at != index).map(|(_, element)| element).collect();
+            gone
+        }
+        _ => None,
+    };
+    inner.or_else(|| table.remove(key.as_str()).map(|value| value.span()))
+}

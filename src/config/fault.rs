@@ -1,0 +1,100 @@
+//! What is wrong with a configuration file, for people, programs and editors.
+//!
+//! A [`Report`] prints one line a fault, `file:line: key: message`, in the order of the file, and serializes for
+//! `check --json`. Nothing in it is secret: the file holds no secrets.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+/// Whether the file can be used all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Severity {
+    /// It must not be used.
+    Error,
+    /// It can be used; somebody should know.
+    Warning,
+}
+
+/// One thing wrong, and where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Fault {
+    pub(crate) severity: Severity,
+    /// Counted from one; none when what is wrong is something that is not there.
+    pub(crate) line: Option<usize>,
+    /// In characters, counted from one.
+    pub(crate) column: Option<usize>,
+    /// With its tables, as in `gate.max_inbound`; empty for a fault of syntax.
+    pub(crate) key: String,
+    /// What is wrong and what to write.
+    pub(crate) message: String,
+}
+
+/// A fault that a rule found, before its place in the file is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Finding {
+    pub(crate) severity: Severity,
+    pub(crate) key: String,
+    /// Which element, for a list.
+    pub(crate) index: Option<usize>,
+    pub(crate) message: String,
+}
+
+/// Everything wrong with one file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Report {
+    pub(crate) file: PathBuf,
+    /// In the order of the file; what has no line comes last.
+    pub(crate) faults: Vec<Fault>,
+}
+
+impl Finding {
+    pub(crate) fn error(key: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Error, key: key.into(), index: None, message: message.into() }
+    }
+
+    pub(crate) fn warning(key: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, ..Self::error(key, message) }
+    }
+
+    pub(crate) fn at(self, index: usize) -> Self {
+        Self { index: Some(index), ..self }
+    }
+}
+
+impl Report {
+    pub(crate) fn new(file: &Path, mut faults: Vec<Fault>) -> Self {
+        faults.sort_by_key(|fault| (fault.line.is_none(), fault.line, fault.column));
+        Self { file: file.into(), faults }
+    }
+
+    /// How many faults are such that the file must not be used.
+    pub(crate) fn errors(&self) -> usize {
+        self.faults.iter().filter(|fault| fault.severity == Severity::Error).count()
+    }
+}
+
+impl fmt::Display for Report {
+    /// A line each, without a line end after the last.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, fault) in self.faults.iter().enumerate() {
+            if number > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{}:", self.file.display())?;
+            if let Some(line) = fault.line {
+                write!(f, "{line}:")?;
+            }
+            if fault.severity == Severity::Warning {
+                f.write_str(" warning:")?;
+            }
+            if !fault.key.is_empty() {
+                write!(f, " {}:", fault.key)?;
+            }
+            write!(f, " {}", fault.message)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,288 @@
+//! What a configuration must hold by itself, whatever machine it is for.
+//!
+//! Each rule says what is wrong and what to write, and names the key to change. Guarantees: pure; finds everything. The rule on
+//! relaying is invariant 3: no single setting makes an open relay.
+
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use mail::{ByteSize, Span};
+
+use super::fault::Finding;
+use super::{Address, Config};
+
+/// Everything wrong with it.
+pub(super) fn findings(config: &Config) -> Vec<Finding> {
+    let mut found = Vec::new();
+    found.extend(hostname(config));
+    found.extend(listen(config));
+    found.extend(config.gate.validate().into_iter().map(|fault| Finding::error(format!("gate.{}", fault.key), fault.message)));
+    found.extend(tls(config));
+    found.extend(limits(config));
+    found.extend(timeouts(config));
+    found.extend(relay(config));
+    found.extend(auth(config));
+    found.extend(config.store.check().err().map(|error| Finding::error("store", error.to_string())));
+    found.extend(admin(config));
+    found
+}
+
+fn hostname(config: &Config) -> Option<Finding> {
+    let name = config.hostname.as_ref()?.0.as_str();
+    if !name.is_ascii() {
+        return Some(Finding::error("hostname", format!("{name} is not ASCII; write the name's form in DNS, which begins with xn--")));
+    }
+    let lonely = !name.contains('.');
+    lonely.then(|| Finding::warning("hostname", format!("{name} has no domain; many servers refuse mail from such a name: write the full one")))
+}
+
+/// Where nothing listens, or two services want the same address.
+fn listen(config: &Config) -> Vec<Finding> {
+    let services = config.listen.services();
+    if services.iter().all(|(_, addresses)| addresses.is_empty()) {
+        return vec![Finding::error("listen", "no service listens anywhere: give at least one of them an address")];
+    }
+    let http = ("admin.http".to_owned(), config.admin.http.as_slice());
+    let mut taken: Vec<(SocketAddr, String)> = Vec::new();
+    let mut found = Vec::new();
+    for (key, addresses) in services.into_iter().map(|(service, addresses)| (format!("listen.{service}"), addresses)).chain([http]) {
+        for (index, Address(address)) in addresses.iter().enumerate() {
+            match taken.iter().find(|(other, _)| clash(*address, *other)) {
+                Some((other, by)) if other == address => found.push(Finding::error(&key, format!("{address} is taken by {by}")).at(index)),
+                Some((other, by)) => {
+                    found.push(Finding::error(&key, format!("{address} cannot be had beside {other}, which is taken by {by}")).at(index));
+                }
+                None => taken.push((*address, key.clone())),
+            }
+        }
+    }
+    found
+}
+
+/// Whether the system would refuse the second: the same address, or one of the two is all addresses of that family. Port 0
+/// is any free one.
+fn clash(one: SocketAddr, other: SocketAddr) -> bool {
+    one.port() == other.port()
+        && one.port() != 0
+        && one.is_ipv4() == other.is_ipv4()
+        && (one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified())
+}
+
+fn tls(config: &Config) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let needy: Vec<&str> =
+        config.listen.services().into_iter().filter(|(name, list)| *name != "smtp" && !list.is_empty()).map(|(name, _)| name).collect();
+    match (&config.tls.certificate, &config.tls.key) {
+        (Some(_), None) => found.push(Finding::error("tls.key", "is missing: the certificate needs its private key")),
+        (None, Some(_)) => found.push(Finding::error("tls.certificate", "is missing: the private key needs its certificate")),
+        (None, None) if !needy.is_empty() => found.push(Finding::error(
+            "tls.certificate",
+            format!(
+                "is missing, and with it tls.key: {} take passwords, which is done under TLS only; set both, or switch them off in [listen] with []",
+                needy.join(", ")
+            ),
+        )),
+        (None, None) => found.push(Finding::warning("tls.certificate", "is missing: other servers will send their mail unencrypted")),
+        (Some(_), Some(_)) => {}
+    }
+    if config.tls.max_handshakes == 0 {
+        found.push(Finding::error("tls.max_handshakes", "must be at least 1, or nobody could encrypt"));
+    }
+    found.extend(zero("tls.handshake_timeout", config.tls.handshake_timeout));
+    found
+}
+
+fn limits(config: &Config) -> Vec<Finding> {
+    let limits = &config.limits;
+    let mut found = Vec::new();
+    if limits.message_bytes < ByteSize::kib(64) {
+        found.push(Finding::error("limits.message_bytes", "must be at least 64KiB (RFC 5321, section 4.5.3.1.7)"));
+    }
+    if limits.recipients < 100 {
+        found.push(Finding::error("limits.recipients", "must be at least 100 (RFC 5321, section 4.5.3.1.8)"));
+    }
+    match limits.received {
+        0 => found.push(Finding::error("limits.received", "must be at least 1: every relayed message has Received headers")),
+        1..100 => found.push(Finding::warning("limits.received", "is less than 100 (RFC 5321, section 6.3): mail on a long way may be taken for a loop")),
+        _ => {}
+    }
+    for (key, count) in [("bad_commands", limits.bad_commands), ("idle_commands", limits.idle_commands), ("auth_failures", limits.auth_failures)] {
+        if count == 0 {
+            found.push(Finding::error(format!("limits.{key}"), "must be at least 1: people mistype"));
+        }
+    }
+    found
+}
+
+fn timeouts(config: &Config) -> Vec<Finding> {
+    let timeouts = &config.timeouts;
+    let mut found = Vec::new();
+    for (key, span, asked) in [
+        ("timeouts.command", timeouts.command, Some((Span::mins(5), "RFC 5321, section 4.5.3.2.7"))),
+        ("timeouts.data_block", timeouts.data_block, Some((Span::mins(3), "RFC 5321, section 4.5.3.2.5"))),
+        ("timeouts.session", timeouts.session, None),
+        ("timeouts.pop3_login", timeouts.pop3_login, None),
+        ("timeouts.pop3_session", timeouts.pop3_session, None),
+        ("timeouts.write", timeouts.write, None),
+    ] {
+        found.extend(zero(key, span));
+        if let Some((least, section)) = asked.filter(|(least, _)| span < *least && !span.0.is_zero()) {
+            found.push(Finding::warning(key, format!("is less than {least} ({section}): slow but honest clients will be cut off")));
+        }
+    }
+    if timeouts.pop3_idle < Span::mins(10) {
+        found.push(Finding::error("timeouts.pop3_idle", "must be at least 10m (RFC 1939, section 3)"));
+    }
+    if timeouts.session < timeouts.command {
+        found.push(Finding::error("timeouts.session", format!("is shorter than timeouts.command, which is {}: that could never be met", timeouts.command)));
+    }
+    if timeouts.pop3_session < timeouts.pop3_idle {
+        found.push(Finding::error(
+            "timeouts.pop3_session",
+            format!("is shorter than timeouts.pop3_idle, which is {}: that could never be met", timeouts.pop3_idle),
+        ));
+    }
+    if timeouts.data_rate_bytes.0 > u64::from(u32::MAX) {
+        found.push(Finding::error("timeouts.data_rate_bytes", "is more than 4GiB a second: nobody could send a message"));
+    }
+    found
+}
+
+fn zero(key: &str, span: Span) -> Option<Finding> {
+    span.0.is_zero().then(|| Finding::error(key, "must be more than 0s, or every session would end at once"))
+}
+
+/// Invariant 3. One network is refused when it is larger than any one site's, and so are many that come to as much.
+fn relay(config: &Config) -> Vec<Finding> {
+    let networks: Vec<IpNet> = config.relay.networks.iter().map(|network| network.0).collect();
+    let strangers = |network: &IpNet| format!("{network} is {}: this would be an open relay, which spammers find within hours; {INSTEAD}", whose(network));
+    let mut found: Vec<Finding> = networks
+        .iter()
+        .enumerate()
+        .filter(|(_, network)| too_large(network))
+        .map(|(index, network)| Finding::error("relay.networks", strangers(network)).at(index))
+        .collect();
+    let public: Vec<IpNet> = IpNet::aggregate(&networks).into_iter().filter(|network| !is_private(network)).collect();
+    let addresses: u64 = public.iter().filter(|network| matches!(network, IpNet::V4(_))).map(|network| 1u64 << (32 - network.prefix_len())).sum();
+    let sites: u64 = public.iter().filter(|network| matches!(network, IpNet::V6(_))).map(|network| 1u64 << 48u8.saturating_sub(network.prefix_len())).sum();
+    if found.is_empty() && (addresses > IPV4_ADDRESSES || sites > IPV6_SITES) {
+        let message = format!("together these networks hold {addresses} IPv4 addresses and {sites} IPv6 sites: this would be an open relay; {INSTEAD}");
+        found.push(Finding::error("relay.networks", message));
+    }
+    found
+}
+
+fn too_large(network: &IpNet) -> bool {
+    !is_private(network)
+        && match network {
+            IpNet::V4(v4) => 1u64 << (32 - v4.prefix_len()) > IPV4_ADDRESSES,
+            IpNet::V6(v6) => 1u128 << 48u8.saturating_sub(v6.prefix_len()) > u128::from(IPV6_SITES),
+        }
+}
+
+fn whose(network: &IpNet) -> String {
+    match network {
+        network if network.prefix_len() == 0 => "everybody".into(),
+        IpNet::V4(v4) => format!("{} addresses, most of them strangers'", 1u64 << (32 - v4.prefix_len())),
+        IpNet::V6(_) => "larger than any one site's".into(),
+    }
+}
+
+/// Addresses that do not come from the Internet (RFC 1918, RFC 6598, RFC 4193, loopback, link-local).
+fn is_private(network: &IpNet) -> bool {
+    const V4: [Ipv4Net; 6] = [
+        Ipv4Net::new_assert(std::net::Ipv4Addr::new(10, 0, 0, 0), 8),
+        Ipv4Net::new_assert(std::net::Ipv4Addr::new(172, 16, 0, 0), 12),
+        Ipv4Net::new_assert(std::net::Ipv4Addr::new(192, 168, 0, 0), 16),
+        Ipv4Net::new_assert(std::net::Ipv4Addr::new(100, 64, 0, 0), 10),
+        Ipv4Net::new_assert(std::net::Ipv4Addr::new(127, 0, 0, 0), 8),
+        Ipv4Net::new_assert(std::net::Ipv4Addr::new(169, 254, 0, 0), 16),
+    ];
+    const V6: [Ipv6Net; 2] = [
+        Ipv6Net::new_assert(std::net::Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, 0), 7),
+        Ipv6Net::new_assert(std::net::Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10),
+    ];
+    match network {
+        IpNet::V4(v4) => V4.iter().any(|private| private.contains(v4)),
+        IpNet::V6(v6) => V6.iter().any(|private| private.contains(v6)),
+    }
+}
+
+fn auth(config: &Config) -> Vec<Finding> {
+    let auth = &config.auth;
+    let mut found = Vec::new();
+    for (key, count) in [
+        ("verifications", auth.verifications),
+        ("failures_per_account", auth.failures_per_account),
+        ("failures_per_source", auth.failures_per_source),
+    ] {
+        if count == 0 {
+            found.push(Finding::error(format!("auth.{key}"), "must be at least 1, or nobody could log in"));
+        }
+    }
+    found
+}
+
+fn admin(config: &Config) -> Vec<Finding> {
+    let open = config.admin.http.iter().enumerate().filter(|(_, Address(address))| !is_loopback(address.ip()));
+    let message = "is not a loopback address: what is served there has no password; use 127.0.0.1 or [::1], and a proxy to reach it from elsewhere";
+    open.map(|(index, address)| Finding::error("admin.http", format!("{address} {message}")).at(index)).collect()
+}
+
+fn is_loopback(ip: IpAddr) -> bool {
+    ip.to_canonical().is_loopback()
+}
+
+/// A /8, which is more than any one site has, and all an operator may list.
+const IPV4_ADDRESSES: u64 = 1 << 24;
+/// /48s: a /28, the like for IPv6.
+const IPV6_SITES: u64 = 1 << 20;
+const INSTEAD: &str = "list your own networks only, and give everyone else an account";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn relaying(networks: &[&str]) -> Vec<String> {
+        let mut config = Config::default();
+        config.relay.networks = networks.iter().map(|text| text.parse().unwrap()).collect();
+        relay(&config).into_iter().map(|finding| finding.message).collect()
+    }
+
+    /// Invariant 3, and its edges.
+    #[test]
+    fn no_networks_make_an_open_relay() {
+        for fine in [&["10.0.0.0/8", "172.16.0.0/12", "fc00::/7", "192.0.2.0/24"][..], &["11.0.0.0/8"], &["2001:db8::/28"], &["127.0.0.1", "::1"], &[]] {
+            assert_eq!(relaying(fine), [""; 0], "{fine:?}");
+        }
+        for wrong in [
+            &["0.0.0.0/0"][..],
+            &["::/0"],
+            &["0.0.0.0/1"],
+            &["128.0.0.0/7"],
+            &["2000::/3"],
+            &["2001:db8::/27"],
+            &["11.0.0.0/8", "12.0.0.0/9"],
+            &["10.0.0.0/7"],
+        ] {
+            assert_eq!(relaying(wrong).len(), 1, "{wrong:?}");
+        }
+        assert_eq!(relaying(&["0.0.0.0/0", "::/0"]).len(), 2);
+        assert!(relaying(&["0.0.0.0/0"])[0].starts_with("0.0.0.0/0 is everybody: this would be an open relay"));
+    }
+
+    #[test]
+    fn addresses_clash_as_they_would_in_the_kernel() {
+        for (one, other, clashes) in [
+            ("0.0.0.0:25", "127.0.0.1:25", true),
+            ("127.0.0.1:25", "0.0.0.0:25", true),
+            ("127.0.0.1:25", "127.0.0.1:25", true),
+            ("127.0.0.1:25", "127.0.0.2:25", false),
+            ("0.0.0.0:25", "[::]:25", false),
+            ("0.0.0.0:25", "0.0.0.0:26", false),
+            ("127.0.0.1:0", "127.0.0.1:0", false),
+        ] {
+            assert_eq!(clash(one.parse().unwrap(), other.parse().unwrap()), clashes, "{one} {other}");
+        }
+    }
+}

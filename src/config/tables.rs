@@ -1,0 +1,246 @@
+//! The tables of the file and their defaults, in the order they are written in.
+//!
+//! A doc comment here is what the postmaster reads in the example and the reference, so it speaks to them: unit, consequence,
+//! when to change it. A key takes effect on reload unless it, or its table, carries `x-takes-effect = "restart"`.
+
+use std::path::PathBuf;
+
+use mail::{ByteSize, Span};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Address, Filter, Network};
+
+/// Where clients find the server: a list of addresses for each service. An empty list, [], switches the service off.
+///
+/// Sockets that systemd hands over (socket activation) are used in place of binding the same address.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Listen {
+    /// Mail from other servers. STARTTLS is offered when there is a certificate.
+    pub(crate) smtp: Vec<Address>,
+    /// Mail from people's mail programs, with a password after STARTTLS.
+    pub(crate) submission: Vec<Address>,
+    /// Mail from people's mail programs, with TLS from the first byte.
+    pub(crate) submissions: Vec<Address>,
+    /// Fetching mail, with a password after STLS.
+    pub(crate) pop3: Vec<Address>,
+    /// Fetching mail, with TLS from the first byte.
+    pub(crate) pop3s: Vec<Address>,
+}
+
+/// Encryption. TLS 1.2 and 1.3 are spoken. The two files are watched: a renewed certificate is used for the next connection,
+/// without reload or restart; when the new files do not fit together, the old certificate stays and the log says so.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Tls {
+    /// The certificate with its intermediate certificates, PEM. For Let's Encrypt it is fullchain.pem.
+    #[schemars(with = "String", example = "/etc/gatepost/tls/fullchain.pem", extend("x-set" = true))]
+    pub(crate) certificate: Option<PathBuf>,
+    /// Its private key, PEM.
+    #[schemars(with = "String", example = "/etc/gatepost/tls/privkey.pem", extend("x-set" = true))]
+    pub(crate) key: Option<PathBuf>,
+    /// How many handshakes may be under way at once. They cost more than any other step of a session.
+    pub(crate) max_handshakes: u32,
+    /// How long one handshake may take.
+    pub(crate) handshake_timeout: Span,
+}
+
+/// How much one message or one session may ask for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Limits {
+    /// The largest message taken, announced as SIZE. Attachments grow by a third on their way: 25MiB carries 18 MiB of files.
+    pub(crate) message_bytes: ByteSize,
+    /// Recipients of one message. Must be at least 100 (RFC 5321, section 4.5.3.1.8).
+    pub(crate) recipients: u32,
+    /// Received headers in a message from which on it is taken to go round in a loop, and refused. RFC 5321, section 6.3, asks
+    /// for at least 100.
+    pub(crate) received: u32,
+    /// Wrong commands before a session is ended. An accepted message starts the count again.
+    pub(crate) bad_commands: u16,
+    /// Commands that bring no message nearer (NOOP, RSET, VRFY) before a session is ended, counted likewise.
+    pub(crate) idle_commands: u16,
+    /// Wrong passwords before a session is ended.
+    pub(crate) auth_failures: u16,
+}
+
+/// How long the server waits before it ends a session, with "421 4.4.2 ... Timeout" where SMTP has a reply to give, so that
+/// nobody keeps a place for nothing. Only time spent waiting for the client counts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Timeouts {
+    /// For the next whole SMTP command. RFC 5321, section 4.5.3.2.7, asks for at least 5m.
+    pub(crate) command: Span,
+    /// From one piece of a message to the next. RFC 5321, section 4.5.3.2.5, asks for at least 3m.
+    pub(crate) data_block: Span,
+    /// The slowest a client may send a message, in octets a second on average since its beginning; "0B" for no such rule. A
+    /// client that sends an octet now and then would keep its place for as long as it likes.
+    pub(crate) data_rate_bytes: ByteSize,
+    /// What a message may take beyond what that rate allows.
+    pub(crate) data_grace: Span,
+    /// For a whole SMTP session, whatever it is doing.
+    pub(crate) session: Span,
+    /// For a POP3 client to log in.
+    pub(crate) pop3_login: Span,
+    /// For the next POP3 command after that. RFC 1939, section 3, demands at least 10m.
+    pub(crate) pop3_idle: Span,
+    /// For a whole POP3 session.
+    pub(crate) pop3_session: Span,
+    /// For a client to take what it is sent.
+    pub(crate) write: Span,
+    /// For sessions to come to an end by themselves when the server stops.
+    pub(crate) drain: Span,
+}
+
+/// Who may send mail to other servers through this one, beside people with an account here, who always may.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Relay {
+    /// Networks that need no password for it, such as those of printers and application servers:
+    /// ["192.0.2.0/24", "2001:db8:1::/48"]. Whoever gets an address in one of them can send to anybody in your name, so
+    /// networks too large to be one site's are refused.
+    pub(crate) networks: Vec<Network>,
+}
+
+/// Passwords. They are taken under TLS only, and checked against Argon2id hashes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Auth {
+    /// How many passwords may be checked at once. Each takes a processor and 19 MiB of memory for some 20 ms; more wait.
+    #[schemars(extend("x-takes-effect" = "restart"))]
+    pub(crate) verifications: u32,
+    /// Wrong passwords for one account before it answers "try again later" to everyone but those it already knows.
+    pub(crate) failures_per_account: u32,
+    /// Wrong passwords from one address (IPv6: /64) before it is refused without a check.
+    pub(crate) failures_per_source: u32,
+    /// How long such a refusal lasts, and how long wrong passwords are remembered.
+    pub(crate) refuse_for: Span,
+}
+
+/// Fetching mail.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Pop3 {
+    /// The least time between two logins to the same account, announced as LOGIN-DELAY. "0s" for none.
+    pub(crate) login_delay: Span,
+}
+
+/// For whoever runs the server. What is here is outside max_inbound: you can always get in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Admin {
+    /// Where /metrics (Prometheus), /healthz and /readyz are served, over HTTP without a password and so on loopback addresses
+    /// only. An empty list, [], switches it off.
+    pub(crate) http: Vec<Address>,
+    /// The socket that `gatepost reload`, `status`, `user`, `domain` and `alias` reach the running server by. A relative path
+    /// is taken from data_dir. Only root and the server's user can open it.
+    pub(crate) control: PathBuf,
+}
+
+/// The log goes to standard error, for systemd or a container to keep. It never holds passwords or what messages say. When
+/// whatever reads it falls behind, lines are left out and counted: mail does not wait for the log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Log {
+    /// error, warn, info, debug or trace; for parts of the program another one, as in "info,smtp_listener=debug".
+    /// --log-level and the environment variable GATEPOST_LOG go before it.
+    pub(crate) level: Filter,
+    /// "text" for people, "json" for programs.
+    #[schemars(extend("x-takes-effect" = "restart"))]
+    pub(crate) format: Format,
+}
+
+/// How a log line is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Format {
+    Text,
+    Json,
+}
+
+impl Listen {
+    /// Each service's key, and where it listens.
+    pub(crate) fn services(&self) -> [(&'static str, &[Address]); 5] {
+        [
+            ("smtp", &self.smtp),
+            ("submission", &self.submission),
+            ("submissions", &self.submissions),
+            ("pop3", &self.pop3),
+            ("pop3s", &self.pop3s),
+        ]
+    }
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        let everywhere = |port| [Address(([0; 4], port).into()), Address(([0u16; 8], port).into())].to_vec();
+        Self {
+            smtp: everywhere(25),
+            submission: everywhere(587),
+            submissions: everywhere(465),
+            pop3: everywhere(110),
+            pop3s: everywhere(995),
+        }
+    }
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self { certificate: None, key: None, max_handshakes: 256, handshake_timeout: Span::secs(30) }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            message_bytes: ByteSize::mib(25),
+            recipients: 1000,
+            received: 100,
+            bad_commands: 10,
+            idle_commands: 100,
+            auth_failures: 3,
+        }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            command: Span::mins(5),
+            data_block: Span::mins(3),
+            data_rate_bytes: ByteSize::kib(1),
+            data_grace: Span::mins(1),
+            session: Span::mins(120),
+            pop3_login: Span::mins(3),
+            pop3_idle: Span::mins(10),
+            pop3_session: Span::mins(8 * 60),
+            write: Span::mins(2),
+            drain: Span::secs(30),
+        }
+    }
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self { verifications: 4, failures_per_account: 10, failures_per_source: 20, refuse_for: Span::mins(10) }
+    }
+}
+
+impl Default for Pop3 {
+    fn default() -> Self {
+        Self { login_delay: Span::secs(0) }
+    }
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { http: vec![Address(([127, 0, 0, 1], 9025).into())], control: "control.sock".into() }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: Filter::info(), format: Format::Text }
+    }
+}
