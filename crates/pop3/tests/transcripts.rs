@@ -20,13 +20,16 @@ fn every_dialogue_goes_as_it_is_written() {
     files.retain(|file| file.extension().is_some_and(|extension| extension == "txt"));
     files.sort();
     assert!(files.len() >= 40, "{} dialogues", files.len());
+    let mut portable = 0;
     for file in files {
         let dialogue = Dialogue::parse(&std::fs::read_to_string(&file).unwrap());
+        portable += usize::from(dialogue.is_portable());
         let cuttings = if dialogue.in_one_piece { &[usize::MAX][..] } else { &[1, 2, 3, 7, usize::MAX] };
         for &cutting in cuttings {
             Stage::new(&dialogue, cutting).play(&format!("(cut at {cutting}) {}", file.display()));
         }
     }
+    assert!(portable >= 25, "{portable} dialogues that can be played over a wire");
 }
 
 /// A dialogue being played: the session and the world around it.

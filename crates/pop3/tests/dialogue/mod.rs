@@ -2,24 +2,24 @@
 //! play the same files: `#[path = ".../crates/pop3/tests/dialogue/mod.rs"] mod dialogue;`.
 
 /// A dialogue: what the server is set up with, and what is said.
-pub struct Dialogue {
+pub(crate) struct Dialogue {
     /// 110 or 995.
-    pub port: u16,
+    pub(crate) port: u16,
     /// `-- no certificate`: STLS cannot be offered.
-    pub certificate: bool,
+    pub(crate) certificate: bool,
     /// `-- login delay 60s`
-    pub login_delay: Option<String>,
+    pub(crate) login_delay: Option<String>,
     /// `-- in one piece`: how the octets arrive matters, so they must not be cut.
-    pub in_one_piece: bool,
+    pub(crate) in_one_piece: bool,
     /// mrose's maildrop, octet by octet. Message n has the id whose number is n.
-    pub messages: Vec<Vec<u8>>,
+    pub(crate) messages: Vec<Vec<u8>>,
     /// What happens, each with its line in the file.
-    pub acts: Vec<(usize, Act)>,
+    pub(crate) acts: Vec<(usize, Act)>,
 }
 
 /// One thing that happens.
 #[derive(Debug)]
-pub enum Act {
+pub(crate) enum Act {
     /// The client sends these octets in one go.
     Send(Vec<u8>),
     /// The server says these octets next.
@@ -30,7 +30,7 @@ pub enum Act {
 
 impl Dialogue {
     /// Reads a file; panics at what is not written as it should be.
-    pub fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let (port, certificate, in_one_piece) = (0, true, false);
         let mut dialogue = Self { port, certificate, login_delay: None, in_one_piece, messages: vec![], acts: vec![] };
         for (at, line) in text.lines().enumerate() {
@@ -52,7 +52,7 @@ impl Dialogue {
     }
 
     /// Whether a server on the other side of a wire can play it: nobody has to fail, wait or restart on cue.
-    pub fn is_portable(&self) -> bool {
+    pub(crate) fn is_portable(&self) -> bool {
         self.acts.iter().all(|(_, act)| !matches!(act, Act::Direct(direction) if !matches!(direction.as_str(), "handshake" | "closed")))
     }
 
