@@ -1,1 +1,52 @@
-//! Written next.
+//! Who somebody is: a login name and a password, compared with what the directory knows.
+//!
+//! [`Authenticator::verify`] is the one question; its answer is a [`Verdict`]. Guarantees:
+//!
+//! - A password is compared by Argon2id, off the async threads, so many at a time and no more ([`Settings::concurrent_hashes`]); a
+//!   bounded number waits, the rest is refused for now.
+//! - An unknown name costs the same work as a known one, and gets the same answer.
+//! - Each attempt counts against the account and against the source before its password is looked at, and is forgiven when it was
+//!   right: a client that hangs up, or tries from a hundred connections at once, gains nothing. What comes too fast is refused
+//!   without a look at the password. A source from which the account was used before has a count of its own, so that others'
+//!   guesses do not lock people out.
+//! - A password that was right is recognised again from the same source for some minutes without computing its hash. What is kept
+//!   for that is a keyed digest, with a key that this process made up and never tells. The stored hash goes into it: a new password
+//!   or a removed account is forgotten at once.
+//! - Memory is bounded by constants, whatever names and addresses are tried. Passwords are wiped, and never logged.
+//!
+//! Refuses by value: [`Verdict::Wrong`] and [`Verdict::Refused`]. Fails with [`Error`], which is never the client's fault: answer it as
+//! temporary, so that nobody is asked for their password again.
+
+mod authenticator;
+mod failures;
+mod hashing;
+mod recent;
+mod seal;
+mod settings;
+
+pub use authenticator::{Authenticator, Verdict};
+pub use hashing::hash_password;
+pub use settings::{Fault, Settings};
+
+/// Why it could not be said who somebody is. Never the client's fault.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The configuration's: these settings cannot be used.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Settings(Vec<Fault>),
+    /// The directory cannot be asked at present.
+    #[error(transparent)]
+    Directory(#[from] store::Error),
+    /// What the directory keeps as the account's password is not an Argon2 hash.
+    #[error("the password hash kept for {account} cannot be used ({cause}): set a new one with `gatepost user passwd {account}`")]
+    StoredHash {
+        /// Whose.
+        account: String,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// A hash could not be computed.
+    #[error("a password hash could not be computed: {0}")]
+    Hashing(String),
+}

@@ -50,6 +50,9 @@ figures! {
     RefusalsClosed Counter "net_refusals_unanswered" "Refused connections closed without the reply, because too many were lingering";
     HandshakesActive Gauge "net_tls_handshakes_active" "TLS handshakes under way";
     BodyBudgetUsed Gauge "net_body_memory_octets" "Octets of message bodies in memory";
+    AuthHashes Counter "auth_password_hashes" "Password hashes computed, for unknown users too";
+    AuthRemembered Counter "auth_remembered" "Passwords recognised without computing a hash";
+    AuthWaiting Gauge "auth_waiting" "Passwords that wait for their hash to be computed";
     StoreReady Gauge "store_ready" "1 when the store takes messages";
     StoreMessages Gauge "store_messages" "Messages in all maildrops, one for each recipient";
     StoreOctets Gauge "store_octets" "Octets of messages that are in a maildrop";

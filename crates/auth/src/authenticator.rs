@@ -1,0 +1,170 @@
+//! The question, and the order in which its answer is found.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use events::{Figure, Figures, Throttle};
+use mail::Secret;
+use store::Directory;
+
+use crate::failures::{Attempt, Failures};
+use crate::hashing::{Compared, Hashing};
+use crate::recent::Recent;
+use crate::seal::Seal;
+use crate::{Error, Settings, hash_password};
+
+/// Says who somebody is. Share it in an `Arc`.
+pub struct Authenticator {
+    directory: Arc<dyn Directory>,
+    hashing: Hashing,
+    /// What is compared when nobody has the name.
+    nobody: Arc<str>,
+    accounts: Failures,
+    sources: Failures,
+    seal: Seal,
+    /// Account, stored hash, source and password that were right.
+    right: Recent,
+    /// Account and source that were right.
+    familiar: Recent,
+    remembered: AtomicU64,
+    first_delay: Duration,
+    longest_delay: Duration,
+}
+
+/// Who somebody is, or why that is not said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// The owner of this account, by its name in the directory.
+    Right {
+        /// The account.
+        account: Arc<str>,
+    },
+    /// Name or password is wrong; which one is nobody's business. Answer after `delay`, doing nothing else on the connection.
+    Wrong {
+        /// How long to hold the answer back.
+        delay: Duration,
+    },
+    /// The password was not looked at: a temporary refusal.
+    Refused {
+        /// Too many of what.
+        throttle: Throttle,
+        /// When an attempt will be looked at again, if nobody else makes one.
+        retry_after: Duration,
+    },
+}
+
+impl Authenticator {
+    /// For the accounts of `directory`. Computes one hash.
+    ///
+    /// # Errors
+    /// [`Error::Settings`] with every fault, or [`Error::Hashing`].
+    pub fn new(directory: Arc<dyn Directory>, settings: &Settings) -> Result<Self, Error> {
+        let faults = settings.validate();
+        if !faults.is_empty() {
+            return Err(Error::Settings(faults));
+        }
+        let nobody = hash_password(&Secret::new(rand::random::<[u8; 32]>()), settings)?;
+        Ok(Self {
+            directory,
+            hashing: Hashing::new(settings),
+            nobody: nobody.into(),
+            accounts: Failures::new(settings.failures_per_account, settings.account_recovery.0),
+            sources: Failures::new(settings.failures_per_source, settings.source_recovery.0),
+            seal: Seal::new(),
+            right: Recent::new(settings.remember.0),
+            familiar: Recent::new(FAMILIAR),
+            remembered: AtomicU64::new(0),
+            first_delay: settings.first_delay.0,
+            longest_delay: settings.longest_delay.0,
+        })
+    }
+
+    /// Whether `password` is that of the account `login`, its full address without regard to case, tried from `source`.
+    ///
+    /// Cancel-safe: an attempt that is given up counts as a failure.
+    ///
+    /// # Errors
+    /// See [`Error`]; the attempt does not count.
+    pub async fn verify(&self, login: &str, password: Secret, source: IpAddr) -> Result<Verdict, Error> {
+        let login = login.to_lowercase();
+        let source = prefix(source).to_string();
+        let known = self.directory.account(&login).await?;
+        let hash = known.as_ref().map_or(&self.nobody, |account| &account.password_hash);
+
+        let by_source = match self.sources.attempt(&source) {
+            Ok(attempt) => attempt,
+            Err(retry_after) => return Ok(Verdict::Refused { throttle: Throttle::Source, retry_after }),
+        };
+        let sealed = self.seal.seal(&[b"right", login.as_bytes(), hash.as_bytes(), source.as_bytes(), password.expose()]);
+        if let Some(account) = known.as_ref().filter(|_| self.right.contains(&sealed)) {
+            by_source.forgive();
+            self.remembered.fetch_add(1, Relaxed);
+            return Ok(Verdict::Right { account: Arc::clone(&account.name) });
+        }
+        let familiar = self.seal.seal(&[b"familiar", login.as_bytes(), source.as_bytes()]);
+        let of_their_own = self.familiar.contains(&familiar).then_some(&source);
+        let by_account = match self.accounts.attempt((&login, of_their_own)) {
+            Ok(attempt) => attempt,
+            Err(retry_after) => {
+                by_source.forgive();
+                return Ok(Verdict::Refused { throttle: Throttle::Account, retry_after });
+            }
+        };
+        let compared = match self.hashing.compare(password, Arc::clone(hash)).await {
+            Ok(Compared::Unusable(cause)) => Err(Error::StoredHash { account: login, cause }),
+            other => other,
+        };
+        match (compared, known) {
+            (Ok(Compared::Same), Some(account)) => {
+                by_source.forgive();
+                by_account.forget();
+                self.right.insert(sealed);
+                self.familiar.insert(familiar);
+                Ok(Verdict::Right { account: account.name })
+            }
+            (Ok(Compared::Busy), _) => {
+                by_source.forgive();
+                by_account.forgive();
+                Ok(Verdict::Refused { throttle: Throttle::Busy, retry_after: BUSY })
+            }
+            (Ok(_), _) => Ok(Verdict::Wrong { delay: self.delay(&by_source, &by_account) }),
+            (Err(error), _) => {
+                by_source.forgive();
+                by_account.forgive();
+                Err(error)
+            }
+        }
+    }
+
+    /// States its figures.
+    pub fn report(&self, figures: &mut Figures) {
+        figures.set(Figure::AuthHashes, self.hashing.computed());
+        figures.set(Figure::AuthRemembered, self.remembered.load(Relaxed));
+        figures.set(Figure::AuthWaiting, self.hashing.waiting().into());
+    }
+
+    /// Doubles with each failure in a row, of the account or the source, whichever has more.
+    fn delay(&self, by_source: &Attempt<'_>, by_account: &Attempt<'_>) -> Duration {
+        let doublings = by_source.in_a_row().max(by_account.in_a_row()).saturating_sub(1).min(31);
+        self.first_delay.saturating_mul(1 << doublings).min(self.longest_delay)
+    }
+}
+
+/// What one client can be taken to hold: an IPv4 address, an IPv6 /64.
+fn prefix(source: IpAddr) -> IpAddr {
+    match source.to_canonical() {
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
+        v4 => v4,
+    }
+}
+
+/// A day: whoever reads their mail at all comes back from the same places within it.
+const FAMILIAR: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// About as long as a full queue takes.
+const BUSY: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests;
