@@ -166,9 +166,9 @@ async fn session(target: &Target, transaction: &Transaction, work: &Work, tally:
     peer.send(b"EHLO bench.test\r\n").await?;
     peer.expect(b"250").await?;
     if work.pipelining {
-        pipelined(&mut peer, transaction, work, tally).await?
+        pipelined(&mut peer, transaction, work, tally).await?;
     } else {
-        in_step(&mut peer, transaction, work, tally).await?
+        in_step(&mut peer, transaction, work, tally).await?;
     }
     peer.send(b"QUIT\r\n").await?;
     peer.expect(b"221").await

@@ -93,8 +93,7 @@ impl Capacity {
             "capacity to refuse: {} attempts at a time, each read to its close; median of {} rounds of {} s",
             self.attempts, self.rounds, self.seconds
         );
-        compare(&title, "refusals", &self.targets, self.rounds, async |target| self.round(target).await).await?;
-        Ok(())
+        compare(&title, "refusals", &self.targets, self.rounds, async |target| self.round(target).await).await
     }
 
     async fn round(&self, target: &Target) -> io::Result<Round> {

@@ -1,7 +1,8 @@
 //! Targets, rounds and the table that comes out.
 //!
 //! Rounds are interleaved, A B A B, so that what disturbs the machine disturbs every target alike; a figure is the median
-//! of its rounds, and its ratio is to the first target of the same table.
+//! of its rounds, and its ratio is to the first target of the same table. The server's CPU time for one unit of work has a ratio of
+//! its own: where the load takes more of the processors than the server does, it says more than the rate.
 
 use std::fmt;
 use std::io;
@@ -42,14 +43,14 @@ pub(crate) struct Round {
     pub(crate) first_failure: Option<String>,
 }
 
-/// Runs `measure` for every target in turn, `rounds` times, and prints the table. Answers each target's median rate.
+/// Runs `measure` for every target in turn, `rounds` times, and prints the table.
 pub(crate) async fn compare(
     title: &str,
     unit: &str,
     targets: &[Target],
     rounds: usize,
     mut measure: impl AsyncFnMut(&Target) -> io::Result<Round>,
-) -> io::Result<Vec<f64>> {
+) -> io::Result<()> {
     let mut results = vec![Vec::new(); targets.len()];
     for _ in 0..rounds {
         for (target, results) in targets.iter().zip(&mut results) {
@@ -61,24 +62,27 @@ pub(crate) async fn compare(
 
     println!("\n{title}");
     let unit = format!("{unit}/s");
-    println!("  {:<14} {unit:>12} {:>8} {:>19} {:>14}", "target", "ratio", "lowest to highest", "server CPU us");
+    println!("  {:<14} {unit:>12} {:>8} {:>19} {:>14} {:>8}", "target", "ratio", "lowest to highest", "server CPU us", "ratio");
+    let cpu = |rounds: &[Round]| median(rounds.iter().filter_map(|round| round.server_cpu_us));
+    let first_cpu = results.first().map_or(0.0, |rounds| cpu(rounds));
     for ((target, rounds), rate) in targets.iter().zip(&results).zip(&rates) {
         let lowest = rounds.iter().map(|round| round.per_second).fold(f64::INFINITY, f64::min);
         let highest = rounds.iter().map(|round| round.per_second).fold(0.0, f64::max);
-        let cpu = median(rounds.iter().filter_map(|round| round.server_cpu_us));
+        let cpu = cpu(rounds);
         println!(
-            "  {:<14} {rate:>12.0} {:>8} {:>19} {:>14}",
+            "  {:<14} {rate:>12.0} {:>8} {:>19} {:>14} {:>8}",
             target.name,
             Ratio(*rate, first),
             format!("{lowest:.0} to {highest:.0}"),
             if cpu > 0.0 { format!("{cpu:.1}") } else { "-".into() },
+            if cpu > 0.0 { Ratio(cpu, first_cpu).to_string() } else { "-".into() },
         );
         let failures: u64 = rounds.iter().map(|round| round.failures).sum();
         if let Some(failure) = rounds.iter().find_map(|round| round.first_failure.as_ref()) {
             println!("  {:<14} {failures} failed, the first: {failure}", "");
         }
     }
-    Ok(rates)
+    Ok(())
 }
 
 /// One figure in another's, for print.
