@@ -165,7 +165,7 @@ impl Session {
 
     /// The client has taken too long: `421 4.4.2`, and the session wants to be closed. Before its deadline nothing happens.
     pub fn timed_out(&mut self, now: Instant) {
-        if now >= self.deadline() && !matches!(self.stage, Stage::Upgrade | Stage::Close) {
+        if now >= self.deadline() && !matches!(self.stage, Stage::Upgrade | Stage::Close(_)) {
             self.say(Reply::TIMEOUT);
         }
     }
@@ -174,6 +174,21 @@ impl Session {
     /// [`Session::next`] at once.
     pub fn drain(&mut self) {
         self.draining = true;
+    }
+
+    /// The server leaves now, whatever the session is doing: `421 4.3.2`, and the session wants to be closed.
+    pub fn leave(&mut self) {
+        if !matches!(self.stage, Stage::Upgrade | Stage::Close(_)) {
+            self.say(Reply::RESTARTING);
+        }
+    }
+
+    /// The last reply, once it has been given: how the session has ended.
+    pub fn farewell(&self) -> Option<Reply> {
+        match self.stage {
+            Stage::Close(reply) => Some(reply),
+            _ => None,
+        }
     }
 
     /// The client's address.
@@ -209,7 +224,7 @@ impl Session {
     /// What the session is doing.
     pub fn phase(&self) -> Phase {
         match &self.stage {
-            Stage::Close => Phase::Closing,
+            Stage::Close(_) => Phase::Closing,
             Stage::Upgrade => Phase::Upgrading,
             Stage::Text(_) | Stage::Chunk { .. } | Stage::Discard { .. } => Phase::Message,
             Stage::Sasl(_) => Phase::Authenticating,
@@ -237,7 +252,7 @@ impl Session {
 
     fn step(&mut self, input: &mut BytesMut) -> Step {
         match self.stage {
-            Stage::Close => return Step::Close,
+            Stage::Close(_) => return Step::Close,
             Stage::Upgrade => return Step::Upgrade,
             Stage::Text(_) => return self.text(input),
             Stage::Chunk { .. } => return self.chunk(input),
@@ -279,18 +294,18 @@ impl Session {
         let blanks = Blanks { host: self.settings.host.as_str(), peer: Some(self.circumstance.peer), detail, token: None };
         reply.render(&blanks, &mut self.output);
         if reply.closes() {
-            self.close();
+            self.close(reply);
         }
     }
 
     /// Gives the last reply.
     fn say_and_close(&mut self, reply: Reply) {
         self.say(reply);
-        self.close();
+        self.close(reply);
     }
 
-    fn close(&mut self) {
-        self.stage = Stage::Close;
+    fn close(&mut self, farewell: Reply) {
+        self.stage = Stage::Close(farewell);
         self.transaction = None;
     }
 }
@@ -333,8 +348,8 @@ enum Stage {
     Discard { left: u64, reply: Reply },
     /// The client's TLS handshake.
     Upgrade,
-    /// Of no interest.
-    Close,
+    /// Of no interest: this was the last reply.
+    Close(Reply),
 }
 
 #[derive(Debug)]
