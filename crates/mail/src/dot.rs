@@ -5,7 +5,7 @@
 //! tells whether a bare CR or LF was seen. Neither side holds text back: memory does not grow with the message.
 
 use bytes::BytesMut;
-use memchr::{memchr, memchr2};
+use memchr::{memchr2, memmem};
 
 /// Takes the dots off, piece by piece, without copying.
 #[derive(Debug, Clone, Copy)]
@@ -114,22 +114,27 @@ impl Encoder {
 
     /// Appends `text` to `output`, a dot put before each line that begins with one.
     pub fn encode(&mut self, text: &[u8], output: &mut BytesMut) {
-        let mut rest = text;
-        while !rest.is_empty() {
-            if self.line_start == 2 && rest.first() == Some(&b'.') {
-                output.extend_from_slice(b".");
-            }
-            let line = memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
-            let (head, tail) = rest.split_at(line);
-            self.line_start = match head {
-                [.., b'\r', b'\n'] => 2,
-                [b'\n'] if self.line_start == 1 => 2,
-                [.., b'\r'] => 1,
-                _ => 0,
-            };
-            output.extend_from_slice(head);
-            rest = tail;
+        if self.line_start == 2 && text.first() == Some(&b'.') {
+            output.extend_from_slice(b".");
         }
+        // Few lines begin with a dot, so what lies between them is copied in one stretch.
+        let mut rest = 0;
+        for lf in memmem::find_iter(text, b"\n.") {
+            let after_cr = if lf == 0 { self.line_start == 1 } else { text.get(lf - 1) == Some(&b'\r') };
+            if after_cr {
+                output.extend_from_slice(text.get(rest..=lf).unwrap_or_default());
+                output.extend_from_slice(b".");
+                rest = lf + 1;
+            }
+        }
+        output.extend_from_slice(text.get(rest..).unwrap_or_default());
+        self.line_start = match text {
+            [] => self.line_start,
+            [.., b'\r', b'\n'] => 2,
+            [b'\n'] if self.line_start == 1 => 2,
+            [.., b'\r'] => 1,
+            _ => 0,
+        };
     }
 
     /// Ends the text: CRLF where its last line lacks one, then the line of one dot.
@@ -208,6 +213,15 @@ mod tests {
                 encoder.finish(&mut wire);
                 assert_eq!(decoded(&wire, step), (text.as_bytes().to_vec(), Some(vec![]), false), "{text:?} by {step}");
             }
+        }
+    }
+
+    #[test]
+    fn a_dot_behind_a_bare_lf_begins_no_line() {
+        for step in [1, 2, 3, 7, 1000] {
+            let (mut encoder, mut wire) = (Encoder::new(), BytesMut::new());
+            b"\n.a\n.b\r.c\r\n\n.d\r\r\n.e\r\n".chunks(step).for_each(|piece| encoder.encode(piece, &mut wire));
+            assert_eq!(wire, &b"\n.a\n.b\r.c\r\n\n.d\r\r\n..e\r\n"[..], "by {step}");
         }
     }
 
