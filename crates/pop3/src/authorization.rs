@@ -9,7 +9,7 @@ use crate::command::Command;
 use crate::maildrop::{Maildrop, Opened};
 use crate::reply::{self, Refusal, Reply};
 use crate::sasl::{Credentials, Exchange, MECHANISMS, Mechanism, Outcome};
-use crate::session::{Ask, Asked, Login, Session, State};
+use crate::session::{Ask, Asked, Farewell, Login, Session, State};
 
 impl Session {
     /// Deals with a line of this state. `login` is what the line before it has come to; unless this one goes on with it, it is
@@ -21,7 +21,7 @@ impl Session {
         match Command::parse(text) {
             Ok(Command::Quit) => {
                 reply::write_line(Reply::SigningOff { host: &self.settings.host }, &mut self.output);
-                self.state = State::Closed;
+                self.state = State::Closed(Farewell::Quit);
             }
             Ok(Command::Capa) => self.capabilities(),
             // Messages are sent as they are either way (RFC 6856 §2.1, §5), so there is nothing to remember.
@@ -58,7 +58,7 @@ impl Session {
     /// The other answers.
     pub(crate) fn login_refused(&mut self, refusal: Refusal) {
         self.auth_failures += 1;
-        if self.auth_failures < self.settings.auth_failures { self.say(refusal) } else { self.close(refusal) }
+        if self.auth_failures < self.settings.auth_failures { self.say(refusal) } else { self.close(refusal, Farewell::Dismissed) }
     }
 
     /// STLS (RFC 2595 §4). What was sent behind it in clear could only be meant to be taken for something said under TLS.
@@ -66,7 +66,7 @@ impl Session {
         match (self.tls, self.settings.stls) {
             (true, _) => return self.fault(Refusal::TlsAlready),
             (_, false) => return self.fault(Refusal::StlsUnavailable),
-            _ if more_behind => self.close(Refusal::BehindStls),
+            _ if more_behind => self.close(Refusal::BehindStls, Farewell::Dismissed),
             _ => {
                 self.say(Reply::BeginTls);
                 self.state = State::Upgrade;

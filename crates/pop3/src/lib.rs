@@ -35,7 +35,7 @@ pub use maildrop::{Entry, Maildrop};
 pub use question::{Auth, AuthRefusal, Question, Retrieve, Update};
 pub use reply::Refusal;
 pub use sasl::{Credentials, Mechanism};
-pub use session::{Session, Want};
+pub use session::{Farewell, Session, Want};
 pub use settings::{Circumstance, Settings, Timing};
 pub use transfer::{Progress, Transfer};
 

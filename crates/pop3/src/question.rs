@@ -6,7 +6,7 @@ use mail::MessageId;
 use crate::maildrop::{Entry, Maildrop, Opened};
 use crate::reply::Refusal;
 use crate::sasl::Credentials;
-use crate::session::Session;
+use crate::session::{Farewell, Session};
 use crate::transfer::Transfer;
 
 /// A question.
@@ -145,6 +145,6 @@ impl<'s> Update<'s> {
     /// They are not, or it cannot be known.
     pub fn failed(self) {
         self.session.asked = None;
-        self.session.close(Refusal::NotRemoved);
+        self.session.close(Refusal::NotRemoved, Farewell::Failed);
     }
 }

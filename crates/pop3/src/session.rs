@@ -40,6 +40,25 @@ pub enum Want<'s> {
     Close,
 }
 
+/// How a session has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Farewell {
+    /// The client said QUIT.
+    Quit,
+    /// The client was idle (RFC 1939 §3).
+    TimedOut,
+    /// The session's time was over.
+    TooLong,
+    /// The server goes away.
+    Drained,
+    /// A newer session has the maildrop.
+    TakenOver,
+    /// For what the client did.
+    Dismissed,
+    /// For a fault of ours, in the middle of a message or of an update.
+    Failed,
+}
+
 /// A POP3 session. See the crate's contract.
 pub struct Session {
     pub(crate) settings: Arc<Settings>,
@@ -120,7 +139,7 @@ impl Session {
     /// Ends the session without a word (RFC 1939 §3) if its deadline has passed.
     pub fn timed_out(&mut self, now: Instant) {
         if now >= self.deadline() {
-            self.state = State::Closed;
+            self.state = State::Closed(Farewell::TimedOut);
         }
     }
 
@@ -134,6 +153,14 @@ impl Session {
     /// deletes any more.
     pub fn take_over(&mut self) {
         self.ending = Some(Ending::TakenOver);
+    }
+
+    /// How the session has ended, once it wants to be closed.
+    pub fn farewell(&self) -> Option<Farewell> {
+        match self.state {
+            State::Closed(farewell) => Some(farewell),
+            _ => None,
+        }
     }
 
     /// Whether a user is logged in: the session is in the TRANSACTION state.
@@ -152,7 +179,7 @@ pub(crate) enum State {
     },
     /// STLS has been answered.
     Upgrade,
-    Closed,
+    Closed(Farewell),
 }
 
 /// How far a login has come.
@@ -212,15 +239,15 @@ impl Session {
             Some(Asked::Auth) => self.login_refused(Refusal::LoginUnavailable),
             Some(Asked::Retrieve) => self.say(Refusal::MessageUnavailable),
             // Without the terminating dot nobody takes the message for whole.
-            Some(Asked::Transfer) => self.state = State::Closed,
-            Some(Asked::Update) => self.close(Refusal::NotRemoved),
+            Some(Asked::Transfer) => self.state = State::Closed(Farewell::Failed),
+            Some(Asked::Update) => self.close(Refusal::NotRemoved, Farewell::Failed),
         }
     }
 
     fn advance(&mut self, input: &mut BytesMut, now: Instant) -> Step {
         loop {
             match self.state {
-                State::Closed => return Step::Close,
+                State::Closed(_) => return Step::Close,
                 State::Upgrade => return Step::Upgrade,
                 _ if self.output.len() >= limits::OUTPUT_OCTETS => return Step::Flush,
                 State::Transaction { listing: Some(listing), .. } => {
@@ -236,7 +263,7 @@ impl Session {
                 Line::Partial { used } => {
                     input.advance(used);
                     let Some(ending) = self.ending else { return self.wait(now) };
-                    self.close(ending.refusal());
+                    self.close(ending.refusal(), ending.farewell());
                     continue;
                 }
             };
@@ -263,7 +290,7 @@ impl Session {
         if let Some(ending) = self.ending_at(now) {
             let obeyed = ending != Ending::TakenOver && Command::parse(text) == Ok(Command::Quit);
             if !obeyed {
-                self.close(ending.refusal());
+                self.close(ending.refusal(), ending.farewell());
                 return None;
             }
         }
@@ -276,13 +303,13 @@ impl Session {
                 Ok(command) => self.transaction(command),
                 Err(refusal) => self.fault(refusal),
             },
-            State::Upgrade | State::Closed => None,
+            State::Upgrade | State::Closed(_) => None,
         }
     }
 
     fn overlong(&mut self, now: Instant) -> Option<Ask> {
         if let Some(ending) = self.ending_at(now) {
-            self.close(ending.refusal());
+            self.close(ending.refusal(), ending.farewell());
             return None;
         }
         let refusal = if self.in_exchange() { Refusal::ResponseTooLong } else { Refusal::LineTooLong };
@@ -312,9 +339,9 @@ impl Session {
     }
 
     /// Says a last line.
-    pub(crate) fn close(&mut self, line: impl Display) {
+    pub(crate) fn close(&mut self, line: impl Display, farewell: Farewell) {
         self.say(line);
-        self.state = State::Closed;
+        self.state = State::Closed(farewell);
     }
 
     /// Answers what should not have been said, and counts it.
@@ -323,7 +350,7 @@ impl Session {
         if self.bad_commands < self.settings.bad_commands {
             self.say(refusal);
         } else {
-            self.close(Refusal::TooManyBadCommands);
+            self.close(Refusal::TooManyBadCommands, Farewell::Dismissed);
         }
         None
     }
@@ -354,6 +381,14 @@ impl Ending {
             Self::Drain => Refusal::Restarting,
             Self::TakenOver => Refusal::TakenOver,
             Self::TooLong => Refusal::SessionTooLong,
+        }
+    }
+
+    fn farewell(self) -> Farewell {
+        match self {
+            Self::Drain => Farewell::Drained,
+            Self::TakenOver => Farewell::TakenOver,
+            Self::TooLong => Farewell::TooLong,
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::command::Command;
 use crate::limits;
 use crate::maildrop::{Entry, Opened};
 use crate::reply::{self, Refusal, Reply};
-use crate::session::{Ask, Asked, Listing, Session, State};
+use crate::session::{Ask, Asked, Farewell, Listing, Session, State};
 
 impl Session {
     /// Deals with a command of this state.
@@ -90,7 +90,7 @@ impl Session {
     pub(crate) fn sign_off(&mut self) {
         let messages = self.maildrop().map_or(0, Opened::left);
         reply::write_line(Reply::SigningOffLeaving { host: &self.settings.host, messages }, &mut self.output);
-        self.state = State::Closed;
+        self.state = State::Closed(Farewell::Quit);
     }
 
     fn quit(&mut self) -> Option<Ask> {
