@@ -27,7 +27,7 @@
 //!         Want::Close => break,
 //!     }
 //! }
-//! # std::mem::take(session.output())
+//! # Ok(std::mem::take(session.output()))
 //! # }
 //! # assert!(drive(Instant::now()).unwrap().starts_with(b"220 mx.example ESMTP"));
 //! ```

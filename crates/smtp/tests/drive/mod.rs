@@ -1,0 +1,182 @@
+//! Drives a session with any octets and any answers, and holds it to what it promises whatever comes.
+//!
+//! For the property test and for fuzzing: [`drive`] takes one string of octets, so a fuzz target is one line. It panics when a
+//! promise is broken: the machine gets somewhere in every step, output and unread input are bounded, passwords are asked about
+//! only under TLS and mail on submission only for someone known, no chunk is shown that was not agreed to, and what
+//! was said before TLS is forgotten.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use mail::{MessageId, Receipt};
+use smtp::{Circumstance, Phase, Question, Reply, Role, Session, Settings, Tls, Want, limits};
+
+const TLS: Tls = Tls { version: "TLSv1.3", cipher: "TLS_AES_128_GCM_SHA256" };
+
+/// The first octet tells how many of the next are choices (settings, answers, cuttings, times), the rest is what the client sends.
+pub(crate) fn drive(octets: &[u8]) {
+    let Some((&choices, rest)) = octets.split_first() else { return };
+    let (choices, input) = rest.split_at_checked(choices.into()).unwrap_or((rest, &[]));
+    let mut choices = Choices { octets: choices, at: 0 };
+    let host = "mx.example".parse().expect("a domain");
+    let mut settings = if choices.one_in(2) { Settings::submission(host) } else { Settings::relay(host) };
+    settings.starttls = !choices.one_in(3);
+    settings.auth |= choices.one_in(2);
+    settings.message_bytes = 1 + u64::from(choices.next()) * 7;
+    settings.recipients = 3;
+    let tls = choices.one_in(2).then_some(TLS);
+    let now = Instant::now();
+    let settings = Arc::new(settings);
+    let session = Session::new(settings.clone(), Circumstance { peer: IpAddr::from([192, 0, 2, 7]), tls }, now);
+    Drive { session: Some(session), settings, input: BytesMut::new(), now, choices, agreed: false }.run(input);
+}
+
+struct Drive<'c> {
+    session: Option<Session>,
+    settings: Arc<Settings>,
+    input: BytesMut,
+    now: Instant,
+    choices: Choices<'c>,
+    /// Whether the listener agreed to take a message.
+    agreed: bool,
+}
+
+impl Drive<'_> {
+    fn run(mut self, mut rest: &[u8]) {
+        while self.pump() {
+            if rest.is_empty() {
+                return self.outlast();
+            }
+            let (piece, later) = rest.split_at(rest.len().min(1 + usize::from(self.choices.next())));
+            self.input.extend_from_slice(piece);
+            rest = later;
+            let session = self.session.as_mut().expect("a session");
+            if self.choices.one_in(50) {
+                session.drain();
+            }
+            if self.choices.one_in(10) {
+                self.now += Duration::from_secs(self.choices.next().into());
+                session.timed_out(self.now);
+            }
+        }
+    }
+
+    /// Goes on until the session wants the client or nobody; false when it is over.
+    fn pump(&mut self) -> bool {
+        let session = self.session.as_mut().expect("a session");
+        for _ in 0..64 + 4 * self.input.len() {
+            match session.next(&mut self.input, self.now) {
+                Want::Answer(question) => {
+                    promised(&question, &self.settings, self.agreed);
+                    answer(question, &mut self.choices, &mut self.agreed);
+                }
+                Want::Flush => {
+                    assert!(session.output().len() < 20_000, "bounded output");
+                    session.output().clear();
+                }
+                Want::Input => {
+                    assert!(self.input.len() < limits::AUTH_LINE_BYTES, "bounded input");
+                    assert!(session.deadline() > self.now - Duration::from_secs(256) && session.output().len() < 20_000);
+                    assert!(matches!(session.phase(), Phase::Message) || self.input.is_empty() || !self.input.ends_with(b"\r\n"));
+                    session.output().clear();
+                    return true;
+                }
+                Want::Close => return false,
+                Want::Upgrade => {
+                    assert!(self.input.is_empty() && self.settings.starttls);
+                    let secured = self.session.take().expect("a session").secured(TLS, self.now);
+                    assert!(secured.helo().is_none() && secured.identity().is_none() && !secured.in_transaction());
+                    assert_eq!(secured.phase(), Phase::Greeted);
+                    self.session = Some(secured);
+                    return true;
+                }
+            }
+        }
+        panic!("no progress");
+    }
+
+    /// A client that falls silent does not keep its place.
+    fn outlast(mut self) {
+        let session = self.session.as_mut().expect("a session");
+        self.now = session.deadline();
+        session.timed_out(self.now);
+        assert!(matches!(session.next(&mut self.input, self.now), Want::Close));
+        assert!(session.output().ends_with(b"Timeout\r\n"));
+    }
+}
+
+/// What must be true when a question is asked.
+fn promised(question: &Question<'_>, settings: &Settings, agreed: bool) {
+    match question {
+        Question::Auth(auth) => assert!(auth.session().tls().is_some() && auth.session().identity().is_none()),
+        Question::Mail(mail) => {
+            assert!(settings.role == Role::Relay || mail.session().identity().is_some());
+            assert!(!mail.session().in_transaction() && mail.session().helo().is_some());
+        }
+        Question::Rcpt(rcpt) => assert!(rcpt.session().in_transaction() && rcpt.session().recipients() < settings.recipients),
+        Question::Data(data) => assert!(data.session().in_transaction() && data.session().recipients() > 0),
+        Question::Chunk(chunk) => {
+            assert!(agreed && !chunk.text().is_empty() && chunk.session().in_transaction());
+        }
+        Question::EndOfData(end) => assert!(agreed && end.session().in_transaction()),
+    }
+}
+
+fn answer(question: Question<'_>, choices: &mut Choices<'_>, agreed: &mut bool) {
+    match (choices.one_in(8), choices.one_in(8), question) {
+        (true, ..) => *agreed = false,
+        (_, true, Question::Auth(auth)) => auth.reject(Reply::TRY_LATER_AUTH),
+        (_, true, Question::Mail(mail)) => mail.reject(Reply::MEMORY_SHORT),
+        (_, true, Question::Rcpt(rcpt)) => rcpt.reject(Reply::MAILBOX_UNKNOWN),
+        (_, true, Question::Data(data)) => {
+            data.reject(Reply::STORE_FULL);
+            *agreed = false;
+        }
+        (_, true, Question::Chunk(chunk)) => {
+            chunk.refuse(Reply::STORE_FULL);
+            *agreed = false;
+        }
+        (_, true, Question::EndOfData(end)) => {
+            end.reject(Reply::TOO_MANY_HOPS);
+            *agreed = false;
+        }
+        (.., Question::Auth(auth)) if choices.one_in(2) => auth.wrong(),
+        (.., Question::Auth(auth)) => auth.accept("tim"),
+        (.., Question::Mail(mail)) => {
+            mail.accept();
+        }
+        (.., Question::Rcpt(rcpt)) => {
+            rcpt.accept();
+        }
+        (.., Question::Data(data)) => {
+            data.accept();
+            *agreed = true;
+        }
+        (.., Question::Chunk(chunk)) => chunk.taken(),
+        #[expect(clippy::disallowed_methods, reason = "nothing is stored here")]
+        (.., Question::EndOfData(end)) => {
+            end.accept(Receipt::attest(MessageId::from_bytes([0; 16])));
+            *agreed = false;
+        }
+    }
+}
+
+/// Octets that decide what is open, round and round.
+struct Choices<'c> {
+    octets: &'c [u8],
+    at: usize,
+}
+
+impl Choices<'_> {
+    fn next(&mut self) -> u8 {
+        self.at = (self.at + 1) % self.octets.len().max(1);
+        self.octets.get(self.at).copied().unwrap_or_default()
+    }
+
+    /// True for one octet in so many, and never for 0, so that no choices are the plain course of things.
+    fn one_in(&mut self, many: u8) -> bool {
+        self.next() % many == many - 1
+    }
+}
