@@ -30,12 +30,12 @@ const ROWS: [(&str, &[&str]); 5] = [
 
 #[test]
 fn every_member_has_a_row() {
-    let faults = members(&metadata())
+    let faults: Vec<String> = members(&metadata())
         .into_iter()
         .filter(|member| row(member).is_none())
         .map(|member| format!("`{member}` is in no row: add it to ROWS in tests/layers.rs, in the row where it belongs"))
         .collect();
-    none(faults);
+    none(&faults);
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn every_edge_goes_down() {
             }
         }
     }
-    none(faults);
+    none(&faults);
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn the_protocols_reach_no_async_runtime() {
             }
         }
     }
-    none(faults);
+    none(&faults);
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn the_pure_crates_have_no_sockets_and_no_clock() {
             }
         }
     }
-    none(faults);
+    none(&faults);
 }
 
 #[test]
@@ -99,12 +99,12 @@ fn the_foundations_are_there() {
         .filter(|dependency| dependency.kind == DependencyKind::Normal)
         .map(|dependency| dependency.name.as_str())
         .collect();
-    let faults = FOUNDATIONS
+    let faults: Vec<String> = FOUNDATIONS
         .into_iter()
         .filter(|name| !used.contains(name))
         .map(|name| format!("no crate of the workspace depends on `{name}`"))
         .collect();
-    none(faults);
+    none(&faults);
 }
 
 /// The rules themselves, on edges that are not in the tree.
@@ -205,6 +205,6 @@ fn metadata() -> Metadata {
         .expect("cargo metadata")
 }
 
-fn none(faults: Vec<String>) {
+fn none(faults: &[String]) {
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
 }
