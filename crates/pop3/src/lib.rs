@@ -4,13 +4,44 @@
 //! cannot decide is a [`Question`] that borrows the session and is answered by value, so that answering twice or out of order
 //! does not compile. A question that is not answered counts as a temporary failure of ours: `-ERR [SYS/TEMP]`.
 //!
+//! ```
+//! # use std::{sync::Arc, time::Instant};
+//! # use bytes::BytesMut;
+//! use pop3::{AuthRefusal, Circumstance, Question, Session, Settings, Want};
+//!
+//! # fn drive(now: Instant) -> BytesMut {
+//! # let settings = Arc::new(Settings::new("mail.example".parse().expect("a domain")));
+//! # let mut input = BytesMut::from("USER mrose\r\nPASS tanstaaf\r\nQUIT\r\n");
+//! let mut session = Session::new(settings, Circumstance { tls: true }, now);
+//! loop {
+//!     match session.next(&mut input, now) {
+//!         // Write the output, so that the replies to pipelined commands leave together, then read more until
+//!         // `session.deadline()`, and call `session.timed_out` when that has passed.
+//!         Want::Input => break,
+//!         Want::Flush => { /* write the output */ }
+//!         Want::Answer(Question::Auth(auth)) => auth.refuse(AuthRefusal::WrongCredentials),
+//!         Want::Answer(Question::Retrieve(retrieve)) => {
+//!             // Read from the store into `transfer.write`, writing the output when it says so; then `transfer.finish`.
+//!             let _transfer = retrieve.begin();
+//!         }
+//!         Want::Answer(Question::Update(update)) => update.failed(),
+//!         // Write the output, shake hands, then `session = session.secured(now)`.
+//!         Want::Upgrade => break,
+//!         // Write the output and close.
+//!         Want::Close => break,
+//!     }
+//! }
+//! # std::mem::take(session.output())
+//! # }
+//! # assert!(drive(Instant::now()).ends_with(b"+OK mail.example signing off\r\n"));
+//! ```
+//!
 //! Speaks RFC 1939 (without APOP), CAPA, PIPELINING and response codes (RFC 2449, RFC 3206), STLS (RFC 2595), SASL PLAIN and
 //! LOGIN (RFC 5034), and UTF8 (RFC 6856).
 //!
 //! Guarantees:
 //! - Passwords are taken only under TLS. Without it the answer is `[SYS/PERM]` and never `[AUTH]`, at which clients would ask a
-//!   person for a new password. Nothing said before STLS survives it: [`Session::secured`]
-//!   makes a new value.
+//!   person for a new password. Nothing said before STLS survives it: [`Session::secured`] makes a new value.
 //! - Octet counts are exact: a RETR that does not carry as many octets as it announced never gets its terminating dot.
 //! - Deletions take effect at QUIT alone, in one [`Update`]. Every other end deletes nothing.
 //! - Memory is bounded by [`limits`], whatever a client sends or asks for: a listing of any length leaves in pieces.
@@ -20,6 +51,7 @@
 //! The replies to connections that never become a session (the gate's) are the gate's own.
 
 mod authorization;
+mod capabilities;
 mod command;
 pub mod limits;
 mod maildrop;

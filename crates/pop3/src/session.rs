@@ -22,7 +22,7 @@ use crate::limits;
 use crate::maildrop::{Entry, Opened};
 use crate::question::{Auth, Question, Retrieve, Update};
 use crate::reply::{self, Refusal, Reply};
-use crate::sasl::{Credentials, Exchange, MECHANISMS, Mechanism};
+use crate::sasl::{Credentials, Exchange};
 use crate::settings::{Circumstance, Settings};
 
 /// What a session wants.
@@ -85,9 +85,9 @@ impl Session {
     }
 
     /// The session under TLS that follows this one after STLS: a new value without a greeting (RFC 2595 §4), in which nothing lives on
-    /// but the settings and the time that has been used up.
+    /// but the settings, the time that has been used up, and a [`Session::drain`].
     pub fn secured(self, now: Instant) -> Self {
-        Self { started: self.started, ..Self::silent(self.settings, true, now) }
+        Self { started: self.started, ending: self.ending, ..Self::silent(self.settings, true, now) }
     }
 
     fn silent(settings: Arc<Settings>, tls: bool, now: Instant) -> Self {
@@ -353,25 +353,6 @@ impl Session {
             self.close(Refusal::TooManyBadCommands, Farewell::Dismissed);
         }
         None
-    }
-
-    /// CAPA (RFC 2449 §5): the same in both states, and only what can be had on this connection.
-    pub(crate) fn capabilities(&mut self) {
-        self.say(Reply::Capabilities);
-        for capability in ["TOP", "UIDL", "PIPELINING", "RESP-CODES", "AUTH-RESP-CODE", "UTF8", "EXPIRE NEVER", "IMPLEMENTATION Gatepost"] {
-            self.say(capability);
-        }
-        if self.tls {
-            self.say("USER");
-            let [plain, login] = MECHANISMS.map(Mechanism::name);
-            self.say(format_args!("SASL {plain} {login}"));
-        } else if self.settings.stls {
-            self.say("STLS");
-        }
-        if let Some(delay) = self.settings.login_delay {
-            self.say(format_args!("LOGIN-DELAY {}", delay.as_secs()));
-        }
-        self.say(".");
     }
 }
 

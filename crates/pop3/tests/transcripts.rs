@@ -1,98 +1,101 @@
-//! Runs every dialogue under `transcripts/` on the machine, its input and its messages cut into pieces of 1, 2, 3 and 7 octets and
-//! whole. `transcripts/README` says how a dialogue is written. Time is simulated; the maildrop is the one the dialogue describes.
+//! Plays every transcript on the pure machine, the client's octets and the messages cut at every 1, 2, 3 and 7 and whole, in simulated
+//! time. `transcript/mod.rs` says how one is written.
+
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-mod dialogue;
+mod transcript;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Buf as _, BytesMut};
-use dialogue::{Act, Dialogue};
 use mail::{MessageId, Span};
 use pop3::{Auth, AuthRefusal, Circumstance, Entry, Progress, Question, Retrieve, Session, Settings, Want};
+use transcript::{Act, Transcript};
 
 #[test]
-fn every_dialogue_goes_as_it_is_written() {
+fn every_transcript_at_every_cutting() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts");
     let mut files: Vec<_> = folder.read_dir().unwrap().map(|file| file.unwrap().path()).collect();
     files.retain(|file| file.extension().is_some_and(|extension| extension == "txt"));
     files.sort();
-    assert!(files.len() >= 40, "{} dialogues", files.len());
-    let mut portable = 0;
+    assert!(files.len() >= 40, "{} transcripts", files.len());
+    let mut unscripted = 0;
     for file in files {
-        let dialogue = Dialogue::parse(&std::fs::read_to_string(&file).unwrap());
-        portable += usize::from(dialogue.is_portable());
-        let cuttings = if dialogue.in_one_piece { &[usize::MAX][..] } else { &[1, 2, 3, 7, usize::MAX] };
+        let transcript = Transcript::parse(&std::fs::read_to_string(&file).unwrap());
+        unscripted += usize::from(!transcript.is_scripted());
+        let cuttings = if transcript.is_given("whole") { &[usize::MAX][..] } else { &[1, 2, 3, 7, usize::MAX] };
         for &cutting in cuttings {
-            Stage::new(&dialogue, cutting).play(&format!("(cut at {cutting}) {}", file.display()));
+            Play::new(&transcript, cutting).play(&format!("(cut at {cutting}) {}", file.display()));
         }
     }
-    assert!(portable >= 25, "{portable} dialogues that can be played over a wire");
+    assert!(unscripted >= 25, "{unscripted} transcripts can be played over a socket");
 }
 
-/// A dialogue being played: the session and the world around it.
-struct Stage<'d> {
-    dialogue: &'d Dialogue,
+/// A transcript being played: the session and the world around it.
+struct Play<'d> {
+    transcript: &'d Transcript,
     cutting: usize,
     now: Instant,
     session: Session,
     input: BytesMut,
-    /// What the server has said and the dialogue has not come to yet.
+    /// What the server has said and the transcript has not come to yet.
     said: BytesMut,
     upgrade: bool,
     closed: bool,
-    /// What `-- next ...` has said of the next question.
+    /// What `A:` has said of the next question.
     next: Option<&'d str>,
     deleted: Vec<usize>,
 }
 
-impl<'d> Stage<'d> {
-    fn new(dialogue: &'d Dialogue, cutting: usize) -> Self {
+impl<'d> Play<'d> {
+    fn new(transcript: &'d Transcript, cutting: usize) -> Self {
         let (now, mut settings) = (Instant::now(), Settings::new("mail.example".parse().unwrap()));
-        settings.stls = dialogue.certificate;
-        settings.login_delay = dialogue.login_delay.as_deref().map(|delay| delay.parse::<Span>().unwrap().0);
+        settings.stls = !transcript.is_given("no-stls");
+        settings.login_delay =
+            transcript.given.iter().find_map(|word| word.strip_prefix("login-delay=")).map(|delay| delay.parse::<Span>().unwrap().0);
         settings.check().unwrap();
-        let session = Session::new(Arc::new(settings), Circumstance { tls: dialogue.port == 995 }, now);
+        let session = Session::new(Arc::new(settings), Circumstance { tls: transcript.is_given("tls") }, now);
         let (input, said) = (BytesMut::new(), BytesMut::new());
-        Self { dialogue, cutting, now, session, input, said, upgrade: false, closed: false, next: None, deleted: vec![] }
+        Self { transcript, cutting, now, session, input, said, upgrade: false, closed: false, next: None, deleted: vec![] }
     }
 
     fn play(mut self, name: &str) {
         self.drive();
-        for (line, act) in &self.dialogue.acts {
+        for (line, act) in &self.transcript.acts {
             let said = self.said.escape_ascii().to_string();
             match act {
-                Act::Send(octets) => {
+                Act::Client(octets) => {
                     assert!(self.said.is_empty(), "{name}:{line}: before that the server said {said:?}");
                     for piece in octets.chunks(self.cutting) {
                         self.input.extend_from_slice(piece);
                         self.drive();
                     }
                 }
-                Act::Expect(octets) => {
+                Act::Server(octets) => {
                     assert!(self.said.starts_with(octets), "{name}:{line}: the server said {said:?}");
                     self.said.advance(octets.len());
                 }
-                Act::Direct(direction) => self.direct(direction, &format!("{name}:{line}: {direction}")),
+                Act::Answer(verdict) => self.next = Some(verdict),
+                Act::Passes(span) => {
+                    self.now += span.parse::<Span>().unwrap().0;
+                    self.session.timed_out(self.now);
+                    self.drive();
+                }
+                Act::Event(event) => self.event(event, &format!("{name}:{line}: {event}")),
             }
         }
         let said = self.said.escape_ascii().to_string();
         assert!(said.is_empty(), "{name}: in the end the server said {said:?}");
     }
 
-    fn direct(&mut self, direction: &'d str, place: &str) {
-        let (word, rest) = direction.split_once(' ').unwrap_or((direction, ""));
+    fn event(&mut self, event: &str, place: &str) {
+        let (word, rest) = event.split_once(' ').unwrap_or((event, ""));
         match word {
-            "next" => self.next = Some(rest),
-            "wait" => {
-                self.now += rest.parse::<Span>().unwrap().0;
-                self.session.timed_out(self.now);
-            }
             "drain" => self.session.drain(),
             "takeover" => self.session.take_over(),
-            "handshake" => {
+            "upgraded" => {
                 assert!(std::mem::take(&mut self.upgrade), "{place}: not asked for");
                 let other = Settings::new("other.example".parse().unwrap());
                 let other = Session::new(Arc::new(other), Circumstance { tls: false }, self.now);
@@ -104,7 +107,7 @@ impl<'d> Stage<'d> {
                 let numbers: Vec<usize> = rest.split(' ').filter(|word| *word != "nothing").map(|n| n.parse().unwrap()).collect();
                 assert_eq!(self.deleted, numbers, "{place}");
             }
-            _ => panic!("{place}: no such direction"),
+            _ => panic!("{place}: no such event"),
         }
         self.drive();
     }
@@ -117,13 +120,13 @@ impl<'d> Stage<'d> {
                     return;
                 }
                 Want::Flush => self.said.unsplit(self.session.output().split()),
-                Want::Answer(Question::Auth(auth)) => answer(auth, self.next.take(), &self.dialogue.messages),
+                Want::Answer(Question::Auth(auth)) => answer(auth, self.next.take(), &self.transcript.messages),
                 Want::Answer(Question::Retrieve(retrieve)) => {
-                    deliver(retrieve, self.next.take(), &self.dialogue.messages, self.cutting, &mut self.said);
+                    deliver(retrieve, self.next.take(), &self.transcript.messages, self.cutting, &mut self.said);
                 }
                 Want::Answer(Question::Update(update)) => match self.next.take() {
-                    Some("update fails") => update.failed(),
-                    Some("update is dropped") => drop(update),
+                    Some("update fail") => update.failed(),
+                    Some("update drop") => drop(update),
                     _ => {
                         self.deleted = update.deleted().map(|(index, _)| index + 1).collect();
                         update.done();
@@ -142,11 +145,11 @@ fn answer(auth: Auth<'_>, next: Option<&str>, messages: &[Vec<u8>]) {
     let known = &*credentials.authcid == "mrose" && credentials.password.expose() == b"tanstaaf";
     let itself = credentials.authzid.as_deref().is_none_or(|authzid| authzid == "mrose");
     match next {
-        Some("login fails") => auth.refuse(AuthRefusal::Temporary),
-        Some("login is dropped") => drop(auth),
-        Some("maildrop is locked") => auth.refuse(AuthRefusal::InUse),
-        Some("too many sessions") => auth.refuse(AuthRefusal::TooManySessions { limit: 32 }),
-        Some("too soon") => auth.refuse(AuthRefusal::LoginDelay),
+        Some("auth temporary") => auth.refuse(AuthRefusal::Temporary),
+        Some("auth drop") => drop(auth),
+        Some("auth in-use") => auth.refuse(AuthRefusal::InUse),
+        Some("auth too-many-sessions") => auth.refuse(AuthRefusal::TooManySessions { limit: 32 }),
+        Some("auth login-delay") => auth.refuse(AuthRefusal::LoginDelay),
         _ if known && itself => {
             let entry = |(number, text): (u128, &Vec<u8>)| Entry {
                 id: MessageId::from_bytes(number.to_be_bytes()),
@@ -160,14 +163,14 @@ fn answer(auth: Auth<'_>, next: Option<&str>, messages: &[Vec<u8>]) {
 
 fn deliver(retrieve: Retrieve<'_>, next: Option<&str>, messages: &[Vec<u8>], cutting: usize, said: &mut BytesMut) {
     match next {
-        Some("message is gone") => return retrieve.unavailable(),
-        Some("message is dropped") => return,
+        Some("retrieve unavailable") => return retrieve.unavailable(),
+        Some("retrieve drop") => return,
         _ => {}
     }
     let text = &messages[retrieve.index()];
     let cut = if next.is_some() { text.len() / 2 } else { text.len() };
     let mut transfer = retrieve.begin();
-    if next == Some("read fails at once") {
+    if next == Some("read fail-at-once") {
         return transfer.fail();
     }
     for piece in text[..cut].chunks(cutting) {
@@ -178,9 +181,9 @@ fn deliver(retrieve: Retrieve<'_>, next: Option<&str>, messages: &[Vec<u8>], cut
         }
     }
     match next {
-        Some("read fails halfway") => transfer.fail(),
-        Some("read is dropped halfway") => drop(transfer),
-        Some("read ends halfway") => assert!(transfer.finish().is_err()),
+        Some("read fail") => transfer.fail(),
+        Some("read drop") => drop(transfer),
+        Some("read end-early") => assert!(transfer.finish().is_err()),
         _ => transfer.finish().unwrap(),
     }
 }
