@@ -1,1 +1,120 @@
-//! Written next.
+//! For whoever runs the server: metrics and health over HTTP, and the control socket that `gatepost reload`, `status`, `user`,
+//! `domain` and `alias` speak to.
+//!
+//! - [`Http`] answers `/metrics`, `/healthz` and `/readyz` on a loopback address, without a password and without changing
+//!   anything. It binds no other address.
+//! - [`ControlSocket`] is a Unix socket that only its owner and root can open. One JSON request a line, one JSON reply a line:
+//!   [`Request`], [`Reply`]. [`ask`] is its client.
+//! - [`administer`] does what a request asks of a directory, running server or not, so that the command line has one way of doing it.
+//!
+//! Both are outside the gate's places: the operator can always get in. Both bound how many connections they have and how much a
+//! line may hold. Both go on during a drain, so that it can be watched, and end with the future they are given. No password comes
+//! here: the command line sends its hash.
+
+mod bounded;
+mod client;
+mod control;
+mod directory;
+mod http;
+mod status;
+mod wire;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use events::Events;
+use gate::Gate;
+use store::Store;
+
+pub use client::ask;
+pub use control::ControlSocket;
+pub use directory::administer;
+pub use http::Http;
+pub use status::{Readiness, report_gate};
+pub use wire::{Alias, DirectoryRequest, Domain, Holder, PasswordHash, Reloaded, Reply, Request, Status};
+
+/// The running server, as far as an administrator sees it.
+pub struct Admin {
+    /// The server's version.
+    pub version: &'static str,
+    /// When it started.
+    pub started: Instant,
+    /// Its gate.
+    pub gate: Arc<Gate>,
+    /// Its store.
+    pub store: Arc<dyn Store>,
+    /// Its events.
+    pub events: Events,
+    /// What only the server itself can do.
+    pub control: Arc<dyn Control>,
+}
+
+/// What only the server itself can do.
+#[async_trait]
+pub trait Control: Send + Sync {
+    /// Reads the configuration again and puts all of it in force, or nothing.
+    ///
+    /// # Errors
+    /// Every fault of the file, one line each; what was in force stays.
+    async fn reload(&self) -> Result<Reloaded, Vec<String>>;
+}
+
+/// Why the administrator could not be served, worded for them.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Nobody answers at the control socket.
+    #[error("no server is running there: nothing answers at {}", .0.display())]
+    NotRunning(PathBuf),
+    /// The socket belongs to somebody else.
+    #[error("{}: permission denied: run this as the server's user or as root", .0.display())]
+    Permission(PathBuf),
+    /// A server answers at the socket that another was to have.
+    #[error("a server is running already: it answers at {}", .0.display())]
+    Running(PathBuf),
+    /// Longer than the system allows.
+    #[error("{}: a socket's path has at most {most} octets", .path.display())]
+    PathTooLong {
+        /// The path.
+        path: PathBuf,
+        /// The most it may have.
+        most: usize,
+    },
+    /// Anybody could read what is served.
+    #[error("{0} is not a loopback address: what is served there has no password")]
+    NotLoopback(SocketAddr),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {cause}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// The socket cannot be used.
+    #[error("{}: {cause}", .path.display())]
+    Socket {
+        /// The path.
+        path: PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// The server hung up or said something else than a reply.
+    #[error("the server's answer makes no sense to this program: {0}; are both of the same version?")]
+    Answer(String),
+}
+
+impl Error {
+    fn of_socket(path: &Path, cause: io::Error) -> Self {
+        let path = path.to_owned();
+        match cause.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Self::NotRunning(path),
+            io::ErrorKind::PermissionDenied => Self::Permission(path),
+            _ => Self::Socket { path, cause },
+        }
+    }
+}

@@ -1,8 +1,8 @@
 //! The question, and the order in which its answer is found.
 
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use events::{Figure, Figures, Throttle};
@@ -21,14 +21,19 @@ pub struct Authenticator {
     hashing: Hashing,
     /// What is compared when nobody has the name.
     nobody: Arc<str>,
-    accounts: Failures,
-    sources: Failures,
+    limits: RwLock<Arc<Limits>>,
     seal: Seal,
     /// Account, stored hash, source and password that were right.
     right: Recent,
     /// Account and source that were right.
     familiar: Recent,
     remembered: AtomicU64,
+}
+
+/// What those who guess run into.
+struct Limits {
+    accounts: Failures,
+    sources: Failures,
     first_delay: Duration,
     longest_delay: Duration,
 }
@@ -70,15 +75,26 @@ impl Authenticator {
             directory,
             hashing: Hashing::new(settings),
             nobody: nobody.into(),
-            accounts: Failures::new(settings.failures_per_account, settings.account_recovery.0),
-            sources: Failures::new(settings.failures_per_source, settings.source_recovery.0),
+            limits: RwLock::new(Arc::new(Limits::new(settings))),
             seal: Seal::new(),
             right: Recent::new(settings.remember.0),
             familiar: Recent::new(FAMILIAR),
             remembered: AtomicU64::new(0),
-            first_delay: settings.first_delay.0,
-            longest_delay: settings.longest_delay.0,
         })
+    }
+
+    /// Puts the limits on failures and the delays of `settings` in force; failures are counted from nothing again. The other settings need
+    /// a restart.
+    ///
+    /// # Errors
+    /// [`Error::Settings`] with every fault; the limits in force stay.
+    pub fn apply(&self, settings: &Settings) -> Result<(), Error> {
+        let faults = settings.validate();
+        if !faults.is_empty() {
+            return Err(Error::Settings(faults));
+        }
+        *self.limits.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Limits::new(settings));
+        Ok(())
     }
 
     /// Whether `password` is that of the account `login`, its full address without regard to case, tried from `source`.
@@ -93,7 +109,8 @@ impl Authenticator {
         let known = self.directory.account(&login).await?;
         let hash = known.as_ref().map_or(&self.nobody, |account| &account.password_hash);
 
-        let by_source = match self.sources.attempt(&source) {
+        let limits = Arc::clone(&self.limits.read().unwrap_or_else(PoisonError::into_inner));
+        let by_source = match limits.sources.attempt(&source) {
             Ok(attempt) => attempt,
             Err(retry_after) => return Ok(Verdict::Refused { throttle: Throttle::Source, retry_after }),
         };
@@ -105,7 +122,7 @@ impl Authenticator {
         }
         let familiar = self.seal.seal(&[b"familiar", login.as_bytes(), source.as_bytes()]);
         let of_their_own = self.familiar.contains(&familiar).then_some(&source);
-        let by_account = match self.accounts.attempt((&login, of_their_own)) {
+        let by_account = match limits.accounts.attempt((&login, of_their_own)) {
             Ok(attempt) => attempt,
             Err(retry_after) => {
                 by_source.forgive();
@@ -129,7 +146,7 @@ impl Authenticator {
                 by_account.forgive();
                 Ok(Verdict::Refused { throttle: Throttle::Busy, retry_after: BUSY })
             }
-            (Ok(_), _) => Ok(Verdict::Wrong { delay: self.delay(&by_source, &by_account) }),
+            (Ok(_), _) => Ok(Verdict::Wrong { delay: limits.delay(&by_source, &by_account) }),
             (Err(error), _) => {
                 by_source.forgive();
                 by_account.forgive();
@@ -143,6 +160,17 @@ impl Authenticator {
         figures.set(Figure::AuthHashes, self.hashing.computed());
         figures.set(Figure::AuthRemembered, self.remembered.load(Relaxed));
         figures.set(Figure::AuthWaiting, self.hashing.waiting().into());
+    }
+}
+
+impl Limits {
+    fn new(settings: &Settings) -> Self {
+        Self {
+            accounts: Failures::new(settings.failures_per_account, settings.account_recovery.0),
+            sources: Failures::new(settings.failures_per_source, settings.source_recovery.0),
+            first_delay: settings.first_delay.0,
+            longest_delay: settings.longest_delay.0,
+        }
     }
 
     /// Doubles with each failure in a row, of the account or the source, whichever has more.

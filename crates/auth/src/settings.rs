@@ -9,7 +9,8 @@ use mail::{ByteSize, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How passwords are kept and compared, and what happens to those who guess. Each needs a restart.
+/// How passwords are kept and compared, and what happens to those who guess. The limits on failures and the delays can be changed while the
+/// server runs; the others need a restart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {

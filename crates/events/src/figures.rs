@@ -46,9 +46,12 @@ figures! {
     AcceptQueue Gauge "net_accept_queue_connections" "Connections that wait in the kernel to be accepted, over all listeners";
     AcceptOverflows Counter "net_accept_queue_overflows" "Connections the kernel dropped because its queue was full, on the whole machine";
     AcceptErrors Counter "net_accept_errors" "Errors of accept, none of which ends a listener";
-    RefusalsLingering Gauge "net_refusals_lingering" "Refused connections that are still being closed";
-    RefusalsClosed Counter "net_refusals_unanswered" "Refused connections closed without the reply, because too many were lingering";
-    HandshakesActive Gauge "net_tls_handshakes_active" "TLS handshakes under way";
+    RefusalsAnswered Counter "net_refusals_answered" "Refused connections whose reply went out whole";
+    RefusalsUnanswered Counter "net_refusals_unanswered" "Refused connections closed without the whole reply";
+    RefusalsLingering Gauge "net_refusals_lingering" "Refused connections that are answered and wait for the peer to close";
+    RefusalPauses Counter "net_refusal_pauses" "Times the refusing paused because its budget of processor time was spent";
+    HandshakesActive Gauge "net_tls_handshakes_active" "TLS handshakes under way or waiting for their turn";
+    HandshakesTimedOut Counter "net_tls_handshakes_timed_out" "TLS handshakes not completed by their deadline";
     BodyBudgetUsed Gauge "net_body_memory_octets" "Octets of message bodies in memory";
     AuthHashes Counter "auth_password_hashes" "Password hashes computed, for unknown users too";
     AuthRemembered Counter "auth_remembered" "Passwords recognised without computing a hash";
@@ -58,6 +61,7 @@ figures! {
     StoreOctets Gauge "store_octets" "Octets of messages that are in a maildrop";
     StoreDiskOctets Gauge "store_disk_octets" "Octets the store takes up on disk";
     StoreDiskFree Gauge "store_disk_free_octets" "Octets free on the store's disk";
+    StoreIndexLag Gauge "store_index_lag_records" "Committed records that are not in the index yet";
     StoreCommits Counter "store_commits" "Group commits that reached stable storage";
     StoreCommitted Counter "store_committed_messages" "Messages in those group commits";
     StoreSyncMicros Seconds "store_sync_seconds" "Time spent waiting for stable storage";
@@ -82,6 +86,11 @@ impl Figures {
             *place = Some(value);
         }
     }
+
+    /// Those that were stated, each by its metric's name without prefix and unit suffix, as it was stated.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Figure::ALL.iter().zip(self.0).filter_map(|(figure, value)| value.map(|value| (figure.describe().0, value)))
+    }
 }
 
 type Source = Box<dyn Fn(&mut Figures) + Send + Sync>;
@@ -94,6 +103,12 @@ impl Sources {
     pub(crate) fn add(&self, source: Source) {
         lock(&self.0).push(source);
     }
+
+    pub(crate) fn ask(&self) -> Figures {
+        let mut figures = Figures([None; FIGURES]);
+        lock(&self.0).iter().for_each(|source| source(&mut figures));
+        figures
+    }
 }
 
 impl fmt::Debug for Sources {
@@ -104,9 +119,7 @@ impl fmt::Debug for Sources {
 
 impl Collector for Sources {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut figures = Figures([None; FIGURES]);
-        lock(&self.0).iter().for_each(|source| source(&mut figures));
-        for (figure, value) in Figure::ALL.iter().zip(figures.0) {
+        for (figure, value) in Figure::ALL.iter().zip(self.ask().0) {
             let Some(value) = value else { continue };
             let (name, help, kind) = figure.describe();
             // The registry adds the full stop to what is registered with it, but not here.

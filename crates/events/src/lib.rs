@@ -41,7 +41,8 @@ pub use pop3::{MaildropOpened, MaildropRefused, MaildropTakenOver, MessageFetche
 pub use repeats::{Repeat, Repeats};
 pub use said::Said;
 pub use server::{
-    CertificateLoaded, CertificateRejected, ConfigurationRejected, ConfigurationReloaded, ServerDraining, ServerStarted, ServerStopped,
+    CertificateLoaded, CertificateRejected, ConfigurationRejected, ConfigurationReloaded, DirectoryChanged, ServerDraining, ServerStarted,
+    ServerStopped,
 };
 pub use session::{SessionEnd, SessionId};
 pub use smtp::{MessageAccepted, MessageRefused, RecipientRefused};
@@ -130,6 +131,11 @@ impl Events {
     /// Has `source` asked for its figures whenever metrics are read. It must not wait.
     pub fn add_source(&self, source: impl Fn(&mut Figures) + Send + Sync + 'static) {
         self.0.sources.add(Box::new(source));
+    }
+
+    /// The figures of now, from every source.
+    pub fn figures(&self) -> Figures {
+        self.0.sources.ask()
     }
 
     /// Appends all metrics in the OpenMetrics text format, for the content type [`CONTENT_TYPE`].

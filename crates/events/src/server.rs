@@ -58,6 +58,15 @@ pub struct ConfigurationRejected<'e> {
     pub cause: &'e dyn Display,
 }
 
+/// An administrator changed who mail is for or who may log in.
+#[derive(Debug)]
+pub struct DirectoryChanged<'e> {
+    /// What was done, as "account added".
+    pub change: &'static str,
+    /// To which domain, account or alias.
+    pub name: &'e str,
+}
+
 /// A certificate is in use.
 #[derive(Debug)]
 pub struct CertificateLoaded<'e> {
@@ -125,6 +134,14 @@ impl Event for ConfigurationRejected<'_> {
 
     fn log(&self, _: u64) {
         error!(target: "gatepost::server", cause = %self.cause, "configuration rejected");
+    }
+}
+
+impl Event for DirectoryChanged<'_> {
+    fn count(&self, _: &crate::Metrics) {}
+
+    fn log(&self, _: u64) {
+        info!(target: "gatepost::server", change = self.change, name = self.name, "directory changed");
     }
 }
 

@@ -102,8 +102,8 @@ impl Event for RecipientRefused<'_> {
 
     fn log(&self, _: u64) {
         info!(
-            target: "gatepost::smtp", session = %self.session, listener = %self.listener, recipient = %Said(self.recipient), code = self.code,
-            cause = %Said(self.cause), "recipient refused",
+            target: "gatepost::smtp", session = %self.session, listener = %self.listener, recipient = %Said(self.recipient),
+            code = self.code, cause = %Said(self.cause), "recipient refused",
         );
     }
 }

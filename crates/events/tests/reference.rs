@@ -87,6 +87,7 @@ fn emit_each(events: &Events) {
     events.emit(ServerStopped { sessions_cut: 0, after: second });
     events.emit(ConfigurationReloaded { applied: &["gate.max_inbound".into()], needs_restart: &[] });
     events.emit(ConfigurationRejected { cause });
+    events.emit(DirectoryChanged { change: "account added", name: account });
     events.emit(CertificateLoaded { certificate: "mx.pem", not_after: UNIX_EPOCH });
     events.emit(CertificateRejected { certificate: "mx.pem", cause });
 

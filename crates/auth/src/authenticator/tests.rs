@@ -246,6 +246,17 @@ async fn a_stored_hash_that_is_none_is_our_fault() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn new_limits_are_in_force_at_once_or_not_at_all() {
+    let (_, authenticator) = with(settings()).await;
+    let strict = Settings { failures_per_account: NonZeroU32::MIN, ..settings() };
+    authenticator.apply(&strict).unwrap();
+    assert_eq!(tried(&authenticator, ANN, "guess", HOME).await, wrong(500));
+    let faulty = Settings { first_delay: Span::secs(60), ..settings() };
+    assert!(matches!(authenticator.apply(&faulty), Err(Error::Settings(_))));
+    assert_eq!(refused(&tried(&authenticator, ANN, "right", HOME).await), Some(Throttle::Account));
+}
+
 #[tokio::test]
 async fn faulty_settings_are_refused() {
     let faulty = Settings { hash_memory: ByteSize::kib(1), ..settings() };

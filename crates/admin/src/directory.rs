@@ -1,0 +1,75 @@
+//! Showing and changing the directory.
+
+use store::{Book, Change, ChangeError, Directory, DomainRecord};
+
+use crate::wire::{Alias, DirectoryRequest, Domain, PasswordHash, Reply};
+
+/// Does what is asked of `directory`: of the running server's, or of a stopped server's store that was opened for it.
+///
+/// A refusal is a [`Reply::Refused`] with the reason and what to do. Dropping the future leaves open whether it was done.
+pub async fn administer(directory: &dyn Directory, request: DirectoryRequest) -> Reply {
+    let done = match task(request) {
+        Ok(Task::Change(change)) => directory.change(change).await.map(|()| Reply::Done),
+        Ok(Task::Show(show)) => directory.book().await.map(|book| show(&book)).map_err(ChangeError::from),
+        Err(why) => return Reply::Refused(vec![why]),
+    };
+    done.unwrap_or_else(|error| Reply::Refused(vec![error.to_string()]))
+}
+
+/// What has changed when the request was done, in words, and to what; nothing when it only shows.
+pub(crate) fn describe(request: &DirectoryRequest) -> Option<(&'static str, String)> {
+    let (change, name) = match request {
+        DirectoryRequest::AddUser { name, .. } => ("account added", name),
+        DirectoryRequest::SetPassword { name, .. } => ("password set", name),
+        DirectoryRequest::RemoveUser { name } => ("account removed", name),
+        DirectoryRequest::PutDomain { name, .. } => ("domain put", name),
+        DirectoryRequest::RemoveDomain { name } => ("domain removed", name),
+        DirectoryRequest::PutAlias { name, .. } => ("alias put", name),
+        DirectoryRequest::RemoveAlias { name } => ("alias removed", name),
+        DirectoryRequest::ListUsers | DirectoryRequest::ListDomains | DirectoryRequest::ListAliases => return None,
+    };
+    Some((change, name.clone()))
+}
+
+enum Task {
+    Change(Change),
+    Show(fn(&Book) -> Reply),
+}
+
+/// What a request comes to, or why it makes no sense.
+fn task(request: DirectoryRequest) -> Result<Task, String> {
+    let domain = |name: String| name.parse().map_err(|error| format!("{name:?} is not a domain: {error}"));
+    Ok(Task::Change(match request {
+        DirectoryRequest::AddUser { name, password_hash } => Change::AddAccount { name, password_hash: usable(password_hash)? },
+        DirectoryRequest::SetPassword { name, password_hash } => Change::SetPassword { name, password_hash: usable(password_hash)? },
+        DirectoryRequest::RemoveUser { name } => Change::RemoveAccount { name },
+        DirectoryRequest::PutDomain { name, postmaster } => Change::PutDomain { name: domain(name)?, postmaster },
+        DirectoryRequest::RemoveDomain { name } => Change::RemoveDomain { name: domain(name)? },
+        DirectoryRequest::PutAlias { name, targets } => Change::PutAlias { name, targets },
+        DirectoryRequest::RemoveAlias { name } => Change::RemoveAlias { name },
+        DirectoryRequest::ListUsers => return Ok(Task::Show(users)),
+        DirectoryRequest::ListDomains => return Ok(Task::Show(domains)),
+        DirectoryRequest::ListAliases => return Ok(Task::Show(aliases)),
+    }))
+}
+
+fn users(book: &Book) -> Reply {
+    Reply::Users(book.accounts().map(|account| account.name.to_string()).collect())
+}
+
+fn domains(book: &Book) -> Reply {
+    let domain =
+        |domain: &DomainRecord| Domain { name: domain.name.to_string(), postmaster: domain.postmaster.as_ref().map(ToString::to_string) };
+    Reply::Domains(book.domains().map(domain).collect())
+}
+
+fn aliases(book: &Book) -> Reply {
+    let alias =
+        |alias: &store::Alias| Alias { name: alias.name.to_string(), targets: alias.targets.iter().map(ToString::to_string).collect() };
+    Reply::Aliases(book.aliases().map(alias).collect())
+}
+
+/// A password in place of its hash would be stored for everybody to read, and would never be right.
+fn usable(hash: PasswordHash) -> Result<String, String> {
+    if hash.0.starts_with("$argon2id$") { Ok(hash.0) } else { Err("the password must be given as its Argon2id hash".into()) }
+}

@@ -1,0 +1,73 @@
+//! Whether the server takes mail, and how it is.
+
+use std::process;
+
+use events::{Figure, Figures};
+use gate::{Gate, Level, Node};
+use serde::Serialize;
+
+use crate::Admin;
+use crate::wire::{Holder, Status};
+
+/// Whether the server takes mail now, and why not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Readiness {
+    /// Whether it does.
+    pub ready: bool,
+    /// The state of the node, by the gate's word.
+    pub node: &'static str,
+    /// What stands in the way.
+    pub reasons: Vec<String>,
+}
+
+impl Admin {
+    /// Whether the server takes mail now. Never waits.
+    pub fn readiness(&self) -> Readiness {
+        let node = self.gate.node();
+        let gate = match node {
+            Node::Open => None,
+            Node::Starting => Some("the server is starting"),
+            Node::StoreDown => Some("the gate refuses sessions because the store is away"),
+            Node::Draining => Some("the server is draining and will not come back by itself"),
+        };
+        let store = self.store.ready().err().map(|error| error.to_string());
+        let reasons: Vec<_> = gate.map(ToOwned::to_owned).into_iter().chain(store).collect();
+        Readiness { ready: reasons.is_empty(), node: node.as_str(), reasons }
+    }
+
+    /// How the server is.
+    pub fn status(&self) -> Status {
+        let (gate, readiness) = (self.gate.snapshot(), self.readiness());
+        let holder = |holder: gate::Holder| Holder { prefix: holder.prefix.to_string(), sessions: holder.sessions };
+        Status {
+            version: self.version.to_owned(),
+            pid: process::id(),
+            uptime_seconds: self.started.elapsed().as_secs(),
+            node: readiness.node.to_owned(),
+            not_ready: readiness.reasons,
+            max_inbound: gate.usage.limit,
+            in_use: gate.usage.in_use,
+            over_limit: gate.usage.over_limit(),
+            peak: gate.peak,
+            admitted: gate.admitted_total,
+            refused: gate.refused_total.by_rule().into_iter().map(|(rule, count)| (rule.to_owned(), count)).collect(),
+            holders: self.gate.holders(Level::Address, HOLDERS).into_iter().map(holder).collect(),
+            figures: self.events.figures().iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+        }
+    }
+}
+
+/// States the gate's figures; for `Events::add_source`.
+pub fn report_gate(gate: &Gate, figures: &mut Figures) {
+    let snapshot = gate.snapshot();
+    figures.set(Figure::GateLimit, snapshot.usage.limit.into());
+    figures.set(Figure::GateInUse, snapshot.usage.in_use.into());
+    figures.set(Figure::GateOverLimit, snapshot.usage.over_limit().into());
+    figures.set(Figure::GatePeak, snapshot.peak.into());
+    figures.set(Figure::GatePrefixes, snapshot.prefixes as u64);
+    figures.set(Figure::NodeOpen, (snapshot.node == Node::Open).into());
+    figures.set(Figure::NodeDraining, (snapshot.node == Node::Draining).into());
+}
+
+/// Enough to see who fills the gate.
+const HOLDERS: usize = 5;

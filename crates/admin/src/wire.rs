@@ -1,0 +1,169 @@
+//! What is said over the control socket: JSON, one line each way.
+//!
+//! A request is its name, `"status"`, or its name with what it needs,
+//! `{"directory":{"add-user":{"name":"...","password_hash":"..."}}}`. Unknown names and unknown fields are refused.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// What is asked of a running server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[non_exhaustive]
+pub enum Request {
+    /// Read the configuration again.
+    Reload,
+    /// How are you?
+    Status,
+    /// Show or change who mail is for and who may log in.
+    Directory(DirectoryRequest),
+}
+
+/// What is asked of a directory, whether its server runs or not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the fields are named after what they hold")]
+pub enum DirectoryRequest {
+    /// A new account.
+    AddUser { name: String, password_hash: PasswordHash },
+    /// A new password.
+    SetPassword { name: String, password_hash: PasswordHash },
+    /// Removes an account and its mail.
+    RemoveUser { name: String },
+    /// The accounts' names.
+    ListUsers,
+    /// A new domain, or a new postmaster for one.
+    PutDomain { name: String, postmaster: Option<String> },
+    /// Removes a domain.
+    RemoveDomain { name: String },
+    /// The domains.
+    ListDomains,
+    /// A new alias, or new targets for one.
+    PutAlias { name: String, targets: Vec<String> },
+    /// Removes an alias.
+    RemoveAlias { name: String },
+    /// The aliases.
+    ListAliases,
+}
+
+/// What `auth::hash_password` made of a password. Does not print.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PasswordHash(pub String);
+
+impl fmt::Debug for PasswordHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PasswordHash(..)")
+    }
+}
+
+/// The answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Reply {
+    /// It is done.
+    Done,
+    /// The new configuration is in force.
+    Reloaded(Reloaded),
+    /// How the server is.
+    Status(Box<Status>),
+    /// The accounts' names.
+    Users(Vec<String>),
+    /// The domains.
+    Domains(Vec<Domain>),
+    /// The aliases.
+    Aliases(Vec<Alias>),
+    /// It was not done; each line says why and what to do.
+    Refused(Vec<String>),
+}
+
+/// What a reload changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// Keys that changed and are in force.
+    pub applied: Vec<String>,
+    /// Keys that changed and need a restart.
+    pub needs_restart: Vec<String>,
+}
+
+/// A domain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Domain {
+    /// Its name.
+    pub name: String,
+    /// Who gets its postmaster's mail, when that is set.
+    pub postmaster: Option<String>,
+}
+
+/// An alias.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alias {
+    /// Its address.
+    pub name: String,
+    /// What it stands for.
+    pub targets: Vec<String>,
+}
+
+/// How a server is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Its version.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// For how long it has run.
+    pub uptime_seconds: u64,
+    /// `starting`, `open`, `store_down` or `draining`.
+    pub node: String,
+    /// Why it takes no mail at present; nothing when it does.
+    pub not_ready: Vec<String>,
+    /// The limit on sessions.
+    pub max_inbound: u32,
+    /// Sessions in use.
+    pub in_use: u32,
+    /// Sessions beyond a limit that was lowered.
+    pub over_limit: u32,
+    /// The most sessions ever in use at once.
+    pub peak: u32,
+    /// Sessions let in since the start.
+    pub admitted: u64,
+    /// Sessions turned away since the start, by rule.
+    pub refused: BTreeMap<String, u64>,
+    /// The addresses with the most sessions.
+    pub holders: Vec<Holder>,
+    /// Every other figure, by its metric's name.
+    pub figures: BTreeMap<String, u64>,
+}
+
+/// An address and the sessions it has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// The address, or the IPv6 /64.
+    pub prefix: String,
+    /// Its sessions.
+    pub sessions: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_read_as_they_are_documented() {
+        let add = r#"{"directory":{"add-user":{"name":"ann@example.org","password_hash":"$argon2id$x"}}}"#;
+        let request = Request::Directory(DirectoryRequest::AddUser {
+            name: "ann@example.org".into(),
+            password_hash: PasswordHash("$argon2id$x".into()),
+        });
+        assert_eq!(serde_json::to_string(&request).unwrap(), add);
+        assert_eq!(serde_json::from_str::<Request>(add).unwrap(), request);
+        assert_eq!(serde_json::from_str::<Request>("\"status\"").unwrap(), Request::Status);
+        for wrong in ["\"stop\"", "{}", "{\"directory\":{\"remove-user\":{\"name\":\"a\",\"force\":true}}}"] {
+            assert!(serde_json::from_str::<Request>(wrong).is_err(), "{wrong}");
+        }
+        assert!(!format!("{request:?}").contains("argon2id"));
+    }
+}
