@@ -1,1 +1,44 @@
-//! Written next.
+//! Who may come in.
+//!
+//! [`Gate::admit`] answers, for one accepted connection and without ever waiting, with a [`Permit`] or with a
+//! [`Refusal`]. It looks at what is cheap and most specific first: the state of the node, then how many sessions each
+//! prefix of the client's address already holds, then the pool of `max_inbound` places.
+//!
+//! Guarantees:
+//! - At the instant a session is admitted the places in use, this one included, are at most the limit in force, and so
+//!   is the number held by each prefix of its source. A limit may change at any time; nobody who is in is put out.
+//! - A permit is two values that undo themselves when dropped, a [`Place`] and a hold on the source. Every way a
+//!   session can end returns both exactly once, a panic included, and a refused attempt keeps neither.
+//! - Memory is bounded by the sessions in use. A refusal allocates nothing it keeps, and its reply is rendered into a
+//!   line of the caller's.
+//!
+//! Refuses, by type: [`Rule`]. The words a peer sees stand in one place, [`Refusal::render`].
+//!
+//! Fails: the only error is a set of limits that contradict themselves, [`SettingsError`], and then the limits in force
+//! stay. Admission has no internal errors to decide about: counting is arithmetic on atomics and under the locks of one
+//! hash table, which cannot be poisoned; nothing here blocks, reads a clock, writes a log or opens a socket.
+//!
+//! No order is promised among clients that compete for the last place.
+
+mod gate;
+mod node;
+mod permit;
+mod pool;
+mod refusal;
+mod reply;
+mod settings;
+mod source;
+mod sources;
+mod tally;
+
+pub use gate::{Arrival, Gate, Snapshot};
+pub use ipnet::IpNet;
+pub use node::Node;
+pub use permit::{ListenerId, Permit};
+pub use pool::{Place, Pool, Usage};
+pub use refusal::{Refusal, Rule, Token};
+pub use reply::{Protocol, ReplyLine};
+pub use settings::{Fault, Settings, SettingsError};
+pub use source::{Level, Source};
+pub use sources::Holder;
+pub use tally::Refused;

@@ -1,0 +1,128 @@
+//! Why somebody was not let in, as a value.
+//!
+//! A [`Refusal`] is small, copied freely and owns nothing. It carries what was true at the instant of the decision, so
+//! that whoever explains it later need not guess. Its `Display` is for the operator; the peer's words are in
+//! [`Refusal::render`].
+
+use std::fmt;
+
+use ipnet::IpNet;
+
+/// One refused connection: the rule it met and the token by which a person can ask about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{rule} [{token}]")]
+pub struct Refusal {
+    /// The rule and the numbers behind it.
+    pub rule: Rule,
+    /// The end of the reply line.
+    pub token: Token,
+}
+
+impl Refusal {
+    pub(crate) fn new(rule: Rule, sequence: u32) -> Self {
+        Self { rule, token: Token { rule: rule.id(), sequence } }
+    }
+}
+
+/// The rules of the gate, by the ids of its reply table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rule {
+    /// R1: the node is starting or draining.
+    #[error("the node is starting or draining")]
+    Restarting,
+    /// R1b: the store is down.
+    #[error("the store is down")]
+    StoreDown,
+    /// R2: a prefix of the source is at its ceiling.
+    #[error("{prefix} holds {held} sessions of {limit}")]
+    SourceFull {
+        /// The narrowest prefix at its ceiling.
+        prefix: IpNet,
+        /// Sessions it held; more than `limit` when that was lowered.
+        held: u32,
+        /// The ceiling in force for its level.
+        limit: u32,
+    },
+    /// R4: every place is taken.
+    #[error("{in_use} sessions in use of {limit}")]
+    PoolFull {
+        /// Places in use; more than `limit` while a debt is being paid.
+        in_use: u32,
+        /// The limit in force.
+        limit: u32,
+    },
+    /// R4b: the process is out of file descriptors; the caller found that out, not the gate.
+    #[error("the process is out of file descriptors")]
+    OutOfDescriptors,
+}
+
+impl Rule {
+    /// The id, which is also the metric's label and the head of the token.
+    pub fn id(&self) -> &'static str {
+        match self {
+            Self::Restarting => "R1",
+            Self::StoreDown => "R1b",
+            Self::SourceFull { .. } => "R2",
+            Self::PoolFull { .. } => "R4",
+            Self::OutOfDescriptors => "R4b",
+        }
+    }
+}
+
+/// Names one refusal of this process, for example `R4.k3f9`: the rule's id and the refusal's number in base 32, at least
+/// four digits of it.
+///
+/// The digits are those of Crockford's base 32 in lower case: no i, l, o or u, so that it survives being read aloud.
+/// Numbers start over after 2^32 refusals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Token {
+    rule: &'static str,
+    sequence: u32,
+}
+
+impl fmt::Display for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.", self.rule)?;
+        (0..TOKEN_DIGITS_MOST)
+            .rev()
+            .map(|place| (place, self.sequence >> (place * DIGIT_BITS)))
+            .filter(|(place, rest)| *place < TOKEN_DIGITS_LEAST || *rest != 0)
+            .try_for_each(|(_, rest)| write!(f, "{}", digit(rest)))
+    }
+}
+
+/// The lowest digit of `number`.
+fn digit(number: u32) -> char {
+    let value = number as usize % DIGITS.len();
+    DIGITS.get(value).copied().map_or('0', char::from)
+}
+
+const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+const DIGIT_BITS: u32 = 5;
+const TOKEN_DIGITS_LEAST: u32 = 4;
+const TOKEN_DIGITS_MOST: u32 = u32::BITS.div_ceil(DIGIT_BITS);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(sequence: u32) -> String {
+        Refusal::new(Rule::PoolFull { in_use: 1, limit: 1 }, sequence).token.to_string()
+    }
+
+    #[test]
+    fn tokens_count_in_base_32() {
+        assert_eq!(token(0), "R4.0000");
+        assert_eq!(token(31), "R4.000z");
+        assert_eq!(token(32), "R4.0010");
+        assert_eq!(token(19 << 15 | 3 << 10 | 15 << 5 | 9), "R4.k3f9");
+        assert_eq!(token(1 << 20), "R4.10000");
+        assert_eq!(token(u32::MAX), "R4.3zzzzzz");
+    }
+
+    #[test]
+    fn the_operator_reads_the_numbers() {
+        let rule = Rule::SourceFull { prefix: "192.0.2.7/32".parse().unwrap(), held: 20, limit: 20 };
+        assert_eq!(Refusal::new(rule, 7).to_string(), "192.0.2.7/32 holds 20 sessions of 20 [R2.0007]");
+    }
+}

@@ -1,0 +1,264 @@
+//! Many real threads at the gate while its limits change thousands of times.
+//!
+//! The gate is not asked whether it kept its word. A count of live permits is kept from outside, raised after a permit
+//! was given and lowered before it is dropped, so that it never exceeds the truth. Of the live permits the one given last
+//! was given when all the others were in use; that instant lies between the call of `admit` and the raised count of
+//! whoever looks. So what is seen is at most the largest limit in force between those two moments, and the limits in
+//! force between two moments are known: the storm is planned, and announces each step before and after it.
+//! The same holds for each prefix and its ceiling.
+#![cfg(not(loom))]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Mutex;
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
+use std::thread;
+use std::time::Instant;
+
+use gate::{Arrival, Gate, IpNet, Level, ListenerId, Permit, Rule, Settings, Source, Usage};
+
+const THREADS: usize = 16;
+const RESIZES: usize = 20_000;
+/// One move in so many, of whichever thread, is a resize: often, yet so that many admissions see one limit only.
+const MOVES_PER_RESIZE: u32 = 40;
+
+#[test]
+fn no_limit_is_passed_and_nothing_is_lost_in_a_storm_of_resizes() {
+    let storm = Storm::new();
+    thread::scope(|scope| {
+        for seed in 0..THREADS {
+            let storm = &storm;
+            scope.spawn(move || storm.come_and_go(Random::new(seed)));
+        }
+    });
+
+    let snapshot = storm.gate.snapshot();
+    let last = storm.plan.last().unwrap();
+    assert_eq!(snapshot.usage, Usage { in_use: 0, limit: last.max_inbound });
+    assert_eq!(snapshot.prefixes, 0, "an entry outlived its last session");
+    assert_eq!(snapshot.admitted_total, storm.admitted.load(SeqCst));
+    assert_eq!(snapshot.refused_total.source_full, storm.source_full.load(SeqCst));
+    assert_eq!(snapshot.refused_total.pool_full, storm.pool_full.load(SeqCst));
+
+    // The storm must have been one: every outcome seen, and most limits watched by somebody who saw no other.
+    assert_eq!(storm.in_force.load(SeqCst), RESIZES);
+    for (outcome, count) in [("source full", &storm.source_full), ("pool full", &storm.pool_full)] {
+        assert!(count.load(SeqCst) > 1_000, "too few refusals: {outcome}");
+    }
+    assert!(storm.panicked.load(SeqCst) > 100, "too few panics");
+    assert!(storm.debts.load(SeqCst) > 100, "too few debts");
+    assert!(storm.at_the_limit.load(SeqCst) > 100, "the limit was hardly ever reached, so hardly tested");
+}
+
+#[test]
+fn a_full_gate_is_exactly_full() {
+    const LIMIT: u32 = 500;
+    let gate = Gate::new(Settings { max_inbound: LIMIT, ..Settings::default() }).unwrap();
+    gate.open();
+    let take_until_refused = |thread: usize| -> Vec<Permit> {
+        let hosts = (0..LIMIT).map(|host| arrival(IpAddr::V6(Ipv6Addr::from_bits((thread as u128) << 120 | u128::from(host) << 80))));
+        hosts.map_while(|arrival| gate.admit(&arrival).ok()).collect()
+    };
+    let held: Vec<Permit> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS).map(|thread| scope.spawn(move || take_until_refused(thread))).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(held.len(), LIMIT as usize);
+    assert_eq!(gate.snapshot().usage, Usage { in_use: LIMIT, limit: LIMIT });
+    drop(held);
+    assert_eq!((gate.snapshot().usage.in_use, gate.snapshot().prefixes), (0, 0));
+}
+
+/// A gate, the planned limits, and the count kept from outside.
+struct Storm {
+    gate: Gate,
+    plan: Vec<Settings>,
+    /// Steps of the plan announced, and steps in force.
+    announced: AtomicUsize,
+    in_force: AtomicUsize,
+    resizing: Mutex<()>,
+    over: AtomicBool,
+    hosts: Vec<IpAddr>,
+    live: AtomicU32,
+    live_by_prefix: HashMap<IpNet, AtomicU32>,
+    admitted: AtomicU64,
+    source_full: AtomicU64,
+    pool_full: AtomicU64,
+    panicked: AtomicU64,
+    debts: AtomicU64,
+    at_the_limit: AtomicU64,
+}
+
+impl Storm {
+    fn new() -> Self {
+        let mut random = Random::new(THREADS);
+        let plan: Vec<_> = (0..=RESIZES).map(|_| random.settings()).collect();
+        let gate = Gate::new(plan[0].clone()).unwrap();
+        gate.open();
+        let hosts = hosts();
+        let prefixes = hosts.iter().flat_map(|host| Source::from(*host).prefixes());
+        let live_by_prefix = prefixes.map(|(_, prefix)| (prefix, AtomicU32::new(0))).collect();
+        Self {
+            gate,
+            plan,
+            announced: AtomicUsize::new(0),
+            in_force: AtomicUsize::new(0),
+            resizing: Mutex::new(()),
+            over: AtomicBool::new(false),
+            hosts,
+            live: AtomicU32::new(0),
+            live_by_prefix,
+            admitted: AtomicU64::new(0),
+            source_full: AtomicU64::new(0),
+            pool_full: AtomicU64::new(0),
+            panicked: AtomicU64::new(0),
+            debts: AtomicU64::new(0),
+            at_the_limit: AtomicU64::new(0),
+        }
+    }
+
+    /// Puts the next step of the plan in force, unless another thread is at it; after the last one the storm is over.
+    fn resize(&self) {
+        let Ok(_mine) = self.resizing.try_lock() else { return };
+        let step = self.in_force.load(SeqCst) + 1;
+        let Some(settings) = self.plan.get(step) else { return self.over.store(true, SeqCst) };
+        self.announced.store(step, SeqCst);
+        let usage = self.gate.apply(settings.clone()).unwrap();
+        self.in_force.store(step, SeqCst);
+        if usage.over_limit() > 0 {
+            self.debts.fetch_add(1, SeqCst);
+        }
+    }
+
+    /// One client program: holds up to eight sessions, opens and ends them at random, and sometimes dies in one.
+    fn come_and_go(&self, mut random: Random) {
+        let _over = Over(&self.over);
+        let mut held = Vec::new();
+        while !self.over.load(SeqCst) {
+            if random.below(MOVES_PER_RESIZE) == 0 {
+                self.resize();
+            } else if held.len() == 8 || random.below(3) == 0 {
+                if !held.is_empty() {
+                    self.end(held.swap_remove(random.below(held.len() as u32) as usize));
+                }
+            } else if let Some(permit) = self.begin(self.hosts[random.below(self.hosts.len() as u32) as usize]) {
+                match random.below(50) {
+                    0 => self.die_in(permit),
+                    _ => held.push(permit),
+                }
+            }
+        }
+        held.into_iter().for_each(|permit| self.end(permit));
+    }
+
+    fn begin(&self, host: IpAddr) -> Option<Permit> {
+        let first = self.in_force.load(SeqCst);
+        let outcome = self.gate.admit(&arrival(host));
+        let permit = match outcome {
+            Ok(permit) => permit,
+            Err(refusal) => {
+                match refusal.rule {
+                    Rule::SourceFull { .. } => self.source_full.fetch_add(1, SeqCst),
+                    Rule::PoolFull { .. } => self.pool_full.fetch_add(1, SeqCst),
+                    Rule::Restarting | Rule::StoreDown | Rule::OutOfDescriptors => unreachable!("the node is open"),
+                };
+                return None;
+            }
+        };
+        let live = self.live.fetch_add(1, SeqCst) + 1;
+        let of_prefixes: Vec<_> = self.counts(&permit).map(|(level, count)| (level, count.fetch_add(1, SeqCst) + 1)).collect();
+        let window = &self.plan[first..=self.announced.load(SeqCst)];
+        self.admitted.fetch_add(1, SeqCst);
+
+        let most = |limit: fn(&Settings) -> u32| window.iter().map(limit).max().unwrap();
+        let limit = most(|settings| settings.max_inbound);
+        assert!(live <= limit, "{live} permits live, {limit} places in force");
+        if live == limit && window.len() == 1 {
+            self.at_the_limit.fetch_add(1, SeqCst);
+        }
+        for (level, live) in of_prefixes {
+            let ceiling = most(match level {
+                Level::Address => |settings| settings.sessions_per_address,
+                Level::Network => |settings| settings.sessions_per_network,
+                Level::Site => |settings| settings.sessions_per_site,
+            });
+            assert!(live <= ceiling, "{live} permits live at level {level:?}, {ceiling} in force");
+        }
+        Some(permit)
+    }
+
+    fn end(&self, permit: Permit) {
+        self.counted_out(&permit);
+        drop(permit);
+    }
+
+    fn die_in(&self, permit: Permit) {
+        self.counted_out(&permit);
+        let session = AssertUnwindSafe(move || {
+            let _permit = permit;
+            // Unlike `panic!`, this does not print to the test's output.
+            panic::resume_unwind(Box::new("a session dies"));
+        });
+        assert!(panic::catch_unwind(session).is_err());
+        self.panicked.fetch_add(1, SeqCst);
+    }
+
+    fn counted_out(&self, permit: &Permit) {
+        self.live.fetch_sub(1, SeqCst);
+        for (_, count) in self.counts(permit) {
+            count.fetch_sub(1, SeqCst);
+        }
+    }
+
+    fn counts(&self, permit: &Permit) -> impl Iterator<Item = (Level, &AtomicU32)> {
+        permit.source().prefixes().map(|(level, prefix)| (level, &self.live_by_prefix[&prefix]))
+    }
+}
+
+/// Ends the storm for everybody when the thread that holds it ends, also when it fails.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, SeqCst);
+    }
+}
+
+fn arrival(peer: IpAddr) -> Arrival {
+    Arrival { listener: ListenerId(0), peer, now: Instant::now() }
+}
+
+/// A few hosts that share networks and sites with one another.
+fn hosts() -> Vec<IpAddr> {
+    let v4 = (0..6).map(|n: u8| IpAddr::V4(Ipv4Addr::new(192, 0, n / 3, n)));
+    let mapped = (0..3).map(|n: u8| IpAddr::V6(Ipv4Addr::new(192, 0, 0, n).to_ipv6_mapped()));
+    let v6 = (0..8).map(|n: u16| IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, n / 4, (n / 2) << 8 | n, 0, 0, 0, n)));
+    v4.chain(mapped).chain(v6).collect()
+}
+
+/// xorshift64*: the same storm each time, as far as the scheduler lets it.
+struct Random(u64);
+
+impl Random {
+    fn new(seed: usize) -> Self {
+        Self(0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(seed as u64 + 1))
+    }
+
+    fn below(&mut self, bound: u32) -> u32 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let high = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 32;
+        ((high * u64::from(bound)) >> 32) as u32
+    }
+
+    fn settings(&mut self) -> Settings {
+        let sessions_per_address = 1 + self.below(12);
+        let sessions_per_network = sessions_per_address + self.below(12);
+        let sessions_per_site = sessions_per_network + self.below(12);
+        Settings { max_inbound: 1 + self.below(64), sessions_per_address, sessions_per_network, sessions_per_site }
+    }
+}
