@@ -26,10 +26,12 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde::{Deserialize, Serialize};
 
+use fault::Finding;
+
 pub(crate) use change::{Change, TakesEffect};
 pub(crate) use fault::{Fault, Report, Severity};
 pub(crate) use text::{example, reference};
-pub(crate) use tables::{Admin, Auth, Format, Limits, Listen, Log, Pop3, Relay, Timeouts, Tls};
+pub(crate) use tables::{Admin, Format, Limits, Listen, Log, Pop3, Relay, Timeouts, Tls};
 pub(crate) use values::{Address, Filter, Hostname, Network};
 
 /// The whole file.
@@ -38,7 +40,7 @@ pub(crate) use values::{Address, Filter, Hostname, Network};
 pub(crate) struct Config {
     /// The name other servers find this one by. It is in the greeting, in every Received header and in message ids, and the
     /// address the name leads to should lead back to the name. Without it: the machine's own name.
-    #[schemars(with = "String", example = "mail.example.org", extend("x-set" = true, "x-takes-effect" = "restart"))]
+    #[schemars(with = "String", example = "mail.example.org", extend("x-set" = true))]
     pub(crate) hostname: Option<Hostname>,
 
     /// Where mail, accounts and queue are kept. Made when it is not there. Only one server uses it at a time.
@@ -53,11 +55,14 @@ pub(crate) struct Config {
     #[schemars(extend("x-takes-effect" = "restart"))]
     pub(crate) listen: Listen,
     pub(crate) gate: gate::Settings,
+    #[schemars(extend("x-takes-effect" = "restart"))]
     pub(crate) tls: Tls,
     pub(crate) limits: Limits,
     pub(crate) timeouts: Timeouts,
     pub(crate) relay: Relay,
-    pub(crate) auth: Auth,
+    /// Passwords. They are taken under TLS only, and kept as Argon2id hashes.
+    #[schemars(extend("x-restart" = ["hash_memory", "hash_passes", "concurrent_hashes", "waiting_hashes", "remember"]))]
+    pub(crate) auth: auth::Settings,
     pub(crate) pop3: Pop3,
     #[schemars(extend("x-takes-effect" = "restart"))]
     pub(crate) store: store_embedded::Settings,
@@ -109,7 +114,7 @@ impl Default for Config {
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             relay: Relay::default(),
-            auth: Auth::default(),
+            auth: auth::Settings::default(),
             pop3: Pop3::default(),
             store: store_embedded::Settings::default(),
             admin: Admin::default(),
@@ -124,6 +129,18 @@ impl Config {
     /// # Errors
     /// See [`LoadError`]; [`LoadError::Faulty`] holds every fault there is.
     pub(crate) fn load(path: &Path) -> Result<Loaded, LoadError> {
+        Self::examine(path, |config| rules::findings(config).into_iter().chain(surroundings::findings(config)).collect())
+    }
+
+    /// Reads a file and checks it by itself only: for whoever wants to know where the server is, and may not be let near its key.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    pub(crate) fn read(path: &Path) -> Result<Loaded, LoadError> {
+        Self::examine(path, rules::findings)
+    }
+
+    fn examine(path: &Path, findings: impl Fn(&Self) -> Vec<Finding>) -> Result<Loaded, LoadError> {
         let text = fs::read_to_string(path).map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => LoadError::Missing { path: path.into() },
             _ => LoadError::Unreadable { path: path.into(), source },
@@ -132,9 +149,8 @@ impl Config {
         let read = document::read(&text);
         let mut config = read.config;
         config.anchor(&folder);
-        let findings = rules::findings(&config).into_iter().chain(surroundings::findings(&config));
-        let mut faults = read.faults;
-        faults.extend(findings.filter(|finding| !read.document.lost(&finding.key)).map(|finding| read.document.place(finding)));
+        let findings = findings(&config).into_iter().filter(|finding| !read.document.lost(&finding.key));
+        let faults = read.faults.into_iter().chain(findings.map(|finding| read.document.place(finding))).collect();
         let report = Report::new(path, faults);
         if report.errors() > 0 { Err(LoadError::Faulty(report)) } else { Ok(Loaded { config, report }) }
     }

@@ -85,7 +85,7 @@ fn usable(secret: &Secret) -> Result<(), PasswordError> {
 }
 
 /// Twenty characters that cannot be taken for one another, in groups: 99 bits, easily read out and typed.
-fn generate() -> String {
+pub(crate) fn generate() -> String {
     let group = || (0..4).filter_map(|_| CHARACTERS.get(rand::random_range(0..CHARACTERS.len()))).map(|octet| char::from(*octet)).collect();
     (0..5).map(|_| group()).collect::<Vec<String>>().join("-")
 }

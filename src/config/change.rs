@@ -1,7 +1,8 @@
 //! What differs between two configurations, and what of it a running server can take over.
 //!
-//! Goes by the schema, so that a new key is compared without anyone thinking of it. A key takes effect live unless it, or its
-//! table, says `x-takes-effect = "restart"`.
+//! Goes by the schema, so that a new key is compared without anyone thinking of it. A key takes effect live unless
+//! `x-takes-effect = "restart"` stands at it or its table, or its table lists it under `x-restart`, as the configuration does for
+//! keys that a crate of ours defines.
 
 use std::fmt;
 
@@ -53,7 +54,7 @@ impl Config {
 fn compare(schema: &Value, path: &str, above: TakesEffect, old: &Value, new: &Value, changes: &mut Vec<Change>) {
     for (name, known) in schema["properties"].as_object().into_iter().flatten() {
         let (key, old, new) = (if path.is_empty() { name.clone() } else { format!("{path}.{name}") }, &old[name], &new[name]);
-        let takes_effect = takes_effect(known, above);
+        let takes_effect = takes_effect(schema, name, above);
         if known["properties"].is_object() {
             compare(known, &key, takes_effect, old, new, changes);
         } else if old != new {
@@ -62,13 +63,11 @@ fn compare(schema: &Value, path: &str, above: TakesEffect, old: &Value, new: &Va
     }
 }
 
-/// When a key takes effect, given when its table does.
-pub(super) fn takes_effect(schema: &Value, above: TakesEffect) -> TakesEffect {
-    match schema["x-takes-effect"].as_str() {
-        Some("restart") => TakesEffect::Restart,
-        Some("live") => TakesEffect::Live,
-        _ => above,
-    }
+/// When a key of a table takes effect: as the key says, else the table, else what the table is in.
+pub(super) fn takes_effect(table: &Value, name: &str, above: TakesEffect) -> TakesEffect {
+    let named = table["x-restart"].as_array().is_some_and(|names| names.iter().any(|other| other == name));
+    let restart = named || table["properties"][name]["x-takes-effect"] == "restart";
+    if restart { TakesEffect::Restart } else { above }
 }
 
 /// A value as TOML. What JSON writes for the kinds a configuration has is TOML, too.

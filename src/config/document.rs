@@ -14,6 +14,7 @@ use serde_path_to_error::Segment;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
+use super::change::written;
 use super::fault::{Fault, Finding, Severity};
 use super::{Config, schema};
 
@@ -38,16 +39,20 @@ pub(super) fn read(text: &str) -> Read<'_> {
     let mut document = Document { text, table, lost: Vec::new() };
     if !errors.is_empty() {
         // What follows a fault of syntax may be taken for something else: more faults would be guesses.
-        let faults = errors.iter().map(|error| document.fault(error.span(), String::new(), syntax(error.message()))).collect();
+        let mut faults: Vec<Fault> = errors.iter().map(|error| document.fault(error.span(), String::new(), syntax(error.message()))).collect();
+        // One bracket that is missing makes many faults of one line.
+        faults.sort_by_key(|fault| (fault.line, fault.column));
+        faults.dedup_by_key(|fault| fault.line);
         document.lost.push(String::new());
         return Read { config: Config::default(), faults, document };
     }
     let mut faults = Vec::new();
     let mut table = mem::replace(&mut document.table, Spanned::new(0..0, DeTable::new()));
     let defaults = serde_json::to_value(Config::default()).unwrap_or_default();
-    Examiner { whole: &schema(), document: &mut document, faults: &mut faults }.table(&schema(), &defaults, "", table.get_mut());
+    let schema = schema();
+    Examiner { whole: &schema, document: &mut document, faults: &mut faults }.table(&schema, &defaults, "", table.get_mut());
     document.table = table;
-    let config = document.deserialize(&mut faults);
+    let config = document.deserialize(&schema, &mut faults);
     Read { config, faults, document }
 }
 
@@ -63,17 +68,23 @@ impl Document<'_> {
         Fault { severity: finding.severity, ..fault }
     }
 
-    fn deserialize(&mut self, faults: &mut Vec<Fault>) -> Config {
+    fn deserialize(&mut self, schema: &Value, faults: &mut Vec<Fault>) -> Config {
         loop {
             let error = match serde_path_to_error::deserialize(toml::Deserializer::from(self.table.clone())) {
                 Ok(config) => return config,
                 Err(error) => error,
             };
             let path: Vec<Segment> = error.path().iter().cloned().collect();
-            let key = dotted(&path);
-            let span = remove(self.table.get_mut(), &path);
-            faults.push(self.fault(span.clone().or_else(|| error.inner().span()), key.clone(), error.inner().message().into()));
-            self.lost.push(key);
+            let (key, removed) = (dotted(&path), remove(self.table.get_mut(), &path));
+            let known = key.split('.').fold(schema, |known, name| &known["properties"][name]);
+            let explained = removed.as_ref().and_then(|value| out_of_range(known, known["minimum"].as_u64()?, value.get_ref()));
+            let span = removed.map(|value| value.span());
+            let message = explained.unwrap_or_else(|| error.inner().message().into());
+            faults.push(self.fault(span.clone().or_else(|| error.inner().span()), key.clone(), message));
+            // What is left of a list is still about the file.
+            if !matches!(path.last(), Some(Segment::Seq { .. })) {
+                self.lost.push(key);
+            }
             if span.is_none() {
                 return Config::default();
             }
@@ -123,7 +134,8 @@ impl Examiner<'_, '_> {
             };
             match (fault, value.get_mut()) {
                 (Some((place, message)), _) => {
-                    self.note(place, key, message);
+                    self.faults.push(self.document.fault(Some(place), key.clone(), message));
+                    self.document.lost.push(key);
                     faulty.push(name.to_owned());
                 }
                 (None, DeValue::Table(table)) => self.table(known, default, &key, table),
@@ -140,15 +152,10 @@ impl Examiner<'_, '_> {
         let elements: Vec<Spanned<DeValue<'t>>> = mem::replace(array, DeArray::new()).into_iter().collect();
         for element in elements {
             match mistyped(schema, default, element.get_ref()) {
-                Some(message) => self.note(element.span(), key.to_owned(), message),
+                Some(message) => self.faults.push(self.document.fault(Some(element.span()), key.to_owned(), message)),
                 None => array.push(element),
             }
         }
-    }
-
-    fn note(&mut self, span: Range<usize>, key: String, message: String) {
-        self.faults.push(self.document.fault(Some(span), key.clone(), message));
-        self.document.lost.push(key);
     }
 }
 
@@ -164,13 +171,27 @@ fn mistyped(schema: &Value, default: &Value, value: &DeValue<'_>) -> Option<Stri
     };
     if !fits {
         let example = if default.is_null() { &schema["examples"][0] } else { default };
-        let example = if example.is_null() || example.is_object() { String::new() } else { format!(", as in {example}") };
+        let example = if example.is_null() || example.is_object() { String::new() } else { format!(", as in {}", written(example)) };
         return Some(format!("must be {wanted}{example}; this is {}", found(value)));
     }
+    match value {
+        DeValue::String(text) => none_of(schema["enum"].as_array()?, text),
+        // A least number above zero is for the rules, which can say why, or for the type.
+        DeValue::Integer(_) => out_of_range(schema, 0, value),
+        _ => None,
+    }
+}
+
+fn out_of_range(schema: &Value, least: u64, value: &DeValue<'_>) -> Option<String> {
     let number = value.as_integer().map(|number| i128::from_str_radix(number.as_str(), number.radix()).unwrap_or(i128::MAX))?;
-    let unsigned = schema["format"].as_str().is_some_and(|format| format.starts_with("uint"));
-    let (least, most) = if unsigned { (0, i128::from(u32::MAX)) } else { (i128::from(i64::MIN), i128::from(i64::MAX)) };
-    (number < least || number > most).then(|| format!("{number} is out of range: write a whole number from {least} to {most}"))
+    let most = schema["maximum"].as_u64().unwrap_or(u32::MAX.into());
+    let within = (i128::from(least)..=i128::from(most)).contains(&number);
+    (!within).then(|| format!("{number} is out of range: write a whole number from {least} to {most}"))
+}
+
+fn none_of(words: &[Value], text: &str) -> Option<String> {
+    let all = words.iter().map(written).collect::<Vec<_>>().join(", ");
+    (!words.iter().any(|word| word == text)).then(|| format!("{text:?} is none of {all}"))
 }
 
 fn found(value: &DeValue<'_>) -> &'static str {
@@ -222,18 +243,23 @@ fn dotted(path: &[Segment]) -> String {
     names.collect::<Vec<_>>().join(".")
 }
 
-/// Takes the value at the path out, or the element, and says where it was; none when there is nothing there.
-fn remove(table: &mut DeTable<'_>, path: &[Segment]) -> Option<Range<usize>> {
+/// Takes the value at the path out, or the element; none when there is nothing there.
+fn remove<'t>(table: &mut DeTable<'t>, path: &[Segment]) -> Option<Spanned<DeValue<'t>>> {
     let (Segment::Map { key }, rest) = path.split_first()? else { return None };
-    let value = table.get_mut(key.as_str())?;
-    let inner = match (value.get_mut(), rest) {
+    let inner = match (table.get_mut(key.as_str())?.get_mut(), rest) {
         (DeValue::Table(inner), [_, ..]) => remove(inner, rest),
         (DeValue::Array(array), [Segment::Seq { index }, ..]) => {
-            let gone = array.get(*index).map(Spanned::span);
-            *array = mem::replace(array, DeArray::new()).into_iter().enumerate().filter(|(at, _)| at != index).map(|(_, element)| element).collect();
+            let mut gone = None;
+            for (at, element) in mem::replace(array, DeArray::new()).into_iter().enumerate() {
+                if at == *index {
+                    gone = Some(element);
+                } else {
+                    array.push(element);
+                }
+            }
             gone
         }
         _ => None,
     };
-    inner.or_else(|| table.remove(key.as_str()).map(|value| value.span()))
+    inner.or_else(|| table.remove(key.as_str()))
 }

@@ -76,24 +76,28 @@ impl Report {
     }
 }
 
+impl fmt::Display for Fault {
+    /// `line: key: message`, as far as there are line and key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(line) = self.line {
+            write!(f, "{line}: ")?;
+        }
+        if self.severity == Severity::Warning {
+            f.write_str("warning: ")?;
+        }
+        if !self.key.is_empty() {
+            write!(f, "{}: ", self.key)?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
 impl fmt::Display for Report {
     /// A line each, without a line end after the last.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, fault) in self.faults.iter().enumerate() {
-            if number > 0 {
-                f.write_str("\n")?;
-            }
-            write!(f, "{}:", self.file.display())?;
-            if let Some(line) = fault.line {
-                write!(f, "{line}:")?;
-            }
-            if fault.severity == Severity::Warning {
-                f.write_str(" warning:")?;
-            }
-            if !fault.key.is_empty() {
-                write!(f, " {}:", fault.key)?;
-            }
-            write!(f, " {}", fault.message)?;
+            let (end, space) = (if number > 0 { "\n" } else { "" }, if fault.line.is_none() { " " } else { "" });
+            write!(f, "{end}{}:{space}{fault}", self.file.display())?;
         }
         Ok(())
     }

@@ -21,7 +21,8 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
     found.extend(limits(config));
     found.extend(timeouts(config));
     found.extend(relay(config));
-    found.extend(auth(config));
+    found.extend(pop3(config));
+    found.extend(config.auth.validate().into_iter().map(|fault| Finding::error(format!("auth.{}", fault.key), fault.message)));
     found.extend(config.store.check().err().map(|error| Finding::error("store", error.to_string())));
     found.extend(admin(config));
     found
@@ -101,9 +102,9 @@ fn limits(config: &Config) -> Vec<Finding> {
     if limits.recipients < 100 {
         found.push(Finding::error("limits.recipients", "must be at least 100 (RFC 5321, section 4.5.3.1.8)"));
     }
-    match limits.received {
-        0 => found.push(Finding::error("limits.received", "must be at least 1: every relayed message has Received headers")),
-        1..100 => found.push(Finding::warning("limits.received", "is less than 100 (RFC 5321, section 6.3): mail on a long way may be taken for a loop")),
+    match limits.hops {
+        0 => found.push(Finding::error("limits.hops", "must be at least 1: every relayed message has Received headers")),
+        1..100 => found.push(Finding::warning("limits.hops", "is less than 100 (RFC 5321, section 6.3): mail on a long way may be taken for a loop")),
         _ => {}
     }
     for (key, count) in [("bad_commands", limits.bad_commands), ("idle_commands", limits.idle_commands), ("auth_failures", limits.auth_failures)] {
@@ -121,8 +122,6 @@ fn timeouts(config: &Config) -> Vec<Finding> {
         ("timeouts.command", timeouts.command, Some((Span::mins(5), "RFC 5321, section 4.5.3.2.7"))),
         ("timeouts.data_block", timeouts.data_block, Some((Span::mins(3), "RFC 5321, section 4.5.3.2.5"))),
         ("timeouts.session", timeouts.session, None),
-        ("timeouts.pop3_login", timeouts.pop3_login, None),
-        ("timeouts.pop3_session", timeouts.pop3_session, None),
         ("timeouts.write", timeouts.write, None),
     ] {
         found.extend(zero(key, span));
@@ -130,20 +129,23 @@ fn timeouts(config: &Config) -> Vec<Finding> {
             found.push(Finding::warning(key, format!("is less than {least} ({section}): slow but honest clients will be cut off")));
         }
     }
-    if timeouts.pop3_idle < Span::mins(10) {
-        found.push(Finding::error("timeouts.pop3_idle", "must be at least 10m (RFC 1939, section 3)"));
-    }
-    if timeouts.session < timeouts.command {
+    if timeouts.session < timeouts.command && !timeouts.session.0.is_zero() {
         found.push(Finding::error("timeouts.session", format!("is shorter than timeouts.command, which is {}: that could never be met", timeouts.command)));
-    }
-    if timeouts.pop3_session < timeouts.pop3_idle {
-        found.push(Finding::error(
-            "timeouts.pop3_session",
-            format!("is shorter than timeouts.pop3_idle, which is {}: that could never be met", timeouts.pop3_idle),
-        ));
     }
     if timeouts.data_rate_bytes.0 > u64::from(u32::MAX) {
         found.push(Finding::error("timeouts.data_rate_bytes", "is more than 4GiB a second: nobody could send a message"));
+    }
+    found
+}
+
+fn pop3(config: &Config) -> Vec<Finding> {
+    let pop3 = &config.pop3;
+    let mut found: Vec<Finding> = [("pop3.login", pop3.login), ("pop3.session", pop3.session)].into_iter().filter_map(|(key, span)| zero(key, span)).collect();
+    if pop3.autologout < Span::mins(10) {
+        found.push(Finding::error("pop3.autologout", "must be at least 10m (RFC 1939, section 3)"));
+    }
+    if pop3.session < pop3.autologout && !pop3.session.0.is_zero() {
+        found.push(Finding::error("pop3.session", format!("is shorter than pop3.autologout, which is {}: that could never be met", pop3.autologout)));
     }
     found
 }
@@ -206,21 +208,6 @@ fn is_private(network: &IpNet) -> bool {
         IpNet::V4(v4) => V4.iter().any(|private| private.contains(v4)),
         IpNet::V6(v6) => V6.iter().any(|private| private.contains(v6)),
     }
-}
-
-fn auth(config: &Config) -> Vec<Finding> {
-    let auth = &config.auth;
-    let mut found = Vec::new();
-    for (key, count) in [
-        ("verifications", auth.verifications),
-        ("failures_per_account", auth.failures_per_account),
-        ("failures_per_source", auth.failures_per_source),
-    ] {
-        if count == 0 {
-            found.push(Finding::error(format!("auth.{key}"), "must be at least 1, or nobody could log in"));
-        }
-    }
-    found
 }
 
 fn admin(config: &Config) -> Vec<Finding> {

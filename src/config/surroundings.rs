@@ -7,11 +7,8 @@ use std::fs;
 use std::path::Path;
 
 use mail::Domain;
+use net::{NetError, Pair};
 use nix::unistd::{Uid, User, gethostname};
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::CertifiedKey;
 
 use super::Config;
 use super::fault::Finding;
@@ -65,28 +62,14 @@ fn user(name: &str) -> Option<Finding> {
     }
 }
 
-fn certificate(config: &Config) -> Vec<Finding> {
-    let (Some(certificate), Some(key)) = (&config.tls.certificate, &config.tls.key) else { return Vec::new() };
-    let mut found = Vec::new();
-    let chain = pem(certificate, "tls.certificate", "certificate", &mut found, |pem| CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>().ok());
-    let key = pem(key, "tls.key", "private key", &mut found, |pem| PrivateKeyDer::from_pem_slice(pem).ok());
-    if let (Some(chain), Some(key)) = (chain, key) {
-        let error = match CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()) {
-            Ok(_) => return found,
-            Err(rustls::Error::InconsistentKeys(_)) => "is not the private key of the certificate in tls.certificate".into(),
-            Err(error) => format!("cannot be used: {error}"),
-        };
-        found.push(Finding::error("tls.key", error));
-    }
-    found
-}
-
-/// What `parse` makes of a file, which must be something.
-fn pem<T>(path: &Path, key: &str, what: &str, found: &mut Vec<Finding>, parse: impl Fn(&[u8]) -> Option<T>) -> Option<T> {
-    let octets = fs::read(path).map_err(|error| found.push(Finding::error(key, format!("{} cannot be read: {error}", path.display())))).ok()?;
-    let parsed = parse(&octets);
-    if parsed.is_none() {
-        found.push(Finding::error(key, format!("{} holds no {what} in PEM", path.display())));
-    }
-    parsed
+/// The same check as when the server starts.
+fn certificate(config: &Config) -> Option<Finding> {
+    let (certificate, key) = config.tls.certificate.clone().zip(config.tls.key.clone())?;
+    let error = Pair { certificate, key: key.clone() }.check().err()?;
+    let at = match &error {
+        NetError::Key { .. } => "tls.key",
+        NetError::Pem { path, .. } if *path == key => "tls.key",
+        _ => "tls.certificate",
+    };
+    Some(Finding::error(at, error.to_string()))
 }

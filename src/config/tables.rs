@@ -30,7 +30,8 @@ pub(crate) struct Listen {
 }
 
 /// Encryption. TLS 1.2 and 1.3 are spoken. The two files are watched: a renewed certificate is used for the next connection,
-/// without reload or restart; when the new files do not fit together, the old certificate stays and the log says so.
+/// without reload or restart; when the new ones do not fit together, the old certificate stays and the log says so. Other files,
+/// and the other keys here, take a restart.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Tls {
@@ -56,7 +57,7 @@ pub(crate) struct Limits {
     pub(crate) recipients: u32,
     /// Received headers in a message from which on it is taken to go round in a loop, and refused. RFC 5321, section 6.3, asks
     /// for at least 100.
-    pub(crate) received: u32,
+    pub(crate) hops: u32,
     /// Wrong commands before a session is ended. An accepted message starts the count again.
     pub(crate) bad_commands: u16,
     /// Commands that bring no message nearer (NOOP, RSET, VRFY) before a session is ended, counted likewise.
@@ -65,8 +66,8 @@ pub(crate) struct Limits {
     pub(crate) auth_failures: u16,
 }
 
-/// How long the server waits before it ends a session, with "421 4.4.2 ... Timeout" where SMTP has a reply to give, so that
-/// nobody keeps a place for nothing. Only time spent waiting for the client counts.
+/// How long the server waits before it ends an SMTP session with "421 4.4.2 ... Timeout", so that nobody keeps a place for
+/// nothing. Only time spent waiting for the client counts. POP3 has its own in [pop3].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Timeouts {
@@ -81,15 +82,10 @@ pub(crate) struct Timeouts {
     pub(crate) data_grace: Span,
     /// For a whole SMTP session, whatever it is doing.
     pub(crate) session: Span,
-    /// For a POP3 client to log in.
-    pub(crate) pop3_login: Span,
-    /// For the next POP3 command after that. RFC 1939, section 3, demands at least 10m.
-    pub(crate) pop3_idle: Span,
-    /// For a whole POP3 session.
-    pub(crate) pop3_session: Span,
-    /// For a client to take what it is sent.
+    /// For a client to take what it is sent, by SMTP or POP3.
     pub(crate) write: Span,
     /// For sessions to come to an end by themselves when the server stops.
+    #[schemars(extend("x-takes-effect" = "restart"))]
     pub(crate) drain: Span,
 }
 
@@ -103,27 +99,18 @@ pub(crate) struct Relay {
     pub(crate) networks: Vec<Network>,
 }
 
-/// Passwords. They are taken under TLS only, and checked against Argon2id hashes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Auth {
-    /// How many passwords may be checked at once. Each takes a processor and 19 MiB of memory for some 20 ms; more wait.
-    #[schemars(extend("x-takes-effect" = "restart"))]
-    pub(crate) verifications: u32,
-    /// Wrong passwords for one account before it answers "try again later" to everyone but those it already knows.
-    pub(crate) failures_per_account: u32,
-    /// Wrong passwords from one address (IPv6: /64) before it is refused without a check.
-    pub(crate) failures_per_source: u32,
-    /// How long such a refusal lasts, and how long wrong passwords are remembered.
-    pub(crate) refuse_for: Span,
-}
-
 /// Fetching mail.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Pop3 {
     /// The least time between two logins to the same account, announced as LOGIN-DELAY. "0s" for none.
     pub(crate) login_delay: Span,
+    /// How long a client may take to log in.
+    pub(crate) login: Span,
+    /// How long after that for its next command. RFC 1939, section 3, demands at least 10m.
+    pub(crate) autologout: Span,
+    /// How long a whole session may last.
+    pub(crate) session: Span,
 }
 
 /// For whoever runs the server. What is here is outside max_inbound: you can always get in.
@@ -196,7 +183,7 @@ impl Default for Limits {
         Self {
             message_bytes: ByteSize::mib(25),
             recipients: 1000,
-            received: 100,
+            hops: 100,
             bad_commands: 10,
             idle_commands: 100,
             auth_failures: 3,
@@ -212,24 +199,15 @@ impl Default for Timeouts {
             data_rate_bytes: ByteSize::kib(1),
             data_grace: Span::mins(1),
             session: Span::mins(120),
-            pop3_login: Span::mins(3),
-            pop3_idle: Span::mins(10),
-            pop3_session: Span::mins(8 * 60),
             write: Span::mins(2),
             drain: Span::secs(30),
         }
     }
 }
 
-impl Default for Auth {
-    fn default() -> Self {
-        Self { verifications: 4, failures_per_account: 10, failures_per_source: 20, refuse_for: Span::mins(10) }
-    }
-}
-
 impl Default for Pop3 {
     fn default() -> Self {
-        Self { login_delay: Span::secs(0) }
+        Self { login_delay: Span::secs(0), login: Span::mins(2), autologout: Span::mins(10), session: Span::mins(8 * 60) }
     }
 }
 

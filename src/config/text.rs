@@ -87,7 +87,7 @@ fn keys(schema: &Value, defaults: &Value, above: TakesEffect) -> Vec<Key> {
             default: Some(&defaults[name]).filter(|default| !default.is_null()).map(written),
             example: known["examples"].get(0).map(written),
             set: known["x-set"] == true,
-            restart: takes_effect(known, above) == TakesEffect::Restart,
+            restart: takes_effect(schema, name, above) == TakesEffect::Restart,
         })
         .collect()
 }

@@ -35,7 +35,7 @@ pub use control::ControlSocket;
 pub use directory::administer;
 pub use http::Http;
 pub use status::{Readiness, report_gate};
-pub use wire::{Alias, DirectoryRequest, Domain, Holder, PasswordHash, Reloaded, Reply, Request, Status};
+pub use wire::{Alias, DirectoryRequest, Domain, Holder, Listening, PasswordHash, Reloaded, Reply, Request, Status};
 
 /// The running server, as far as an administrator sees it.
 pub struct Admin {
@@ -51,6 +51,8 @@ pub struct Admin {
     pub events: Events,
     /// What only the server itself can do.
     pub control: Arc<dyn Control>,
+    /// Where it listens.
+    pub listening: Vec<Listening>,
 }
 
 /// What only the server itself can do.

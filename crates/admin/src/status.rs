@@ -52,6 +52,7 @@ impl Admin {
             admitted: gate.admitted_total,
             refused: gate.refused_total.by_rule().into_iter().map(|(rule, count)| (rule.to_owned(), count)).collect(),
             holders: self.gate.holders(Level::Address, HOLDERS).into_iter().map(holder).collect(),
+            listening: self.listening.clone(),
             figures: self.events.figures().iter().map(|(name, value)| (name.to_owned(), value)).collect(),
         }
     }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -134,8 +135,19 @@ pub struct Status {
     pub refused: BTreeMap<String, u64>,
     /// The addresses with the most sessions.
     pub holders: Vec<Holder>,
+    /// Where it listens.
+    pub listening: Vec<Listening>,
     /// Every other figure, by its metric's name.
     pub figures: BTreeMap<String, u64>,
+}
+
+/// A service and an address it is served on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listening {
+    /// Its key in the configuration, as `smtp`.
+    pub service: String,
+    /// The address, with the port it got.
+    pub address: SocketAddr,
 }
 
 /// An address and the sessions it has.

@@ -56,6 +56,7 @@ figures! {
     AuthHashes Counter "auth_password_hashes" "Password hashes computed, for unknown users too";
     AuthRemembered Counter "auth_remembered" "Passwords recognised without computing a hash";
     AuthWaiting Gauge "auth_waiting" "Passwords that wait for their hash to be computed";
+    LogLinesLost Counter "log_lines_lost" "Log lines left out because nobody read the log fast enough";
     StoreReady Gauge "store_ready" "1 when the store takes messages";
     StoreMessages Gauge "store_messages" "Messages in all maildrops, one for each recipient";
     StoreOctets Gauge "store_octets" "Octets of messages that are in a maildrop";

@@ -1,1 +1,131 @@
-//! Written next.
+//! Answers a POP3 session's questions from gate, passwords and store.
+//!
+//! A [`Listener`] is a [`net::Service`]: it admits through the gate without waiting, and drives each admitted connection through
+//! the machine of `pop3`. One value serves one address.
+//!
+//! Guarantees: a maildrop is locked before its owner is told that it is open, and free before the client is told goodbye;
+//! messages leave in pieces, so memory does not grow with them; deletions are durable before they are confirmed; a session
+//! whose maildrop was taken over by a newer one ends and deletes nothing. Refuses as the tables of `pop3` and `gate` say.
+//! Fails never: an error of the store is a temporary answer and an event.
+//!
+//! [`Listener::configure`] changes what new sessions are served by; sessions under way keep what they began with.
+
+mod answers;
+mod login_delay;
+mod session;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use auth::Authenticator;
+use bytes::BytesMut;
+use events::{Events, SessionRefused};
+use gate::{Arrival, Gate, ListenerId, Permit, Protocol, Refusal, ReplyLine};
+use net::{Connection, Drain, Service, Tls};
+use store::Store;
+
+pub use login_delay::LoginDelay;
+
+/// What a reload may change.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The machine's.
+    pub pop3: Arc<pop3::Settings>,
+    /// How long a client may take to read what it is sent.
+    pub write_deadline: Duration,
+}
+
+/// What a listener stands on.
+pub struct Ground {
+    /// Who may come in.
+    pub gate: Arc<Gate>,
+    /// Where mail is.
+    pub store: Arc<dyn Store>,
+    /// Who somebody is.
+    pub authenticator: Arc<Authenticator>,
+    /// Who has logged in when.
+    pub login_delay: Arc<LoginDelay>,
+    /// Where events go.
+    pub events: Events,
+    /// How the server ends.
+    pub drain: Drain,
+}
+
+/// Serves one POP3 address. Clones of it serve the same.
+#[derive(Clone)]
+pub struct Listener(Arc<Shared>);
+
+/// What all sessions of one listener share.
+pub(crate) struct Shared {
+    id: ListenerId,
+    listener: events::Listener,
+    gate: Arc<Gate>,
+    store: Arc<dyn Store>,
+    authenticator: Arc<Authenticator>,
+    login_delay: Arc<LoginDelay>,
+    events: Events,
+    drain: Drain,
+    tls: Option<Tls>,
+    implicit_tls: bool,
+    settings: ArcSwap<Settings>,
+}
+
+impl Listener {
+    /// A listener called `name` in log and metrics, with TLS from the first octet where `implicit_tls`.
+    pub fn new(id: ListenerId, name: &str, ground: &Ground, tls: Option<Tls>, implicit_tls: bool, settings: Settings) -> Self {
+        let Ground { gate, store, authenticator, login_delay, events, drain } = ground;
+        Self(Arc::new(Shared {
+            id,
+            listener: events.listener(name),
+            gate: Arc::clone(gate),
+            store: Arc::clone(store),
+            authenticator: Arc::clone(authenticator),
+            login_delay: Arc::clone(login_delay),
+            events: events.clone(),
+            drain: drain.clone(),
+            tls,
+            implicit_tls,
+            settings: ArcSwap::from_pointee(settings),
+        }))
+    }
+
+    /// Serves new sessions by `settings` from now on.
+    pub fn configure(&self, settings: Settings) {
+        self.0.settings.store(Arc::new(settings));
+    }
+}
+
+impl Service for Listener {
+    type Permit = Permit;
+
+    fn admit(&self, peer: SocketAddr, reply: &mut BytesMut) -> Option<Permit> {
+        let arrival = Arrival { listener: self.0.id, peer: peer.ip(), now: net::now() };
+        self.0.gate.admit(&arrival).map_err(|refusal| self.0.refuse(&refusal, &arrival, reply)).ok()
+    }
+
+    fn out_of_descriptors(&self, peer: SocketAddr, reply: &mut BytesMut) {
+        let arrival = Arrival { listener: self.0.id, peer: peer.ip(), now: net::now() };
+        self.0.refuse(&self.0.gate.out_of_descriptors(), &arrival, reply);
+    }
+
+    async fn session(self: Arc<Self>, connection: Connection, permit: Permit) {
+        session::serve(Arc::clone(&self.0), connection, permit).await;
+    }
+
+    fn implicit_tls(&self) -> Option<&Tls> {
+        self.0.tls.as_ref().filter(|_| self.0.implicit_tls)
+    }
+}
+
+impl Shared {
+    /// Tells the client and the operator.
+    fn refuse(&self, refusal: &Refusal, arrival: &Arrival, reply: &mut BytesMut) {
+        let mut line = ReplyLine::new();
+        refusal.render(Protocol::Pop3, self.settings.load().pop3.host.as_str(), &mut line);
+        reply.extend_from_slice(line.as_bytes());
+        let (rule, Arrival { peer: source, now, .. }) = (refusal.rule.id(), *arrival);
+        self.events.emit(SessionRefused { listener: &self.listener, source, rule, cause: refusal, now });
+    }
+}

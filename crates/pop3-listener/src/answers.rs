@@ -1,0 +1,245 @@
+//! What the listener answers when the session asks: passwords, the maildrop, its messages, their deletion.
+//!
+//! Every question is answered on every path; where something of ours fails the answer is `[SYS/TEMP]`, and the cause goes to the
+//! log. May be dropped at any time: the maildrop is free then and nothing is deleted.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use auth::Verdict;
+use events::{
+    AuthFailed, AuthSucceeded, AuthThrottled, MaildropOpened, MaildropRefused, MaildropTakenOver, MessageDamaged, MessageFetched,
+    MessagesDeleted, SessionEnd, SessionId, StoreFailed,
+};
+use net::Hold;
+use net::{Connection, NetError};
+use pop3::{Auth, AuthRefusal, Progress, Question, Retrieve, Transfer, Update};
+use store::{Body, Entry, Error, Maildrop};
+
+use crate::Shared;
+
+/// One session's answers, and what they remember.
+pub(crate) struct Answers {
+    shared: Arc<Shared>,
+    session: SessionId,
+    source: IpAddr,
+    opened: Option<Opened>,
+    /// From before an update until its answer has been written.
+    hold: Option<Hold>,
+}
+
+/// A maildrop this session has.
+struct Opened {
+    account: Arc<str>,
+    maildrop: Box<dyn Maildrop>,
+}
+
+impl Answers {
+    pub(crate) fn new(shared: Arc<Shared>, session: SessionId, source: IpAddr) -> Self {
+        Self { shared, session, source, opened: None, hold: None }
+    }
+
+    /// All answers have been written.
+    pub(crate) fn written(&mut self) {
+        self.hold = None;
+    }
+
+    /// The client has shown a sign of life.
+    pub(crate) fn touch(&self) {
+        if let Some(opened) = &self.opened {
+            opened.maildrop.lease().touch();
+        }
+    }
+
+    /// Returns when a newer session has taken the maildrop; never while there is none.
+    pub(crate) async fn taken_over(&self) {
+        match &self.opened {
+            Some(opened) => opened.maildrop.lease().revoked().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Lets go of the maildrop.
+    pub(crate) fn release(&mut self) {
+        if let Some(opened) = self.opened.take()
+            && opened.maildrop.lease().is_revoked()
+        {
+            let Shared { events, listener, .. } = &*self.shared;
+            events.emit(MaildropTakenOver { listener, session: self.session, account: &opened.account });
+        }
+    }
+
+    /// Answers.
+    ///
+    /// # Errors
+    /// How the session has ended, when the client does not take what it asked for.
+    pub(crate) async fn answer(&mut self, question: Question<'_>, connection: &mut Connection) -> Result<(), SessionEnd> {
+        match question {
+            Question::Auth(auth) => Box::pin(self.auth(auth)).await,
+            Question::Retrieve(retrieve) => self.retrieve(retrieve, connection).await?,
+            Question::Update(update) => Box::pin(self.update(update)).await,
+        }
+        Ok(())
+    }
+
+    async fn auth(&mut self, question: Auth<'_>) {
+        let credentials = question.credentials();
+        let (login, mechanism) = (credentials.authcid.clone(), credentials.mechanism.name());
+        // RFC 4616 §2: nobody here may act as somebody else.
+        let other = credentials.authzid.as_deref().is_some_and(|acting| !acting.is_empty() && !acting.eq_ignore_ascii_case(&login));
+        let password = credentials.password.clone();
+        let Shared { events, listener, .. } = &*self.shared;
+        let (session, source) = (self.session, self.source);
+        match self.shared.authenticator.verify(&login, password, source).await {
+            Ok(Verdict::Right { account }) if !other => {
+                events.emit(AuthSucceeded { listener, session, source, account: &account, mechanism });
+                self.open(account, question).await;
+            }
+            Ok(Verdict::Refused { throttle, .. }) => {
+                events.emit(AuthThrottled { listener, session, source, login: &login, throttle, now: net::now() });
+                question.refuse(AuthRefusal::Temporary);
+            }
+            Ok(verdict) => {
+                events.emit(AuthFailed { listener, session, source, login: &login, mechanism });
+                if let Verdict::Wrong { delay } = verdict {
+                    net::clock::pause(delay).await;
+                }
+                question.refuse(AuthRefusal::WrongCredentials);
+            }
+            Err(error) => {
+                events.emit(StoreFailed { operation: "authenticate", cause: &error, now: net::now() });
+                question.refuse(AuthRefusal::Temporary);
+            }
+        }
+    }
+
+    async fn open(&mut self, account: Arc<str>, question: Auth<'_>) {
+        let Shared { events, listener, login_delay, .. } = &*self.shared;
+        let delay = self.shared.settings.load().pop3.login_delay;
+        if !login_delay.login(&account, delay, net::now()) {
+            return question.refuse(AuthRefusal::LoginDelay);
+        }
+        match self.shared.store.open(&account).await {
+            Ok(maildrop) => {
+                let listing = Arc::clone(maildrop.listing());
+                let octets = listing.iter().map(|entry| entry.octets).sum();
+                events.emit(MaildropOpened { listener, session: self.session, account: &account, messages: listing.len(), octets });
+                self.opened = Some(Opened { account, maildrop });
+                question.accept(Box::new(Listing(listing)));
+            }
+            Err(error) => {
+                events.emit(MaildropRefused { listener, session: self.session, account: &account, cause: &error });
+                question.refuse(if matches!(error, Error::InUse) { AuthRefusal::InUse } else { AuthRefusal::Temporary });
+            }
+        }
+    }
+
+    async fn retrieve(&self, question: Retrieve<'_>, connection: &mut Connection) -> Result<(), SessionEnd> {
+        let Some(opened) = &self.opened else { return Ok(()) };
+        let Some(entry) = opened.maildrop.listing().get(question.index()).copied() else { return Ok(()) };
+        let whole = question.top().is_none();
+        match opened.maildrop.read(&entry).await {
+            Ok(body) => {
+                if self.transfer(body, question.begin(), connection).await? && whole {
+                    let Shared { events, listener, .. } = &*self.shared;
+                    let (message, octets) = (entry.id, entry.octets);
+                    events.emit(MessageFetched { listener, session: self.session, message, account: &opened.account, octets });
+                }
+            }
+            Err(error) => {
+                self.failed("read", &error);
+                question.unavailable();
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a message; whether all of it could be read.
+    async fn transfer(&self, mut body: Box<dyn Body>, mut transfer: Transfer<'_>, connection: &mut Connection) -> Result<bool, SessionEnd> {
+        let mut piece = Vec::new();
+        loop {
+            piece.clear();
+            let more = match body.next(&mut piece).await {
+                Ok(more) => more,
+                Err(error) => {
+                    self.failed("read", &error);
+                    transfer.fail();
+                    return Ok(false);
+                }
+            };
+            match transfer.write(&piece) {
+                Progress::More => {}
+                Progress::Flush => {
+                    write(connection, transfer.output(), &self.shared).await?;
+                    self.touch();
+                }
+                Progress::Enough => break,
+            }
+            if !more {
+                break;
+            }
+        }
+        let whole = transfer.finish();
+        if let Err(error) = &whole {
+            self.shared.events.emit(StoreFailed { operation: "read", cause: error, now: net::now() });
+        }
+        Ok(whole.is_ok())
+    }
+
+    async fn update(&mut self, question: Update<'_>) {
+        let Some(Opened { account, maildrop }) = self.opened.take() else { return };
+        let Some(hold) = self.shared.drain.hold() else { return question.failed() };
+        self.hold = Some(hold);
+        let listing = Arc::clone(maildrop.listing());
+        let deleted: Vec<Entry> = question.deleted().filter_map(|(index, _)| listing.get(index).copied()).collect();
+        let messages = deleted.len();
+        match maildrop.update(deleted).await {
+            Ok(()) => {
+                let Shared { events, listener, .. } = &*self.shared;
+                events.emit(MessagesDeleted { listener, session: self.session, account: &account, messages });
+                question.done();
+            }
+            Err(error) => {
+                self.failed("update", &error);
+                question.failed();
+            }
+        }
+    }
+
+    fn failed(&self, operation: &'static str, error: &Error) {
+        let events = &self.shared.events;
+        match error {
+            Error::Damaged { id, cause } => events.emit(MessageDamaged { message: *id, cause }),
+            _ => events.emit(StoreFailed { operation, cause: error, now: net::now() }),
+        }
+    }
+}
+
+/// Writes all of `output`.
+///
+/// # Errors
+/// How the session has ended.
+pub(crate) async fn write(connection: &mut Connection, output: &mut bytes::BytesMut, shared: &Shared) -> Result<(), SessionEnd> {
+    if output.is_empty() {
+        return Ok(());
+    }
+    connection.output = std::mem::take(output);
+    let deadline = net::now() + shared.settings.load().write_deadline;
+    connection.flush(deadline).await.map_err(|error| match error {
+        NetError::WriteTimedOut => SessionEnd::TimedOut,
+        _ => SessionEnd::PeerGone,
+    })
+}
+
+/// The store's listing as the machine reads it.
+struct Listing(Arc<[Entry]>);
+
+impl pop3::Maildrop for Listing {
+    fn messages(&self) -> usize {
+        self.0.len()
+    }
+
+    fn entry(&self, index: usize) -> Option<pop3::Entry> {
+        self.0.get(index).map(|entry| pop3::Entry { id: entry.id, octets: entry.octets })
+    }
+}

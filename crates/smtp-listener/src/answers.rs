@@ -1,0 +1,230 @@
+//! What the listener answers when the session asks: gate, directory, passwords and store on one side, replies on the other.
+//!
+//! Every question is answered on every path; where something of ours fails the reply is temporary, and the cause goes to the
+//! log. A question dropped with its future means 451, so all of this may be dropped at any time.
+
+use std::fmt::Display;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use auth::Verdict;
+use events::{AuthFailed, AuthSucceeded, AuthThrottled, MessageAccepted, MessageRefused, RecipientRefused, SessionId, StoreFailed, StoreFull};
+use jiff::Timestamp;
+use mail::{Envelope, ForwardPath, MessageId, ReversePath};
+use net::Hold;
+use smtp::{Auth, Chunk, Data, EndOfData, Mail, Question, Rcpt, Reply};
+use store::{Error, Resolution};
+
+use crate::hops::Hops;
+use crate::trace::Trace;
+use crate::transaction::{Message, Transaction};
+use crate::{Shared, rescue};
+
+/// One session's answers, and what they remember.
+pub(crate) struct Answers {
+    shared: Arc<Shared>,
+    session: SessionId,
+    source: IpAddr,
+    transaction: Option<Transaction>,
+    /// From before a commit until its 250 has been written.
+    hold: Option<Hold>,
+}
+
+impl Answers {
+    pub(crate) fn new(shared: Arc<Shared>, session: SessionId, source: IpAddr) -> Self {
+        Self { shared, session, source, transaction: None, hold: None }
+    }
+
+    /// The transaction has ended without a question: RSET, a fault, a new greeting.
+    pub(crate) fn forget_transaction(&mut self) {
+        self.transaction = None;
+    }
+
+    /// All replies have been written.
+    pub(crate) fn written(&mut self) {
+        self.hold = None;
+    }
+
+    /// Answers. May be dropped: the question then means 451.
+    pub(crate) async fn answer(&mut self, question: Question<'_>) {
+        match question {
+            Question::Auth(auth) => Box::pin(self.auth(auth)).await,
+            Question::Mail(mail) => self.mail(mail),
+            Question::Rcpt(rcpt) => self.rcpt(rcpt).await,
+            Question::Data(data) => self.data(data).await,
+            Question::Chunk(chunk) => self.chunk(chunk).await,
+            Question::EndOfData(end) => self.end_of_data(end).await,
+        }
+    }
+
+    async fn auth(&mut self, question: Auth<'_>) {
+        let credentials = question.credentials();
+        let (login, mechanism) = (credentials.authcid.clone(), credentials.mechanism.name());
+        // RFC 4616 §2: nobody here may act as somebody else.
+        let other = credentials.authzid.as_deref().is_some_and(|acting| !acting.is_empty() && !acting.eq_ignore_ascii_case(&login));
+        let password = credentials.password.clone();
+        let Shared { events, listener, .. } = &*self.shared;
+        let (session, source) = (self.session, self.source);
+        match self.shared.authenticator.verify(&login, password, source).await {
+            Ok(Verdict::Right { account }) if !other => {
+                events.emit(AuthSucceeded { listener, session, source, account: &account, mechanism });
+                question.accept(&*account);
+            }
+            Ok(Verdict::Refused { throttle, .. }) => {
+                events.emit(AuthThrottled { listener, session, source, login: &login, throttle, now: net::now() });
+                question.reject(Reply::TRY_LATER_AUTH);
+            }
+            Ok(verdict) => {
+                events.emit(AuthFailed { listener, session, source, login: &login, mechanism });
+                if let Verdict::Wrong { delay } = verdict {
+                    net::clock::pause(delay).await;
+                }
+                question.wrong();
+            }
+            Err(error) => {
+                events.emit(StoreFailed { operation: "authenticate", cause: &error, now: net::now() });
+                question.reject(Reply::TRY_LATER_AUTH);
+            }
+        }
+    }
+
+    fn mail(&mut self, question: Mail<'_>) {
+        self.transaction = None;
+        match self.shared.store.ready() {
+            Ok(()) => self.transaction = Some(Transaction::new(question.accept())),
+            Err(error) => {
+                let reply = self.failed("accept mail", &error, Some(&question.from().reverse_path));
+                question.reject(reply);
+            }
+        }
+    }
+
+    async fn rcpt(&mut self, question: Rcpt<'_>) {
+        match self.shared.store.resolve(question.forward_path()).await {
+            Ok(Resolution::Accounts(accounts)) => {
+                let recipient = question.accept();
+                if let Some(transaction) = &mut self.transaction {
+                    transaction.add(recipient, accounts);
+                }
+            }
+            Ok(Resolution::UnknownUser) => self.refuse_recipient(question, Reply::MAILBOX_UNKNOWN, &"no such account or alias"),
+            Ok(Resolution::Foreign) if self.may_relay(&question) => {
+                self.refuse_recipient(question, Reply::FOREIGN_UNTIL_QUEUE, &"mail to other hosts is not sent from here yet");
+            }
+            Ok(Resolution::Foreign) => {
+                self.refuse_recipient(question, Reply::RELAY_DENIED, &"not a local domain, and the client is neither authenticated nor listed");
+            }
+            Err(error) => {
+                self.shared.events.emit(StoreFailed { operation: "resolve", cause: &error, now: net::now() });
+                self.refuse_recipient(question, rescue::reply(&error), &error);
+            }
+        }
+    }
+
+    /// Invariant 3: authentication, or a network the operator has written down.
+    fn may_relay(&self, question: &Rcpt<'_>) -> bool {
+        let listed = || self.shared.settings.load().relay_networks.iter().any(|network| network.contains(&self.source));
+        question.session().identity().is_some() || listed()
+    }
+
+    fn refuse_recipient(&self, question: Rcpt<'_>, reply: Reply, cause: &dyn Display) {
+        let Shared { events, listener, .. } = &*self.shared;
+        let recipient: &ForwardPath = question.forward_path();
+        events.emit(RecipientRefused { listener, session: self.session, recipient, code: reply.code(), cause });
+        question.reject(reply);
+    }
+
+    async fn data(&mut self, question: Data<'_>) {
+        let Some(transaction) = &mut self.transaction else { return };
+        let id = MessageId::generate();
+        let envelope = Envelope {
+            id,
+            reverse_path: transaction.from.reverse_path.clone(),
+            recipients: transaction.accounts.clone(),
+            body: transaction.from.body,
+            utf8: transaction.from.utf8,
+        };
+        match self.shared.store.begin(envelope).await {
+            Ok(incoming) => {
+                transaction.message = Some(Message { id, incoming, hops: Hops::default(), octets: 0 });
+                question.accept();
+            }
+            Err(error) => {
+                let reply = self.failed("begin", &error, None);
+                self.transaction = None;
+                question.reject(reply);
+            }
+        }
+    }
+
+    async fn chunk(&mut self, question: Chunk<'_>) {
+        let Some(message) = self.transaction.as_mut().and_then(|transaction| transaction.message.as_mut()) else { return };
+        let text = question.text();
+        message.hops.watch(text);
+        message.octets += text.len() as u64;
+        match message.incoming.write(text).await {
+            Ok(()) => question.taken(),
+            Err(error) => {
+                let reply = self.failed("write", &error, None);
+                self.transaction = None;
+                question.refuse(reply);
+            }
+        }
+    }
+
+    async fn end_of_data(&mut self, question: EndOfData<'_>) {
+        let Some(Transaction { from, accounts, sole_recipient, message: Some(message), .. }) = self.transaction.take() else { return };
+        let Message { id, incoming, hops, octets } = message;
+        let settings = self.shared.settings.load_full();
+        let hop_count = hops.count();
+        if hop_count > settings.hops {
+            self.refused(Reply::TOO_MANY_HOPS, Some(&from.reverse_path), &format_args!("{hop_count} Received fields"));
+            return question.reject(Reply::TOO_MANY_HOPS);
+        }
+        let Some(hold) = self.shared.drain.hold() else { return question.reject(Reply::RESTARTING) };
+        self.hold = Some(hold);
+        let session = question.session();
+        let trace = Trace {
+            reverse_path: &from.reverse_path,
+            helo: session.helo().unwrap_or_default(),
+            peer: self.source,
+            host: settings.smtp.host.as_str(),
+            protocol: session.protocol(),
+            tls: session.tls(),
+            id,
+            sole_recipient: sole_recipient.as_ref(),
+            at: Timestamp::now(),
+        };
+        let begun = net::now();
+        match incoming.commit(trace.fields()).await {
+            Ok(receipt) => {
+                let Shared { events, listener, .. } = &*self.shared;
+                let (session, commit) = (self.session, net::now() - begun);
+                let (reverse_path, recipients) = (&from.reverse_path, &accounts[..]);
+                events.emit(MessageAccepted { listener, session, message: id, reverse_path, recipients, octets, commit });
+                question.accept(receipt);
+            }
+            Err(error) => {
+                let reply = self.failed("commit", &error, Some(&from.reverse_path));
+                question.reject(reply);
+            }
+        }
+    }
+
+    /// Says what the store could not do, and gives the reply for it.
+    fn failed(&self, operation: &'static str, error: &Error, from: Option<&ReversePath>) -> Reply {
+        let now = net::now();
+        match error {
+            Error::Full(_) => self.shared.events.emit(StoreFull { cause: error, now }),
+            _ => self.shared.events.emit(StoreFailed { operation, cause: error, now }),
+        }
+        let reply = rescue::reply(error);
+        self.refused(reply, from, error);
+        reply
+    }
+
+    fn refused(&self, reply: Reply, reverse_path: Option<&ReversePath>, cause: &dyn Display) {
+        let Shared { events, listener, .. } = &*self.shared;
+        events.emit(MessageRefused { listener, session: self.session, reverse_path, code: reply.code(), cause });
+    }
+}

@@ -1,0 +1,110 @@
+//! The server a command is about: found by its configuration or by its data directory, running or stopped.
+//!
+//! A command that needs the store asks the running server over its control socket; when none runs, it opens the store itself,
+//! as the user the server runs as, so that nothing in the data directory comes to belong to anybody else.
+
+use std::path::{Path, PathBuf};
+
+use admin::{DirectoryRequest, Reply, Request, administer};
+use store_embedded::{Embedded, OpenError};
+
+use crate::cli;
+use crate::config::{Config, LoadError};
+use crate::server::{Unprivileged, give_up, take_owner};
+
+/// One server.
+pub(crate) struct Place {
+    config: Config,
+    by_config: bool,
+}
+
+/// Why it could not be reached.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PlaceError {
+    #[error(transparent)]
+    Config(#[from] LoadError),
+    #[error(transparent)]
+    Admin(#[from] admin::Error),
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    #[error(transparent)]
+    Rights(#[from] Unprivileged),
+    #[error("{}: there is no store; name the data directory of a server, or its configuration with --config", .0.display())]
+    NoStore(PathBuf),
+    #[error("the runtime does not start: {0}")]
+    Runtime(std::io::Error),
+    #[error("{}", .0.join("\n"))]
+    Refused(Vec<String>),
+}
+
+impl Place {
+    /// Reads the configuration, or believes the data directory.
+    ///
+    /// # Errors
+    /// A configuration that cannot be used.
+    pub(crate) fn find(server: &cli::Server) -> Result<Self, PlaceError> {
+        match &server.data_dir {
+            Some(data_dir) => Ok(Self { config: Config { data_dir: data_dir.clone(), ..Config::default() }, by_config: false }),
+            None => Ok(Self { config: Config::load(&server.config.path)?.config, by_config: true }),
+        }
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Asks the running server.
+    ///
+    /// # Errors
+    /// That none runs, or what it refused.
+    pub(crate) fn ask(&self, request: &Request) -> Result<Reply, PlaceError> {
+        granted(admin::ask(&self.config.control_socket(), request)?)
+    }
+
+    /// Asks the running server, or does it to the stopped one's store.
+    ///
+    /// # Errors
+    /// What was refused, or why neither could be reached.
+    pub(crate) fn administer(&self, request: DirectoryRequest) -> Result<Reply, PlaceError> {
+        match admin::ask(&self.config.control_socket(), &Request::Directory(request.clone())) {
+            Err(admin::Error::NotRunning(_)) => {}
+            answered => return granted(answered?),
+        }
+        let store = self.open()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(PlaceError::Runtime)?;
+        let reply = runtime.block_on(administer(&store, request));
+        store.close();
+        granted(reply)
+    }
+
+    /// The data directory of the stopped server, entered as its user.
+    ///
+    /// # Errors
+    /// There is none, or no right to it.
+    pub(crate) fn enter(&self) -> Result<&Path, PlaceError> {
+        let dir = &self.config.data_dir;
+        if self.by_config {
+            give_up(&self.config)?;
+        } else if dir.join("VERSION").exists() {
+            take_owner(dir)?;
+        } else {
+            return Err(PlaceError::NoStore(dir.clone()));
+        }
+        Ok(dir)
+    }
+
+    /// Opens the stopped server's store.
+    ///
+    /// # Errors
+    /// As [`Place::enter`], and what the store says; [`OpenError::InUse`] when the server does run.
+    pub(crate) fn open(&self) -> Result<Embedded, PlaceError> {
+        Ok(Embedded::open(self.enter()?, self.config.store.clone())?)
+    }
+}
+
+fn granted(reply: Reply) -> Result<Reply, PlaceError> {
+    match reply {
+        Reply::Refused(why) => Err(PlaceError::Refused(why)),
+        reply => Ok(reply),
+    }
+}

@@ -1,0 +1,57 @@
+//! `gatepost serve`: the server, in the foreground.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use admin::Listening;
+use store_embedded::Embedded;
+
+use super::Outcome;
+use crate::cli::{Exit, Serve};
+use crate::config::{Config, Filter, Report};
+use crate::log::Log;
+use crate::progress::Bar;
+use crate::server::{self, Bound, Plan, give_up, raise_descriptors};
+
+/// Serves until it is told to leave.
+///
+/// # Errors
+/// What keeps it from starting.
+pub(crate) fn run(serve: &Serve, level: Option<&Filter>) -> Outcome {
+    serve_file(&serve.config.path, level, |_| ())
+}
+
+/// Serves by a configuration file; `ready` is told where.
+pub(crate) fn serve_file(file: &Path, level: Option<&Filter>, ready: impl FnOnce(&[Listening])) -> Outcome {
+    let loaded = Config::load(file)?;
+    let config = loaded.config;
+    let log = Arc::new(Log::start(level, &config.log.level, config.log.format)?);
+    warn(&loaded.report);
+    check_descriptors(&config);
+    let bound = Bound::new(&config)?;
+    give_up(&config)?;
+    let mut bar = Bar::new("replaying the log");
+    let store = Embedded::open_with(&config.data_dir, config.store.clone(), &mut |progress| bar.show(progress.segments_done, progress.segments))?;
+    bar.finish();
+    let file = std::path::absolute(file)?;
+    server::run(Plan { config, file: Some(file), bound, store: Arc::new(store), log }, ready)?;
+    writeln!(io::stderr(), "gatepost: stopped")?;
+    Ok(Exit::Done)
+}
+
+fn warn(report: &Report) {
+    report.to_string().lines().for_each(|fault| tracing::warn!("{fault}"));
+}
+
+/// A place needs a descriptor, and the rest of the server some more.
+fn check_descriptors(config: &Config) {
+    let needed = u64::from(config.gate.max_inbound) + DESCRIPTORS_BESIDE;
+    if let Some(limit) = raise_descriptors().filter(|limit| *limit < needed) {
+        let max_inbound = config.gate.max_inbound;
+        tracing::warn!(limit, needed, max_inbound, "fewer file descriptors than places: raise LimitNOFILE or lower max_inbound");
+    }
+}
+
+/// Files, listeners, refused connections that linger.
+const DESCRIPTORS_BESIDE: u64 = 1500;

@@ -1,0 +1,43 @@
+//! `gatepost try`: the whole on this machine, for a look.
+//!
+//! Makes a folder with a configuration file, a certificate, a domain and two accounts, and serves it on loopback as `gatepost
+//! serve` would: nothing here is a special mode of the server. Prints commands to copy and the settings for a mail program.
+//! A folder that was kept is used as it is, with its accounts and their passwords. A fresh one is removed at the end.
+
+mod folder;
+mod sheet;
+
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+
+use super::Outcome;
+use super::serve::serve_file;
+use crate::cli::Try;
+use crate::config::Filter;
+use folder::Folder;
+use sheet::Sheet;
+
+/// Serves until Ctrl-C.
+///
+/// # Errors
+/// What keeps it from starting.
+pub(crate) fn run(options: &Try, level: Option<&Filter>) -> Outcome {
+    let folder = Folder::prepare(options.keep.as_deref())?;
+    let quiet = "warn".parse()?;
+    let outcome = serve_file(&folder.config(), Some(level.unwrap_or(&quiet)), |listening| {
+        // A closed standard output is no reason to stop serving.
+        let _printed = write!(io::stdout(), "{}", Sheet { folder: &folder, listening });
+    });
+    folder.leave()?;
+    outcome
+}
+
+/// The first loopback port from `wanted` on that is free now.
+fn free_port(wanted: u16) -> SocketAddr {
+    let free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    let port = (wanted..wanted.saturating_add(PORTS)).find(free).unwrap_or(0);
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+/// How many ports are tried before the system is asked for any.
+const PORTS: u16 = 100;

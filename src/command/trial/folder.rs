@@ -1,0 +1,165 @@
+//! The folder of a trial: `gatepost.toml`, `certificate.pem`, `key.pem`, `accounts.toml`, and the data directory `data`.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use mail::Secret;
+use store::{Change, Directory};
+use store_embedded::Embedded;
+
+use super::free_port;
+use crate::config::Config;
+use crate::password;
+
+/// The domain of a trial: `.example` never leads anywhere (RFC 2606).
+pub(super) const DOMAIN: &str = "try.example";
+
+/// A folder ready to be served.
+pub(super) struct Folder {
+    dir: PathBuf,
+    fresh: bool,
+    /// Address and password.
+    pub(super) accounts: BTreeMap<String, String>,
+}
+
+impl Folder {
+    /// Makes what is not there yet.
+    pub(super) fn prepare(keep: Option<&Path>) -> Result<Self, Box<dyn Error>> {
+        let dir = match keep {
+            Some(dir) => {
+                fs::create_dir_all(dir)?;
+                std::path::absolute(dir)?
+            }
+            None => fresh_dir()?,
+        };
+        let mut folder = Self { dir, fresh: keep.is_none(), accounts: BTreeMap::new() };
+        folder.make_certificate()?;
+        folder.make_config()?;
+        folder.make_accounts()?;
+        Ok(folder)
+    }
+
+    /// The configuration file.
+    pub(super) fn config(&self) -> PathBuf {
+        self.at(CONFIG)
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(super) fn certificate(&self) -> PathBuf {
+        self.at(CERTIFICATE)
+    }
+
+    pub(super) fn is_fresh(&self) -> bool {
+        self.fresh
+    }
+
+    /// Removes a fresh folder.
+    pub(super) fn leave(self) -> std::io::Result<()> {
+        if self.fresh { fs::remove_dir_all(&self.dir) } else { Ok(()) }
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// For localhost alone, and nobody vouches for it: clients are told to trust the file.
+    fn make_certificate(&self) -> Result<(), Box<dyn Error>> {
+        if self.at(CERTIFICATE).exists() && self.at(KEY).exists() {
+            return Ok(());
+        }
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()])?;
+        write_private(&self.at(KEY), &made.signing_key.serialize_pem())?;
+        fs::write(self.at(CERTIFICATE), made.cert.pem())?;
+        Ok(())
+    }
+
+    /// Ports are looked for anew each time; what else a kept file says stays.
+    fn make_config(&self) -> Result<(), Box<dyn Error>> {
+        let kept = fs::read_to_string(self.config()).unwrap_or_else(|_| START.into());
+        let mut document: toml_edit::DocumentMut = kept.parse()?;
+        for (table, key, wanted) in WANTED {
+            let addresses: toml_edit::Array = [free_port(wanted).to_string()].into_iter().collect();
+            let table = document.entry(table).or_insert_with(toml_edit::table);
+            if let Some(table) = table.as_table_like_mut() {
+                table.insert(key, toml_edit::value(addresses));
+            }
+        }
+        fs::write(self.config(), document.to_string())?;
+        Ok(())
+    }
+
+    fn make_accounts(&mut self) -> Result<(), Box<dyn Error>> {
+        if let Ok(kept) = fs::read_to_string(self.at(ACCOUNTS)) {
+            self.accounts = toml::from_str(&kept)?;
+            return Ok(());
+        }
+        let config = Config::load(&self.config())?.config;
+        let store = Embedded::open(&config.data_dir, config.store.clone())?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let change = |change| runtime.block_on(store.change(change));
+        change(Change::PutDomain { name: DOMAIN.parse()?, postmaster: None })?;
+        for name in ["ann", "bob"] {
+            let (name, password) = (format!("{name}@{DOMAIN}"), password::generate());
+            let password_hash = auth::hash_password(&Secret::new(password.as_bytes()), &auth::Settings::default())?;
+            change(Change::AddAccount { name: name.clone(), password_hash })?;
+            self.accounts.insert(name, password);
+        }
+        store.close();
+        write_private(&self.at(ACCOUNTS), &toml::to_string(&self.accounts)?)?;
+        Ok(())
+    }
+}
+
+/// A folder nobody else can look into.
+fn fresh_dir() -> std::io::Result<PathBuf> {
+    let dir = std::env::temp_dir().join(format!("gatepost-{}", mail::MessageId::generate().to_string().to_lowercase()));
+    std::os::unix::fs::DirBuilderExt::mode(&mut fs::DirBuilder::new(), 0o700).create(&dir)?;
+    Ok(dir)
+}
+
+/// A file with a secret in it.
+fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?.write_all(text.as_bytes())
+}
+
+const CONFIG: &str = "gatepost.toml";
+const CERTIFICATE: &str = "certificate.pem";
+const KEY: &str = "key.pem";
+const ACCOUNTS: &str = "accounts.toml";
+
+/// Where each service would like to be, above the ports that only root may bind.
+const WANTED: [(&str, &str, u16); 6] = [
+    ("listen", "smtp", 2525),
+    ("listen", "submission", 2587),
+    ("listen", "submissions", 2465),
+    ("listen", "pop3", 2110),
+    ("listen", "pop3s", 2995),
+    ("admin", "http", 9025),
+];
+
+/// The file to begin with. Root stays root: the folder is its own.
+const START: &str = r#"# The configuration of `gatepost try`. Change it and say `gatepost reload`.
+# `gatepost config reference` explains every key.
+hostname = "mail.try.example"
+data_dir = "data"
+user = "root"
+
+[listen]
+
+[tls]
+certificate = "certificate.pem"
+key = "key.pem"
+
+[gate]
+# How many sessions may be open at once. The next one is told 421.
+max_inbound = 5
+
+[admin]
+"#;

@@ -1,0 +1,222 @@
+//! The server: built from a configuration, run until it is told to leave, and ended in order.
+//!
+//! Start: sockets are bound and certificates read while there may be root's rights for it, the rights are given up, the store
+//! is opened, and only then does the gate open. End: the gate drains, sessions finish within their deadline, the store closes
+//! last. Nothing is served before everything is there; a start that fails says what is wrong and leaves nothing behind.
+//!
+//! SIGHUP reloads; SIGTERM and SIGINT end, a second one at once.
+
+mod figures;
+mod listeners;
+mod privileges;
+mod reload;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use admin::{Admin, ControlSocket, Http, Listening};
+use auth::Authenticator;
+use events::{CertificateLoaded, CertificateRejected, Events, ServerDraining, ServerStarted, ServerStopped};
+use gate::Gate;
+use net::{Certificates, Counters, Drain, NetError};
+use sd_notify::NotifyState;
+use store_embedded::Embedded;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::config::Config;
+use crate::log::Log;
+use listeners::{Listeners, Services};
+use reload::Reloader;
+
+pub(crate) use listeners::Bound;
+pub(crate) use privileges::{Unprivileged, give_up, raise_descriptors, take_owner};
+
+/// Why the server did not start, or stopped by itself.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServerError {
+    #[error(transparent)]
+    Net(#[from] NetError),
+    #[error(transparent)]
+    Gate(#[from] gate::SettingsError),
+    #[error(transparent)]
+    Auth(#[from] auth::Error),
+    #[error(transparent)]
+    Admin(#[from] admin::Error),
+    #[error(transparent)]
+    Pop3(#[from] pop3::Error),
+    #[error("the runtime does not start: {0}")]
+    Runtime(std::io::Error),
+    #[error("signals cannot be received: {0}")]
+    Signals(std::io::Error),
+}
+
+/// Everything a server is built from.
+pub(crate) struct Plan {
+    pub(crate) config: Config,
+    /// Where the configuration was read, and is read again on reload. None when it was made up.
+    pub(crate) file: Option<PathBuf>,
+    pub(crate) bound: Bound,
+    pub(crate) store: Arc<Embedded>,
+    pub(crate) log: Arc<Log>,
+}
+
+/// Runs a server to its end. `ready` is told where it listens once it serves.
+///
+/// # Errors
+/// See [`ServerError`]; nothing was served then.
+pub(crate) fn run(plan: Plan, ready: impl FnOnce(&[Listening])) -> Result<(), ServerError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("gatepost").build().map_err(ServerError::Runtime)?;
+    let store = Arc::clone(&plan.store);
+    let outcome = runtime.block_on(serve(plan, ready));
+    // Whatever still runs holds the store; it must be gone before the store ends.
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    store.close();
+    outcome
+}
+
+async fn serve(plan: Plan, ready: impl FnOnce(&[Listening])) -> Result<(), ServerError> {
+    let (started, began) = (SystemTime::now(), Instant::now());
+    let mut signals = Signals::new()?;
+    let Plan { config, file, bound, store, log } = plan;
+    let (events, drain, counters) = (Events::new(started), Drain::new(), Arc::new(Counters::default()));
+    let gate = Arc::new(Gate::new(config.gate.clone())?);
+    let authenticator = Arc::new(Authenticator::new(store.clone(), &config.auth)?);
+    let certificates = bound.certificates();
+    let services = Services {
+        gate: Arc::clone(&gate),
+        store: store.clone(),
+        authenticator: Arc::clone(&authenticator),
+        events: events.clone(),
+        drain: drain.clone(),
+        counters: Arc::clone(&counters),
+    };
+    figures::attend(&services, &store, &log);
+    let listeners = Arc::new(Listeners::start(bound, &services, &config)?);
+    let listening = listeners.listening();
+
+    let control = ControlSocket::bind(&config.control_socket())?;
+    let mut http = Vec::new();
+    for address in &config.admin.http {
+        http.push(Http::bind(address.0).await?);
+    }
+    let listening: Vec<_> =
+        listening.into_iter().chain(http.iter().map(|http| Listening { service: "http".into(), address: http.address() })).collect();
+    let drain_time = config.timeouts.drain.0;
+    let reloader = Arc::new(Reloader::new(file, config, Arc::clone(&gate), listeners, certificates.clone(), log, events.clone()));
+    let admin = Arc::new(Admin {
+        version: env!("CARGO_PKG_VERSION"),
+        started: began,
+        gate: Arc::clone(&gate),
+        store: store.clone(),
+        events: events.clone(),
+        control: reloader.clone(),
+        listening: listening.clone(),
+    });
+    drain.spawn_background(control.serve(Arc::clone(&admin), std::future::pending()));
+    for http in http {
+        drain.spawn_background(http.serve(Arc::clone(&admin), std::future::pending()));
+    }
+    if let Some(certificates) = certificates {
+        watch(&drain, certificates, events.clone());
+    }
+
+    gate.open();
+    let places = Places(&listening);
+    events.emit(ServerStarted { version: env!("CARGO_PKG_VERSION"), started, after: began.elapsed(), listeners: &places });
+    notify(&[NotifyState::Ready]);
+    ready(&listening);
+    signals.until_told_to_leave(&reloader).await;
+    leave(&gate, &drain, &events, &mut signals, drain_time).await;
+    Ok(())
+}
+
+/// Ends every session, in its own time and then in ours.
+async fn leave(gate: &Gate, drain: &Drain, events: &Events, signals: &mut Signals, time: Duration) {
+    let began = Instant::now();
+    notify(&[NotifyState::Stopping]);
+    gate.drain();
+    events.emit(ServerDraining { sessions: drain.sessions() as u64, deadline: time });
+    let deadline = net::now() + time;
+    let finished = tokio::select! {
+        finished = drain.finish(deadline) => finished,
+        () = signals.told_again() => drain.finish(net::now()).await,
+    };
+    events.emit(ServerStopped { sessions_cut: finished.cut as u64, after: began.elapsed() });
+}
+
+/// Looks after the certificate files for as long as there are sessions.
+fn watch(drain: &Drain, certificates: Arc<Certificates>, events: Events) {
+    let told = move |outcome: Result<net::Certificate, NetError>| match outcome {
+        Ok(certificate) => {
+            let (path, not_after) = (certificate.path.display().to_string(), certificate.not_after);
+            events.emit(CertificateLoaded { certificate: &path, not_after });
+        }
+        Err(error) => events.emit(CertificateRejected { certificate: "tls.certificate", cause: &error }),
+    };
+    certificates.served().into_iter().map(Ok).for_each(&told);
+    drain.spawn_background(certificates.watch(CERTIFICATES_EVERY, told));
+}
+
+/// The signals that mean something to us.
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, ServerError> {
+        let of = |kind| signal(kind).map_err(ServerError::Signals);
+        Ok(Self { hangup: of(SignalKind::hangup())?, terminate: of(SignalKind::terminate())?, interrupt: of(SignalKind::interrupt())? })
+    }
+
+    /// Reloads as often as it is asked for.
+    async fn until_told_to_leave(&mut self, reloader: &Reloader) {
+        loop {
+            tokio::select! {
+                _ = self.hangup.recv() => {
+                    // The outcome is an event; there is nobody here to tell.
+                    let _logged = reloader.reload_now().await;
+                }
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+            }
+        }
+    }
+
+    async fn told_again(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Tells systemd, where it started us.
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(%error, "the service manager cannot be told");
+    }
+}
+
+/// Services and addresses, in words.
+struct Places<'l>(&'l [Listening]);
+
+impl std::fmt::Display for Places<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (at, Listening { service, address }) in self.0.iter().enumerate() {
+            write!(f, "{}{service} {address}", if at == 0 { "" } else { ", " })?;
+        }
+        Ok(())
+    }
+}
+
+/// Where something listens: the address it got.
+pub(crate) fn find<'l>(listening: &'l [Listening], service: &str) -> Option<&'l SocketAddr> {
+    listening.iter().find(|listening| listening.service == service).map(|listening| &listening.address)
+}
+
+/// How often certificate files are looked at.
+const CERTIFICATES_EVERY: Duration = Duration::from_secs(5);

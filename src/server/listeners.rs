@@ -1,0 +1,254 @@
+//! Five services on their addresses, and what the configuration means for each.
+//!
+//! [`Bound`] is made while ports below 1024 may be bound and keys may be read; [`Listeners`] is the same, served. The
+//! configuration's words become the settings of machines and listeners here and nowhere else, at the start and on reload.
+
+use std::sync::Arc;
+
+use admin::Listening;
+use auth::Authenticator;
+use events::Events;
+use gate::{Gate, ListenerId};
+use net::{Certificates, Counters, Drain, Handshakes, NetError, Pair, Tls};
+use pop3_listener::LoginDelay;
+use smtp::Role;
+use store_embedded::Embedded;
+
+use super::ServerError;
+use crate::config::Config;
+
+/// Sockets that listen and certificates that were read; nothing is served yet.
+pub(crate) struct Bound {
+    sockets: Vec<(Service, net::Listener)>,
+    certificates: Option<Arc<Certificates>>,
+}
+
+/// What every listener stands on.
+pub(crate) struct Services {
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) store: Arc<Embedded>,
+    pub(crate) authenticator: Arc<Authenticator>,
+    pub(crate) events: Events,
+    pub(crate) drain: Drain,
+    pub(crate) counters: Arc<Counters>,
+}
+
+/// The listeners, served.
+pub(crate) struct Listeners {
+    smtp: Vec<(Role, smtp_listener::Listener)>,
+    pop3: Vec<pop3_listener::Listener>,
+    listening: Vec<Listening>,
+    has_tls: bool,
+}
+
+/// What is spoken on an address, by its key under `listen`.
+#[derive(Clone, Copy)]
+struct Service {
+    name: &'static str,
+    speaks: Speaks,
+    implicit_tls: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Speaks {
+    Smtp(Role),
+    Pop3,
+}
+
+impl Bound {
+    /// Binds every address of the configuration, or takes the sockets the service manager has passed, and reads certificate
+    /// and key.
+    ///
+    /// # Errors
+    /// The address or the file, and why.
+    pub(crate) fn new(config: &Config) -> Result<Self, NetError> {
+        let pair = config.tls.certificate.clone().zip(config.tls.key.clone());
+        let certificates = pair.map(|(certificate, key)| Certificates::load(vec![Pair { certificate, key }])).transpose()?;
+        let mut sources = net::Listeners::from_env(BACKLOG)?;
+        let mut sockets = Vec::new();
+        for (name, addresses) in config.listen.services() {
+            let Some(service) = Service::named(name) else { continue };
+            let addresses: Vec<_> = addresses.iter().map(|address| address.0).collect();
+            sockets.extend(sources.open(&addresses)?.into_iter().map(|socket| (service, socket)));
+        }
+        Ok(Self { sockets, certificates })
+    }
+
+    /// The certificates, where TLS is spoken.
+    pub(crate) fn certificates(&self) -> Option<Arc<Certificates>> {
+        self.certificates.clone()
+    }
+}
+
+impl Listeners {
+    /// Serves all that is bound. The gate still refuses everybody.
+    ///
+    /// # Errors
+    /// TLS that cannot be set up, or a name POP3 cannot say.
+    pub(crate) fn start(bound: Bound, services: &Services, config: &Config) -> Result<Self, ServerError> {
+        let tls = bound.certificates.map(|certificates| Encryption::new(&certificates, services, config)).transpose()?;
+        let mut listeners = Self { smtp: Vec::new(), pop3: Vec::new(), listening: Vec::new(), has_tls: tls.is_some() };
+        pop3_settings(config, listeners.has_tls).pop3.check()?;
+        for (number, (service, socket)) in bound.sockets.into_iter().enumerate() {
+            let id = ListenerId(u16::try_from(number).unwrap_or(u16::MAX));
+            let encryption = tls.as_ref().map(|tls| tls.of(service));
+            listeners.listening.push(Listening { service: service.name.into(), address: socket.local() });
+            match service.speaks {
+                Speaks::Smtp(role) => listeners.serve_smtp(id, service, role, socket, services, config, encryption),
+                Speaks::Pop3 => listeners.serve_pop3(id, service, socket, services, config, encryption),
+            }
+        }
+        Ok(listeners)
+    }
+
+    /// Each service and where it listens.
+    pub(crate) fn listening(&self) -> Vec<Listening> {
+        self.listening.clone()
+    }
+
+    /// Serves new sessions by another configuration.
+    pub(crate) fn configure(&self, config: &Config) {
+        for (role, listener) in &self.smtp {
+            listener.configure(smtp_settings(config, *role, self.has_tls));
+        }
+        for listener in &self.pop3 {
+            listener.configure(pop3_settings(config, self.has_tls));
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "each is one thing a listener is made of, said once")]
+    fn serve_smtp(
+        &mut self,
+        id: ListenerId,
+        service: Service,
+        role: Role,
+        socket: net::Listener,
+        services: &Services,
+        config: &Config,
+        tls: Option<Tls>,
+    ) {
+        let Services { gate, store, authenticator, events, drain, .. } = services;
+        let ground = smtp_listener::Ground {
+            gate: Arc::clone(gate),
+            store: store.clone(),
+            authenticator: Arc::clone(authenticator),
+            events: events.clone(),
+            drain: drain.clone(),
+        };
+        let settings = smtp_settings(config, role, self.has_tls);
+        let listener = smtp_listener::Listener::new(id, service.name, &ground, tls, service.implicit_tls, settings);
+        self.smtp.push((role, listener.clone()));
+        services.accept(socket, listener);
+    }
+
+    fn serve_pop3(&mut self, id: ListenerId, service: Service, socket: net::Listener, services: &Services, config: &Config, tls: Option<Tls>) {
+        let Services { gate, store, authenticator, events, drain, .. } = services;
+        let ground = pop3_listener::Ground {
+            gate: Arc::clone(gate),
+            store: store.clone(),
+            authenticator: Arc::clone(authenticator),
+            login_delay: Arc::new(LoginDelay::default()),
+            events: events.clone(),
+            drain: drain.clone(),
+        };
+        let listener = pop3_listener::Listener::new(id, service.name, &ground, tls, service.implicit_tls, pop3_settings(config, self.has_tls));
+        self.pop3.push(listener.clone());
+        services.accept(socket, listener);
+    }
+}
+
+impl Services {
+    fn accept<S: net::Service>(&self, socket: net::Listener, service: S) {
+        let (drain, counters) = (self.drain.clone(), Arc::clone(&self.counters));
+        self.drain.spawn_background(async move {
+            if let Err(error) = net::serve(socket, Arc::new(service), drain, counters).await {
+                tracing::error!(%error, "a listener has ended");
+            }
+        });
+    }
+}
+
+impl Service {
+    fn named(name: &str) -> Option<Self> {
+        let of = |name, speaks, implicit_tls| Some(Self { name, speaks, implicit_tls });
+        match name {
+            "smtp" => of("smtp", Speaks::Smtp(Role::Relay), false),
+            "submission" => of("submission", Speaks::Smtp(Role::Submission), false),
+            "submissions" => of("submissions", Speaks::Smtp(Role::Submission), true),
+            "pop3" => of("pop3", Speaks::Pop3, false),
+            "pop3s" => of("pop3s", Speaks::Pop3, true),
+            _ => None,
+        }
+    }
+}
+
+/// TLS for other servers, some of which break on session tickets, and for people, whose clients resume.
+struct Encryption {
+    of_servers: Tls,
+    of_people: Tls,
+}
+
+impl Encryption {
+    fn new(certificates: &Arc<Certificates>, services: &Services, config: &Config) -> Result<Self, NetError> {
+        let limit = usize::try_from(config.tls.max_handshakes).unwrap_or(usize::MAX);
+        let handshakes = Arc::new(Handshakes::new(limit, config.tls.handshake_timeout.0, Arc::clone(&services.counters)));
+        let tls = |tickets| Tls::new(Arc::clone(certificates), tickets, Arc::clone(&handshakes));
+        Ok(Self { of_servers: tls(false)?, of_people: tls(true)? })
+    }
+
+    fn of(&self, service: Service) -> Tls {
+        match service.speaks {
+            Speaks::Smtp(Role::Relay) => self.of_servers.clone(),
+            Speaks::Smtp(Role::Submission) | Speaks::Pop3 => self.of_people.clone(),
+        }
+    }
+}
+
+fn smtp_settings(config: &Config, role: Role, has_tls: bool) -> smtp_listener::Settings {
+    let Config { limits, timeouts, .. } = config;
+    let usual = match role {
+        Role::Relay => smtp::Settings::relay(config.hostname()),
+        Role::Submission => smtp::Settings::submission(config.hostname()),
+    };
+    let timing = smtp::Timing {
+        command: timeouts.command.0,
+        data_block: timeouts.data_block.0,
+        data_rate_bytes: u32::try_from(timeouts.data_rate_bytes.0).unwrap_or(u32::MAX),
+        data_grace: timeouts.data_grace.0,
+        session: timeouts.session.0,
+    };
+    smtp_listener::Settings {
+        smtp: Arc::new(smtp::Settings {
+            starttls: has_tls,
+            message_bytes: limits.message_bytes.0,
+            recipients: limits.recipients,
+            bad_commands: limits.bad_commands,
+            idle_commands: limits.idle_commands,
+            auth_failures: limits.auth_failures,
+            timing,
+            ..usual
+        }),
+        hops: usize::try_from(limits.hops).unwrap_or(usize::MAX),
+        relay_networks: config.relay.networks.iter().map(|network| network.0).collect(),
+        write_deadline: timeouts.write.0,
+    }
+}
+
+fn pop3_settings(config: &Config, has_tls: bool) -> pop3_listener::Settings {
+    let usual = pop3::Settings::new(config.hostname());
+    let delay = config.pop3.login_delay.0;
+    pop3_listener::Settings {
+        pop3: Arc::new(pop3::Settings {
+            stls: has_tls,
+            login_delay: (!delay.is_zero()).then_some(delay),
+            bad_commands: config.limits.bad_commands,
+            auth_failures: config.limits.auth_failures,
+            timing: pop3::Timing { login: config.pop3.login.0, autologout: config.pop3.autologout.0, session: config.pop3.session.0 },
+            ..usual
+        }),
+        write_deadline: config.timeouts.write.0,
+    }
+}
+
+/// Connections the kernel may keep for us; it caps this by net.core.somaxconn.
+const BACKLOG: i32 = 4096;

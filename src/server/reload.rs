@@ -1,0 +1,100 @@
+//! A changed configuration file, put in force while the server runs.
+//!
+//! The whole file is read and checked first: one fault, and everything stays as it is. Then what can change live does, each
+//! limit in one step, and what needs a restart is named. One reload at a time.
+
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError};
+
+use admin::{Control, Reloaded};
+use async_trait::async_trait;
+use events::{CertificateRejected, ConfigurationRejected, ConfigurationReloaded, Events};
+use gate::Gate;
+use net::Certificates;
+
+use super::listeners::Listeners;
+use crate::config::{Change, Config, LoadError, TakesEffect};
+use crate::log::Log;
+
+/// Reloads.
+pub(crate) struct Reloader {
+    file: Option<PathBuf>,
+    /// What the server was started with: keys that need a restart are compared with this.
+    started: Config,
+    in_force: std::sync::Mutex<Config>,
+    gate: Arc<Gate>,
+    listeners: Arc<Listeners>,
+    certificates: Option<Arc<Certificates>>,
+    log: Arc<Log>,
+    events: Events,
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl Reloader {
+    pub(crate) fn new(
+        file: Option<PathBuf>,
+        config: Config,
+        gate: Arc<Gate>,
+        listeners: Arc<Listeners>,
+        certificates: Option<Arc<Certificates>>,
+        log: Arc<Log>,
+        events: Events,
+    ) -> Self {
+        let in_force = std::sync::Mutex::new(config.clone());
+        Self { file, started: config, in_force, gate, listeners, certificates, log, events, turn: tokio::sync::Mutex::new(()) }
+    }
+
+    /// Reads the file again and puts it in force, or says every fault of it. Dropping the future may leave it half done: the
+    /// next reload does all of it.
+    pub(crate) async fn reload_now(&self) -> Result<Reloaded, Vec<String>> {
+        let _turn = self.turn.lock().await;
+        let Some(file) = self.file.clone() else {
+            return Err(vec!["this server has no configuration file: it was started by `gatepost try`".into()]);
+        };
+        let read = tokio::task::spawn_blocking(move || Config::load(&file)).await;
+        let outcome = match read {
+            Ok(Ok(loaded)) => self.apply(loaded.config),
+            Ok(Err(error)) => Err(faults(&error)),
+            Err(error) => Err(vec![error.to_string()]),
+        };
+        match &outcome {
+            Ok(Reloaded { applied, needs_restart }) => self.events.emit(ConfigurationReloaded { applied, needs_restart }),
+            Err(faults) => self.events.emit(ConfigurationRejected { cause: &faults.join("\n") }),
+        }
+        outcome
+    }
+
+    fn apply(&self, new: Config) -> Result<Reloaded, Vec<String>> {
+        // A configuration is replaced whole, so a panic elsewhere cannot have left it half written.
+        let mut in_force = self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanting = |changes: Vec<Change>, effect| -> Vec<String> {
+            changes.iter().filter(|change| change.takes_effect == effect).map(ToString::to_string).collect()
+        };
+        let reloaded = Reloaded {
+            applied: wanting(in_force.changes(&new), TakesEffect::Live),
+            needs_restart: wanting(self.started.changes(&new), TakesEffect::Restart),
+        };
+        self.gate.apply(new.gate.clone()).map_err(|error| vec![error.to_string()])?;
+        self.listeners.configure(&new);
+        self.log.set_level(&new.log.level);
+        for outcome in self.certificates.iter().flat_map(|certificates| certificates.reload()) {
+            if let Err(error) = outcome {
+                self.events.emit(CertificateRejected { certificate: "tls.certificate", cause: &error });
+            }
+        }
+        *in_force = new;
+        Ok(reloaded)
+    }
+}
+
+#[async_trait]
+impl Control for Reloader {
+    async fn reload(&self) -> Result<Reloaded, Vec<String>> {
+        self.reload_now().await
+    }
+}
+
+/// One line each.
+fn faults(error: &LoadError) -> Vec<String> {
+    error.to_string().lines().map(ToOwned::to_owned).collect()
+}
