@@ -224,7 +224,9 @@ pub(crate) struct Named {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Domain {
     /// Take mail for a domain, or change who its postmaster is
-    #[command(after_long_help = "Examples:\n  gatepost domain add example.org\n  gatepost domain add example.org --postmaster ann@example.org")]
+    #[command(
+        after_long_help = "Examples:\n  gatepost domain add example.org\n  gatepost domain add example.org --postmaster ann@example.org"
+    )]
     Add(AddDomain),
     /// Take no more mail for a domain; it must have no accounts and aliases left
     Remove(Named),

@@ -12,10 +12,10 @@
 mod change;
 mod document;
 mod fault;
-mod text;
 mod rules;
 mod surroundings;
 mod tables;
+mod text;
 mod values;
 
 use std::path::{Path, PathBuf};
@@ -29,9 +29,9 @@ use serde::{Deserialize, Serialize};
 use fault::Finding;
 
 pub(crate) use change::{Change, TakesEffect};
-pub(crate) use fault::{Fault, Report, Severity};
-pub(crate) use text::{example, reference};
+pub(crate) use fault::Report;
 pub(crate) use tables::{Admin, Format, Limits, Listen, Log, Pop3, Relay, Timeouts, Tls};
+pub(crate) use text::{example, reference};
 pub(crate) use values::{Address, Filter, Hostname, Network};
 
 /// The whole file.

@@ -39,7 +39,7 @@ pub(super) fn read(text: &str) -> Read<'_> {
     let mut document = Document { text, table, lost: Vec::new() };
     if !errors.is_empty() {
         // What follows a fault of syntax may be taken for something else: more faults would be guesses.
-        let mut faults: Vec<Fault> = errors.iter().map(|error| document.fault(error.span(), String::new(), syntax(error.message()))).collect();
+        let mut faults: Vec<Fault> = errors.iter().map(|error| document.syntax(error)).collect();
         // One bracket that is missing makes many faults of one line.
         faults.sort_by_key(|fault| (fault.line, fault.column));
         faults.dedup_by_key(|fault| fault.line);
@@ -59,7 +59,9 @@ pub(super) fn read(text: &str) -> Read<'_> {
 impl Document<'_> {
     /// Whether a fault of this key was reported already, or of the table it is in.
     pub(super) fn lost(&self, key: &str) -> bool {
-        self.lost.iter().any(|lost| key.strip_prefix(lost.as_str()).is_some_and(|rest| lost.is_empty() || rest.is_empty() || rest.starts_with('.')))
+        self.lost
+            .iter()
+            .any(|lost| key.strip_prefix(lost.as_str()).is_some_and(|rest| lost.is_empty() || rest.is_empty() || rest.starts_with('.')))
     }
 
     /// Gives a finding its place: that of its value, else of the table the value is missing from.
@@ -103,6 +105,14 @@ impl Document<'_> {
             }
         }
         span
+    }
+
+    /// The parser's words, and what it stumbled over.
+    fn syntax(&self, error: &toml::de::Error) -> Fault {
+        let over =
+            error.span().and_then(|span| self.text.get(span)).and_then(|over| over.lines().next()).filter(|over| !over.trim().is_empty());
+        let over = over.map(|over| format!(", at `{over}`")).unwrap_or_default();
+        self.fault(error.span(), String::new(), format!("{}{over}", error.message().lines().collect::<Vec<_>>().join("; ")))
     }
 
     fn fault(&self, span: Option<Range<usize>>, key: String, message: String) -> Fault {
@@ -215,7 +225,9 @@ fn unknown(whole: &Value, schema: &Value, path: &str, name: &str) -> String {
     let elsewhere = keys(whole).find(|table| *table != path && keys(&whole["properties"][*table]).any(|key| key == name));
     match elsewhere {
         Some(table) => format!("there is no such key here; it belongs in [{table}]"),
-        None if keys(whole).any(|key| key == name) => "there is no such key here; it belongs at the top of the file, before the first table".into(),
+        None if keys(whole).any(|key| key == name) => {
+            "there is no such key here; it belongs at the top of the file, before the first table".into()
+        }
         None if path.is_empty() => format!("there is no such key or table; there are {}", siblings.join(", ")),
         None => format!("there is no such key; [{path}] has {}", siblings.join(", ")),
     }
@@ -228,11 +240,6 @@ fn keys(schema: &Value) -> impl Iterator<Item = &str> {
 fn nearest<'k>(name: &str, among: &[&'k str]) -> Option<&'k str> {
     let distance = |key: &str| strsim::damerau_levenshtein(name, key);
     among.iter().copied().min_by_key(|key| distance(key)).filter(|key| distance(key) <= name.len().max(4) / 3)
-}
-
-/// The parser's words, without a capital.
-fn syntax(message: &str) -> String {
-    message.lines().collect::<Vec<_>>().join("; ")
 }
 
 fn dotted(path: &[Segment]) -> String {

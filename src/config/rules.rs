@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use mail::{ByteSize, Span};
+use store_embedded::SettingsError;
 
 use super::fault::Finding;
 use super::{Address, Config};
@@ -23,7 +24,7 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
     found.extend(relay(config));
     found.extend(pop3(config));
     found.extend(config.auth.validate().into_iter().map(|fault| Finding::error(format!("auth.{}", fault.key), fault.message)));
-    found.extend(config.store.check().err().map(|error| Finding::error("store", error.to_string())));
+    found.extend(store(config));
     found.extend(admin(config));
     found
 }
@@ -34,7 +35,9 @@ fn hostname(config: &Config) -> Option<Finding> {
         return Some(Finding::error("hostname", format!("{name} is not ASCII; write the name's form in DNS, which begins with xn--")));
     }
     let lonely = !name.contains('.');
-    lonely.then(|| Finding::warning("hostname", format!("{name} has no domain; many servers refuse mail from such a name: write the full one")))
+    lonely.then(|| {
+        Finding::warning("hostname", format!("{name} has no domain; many servers refuse mail from such a name: write the full one"))
+    })
 }
 
 /// Where nothing listens, or two services want the same address.
@@ -104,10 +107,13 @@ fn limits(config: &Config) -> Vec<Finding> {
     }
     match limits.hops {
         0 => found.push(Finding::error("limits.hops", "must be at least 1: every relayed message has Received headers")),
-        1..100 => found.push(Finding::warning("limits.hops", "is less than 100 (RFC 5321, section 6.3): mail on a long way may be taken for a loop")),
+        1..100 => found
+            .push(Finding::warning("limits.hops", "is less than 100 (RFC 5321, section 6.3): mail on a long way may be taken for a loop")),
         _ => {}
     }
-    for (key, count) in [("bad_commands", limits.bad_commands), ("idle_commands", limits.idle_commands), ("auth_failures", limits.auth_failures)] {
+    for (key, count) in
+        [("bad_commands", limits.bad_commands), ("idle_commands", limits.idle_commands), ("auth_failures", limits.auth_failures)]
+    {
         if count == 0 {
             found.push(Finding::error(format!("limits.{key}"), "must be at least 1: people mistype"));
         }
@@ -130,7 +136,10 @@ fn timeouts(config: &Config) -> Vec<Finding> {
         }
     }
     if timeouts.session < timeouts.command && !timeouts.session.0.is_zero() {
-        found.push(Finding::error("timeouts.session", format!("is shorter than timeouts.command, which is {}: that could never be met", timeouts.command)));
+        found.push(Finding::error(
+            "timeouts.session",
+            format!("is shorter than timeouts.command, which is {}: that could never be met", timeouts.command),
+        ));
     }
     if timeouts.data_rate_bytes.0 > u64::from(u32::MAX) {
         found.push(Finding::error("timeouts.data_rate_bytes", "is more than 4GiB a second: nobody could send a message"));
@@ -140,12 +149,16 @@ fn timeouts(config: &Config) -> Vec<Finding> {
 
 fn pop3(config: &Config) -> Vec<Finding> {
     let pop3 = &config.pop3;
-    let mut found: Vec<Finding> = [("pop3.login", pop3.login), ("pop3.session", pop3.session)].into_iter().filter_map(|(key, span)| zero(key, span)).collect();
+    let mut found: Vec<Finding> =
+        [("pop3.login", pop3.login), ("pop3.session", pop3.session)].into_iter().filter_map(|(key, span)| zero(key, span)).collect();
     if pop3.autologout < Span::mins(10) {
         found.push(Finding::error("pop3.autologout", "must be at least 10m (RFC 1939, section 3)"));
     }
     if pop3.session < pop3.autologout && !pop3.session.0.is_zero() {
-        found.push(Finding::error("pop3.session", format!("is shorter than pop3.autologout, which is {}: that could never be met", pop3.autologout)));
+        found.push(Finding::error(
+            "pop3.session",
+            format!("is shorter than pop3.autologout, which is {}: that could never be met", pop3.autologout),
+        ));
     }
     found
 }
@@ -157,7 +170,9 @@ fn zero(key: &str, span: Span) -> Option<Finding> {
 /// Invariant 3. One network is refused when it is larger than any one site's, and so are many that come to as much.
 fn relay(config: &Config) -> Vec<Finding> {
     let networks: Vec<IpNet> = config.relay.networks.iter().map(|network| network.0).collect();
-    let strangers = |network: &IpNet| format!("{network} is {}: this would be an open relay, which spammers find within hours; {INSTEAD}", whose(network));
+    let strangers = |network: &IpNet| {
+        format!("{network} is {}: this would be an open relay, which spammers find within hours; {INSTEAD}", whose(network))
+    };
     let mut found: Vec<Finding> = networks
         .iter()
         .enumerate()
@@ -165,10 +180,17 @@ fn relay(config: &Config) -> Vec<Finding> {
         .map(|(index, network)| Finding::error("relay.networks", strangers(network)).at(index))
         .collect();
     let public: Vec<IpNet> = IpNet::aggregate(&networks).into_iter().filter(|network| !is_private(network)).collect();
-    let addresses: u64 = public.iter().filter(|network| matches!(network, IpNet::V4(_))).map(|network| 1u64 << (32 - network.prefix_len())).sum();
-    let sites: u64 = public.iter().filter(|network| matches!(network, IpNet::V6(_))).map(|network| 1u64 << 48u8.saturating_sub(network.prefix_len())).sum();
+    let addresses: u64 =
+        public.iter().filter(|network| matches!(network, IpNet::V4(_))).map(|network| 1u64 << (32 - network.prefix_len())).sum();
+    let sites: u64 = public
+        .iter()
+        .filter(|network| matches!(network, IpNet::V6(_)))
+        .map(|network| 1u64 << 48u8.saturating_sub(network.prefix_len()))
+        .sum();
     if found.is_empty() && (addresses > IPV4_ADDRESSES || sites > IPV6_SITES) {
-        let message = format!("together these networks hold {addresses} IPv4 addresses and {sites} IPv6 sites: this would be an open relay; {INSTEAD}");
+        let message = format!(
+            "together these networks hold {addresses} IPv4 addresses and {sites} IPv6 sites: this would be an open relay; {INSTEAD}"
+        );
         found.push(Finding::error("relay.networks", message));
     }
     found
@@ -210,9 +232,19 @@ fn is_private(network: &IpNet) -> bool {
     }
 }
 
+fn store(config: &Config) -> Option<Finding> {
+    let error = config.store.check().err()?;
+    let key = match error {
+        SettingsError::Segment(_) => "store.segment",
+        SettingsError::InlineBody { .. } => "store.inline_body",
+    };
+    Some(Finding::error(key, error.to_string()))
+}
+
 fn admin(config: &Config) -> Vec<Finding> {
     let open = config.admin.http.iter().enumerate().filter(|(_, Address(address))| !is_loopback(address.ip()));
-    let message = "is not a loopback address: what is served there has no password; use 127.0.0.1 or [::1], and a proxy to reach it from elsewhere";
+    let message =
+        "is not a loopback address: what is served there has no password; use 127.0.0.1 or [::1], and a proxy to reach it from elsewhere";
     open.map(|(index, address)| Finding::error("admin.http", format!("{address} {message}")).at(index)).collect()
 }
 
@@ -239,7 +271,13 @@ mod tests {
     /// Invariant 3, and its edges.
     #[test]
     fn no_networks_make_an_open_relay() {
-        for fine in [&["10.0.0.0/8", "172.16.0.0/12", "fc00::/7", "192.0.2.0/24"][..], &["11.0.0.0/8"], &["2001:db8::/28"], &["127.0.0.1", "::1"], &[]] {
+        for fine in [
+            &["10.0.0.0/8", "172.16.0.0/12", "fc00::/7", "192.0.2.0/24"][..],
+            &["11.0.0.0/8"],
+            &["2001:db0::/28"],
+            &["127.0.0.1", "::1"],
+            &[],
+        ] {
             assert_eq!(relaying(fine), [""; 0], "{fine:?}");
         }
         for wrong in [
@@ -248,7 +286,7 @@ mod tests {
             &["0.0.0.0/1"],
             &["128.0.0.0/7"],
             &["2000::/3"],
-            &["2001:db8::/27"],
+            &["2001:da0::/27"],
             &["11.0.0.0/8", "12.0.0.0/9"],
             &["10.0.0.0/7"],
         ] {

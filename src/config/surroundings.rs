@@ -33,7 +33,9 @@ pub(super) fn machine_name() -> Domain {
 fn hostname(config: &Config) -> Option<Finding> {
     let name = machine_name();
     (config.hostname.is_none() && !name.as_str().contains('.')).then(|| {
-        let message = format!("is missing, and the machine's own name, {name}, has no domain; many servers refuse mail from such a name: write the full one");
+        let message = format!(
+            "is missing, and the machine's own name, {name}, has no domain; many servers refuse mail from such a name: write the full one"
+        );
         Finding::warning("hostname", message)
     })
 }
@@ -43,7 +45,10 @@ fn data_dir(path: &Path) -> Option<Finding> {
         Ok(data) if data.is_dir() => None,
         Ok(_) => Some(Finding::error("data_dir", format!("{} is not a folder", path.display()))),
         Err(_) if path.parent().is_some_and(Path::is_dir) => None,
-        Err(error) => Some(Finding::error("data_dir", format!("{} cannot be made, as the folder it is to be in is not there: {error}", path.display()))),
+        Err(error) => Some(Finding::error(
+            "data_dir",
+            format!("{} cannot be made, as the folder it is to be in is not there: {error}", path.display()),
+        )),
     }
 }
 

@@ -180,14 +180,7 @@ impl Default for Tls {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            message_bytes: ByteSize::mib(25),
-            recipients: 1000,
-            hops: 100,
-            bad_commands: 10,
-            idle_commands: 100,
-            auth_failures: 3,
-        }
+        Self { message_bytes: ByteSize::mib(25), recipients: 1000, hops: 100, bad_commands: 10, idle_commands: 100, auth_failures: 3 }
     }
 }
 

@@ -46,7 +46,10 @@ fn nothing_has_to_be_written() {
 fn the_example_holds_the_defaults() {
     let commented = example();
     assert_eq!(read(&commented), exemplary());
-    let uncommented: Vec<&str> = commented.lines().map(|line| line.strip_prefix('#').filter(|rest| !rest.is_empty() && !rest.starts_with(' ')).unwrap_or(line)).collect();
+    let uncommented: Vec<&str> = commented
+        .lines()
+        .map(|line| line.strip_prefix('#').filter(|rest| !rest.is_empty() && !rest.starts_with(' ')).unwrap_or(line))
+        .collect();
     let uncommented = uncommented.join("\n");
     assert_eq!(read(&uncommented), exemplary());
     // Every key is in it, so that was all of them.
@@ -160,7 +163,12 @@ fn relative_paths_are_taken_from_the_folder_of_the_file() {
 /// Whatever it is cut to, the text is read to an end, and the faults have lines it has.
 #[test]
 fn anything_can_be_read() {
-    let whole = example().lines().map(|line| line.strip_prefix('#').unwrap_or(line)).filter(|line| !line.starts_with(' ')).collect::<Vec<_>>().join("\n");
+    let whole = example()
+        .lines()
+        .map(|line| line.strip_prefix('#').unwrap_or(line))
+        .filter(|line| !line.starts_with(' '))
+        .collect::<Vec<_>>()
+        .join("\n");
     for end in (0..whole.len()).step_by(7) {
         let cut = &whole[..end];
         for text in [cut.to_owned(), cut.replace('"', ""), cut.replace('=', "= ["), cut.replace('[', "[[")] {

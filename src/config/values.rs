@@ -45,7 +45,9 @@ pub(crate) enum ValueError {
     HostBits(IpNet),
     #[error("{0:?} is an IPv4 address written as IPv6: write it as IPv4")]
     Mapped(String),
-    #[error("{0:?} is not a log level: write error, warn, info, debug or trace, alone or followed by parts, as in \"info,smtp_listener=debug\"")]
+    #[error(
+        "{0:?} is not a log level: write error, warn, info, debug or trace, alone or followed by parts, as in \"info,smtp_listener=debug\""
+    )]
     Filter(String),
 }
 
@@ -183,7 +185,10 @@ mod tests {
             assert_eq!(text.parse::<Network>().unwrap().to_string(), text);
         }
         for (text, message) in [
-            ("192.0.2.7/24", "\"192.0.2.7/24\" has bits set after its first 24: write \"192.0.2.0/24\", or the single address without the \"/24\""),
+            (
+                "192.0.2.7/24",
+                "\"192.0.2.7/24\" has bits set after its first 24: write \"192.0.2.0/24\", or the single address without the \"/24\"",
+            ),
             ("::ffff:0:0/96", "\"::ffff:0:0/96\" is an IPv4 address written as IPv6: write it as IPv4"),
             ("::ffff:192.0.2.7", "\"::ffff:192.0.2.7\" is an IPv4 address written as IPv6: write it as IPv4"),
             ("office", "\"office\" is not a network: write \"192.0.2.0/24\", \"2001:db8::/32\" or a single address"),
