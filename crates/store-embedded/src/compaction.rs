@@ -1,0 +1,122 @@
+//! Compaction: what is still needed of a mostly dead segment is written again at the log's end.
+//!
+//! Messages keep their sequence and take along only the accounts that still have them; marks say which segment they come from.
+//! No mark may come between the look at the index and the copy, or a rebuilt index would bring a deleted message back: so marks
+//! are kept out meanwhile, for a few MiB at a time. Stopped anywhere, it leaves copies that the index already knows or never
+//! will, and the segment stays until nothing in it is needed. A message that cannot be read is not copied, and so keeps its segment.
+
+use std::sync::Arc;
+
+use store::Error;
+use tokio::sync::oneshot;
+
+use crate::backlog::What;
+use crate::engine::{Engine, closed};
+use crate::figures::add;
+use crate::lock;
+use crate::record::{Flags, HEADER_BYTES, Header, KeptEnvelope, Kind, decode_deletion, decode_removal, message_id};
+use crate::segment::{Found, Segment};
+use crate::writer::{Command, Durable, Held};
+
+/// Copies forward what is needed of segment `number`, and waits until the index knows. `stop` is asked between steps.
+pub(crate) fn empty(engine: &Arc<Engine>, number: u64, stop: &dyn Fn() -> bool) -> Result<(), Error> {
+    let Some(segment) = engine.shelf.find(number) else { return Ok(()) };
+    let mut offset = 0;
+    while !stop() {
+        let marks = engine.marks.blocking_write();
+        engine.backlog.barrier_blocking()?;
+        let (copies, next) = collect(engine, &segment, offset)?;
+        let answers: Vec<_> = copies.into_iter().map(|copy| copy.submit(engine)).collect();
+        add(&engine.meters.moved, answers.len() as u64);
+        for answer in answers {
+            answer.blocking_recv().map_err(|_| closed())??;
+        }
+        drop(marks);
+        match next {
+            Some(next) => offset = next,
+            None => break,
+        }
+    }
+    engine.backlog.barrier_blocking()
+}
+
+/// The next few MiB of what is needed from `offset` on, and where to go on.
+fn collect(engine: &Engine, segment: &Segment, offset: u64) -> Result<(Vec<Copy>, Option<u64>), Error> {
+    let reading = |error: std::io::Error| Error::Unavailable(format!("reading segment {}: {error}", segment.number));
+    let marks_needed = lock(&engine.usage).has_needed_marks(segment.number);
+    let (mut scan, mut copies, mut bytes) = (segment.scan(offset), Vec::new(), 0);
+    while bytes < STEP_BYTES {
+        let copy = match scan.next().map_err(reading)? {
+            None => return Ok((copies, None)),
+            Some(Found::Broken) => continue,
+            Some(Found::Record { offset, header, envelope, text }) => match header.kind {
+                Kind::Message => Copy::of_message(engine, segment.number, offset, &header, envelope, text)?,
+                Kind::Deletion | Kind::Removal => marks_needed.then(|| Copy::of_mark(segment.number, &header, envelope)).flatten(),
+            },
+        };
+        bytes += copy.as_ref().map_or(0, |copy| copy.header.record_bytes());
+        copies.extend(copy);
+    }
+    Ok((copies, Some(scan.offset())))
+}
+
+/// A record to be written again.
+struct Copy {
+    header: Header,
+    head: Vec<u8>,
+    body: Vec<u8>,
+    what: What,
+}
+
+impl Copy {
+    fn of_message(
+        engine: &Engine,
+        segment: u64,
+        offset: u64,
+        header: &Header,
+        envelope: &[u8],
+        text: &[u8],
+    ) -> Result<Option<Self>, Error> {
+        let Some(mut kept) = KeptEnvelope::decode(envelope) else { return Ok(None) };
+        kept.accounts = engine.listings.live_accounts(&kept.accounts, header.sequence, segment, offset)?;
+        if kept.accounts.is_empty() {
+            return Ok(None);
+        }
+        let (trace, body) = text.split_at_checked(header.trace_bytes as usize).unwrap_or((text, &[]));
+        let mut head = vec![0; HEADER_BYTES];
+        kept.encode(&mut head);
+        let envelope_bytes = head.len() - HEADER_BYTES;
+        head.extend_from_slice(trace);
+        let mut header = header.clone();
+        header.envelope_bytes = u32::try_from(envelope_bytes).unwrap_or(u32::MAX);
+        header.envelope_crc = crc32fast::hash(head.get(HEADER_BYTES..).unwrap_or_default());
+        let what = What::Message {
+            id: message_id(&header),
+            accounts: kept.accounts,
+            octets: header.octets(),
+            flags: header.flags,
+            text_offset: header.text_offset(),
+        };
+        let body = if header.flags.has(Flags::BODY_FILE) { Vec::new() } else { body.to_vec() };
+        Ok(Some(Self { header, head, body, what }))
+    }
+
+    fn of_mark(segment: u64, header: &Header, envelope: &[u8]) -> Option<Self> {
+        let mut header = header.clone();
+        header.id = [segment.to_le_bytes(), [0; 8]].concat().try_into().ok()?;
+        let origin = header.origin();
+        let what = match header.kind {
+            Kind::Message => return None,
+            Kind::Deletion => decode_deletion(envelope).map(|(account, sequences)| What::Deletion { account, sequences, origin })?,
+            Kind::Removal => What::Removal { account: decode_removal(envelope)?, origin },
+        };
+        Some(Self { header, head: [&[0; HEADER_BYTES], envelope].concat(), body: Vec::new(), what })
+    }
+
+    fn submit(self, engine: &Engine) -> oneshot::Receiver<Result<Durable, Error>> {
+        let Self { header, head, body, what } = self;
+        engine.submit(|answer| Command { header, moved: true, head, body, what, held: Held::default(), answer })
+    }
+}
+
+const STEP_BYTES: u64 = 4 << 20;

@@ -1,0 +1,329 @@
+//! The store stopped at every operation of its disk, and what must be true afterwards.
+//!
+//! One script of deliveries, large bodies, deletions, compaction and a restart is run again and again; each time the power is cut, or
+//! one operation fails, one operation later. Then the store is opened on what the disk has kept, with its index as it was, with an
+//! older one, or with none, and compared with what was acknowledged. The index and the directory are on the real disk: they are
+//! SQLite's affair.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use mail::{ByteSize, MessageId};
+use store::{Directory as _, Error, Intake as _, Maildrops as _};
+
+use crate::people::People;
+use crate::simulated_disk::SimulatedDisk;
+use crate::store_tests::{TRACE, add_accounts, deliver, small, text};
+use crate::{Embedded, OpenError, Settings, lock, opening::Places, preparer, tender};
+
+const ANN: &str = "ann@example.org";
+const BOB: &str = "bob@example.org";
+
+/// What the store has promised about one message of one maildrop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Promise {
+    /// Asked for and not answered: there or not, but whole.
+    Open,
+    Kept,
+    Deleted,
+}
+
+#[derive(Default)]
+struct Promises(Mutex<BTreeMap<(&'static str, MessageId), (Promise, Vec<u8>)>>);
+
+impl Promises {
+    fn set(&self, account: &'static str, id: MessageId, promise: Promise, body: &[u8]) {
+        lock(&self.0).insert((account, id), (promise, body.to_vec()));
+    }
+
+    fn change(&self, account: &'static str, id: MessageId, promise: Promise) {
+        lock(&self.0).get_mut(&(account, id)).unwrap().0 = promise;
+    }
+}
+
+struct World {
+    disk: SimulatedDisk,
+    dir: tempfile::TempDir,
+}
+
+impl World {
+    fn new(template: &Path) -> Self {
+        // In memory where that can be: only SQLite is there, thousands of times, and it is not what is tested.
+        let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        std::fs::copy(template, dir.path().join("directory.sqlite")).unwrap();
+        Self { disk: SimulatedDisk::default(), dir }
+    }
+
+    fn open(&self) -> Result<Embedded, OpenError> {
+        let path = |name| self.dir.path().join(name);
+        let places = Places { disk: Arc::new(self.disk.clone()), index: path("index.sqlite"), directory: path("directory.sqlite") };
+        let settings = Settings { segment: ByteSize::kib(64), inline_body: ByteSize::kib(16), ..small() };
+        Embedded::start(places, settings, None, &mut |_| {})
+    }
+}
+
+/// A directory with both accounts.
+async fn template(dir: &Path) -> std::path::PathBuf {
+    let store = Embedded::open(dir, small()).unwrap();
+    add_accounts(&store, &[ANN, BOB]).await;
+    drop(store);
+    dir.join("directory.sqlite")
+}
+
+async fn promise_delivery(store: &Embedded, promises: &Promises, accounts: &[&'static str], body: Vec<u8>) -> Result<(), Error> {
+    let id = MessageId::generate();
+    let recipients = accounts.iter().map(|name| (*name).to_owned()).collect();
+    let reverse_path = mail::ReversePath::Null;
+    accounts.iter().for_each(|account| promises.set(account, id, Promise::Open, &body));
+    let envelope = mail::Envelope { id, reverse_path, recipients, body: mail::BodyType::SevenBit, utf8: false };
+    let mut incoming = store.begin(envelope).await?;
+    for piece in body.chunks(5000) {
+        incoming.write(piece).await?;
+    }
+    drop(incoming.commit(TRACE.to_vec()).await?);
+    accounts.iter().for_each(|account| promises.change(account, id, Promise::Kept));
+    Ok(())
+}
+
+async fn promise_deletion(store: &Embedded, promises: &Promises, account: &'static str, keep_each: usize) -> Result<(), Error> {
+    let maildrop = store.open(account).await?;
+    let entries = maildrop.listing().iter().enumerate();
+    let deleted: Vec<_> = entries.filter(|(at, _)| at % keep_each != 0).map(|(_, entry)| *entry).collect();
+    deleted.iter().for_each(|entry| promises.change(account, entry.id, Promise::Open));
+    maildrop.update(deleted.clone()).await?;
+    deleted.iter().for_each(|entry| promises.change(account, entry.id, Promise::Deleted));
+    Ok(())
+}
+
+async fn tend(store: &Embedded) {
+    let engine = Arc::clone(store.engine());
+    let tended = tokio::task::spawn_blocking(move || {
+        if engine.backlog.barrier_blocking().is_ok() {
+            tender::tend(&engine);
+            tender::tend(&engine);
+        }
+    });
+    tended.await.unwrap();
+}
+
+/// Does what it can; an error ends one life, not the script.
+async fn script(world: &World, promises: &Promises) {
+    for life in 0..2u8 {
+        let Ok(store) = world.open() else { return };
+        let outcome: Result<(), Error> = async {
+            for number in 0..16u8 {
+                let accounts: &[&'static str] = [&[ANN][..], &[BOB], &[ANN, BOB]][usize::from(number % 3)];
+                let body = vec![b'a' + number; 3000 + usize::from(number) * 500];
+                promise_delivery(&store, promises, accounts, body).await?;
+            }
+            promise_delivery(&store, promises, &[ANN, BOB], vec![b'L' + life; 40_000]).await?;
+            promise_deletion(&store, promises, ANN, 5).await?;
+            promise_deletion(&store, promises, BOB, 3).await?;
+            if life == 0 {
+                let old = world.dir.path().join("old.sqlite").to_string_lossy().into_owned();
+                store.engine().listings.with_connection(|db| db.execute("VACUUM INTO ?", [old]))?;
+            }
+            tend(&store).await;
+            promise_delivery(&store, promises, &[ANN], vec![b'z'; 12_000]).await?;
+            promise_deletion(&store, promises, ANN, 2).await?;
+            tend(&store).await;
+            Ok(())
+        }
+        .await;
+        drop(outcome);
+        drop(store);
+    }
+}
+
+/// Opens what is left and compares it with the promises.
+async fn check(world: &World, promises: &Promises, what: &str) {
+    let store = world.open().unwrap_or_else(|error| panic!("{what}: {error}"));
+    let promises = lock(&promises.0).clone();
+    let mut seen = Vec::new();
+    for account in [ANN, BOB] {
+        let maildrop = store.open(account).await.unwrap();
+        for (at, entry) in maildrop.listing().iter().enumerate() {
+            let (promise, body) = promises.get(&(account, entry.id)).unwrap_or_else(|| panic!("{what}: {} was never sent", entry.id));
+            assert_ne!(*promise, Promise::Deleted, "{what}: {} of {account} has come back", entry.id);
+            let found = text(&*maildrop, at).await.unwrap_or_else(|error| panic!("{what}: {error}"));
+            assert!(found == [TRACE, body].concat(), "{what}: {} of {account} is not what was sent", entry.id);
+            seen.push((account, entry.id));
+        }
+    }
+    for ((account, id), (promise, _)) in &promises {
+        assert!(*promise != Promise::Kept || seen.contains(&(*account, *id)), "{what}: {id} of {account} is lost");
+    }
+    for name in world.disk.names("bodies/") {
+        assert!(seen.iter().any(|(_, id)| name.ends_with(&id.to_string())), "{what}: {name} is left over");
+    }
+    let report = store.verify(&mut |_| {}).unwrap();
+    assert!(report.is_sound(), "{what}: {:?}", report.faults);
+    deliver(&store, &[ANN], b"life goes on\r\n").await.unwrap_or_else(|error| panic!("{what}: {error}"));
+}
+
+/// Puts the index into one of the states a crash may leave it in.
+fn harm_index(dir: &Path, variant: u64) {
+    let (index, old) = (dir.join("index.sqlite"), dir.join("old.sqlite"));
+    if !variant.is_multiple_of(3) {
+        crate::recovery::remove_index(&index).unwrap();
+    }
+    if variant % 3 == 1 && old.exists() {
+        std::fs::copy(old, index).unwrap();
+    }
+}
+
+/// Runs the script with the harm done at each operation in turn.
+async fn at_every_operation(harm: fn(&SimulatedDisk, u64), power_cut: bool) {
+    let made = tempfile::tempdir().unwrap();
+    let template = template(made.path()).await;
+    let whole = World::new(&template);
+    script(&whole, &Promises::default()).await;
+    let operations = whole.disk.operations();
+    assert!(operations > 150, "the script has {operations} operations");
+    for at in 1..=operations + 5 {
+        let (mut world, promises) = (World::new(&template), Promises::default());
+        harm(&world.disk, at);
+        script(&world, &promises).await;
+        world.disk = if power_cut { world.disk.after_power_cut(at) } else { world.disk.restarted() };
+        harm_index(world.dir.path(), at);
+        check(&world, &promises, &format!("operation {at}")).await;
+    }
+}
+
+#[tokio::test]
+async fn nothing_acknowledged_is_lost_when_the_power_is_cut_at_any_operation() {
+    at_every_operation(SimulatedDisk::cut_at, true).await;
+}
+
+#[tokio::test]
+async fn nothing_acknowledged_is_lost_when_any_operation_fails() {
+    at_every_operation(|disk, at| disk.fail_at(at, io::ErrorKind::Other), true).await;
+}
+
+#[tokio::test]
+async fn nothing_acknowledged_is_lost_when_any_operation_finds_the_disk_full() {
+    at_every_operation(|disk, at| disk.fail_at(at, io::ErrorKind::StorageFull), false).await;
+}
+
+#[tokio::test]
+async fn a_failed_sync_ends_all_commits_until_the_store_is_opened_again() {
+    let made = tempfile::tempdir().unwrap();
+    let world = World::new(&template(made.path()).await);
+    let store = world.open().unwrap();
+    deliver(&store, &[ANN], b"before\r\n").await.unwrap();
+    let engine = Arc::clone(store.engine());
+    tokio::task::spawn_blocking(move || while_preparing(&engine)).await.unwrap();
+    world.disk.fail_at(world.disk.operations() + 2, io::ErrorKind::Other);
+    assert!(matches!(deliver(&store, &[ANN], b"unknown\r\n").await, Err(Error::Unavailable(_))));
+    assert!(matches!(store.ready(), Err(Error::Unavailable(_))));
+    assert!(matches!(deliver(&store, &[ANN], b"refused\r\n").await, Err(Error::Unavailable(_))));
+    assert_eq!(store.figures().state, "poisoned");
+    let maildrop = store.open(ANN).await.unwrap();
+    assert_eq!(text(&*maildrop, 0).await.unwrap(), [TRACE, b"before\r\n"].concat());
+    let first = maildrop.listing()[0];
+    assert!(matches!(maildrop.update(vec![first]).await, Err(Error::Unavailable(_))));
+    drop(store);
+    let store = world.open().unwrap();
+    deliver(&store, &[ANN], b"after\r\n").await.unwrap();
+    let maildrop = store.open(ANN).await.unwrap();
+    assert_eq!(text(&*maildrop, 0).await.unwrap(), [TRACE, b"before\r\n"].concat());
+}
+
+/// Waits until the preparer has nothing to do, so that the next operations are the writer's.
+fn while_preparing(engine: &Arc<crate::engine::Engine>) {
+    while engine.ready.count() < 3 {
+        std::thread::yield_now();
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_mail_lets_delete_and_passes() {
+    let made = tempfile::tempdir().unwrap();
+    let world = World::new(&template(made.path()).await);
+    let store = world.open().unwrap();
+    deliver(&store, &[ANN], b"before\r\n").await.unwrap();
+    let begun = store.begin(mail::Envelope {
+        id: MessageId::generate(),
+        reverse_path: mail::ReversePath::Null,
+        recipients: vec![ANN.into()],
+        body: mail::BodyType::SevenBit,
+        utf8: false,
+    });
+    let mut large = begun.await.unwrap();
+    world.disk.set_full(true);
+    preparer::tend(store.engine());
+    assert!(matches!(store.ready(), Err(Error::Full(_))));
+    assert!(matches!(deliver(&store, &[ANN], b"refused\r\n").await, Err(Error::Full(_))));
+    assert!(matches!(large.write(&[b'x'; 50_000]).await, Err(Error::Full(_))));
+    let maildrop = store.open(ANN).await.unwrap();
+    let all = maildrop.listing().to_vec();
+    maildrop.update(all).await.unwrap();
+    world.disk.set_full(false);
+    preparer::tend(store.engine());
+    store.ready().unwrap();
+    deliver(&store, &[ANN], b"again\r\n").await.unwrap();
+    assert_eq!(store.open(ANN).await.unwrap().listing().len(), 1);
+}
+
+#[tokio::test]
+async fn a_damaged_message_is_said_and_the_others_are_read() {
+    let made = tempfile::tempdir().unwrap();
+    let world = World::new(&template(made.path()).await);
+    let store = world.open().unwrap();
+    for number in 0..3u8 {
+        deliver(&store, &[ANN], &vec![b'0' + number; 3000]).await.unwrap();
+    }
+    deliver(&store, &[ANN], &vec![b'F'; 40_000]).await.unwrap();
+    let maildrop = store.open(ANN).await.unwrap();
+    let log = world.disk.names("log/");
+    world.disk.damage(&log[0], 5000);
+    world.disk.damage(&world.disk.names("bodies/")[0], 39_999);
+    for (at, sound) in [(0, true), (1, false), (2, true), (3, false)] {
+        let read = text(&*maildrop, at).await;
+        assert!(if sound { read.is_ok() } else { matches!(read, Err(Error::Damaged { id, .. }) if id == maildrop.listing()[at].id) });
+    }
+    let report = store.verify(&mut |_| {}).unwrap();
+    assert_eq!(report.faults.len(), 2, "{:?}", report.faults);
+    assert!(report.faults[0].contains(&maildrop.listing()[1].id.to_string()));
+}
+
+#[tokio::test]
+async fn a_maildrop_without_an_account_is_swept_at_open() {
+    let made = tempfile::tempdir().unwrap();
+    let world = World::new(&template(made.path()).await);
+    let store = world.open().unwrap();
+    deliver(&store, &[ANN, BOB], b"for both\r\n").await.unwrap();
+    drop(store);
+    // As if the power had gone between the directory's commit and the removal of the maildrop.
+    let people = People::open(&world.dir.path().join("directory.sqlite")).unwrap();
+    people.change(store::Change::RemoveAccount { name: BOB.into() }).unwrap();
+    drop(people);
+    let store = world.open().unwrap();
+    store.change(store::Change::AddAccount { name: BOB.into(), password_hash: "new".into() }).await.unwrap();
+    assert_eq!(store.open(BOB).await.unwrap().listing().len(), 0);
+    assert_eq!(store.open(ANN).await.unwrap().listing().len(), 1);
+}
+
+#[test]
+fn any_octets_can_be_a_segment() {
+    let mut die = crate::simulated_disk::Die(42);
+    for round in 0..300 {
+        let mut octets: Vec<u8> = (0..round * 40).map(|_| die.throw() as u8).collect();
+        let head = crate::record::encode_segment_head(1, 0x0101_0101_0101_0101);
+        octets.splice(..octets.len().min(64), head);
+        let places = die.throw() % 20;
+        for _ in 0..places {
+            let at = (die.throw() as usize % octets.len()) & !7;
+            let mut header = crate::record::Header::of_mark(crate::record::Kind::Deletion, &[0; 64]).unwrap();
+            header.envelope_bytes = die.throw() as u32;
+            header.body_bytes = die.throw();
+            let header = header.encode(0x0101_0101_0101_0101);
+            let end = octets.len().min(at + 64);
+            octets[at..end].copy_from_slice(&header[..end - at]);
+        }
+        let (records, broken) = crate::fuzzing::walk_segment(&octets);
+        assert!(records + broken <= octets.len() / 8 + 1);
+    }
+}

@@ -1,0 +1,176 @@
+//! The directory: domains, accounts and aliases, in a small database of its own, `directory.sqlite`.
+//!
+//! It is its own truth, committed with synchronous=FULL, because it is small, rarely written, and an administrator's first wish is
+//! to look into it. All of it is in memory as one [`Book`], which is what is asked; a change is made to a copy of the book, what
+//! differs is committed, and only then the copy takes the book's place.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, RwLock};
+
+use rusqlite::{Connection, Transaction, params};
+use store::{Account, Alias, Book, Change, ChangeError, DomainRecord, Error};
+
+use crate::index::is_full;
+use crate::lock;
+
+/// The directory of one open store.
+#[derive(Debug)]
+pub(crate) struct People {
+    db: Mutex<Option<Connection>>,
+    book: RwLock<Arc<Book>>,
+}
+
+impl People {
+    /// Opens the directory at `path`, empty when there is none.
+    pub(crate) fn open(path: &Path) -> rusqlite::Result<Self> {
+        let db = Connection::open(path)?;
+        db.execute_batch(SCHEMA)?;
+        let book = load(&db)?;
+        Ok(Self { db: Mutex::new(Some(db)), book: RwLock::new(Arc::new(book)) })
+    }
+
+    /// Everything, at one instant.
+    pub(crate) fn book(&self) -> Arc<Book> {
+        Arc::clone(&self.book.read().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    /// Makes one change durable, and answers the accounts that are gone by it. Waits for the disk.
+    pub(crate) fn change(&self, change: Change) -> Result<Vec<Arc<str>>, ChangeError> {
+        let mut guard = lock(&self.db);
+        let db = guard.as_mut().ok_or_else(crate::engine::closed)?;
+        let before = self.book();
+        let mut after = Book::clone(&before);
+        after.apply(change)?;
+        let saved = save(db, &before, &after);
+        // After a failed commit the file knows what came of it.
+        let after = if saved.is_ok() { after } else { load(db).map_err(|error| failed(&error))? };
+        let gone =
+            before.accounts().filter(|account| after.account(&account.name).is_none()).map(|account| Arc::clone(&account.name)).collect();
+        *self.book.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(after);
+        saved.map(|()| gone).map_err(|error| failed(&error).into())
+    }
+
+    /// Closes the file; no more changes.
+    pub(crate) fn close(&self) {
+        lock(&self.db).take();
+    }
+}
+
+fn failed(error: &rusqlite::Error) -> Error {
+    let cause = format!("writing the directory: {error}");
+    if is_full(error) { Error::Full(cause) } else { Error::Unavailable(cause) }
+}
+
+fn load(db: &Connection) -> rusqlite::Result<Book> {
+    let invalid = |error: mail::AddressError| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error));
+    let mut domains = Vec::new();
+    let mut statement = db.prepare("SELECT name, postmaster FROM domains")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let name = row.get::<_, String>(0)?.parse().map_err(invalid)?;
+        domains.push(DomainRecord { name, postmaster: row.get::<_, Option<String>>(1)?.map(Into::into) });
+    }
+    let accounts = db
+        .prepare("SELECT name, password_hash, serial FROM accounts")?
+        .query_map([], |row| {
+            let (name, password_hash): (String, String) = (row.get(0)?, row.get(1)?);
+            Ok(Account { name: name.into(), password_hash: password_hash.into(), serial: row.get::<_, i64>(2)?.cast_unsigned() })
+        })?
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut aliases = BTreeMap::<String, Vec<Arc<str>>>::new();
+    let mut statement = db.prepare("SELECT name, target FROM aliases ORDER BY name, position")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        aliases.entry(row.get(0)?).or_default().push(row.get::<_, String>(1)?.into());
+    }
+    let aliases = aliases.into_iter().map(|(name, targets)| Alias { name: name.into(), targets });
+    Ok(Book::new(domains, accounts, aliases))
+}
+
+/// Commits what differs between the two.
+fn save(db: &mut Connection, before: &Book, after: &Book) -> rusqlite::Result<()> {
+    let transaction = db.transaction()?;
+    differing(before.domains(), after.domains(), |domain| domain.name.as_str(), |name, domain| save_domain(&transaction, name, domain))?;
+    differing(before.accounts(), after.accounts(), |account| &account.name, |name, account| save_account(&transaction, name, account))?;
+    differing(before.aliases(), after.aliases(), |alias| &alias.name, |name, alias| save_alias(&transaction, name, alias))?;
+    transaction.commit()
+}
+
+/// Calls `write` for each key whose value is not the same in both.
+fn differing<'b, T: PartialEq + 'b>(
+    before: impl Iterator<Item = &'b T>,
+    after: impl Iterator<Item = &'b T>,
+    key: impl Fn(&'b T) -> &'b str,
+    write: impl Fn(&str, Option<&T>) -> rusqlite::Result<()>,
+) -> rusqlite::Result<()> {
+    let mut gone: BTreeMap<&str, &T> = before.map(|value| (key(value), value)).collect();
+    for value in after {
+        if gone.remove(key(value)) != Some(value) {
+            write(key(value), Some(value))?;
+        }
+    }
+    gone.into_keys().try_for_each(|name| write(name, None))
+}
+
+fn save_domain(db: &Transaction<'_>, name: &str, domain: Option<&DomainRecord>) -> rusqlite::Result<()> {
+    db.execute("DELETE FROM domains WHERE name = ?", [name])?;
+    if let Some(domain) = domain {
+        db.execute("INSERT INTO domains VALUES (?, ?)", params![name, domain.postmaster.as_deref()])?;
+    }
+    Ok(())
+}
+
+fn save_account(db: &Transaction<'_>, name: &str, account: Option<&Account>) -> rusqlite::Result<()> {
+    db.execute("DELETE FROM accounts WHERE name = ?", [name])?;
+    if let Some(account) = account {
+        db.execute("INSERT INTO accounts VALUES (?, ?, ?)", params![name, &*account.password_hash, account.serial.cast_signed()])?;
+    }
+    Ok(())
+}
+
+fn save_alias(db: &Transaction<'_>, name: &str, alias: Option<&Alias>) -> rusqlite::Result<()> {
+    db.execute("DELETE FROM aliases WHERE name = ?", [name])?;
+    for (position, target) in alias.into_iter().flat_map(|alias| alias.targets.iter().enumerate()) {
+        db.execute("INSERT INTO aliases VALUES (?, ?, ?)", params![name, i64::try_from(position).unwrap_or(i64::MAX), &**target])?;
+    }
+    Ok(())
+}
+
+const SCHEMA: &str = "
+    PRAGMA journal_mode = WAL;
+    PRAGMA synchronous = FULL;
+    CREATE TABLE IF NOT EXISTS domains (name TEXT PRIMARY KEY, postmaster TEXT) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS accounts (name TEXT PRIMARY KEY, password_hash TEXT NOT NULL, serial INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS aliases (name TEXT, position INTEGER, target TEXT NOT NULL, PRIMARY KEY (name, position)) WITHOUT ROWID;
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_changed_is_there_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("directory.sqlite");
+        let people = People::open(&path).unwrap();
+        let name = |text: &str| text.to_owned();
+        for change in [
+            Change::PutDomain { name: "example.org".parse().unwrap(), postmaster: None },
+            Change::AddAccount { name: name("ann@example.org"), password_hash: name("1") },
+            Change::AddAccount { name: name("bob@example.org"), password_hash: name("2") },
+            Change::PutAlias { name: name("all@example.org"), targets: vec![name("bob@example.org"), name("ann@example.org")] },
+            Change::PutAlias { name: name("gone@example.org"), targets: vec![name("bob@example.org")] },
+            Change::RemoveAlias { name: name("gone@example.org") },
+            Change::SetPassword { name: name("ann@example.org"), password_hash: name("3") },
+            Change::PutDomain { name: "example.org".parse().unwrap(), postmaster: Some(name("bob@example.org")) },
+        ] {
+            people.change(change).unwrap();
+        }
+        people.change(Change::RemoveAccount { name: name("bob@example.org") }).unwrap_err();
+        let kept = people.book();
+        drop(people);
+        assert_eq!(People::open(&path).unwrap().book(), kept);
+        assert_eq!(kept.account("ann@example.org").map(|account| &*account.password_hash), Some("3"));
+    }
+}

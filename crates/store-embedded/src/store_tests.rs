@@ -1,0 +1,200 @@
+//! The store as its users see it, on a real disk: the suite every engine passes, and what is this engine's own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mail::{BodyType, ByteSize, Envelope, MessageId, ReversePath, Span};
+use store::{Change, Directory as _, Error, Intake as _, Maildrop, Maildrops as _};
+use tempfile::TempDir;
+
+use crate::{Embedded, OpenError, Settings, tender};
+
+/// This engine, in a directory of its own.
+struct OnDisk(TempDir);
+
+impl store::conformance::Engine for OnDisk {
+    type Store = Embedded;
+
+    async fn open(&self, grace: Duration) -> Arc<Embedded> {
+        let settings = Settings { takeover_grace: Span(grace), ..small() };
+        Arc::new(Embedded::open(self.0.path(), settings).unwrap())
+    }
+
+    async fn close(&self, store: Arc<Embedded>) {
+        store.close();
+    }
+}
+
+store::conformance!(OnDisk(tempfile::tempdir().unwrap()));
+
+/// Segments small enough to be turned over in a test.
+pub(crate) fn small() -> Settings {
+    Settings {
+        segment: ByteSize::mib(1),
+        inline_body: ByteSize::kib(64),
+        body_memory: ByteSize::mib(4),
+        reserve_free: ByteSize(0),
+        takeover_grace: Span::secs(3600),
+    }
+}
+
+pub(crate) async fn add_accounts(store: &Embedded, names: &[&str]) {
+    store.change(Change::PutDomain { name: "example.org".parse().unwrap(), postmaster: None }).await.unwrap();
+    for name in names {
+        store.change(Change::AddAccount { name: (*name).into(), password_hash: "x".into() }).await.unwrap();
+    }
+}
+
+pub(crate) async fn deliver(store: &Embedded, accounts: &[&str], body: &[u8]) -> Result<MessageId, Error> {
+    let id = MessageId::generate();
+    let recipients = accounts.iter().map(|name| (*name).to_owned()).collect();
+    let envelope = Envelope { id, reverse_path: ReversePath::Null, recipients, body: BodyType::SevenBit, utf8: false };
+    let mut incoming = store.begin(envelope).await?;
+    for piece in body.chunks(10_000) {
+        incoming.write(piece).await?;
+    }
+    Ok(incoming.commit(TRACE.to_vec()).await?.id())
+}
+
+pub(crate) const TRACE: &[u8] = b"Received: by test\r\n";
+
+pub(crate) async fn text(maildrop: &dyn Maildrop, at: usize) -> Result<Vec<u8>, Error> {
+    let mut body = maildrop.read(&maildrop.listing()[at]).await?;
+    let mut text = Vec::new();
+    while body.next(&mut text).await? {}
+    Ok(text)
+}
+
+async fn ids(store: &Embedded, account: &str) -> Vec<MessageId> {
+    store.open(account).await.unwrap().listing().iter().map(|entry| entry.id).collect()
+}
+
+const ANN: &str = "ann@example.org";
+const BOB: &str = "bob@example.org";
+
+#[tokio::test]
+async fn the_index_is_rebuilt_when_it_is_gone_or_damaged() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Embedded::open(dir.path(), small()).unwrap();
+    add_accounts(&store, &[ANN, BOB]).await;
+    for number in 0..200 {
+        deliver(&store, &[ANN, BOB], format!("message {number}\r\n").repeat(20).as_bytes()).await.unwrap();
+    }
+    deliver(&store, &[ANN], &vec![b'x'; 300_000]).await.unwrap();
+    let maildrop = store.open(BOB).await.unwrap();
+    let deleted = maildrop.listing()[..150].to_vec();
+    maildrop.update(deleted).await.unwrap();
+    let before = (ids(&store, ANN).await, ids(&store, BOB).await);
+    assert_eq!((before.0.len(), before.1.len()), (201, 50));
+    drop(store);
+    let index = dir.path().join("index.sqlite");
+    for harm in [
+        |path: &std::path::Path| std::fs::remove_file(path).unwrap(),
+        |path: &std::path::Path| std::fs::write(path, [7; 100_000]).unwrap(),
+        |path: &std::path::Path| {
+            let mut octets = std::fs::read(path).unwrap();
+            octets[4096..].fill(0xA5);
+            std::fs::write(path, octets).unwrap();
+        },
+    ] {
+        harm(&index);
+        let store = Embedded::open(dir.path(), small()).unwrap();
+        assert_eq!((ids(&store, ANN).await, ids(&store, BOB).await), before);
+        let report = store.verify(&mut |_| {}).unwrap();
+        assert_eq!((report.faults.as_slice(), report.deliveries, report.bodies), (&[][..], 251, 1));
+    }
+    let mut seen = Vec::new();
+    Embedded::rebuild_index(dir.path(), small(), &mut |progress| seen.push(progress)).unwrap();
+    assert!(seen.last().is_some_and(|last| last.records >= 202 && last.segments_done == last.segments));
+    assert_eq!((ids(&Embedded::open(dir.path(), small()).unwrap(), ANN).await).len(), 201);
+}
+
+#[tokio::test]
+async fn segments_are_freed_recycled_and_emptied_and_readers_keep_what_they_hold() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Embedded::open(dir.path(), small()).unwrap();
+    add_accounts(&store, &[ANN, BOB]).await;
+    let body = |number: usize| format!("{number:08}").repeat(2500).into_bytes();
+    let mut expected = Vec::new();
+    for round in 0..6 {
+        for number in 0..100 {
+            let keeps = number % 20 == 0;
+            let id = deliver(&store, if keeps { &[ANN, BOB] } else { &[ANN] }, &body(round * 100 + number)).await.unwrap();
+            if keeps {
+                expected.push((id, round * 100 + number));
+            }
+        }
+        let reader = store.open(BOB).await.unwrap();
+        let maildrop = store.open(ANN).await.unwrap();
+        let all = maildrop.listing().to_vec();
+        maildrop.update(all).await.unwrap();
+        let engine = Arc::clone(store.engine());
+        tokio::task::spawn_blocking(move || {
+            engine.backlog.barrier_blocking().unwrap();
+            (0..8).for_each(|_| tender::tend(&engine));
+        })
+        .await
+        .unwrap();
+        for (at, (id, number)) in expected.iter().enumerate() {
+            assert_eq!(reader.listing()[at].id, *id);
+            assert_eq!(text(&*reader, at).await.unwrap(), [TRACE, &body(*number)].concat());
+        }
+    }
+    let figures = store.figures();
+    assert!(figures.moved > 0 && figures.segments <= 6, "{figures:?}");
+    assert_eq!(store.verify(&mut |_| {}).unwrap().faults, [""; 0]);
+    drop(store);
+    Embedded::rebuild_index(dir.path(), small(), &mut |_| {}).unwrap();
+    let store = Embedded::open(dir.path(), small()).unwrap();
+    assert_eq!(ids(&store, ANN).await, []);
+    assert_eq!(ids(&store, BOB).await, expected.iter().map(|(id, _)| *id).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_directory_that_cannot_be_opened_says_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Embedded::open(dir.path(), small()).unwrap();
+    let in_use = Embedded::open(dir.path(), small()).err().unwrap();
+    assert!(matches!(&in_use, OpenError::InUse { pid, .. } if *pid == std::process::id().to_string()), "{in_use}");
+    drop(store);
+    std::fs::write(dir.path().join("VERSION"), "2\n").unwrap();
+    assert!(matches!(Embedded::open(dir.path(), small()), Err(OpenError::Newer { found: 2, known: 1, .. })));
+    std::fs::write(dir.path().join("VERSION"), "1\n").unwrap();
+    std::fs::remove_file(dir.path().join("directory.sqlite")).unwrap();
+    assert!(matches!(Embedded::open(dir.path(), small()), Err(OpenError::NotAStore { .. })));
+    std::fs::remove_file(dir.path().join("VERSION")).unwrap();
+    assert!(matches!(Embedded::open(dir.path(), small()), Err(OpenError::NotAStore { .. })));
+}
+
+#[tokio::test]
+async fn memory_is_bounded_by_spilling_and_nothing_is_left_of_what_was_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Embedded::open(dir.path(), Settings { body_memory: ByteSize::kib(32), ..small() }).unwrap();
+    add_accounts(&store, &[ANN]).await;
+    let mut arriving = Vec::new();
+    for _ in 0..20 {
+        let envelope = Envelope {
+            id: MessageId::generate(),
+            reverse_path: ReversePath::Null,
+            recipients: vec![ANN.into()],
+            body: BodyType::SevenBit,
+            utf8: false,
+        };
+        let mut incoming = store.begin(envelope).await.unwrap();
+        incoming.write(&[b'y'; 10_000]).await.unwrap();
+        arriving.push(incoming);
+    }
+    assert!(store.figures().body_memory_bytes <= 32 << 10);
+    let kept = arriving.split_off(10);
+    drop(arriving);
+    for incoming in kept {
+        drop(incoming.commit(Vec::new()).await.unwrap());
+    }
+    store.close();
+    assert_eq!(store.figures().body_memory_bytes, 0);
+    let files = std::fs::read_dir(dir.path().join("bodies")).unwrap().count();
+    assert_eq!(files, 10);
+    assert!(matches!(deliver(&store, &[ANN], b"late").await, Err(Error::Unavailable(_))));
+    drop(store);
+    assert_eq!(ids(&Embedded::open(dir.path(), small()).unwrap(), ANN).await.len(), 10);
+}

@@ -1,0 +1,255 @@
+//! The writer: one thread that makes records durable, many at a time.
+//!
+//! Group commit without a timer: while one batch is being synced the next gathers; whatever waits is taken, up to
+//! [`BATCH_RECORDS`] and [`BATCH_BYTES`], written in one stretch and synced once. Then the records go to the index's backlog, and
+//! only then is anybody answered, so that whoever has an answer finds his message. [`Durable`] is made here, after the sync, and
+//! nowhere else.
+//!
+//! A write that finds no room ends the segment: what may stand there was never acknowledged, and its sequences are not used
+//! again. Any other failed write or sync poisons the store. Dropping the receiver of an answer changes nothing: the record is written.
+
+use std::io::IoSlice;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Instant;
+
+use store::{Book, Error, Lease};
+use tokio::sync::{OwnedRwLockReadGuard, oneshot};
+
+use crate::backlog::{Logged, What};
+use crate::body_file::BodyFile;
+use crate::disk::write_whole;
+use crate::engine::{Charge, Engine, closed};
+use crate::lock;
+use crate::record::{HEADER_BYTES, Header};
+use crate::segment::{FIRST_RECORD, Place, Segment};
+
+/// Proof that a record is on stable storage; what it is worth is said by whoever asked for it.
+#[derive(Debug)]
+pub(crate) struct Durable(());
+
+/// A record to be written.
+pub(crate) struct Command {
+    pub(crate) header: Header,
+    /// Keeps the header's sequence instead of giving the next: for what is moved.
+    pub(crate) moved: bool,
+    /// Room for the header, then envelope and trace fields.
+    pub(crate) head: Vec<u8>,
+    /// The body, unless it has a file.
+    pub(crate) body: Vec<u8>,
+    pub(crate) what: What,
+    pub(crate) held: Held,
+    pub(crate) answer: oneshot::Sender<Result<Durable, Error>>,
+}
+
+/// What must live until the record is written and the index's backlog has it.
+#[derive(Default)]
+#[expect(dead_code, reason = "held to be dropped at the right moment")]
+pub(crate) struct Held {
+    pub(crate) charge: Option<Charge>,
+    pub(crate) body_file: Option<BodyFile>,
+    pub(crate) lease: Option<Lease>,
+    pub(crate) marks: Option<OwnedRwLockReadGuard<()>>,
+}
+
+/// Records on their way to the writer. As many as there are sessions, at most; their bodies are within the memory budget.
+#[derive(Default)]
+pub(crate) struct Queue {
+    waiting: Mutex<Waiting>,
+    filled: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    commands: Vec<Command>,
+    closed: bool,
+}
+
+impl Queue {
+    /// Adds one; after [`Queue::close`] it is dropped and its answer with it.
+    pub(crate) fn push(&self, command: Command) {
+        let mut waiting = lock(&self.waiting);
+        if !waiting.closed {
+            waiting.commands.push(command);
+            if waiting.commands.len() == 1 {
+                self.filled.notify_one();
+            }
+        }
+    }
+
+    /// Takes no more.
+    pub(crate) fn close(&self) {
+        lock(&self.waiting).closed = true;
+        self.filled.notify_all();
+    }
+
+    /// Exchanges the empty `commands` for all that wait; `false` when it is closed and empty.
+    fn take(&self, commands: &mut Vec<Command>) -> bool {
+        let mut waiting = lock(&self.waiting);
+        while waiting.commands.is_empty() && !waiting.closed {
+            waiting = self.filled.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+        std::mem::swap(commands, &mut waiting.commands);
+        !commands.is_empty()
+    }
+}
+
+/// The writer's own state.
+pub(crate) struct Writer {
+    engine: Arc<Engine>,
+    active: Option<Active>,
+    next_sequence: u64,
+    batch: Vec<Command>,
+    batch_bytes: u64,
+    logged: Vec<Logged>,
+}
+
+struct Active {
+    segment: Arc<Segment>,
+    end: u64,
+}
+
+impl Writer {
+    /// Begins in the next ready segment, with sequences from `next_sequence` on.
+    pub(crate) fn new(engine: Arc<Engine>, next_sequence: u64) -> Self {
+        Self { engine, active: None, next_sequence, batch: Vec::new(), batch_bytes: 0, logged: Vec::new() }
+    }
+
+    /// Writes until the queue is closed and empty.
+    pub(crate) fn run(mut self) {
+        let mut commands = Vec::new();
+        while self.engine.queue.take(&mut commands) {
+            // An account goes out of the book before its removal comes into the queue: mail behind a removal finds it gone.
+            let book = self.engine.people.book();
+            for command in commands.drain(..) {
+                match command.account_gone(&book) {
+                    Some(account) => command.refuse(Error::Unavailable(format!("{account} has been removed"))),
+                    None => self.add(command),
+                }
+            }
+            self.commit();
+        }
+    }
+
+    /// Puts a record into the batch, committing what must be committed before.
+    fn add(&mut self, mut command: Command) {
+        let bytes = command.header.record_bytes();
+        if self.batch.len() >= BATCH_RECORDS || self.batch_bytes + bytes > BATCH_BYTES {
+            self.commit();
+        }
+        if let Err(error) = self.engine.health.check_poison() {
+            return command.refuse(error);
+        }
+        if !self.fits(bytes) {
+            self.commit();
+            if let Err(error) = self.rotate(&command) {
+                return command.refuse(error);
+            }
+        }
+        let Some(active) = &self.active else { return command.refuse(closed()) };
+        if !command.moved {
+            command.header.sequence = self.next_sequence;
+            self.next_sequence += 1;
+        }
+        if let Some(place) = command.head.first_chunk_mut::<HEADER_BYTES>() {
+            *place = command.header.encode(active.segment.tag.unwrap_or(0));
+        }
+        // From here on the record may be found after a crash: its body must be there.
+        if let Some(body_file) = command.held.body_file.take() {
+            body_file.keep();
+        }
+        self.batch_bytes += bytes;
+        self.batch.push(command);
+    }
+
+    fn fits(&self, bytes: u64) -> bool {
+        self.active.as_ref().is_some_and(|active| active.end + self.batch_bytes + bytes <= active.segment.capacity)
+    }
+
+    /// Goes on in the next segment that is ready.
+    fn rotate(&mut self, command: &Command) -> Result<(), Error> {
+        if command.header.record_bytes() > self.engine.settings.segment.0 - FIRST_RECORD {
+            return Err(Error::Unavailable("the record is larger than a segment".into()));
+        }
+        let is_mail = matches!(command.what, What::Message { .. }) && !command.moved;
+        let segment = Arc::new(self.engine.ready.take(is_mail, &self.engine.health)?);
+        self.engine.shelf.insert(Arc::clone(&segment));
+        self.active = Some(Active { segment, end: FIRST_RECORD });
+        self.engine.tender.wake();
+        Ok(())
+    }
+
+    /// Makes the batch durable, tells the index, and answers.
+    fn commit(&mut self) {
+        let Some(active) = self.active.as_mut().filter(|_| !self.batch.is_empty()) else { return };
+        let (start, bytes) = (active.end, std::mem::take(&mut self.batch_bytes));
+        let written = write(&self.batch, active).and_then(|()| {
+            let begun = Instant::now();
+            active.segment.file.sync().map(|()| begun.elapsed())
+        });
+        active.end += bytes;
+        let sync = match written {
+            Ok(sync) => sync,
+            Err(error) => {
+                // What stands there now is nobody's: never write over it, so that no sequence is seen twice.
+                self.active = None;
+                let judged = self.engine.health.judge("writing the log", &error);
+                self.batch.drain(..).for_each(|command| command.refuse(again(&judged)));
+                return;
+            }
+        };
+        let mut answers = Vec::with_capacity(self.batch.len());
+        let mut place = Place { segment: active.segment.number, offset: start };
+        for command in self.batch.drain(..) {
+            let bytes = command.header.record_bytes();
+            self.logged.push(Logged { place, bytes, sequence: command.header.sequence, what: command.what });
+            place.offset += bytes;
+            answers.push((command.answer, command.held));
+        }
+        self.engine.meters.count_batch(answers.len(), bytes, sync);
+        self.engine.backlog.push(&mut self.logged);
+        for (answer, held) in answers {
+            drop(held);
+            // Nobody waits any more: the record stays all the same.
+            drop(answer.send(Ok(Durable(()))));
+        }
+    }
+}
+
+impl Command {
+    /// An account of this mail that is no more: to accept it would lose it, or hand it to whoever has the name next.
+    fn account_gone(&self, book: &Book) -> Option<String> {
+        match &self.what {
+            What::Message { accounts, .. } if !self.moved => accounts.iter().find(|account| book.account(account).is_none()).cloned(),
+            _ => None,
+        }
+    }
+
+    /// Nothing of it was written, or nobody knows.
+    fn refuse(self, error: Error) {
+        drop(self.held);
+        drop(self.answer.send(Err(error)));
+    }
+}
+
+/// Writes a batch in one stretch.
+fn write(batch: &[Command], active: &Active) -> std::io::Result<()> {
+    let mut slices = Vec::with_capacity(batch.len() * 3);
+    for command in batch {
+        let unpadded = (command.head.len() + command.body.len()) as u64;
+        let padding = usize::try_from(command.header.record_bytes() - unpadded).unwrap_or(0);
+        slices.extend([command.head.as_slice(), command.body.as_slice(), PADDING.get(..padding).unwrap_or_default()].map(IoSlice::new));
+    }
+    write_whole(&*active.segment.file, &mut slices, active.end)
+}
+
+/// The same error for the next who asked.
+fn again(error: &Error) -> Error {
+    match error {
+        Error::Full(cause) => Error::Full(cause.clone()),
+        other => Error::Unavailable(other.to_string()),
+    }
+}
+
+const BATCH_RECORDS: usize = 1024;
+const BATCH_BYTES: u64 = 8 << 20;
+const PADDING: &[u8] = &[0; 8];
