@@ -13,6 +13,7 @@ mod change;
 mod document;
 mod fault;
 mod rules;
+mod schema;
 mod surroundings;
 mod tables;
 mod text;
@@ -23,7 +24,6 @@ use std::{fs, io};
 
 use mail::Domain;
 use schemars::JsonSchema;
-use schemars::generate::SchemaSettings;
 use serde::{Deserialize, Serialize};
 
 use fault::Finding;
@@ -172,12 +172,6 @@ impl Config {
             *path = folder.join(&path);
         }
     }
-}
-
-/// The schema of the file with every table in place: the one description that faults, example, reference and reload go by.
-fn schema() -> serde_json::Value {
-    let inline = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
-    inline.into_generator().into_root_schema_for::<Config>().to_value()
 }
 
 #[cfg(test)]

@@ -1,15 +1,14 @@
 //! What differs between two configurations, and what of it a running server can take over.
 //!
-//! Goes by the schema, so that a new key is compared without anyone thinking of it. A key takes effect live unless
-//! `x-takes-effect = "restart"` stands at it or its table, or its table lists it under `x-restart`, as the configuration does for
-//! keys that a crate of ours defines.
+//! Goes by the schema, so that a new key is compared without anyone thinking of it.
 
 use std::fmt;
 
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Config, schema};
+use super::Config;
+use super::schema::{self, Schema, part};
 
 /// When a changed key takes effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -46,28 +45,20 @@ impl Config {
     pub(crate) fn changes(&self, new: &Self) -> Vec<Change> {
         let value = |config: &Self| serde_json::to_value(config).unwrap_or_default();
         let mut changes = Vec::new();
-        compare(&schema(), "", TakesEffect::Live, &value(self), &value(new), &mut changes);
+        compare(Schema(&schema::whole()), "", TakesEffect::Live, [&value(self), &value(new)], &mut changes);
         changes
     }
 }
 
-fn compare(schema: &Value, path: &str, above: TakesEffect, old: &Value, new: &Value, changes: &mut Vec<Change>) {
-    for (name, known) in schema["properties"].as_object().into_iter().flatten() {
-        let (key, old, new) = (if path.is_empty() { name.clone() } else { format!("{path}.{name}") }, &old[name], &new[name]);
-        let takes_effect = takes_effect(schema, name, above);
-        if known["properties"].is_object() {
-            compare(known, &key, takes_effect, old, new, changes);
+fn compare(table: Schema<'_>, path: &str, above: TakesEffect, [old, new]: [&Value; 2], changes: &mut Vec<Change>) {
+    for (name, known) in table.keys() {
+        let (old, new, takes_effect) = (part(old, name), part(new, name), table.takes_effect(name, above));
+        if known.is_table() {
+            compare(known, &format!("{path}{name}."), takes_effect, [old, new], changes);
         } else if old != new {
-            changes.push(Change { key, from: written(old), to: written(new), takes_effect });
+            changes.push(Change { key: format!("{path}{name}"), from: written(old), to: written(new), takes_effect });
         }
     }
-}
-
-/// When a key of a table takes effect: as the key says, else the table, else what the table is in.
-pub(super) fn takes_effect(table: &Value, name: &str, above: TakesEffect) -> TakesEffect {
-    let named = table["x-restart"].as_array().is_some_and(|names| names.iter().any(|other| other == name));
-    let restart = named || table["properties"][name]["x-takes-effect"] == "restart";
-    if restart { TakesEffect::Restart } else { above }
 }
 
 /// A value as TOML. What JSON writes for the kinds a configuration has is TOML, too.

@@ -14,9 +14,10 @@ use serde_path_to_error::Segment;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
+use super::Config;
 use super::change::written;
 use super::fault::{Fault, Finding, Severity};
-use super::{Config, schema};
+use super::schema::{self, Schema, part};
 
 /// What a text came to.
 pub(super) struct Read<'t> {
@@ -49,10 +50,11 @@ pub(super) fn read(text: &str) -> Read<'_> {
     let mut faults = Vec::new();
     let mut table = mem::replace(&mut document.table, Spanned::new(0..0, DeTable::new()));
     let defaults = serde_json::to_value(Config::default()).unwrap_or_default();
-    let schema = schema();
-    Examiner { whole: &schema, document: &mut document, faults: &mut faults }.table(&schema, &defaults, "", table.get_mut());
+    let schema = schema::whole();
+    let whole = Schema(&schema);
+    Examiner { whole, document: &mut document, faults: &mut faults }.table(whole, &defaults, "", table.get_mut());
     document.table = table;
-    let config = document.deserialize(&schema, &mut faults);
+    let config = document.deserialize(whole, &mut faults);
     Read { config, faults, document }
 }
 
@@ -70,7 +72,7 @@ impl Document<'_> {
         Fault { severity: finding.severity, ..fault }
     }
 
-    fn deserialize(&mut self, schema: &Value, faults: &mut Vec<Fault>) -> Config {
+    fn deserialize(&mut self, whole: Schema<'_>, faults: &mut Vec<Fault>) -> Config {
         loop {
             let error = match serde_path_to_error::deserialize(toml::Deserializer::from(self.table.clone())) {
                 Ok(config) => return config,
@@ -78,8 +80,8 @@ impl Document<'_> {
             };
             let path: Vec<Segment> = error.path().iter().cloned().collect();
             let (key, removed) = (dotted(&path), remove(self.table.get_mut(), &path));
-            let known = key.split('.').fold(schema, |known, name| &known["properties"][name]);
-            let explained = removed.as_ref().and_then(|value| out_of_range(known, known["minimum"].as_u64()?, value.get_ref()));
+            let known = key.split('.').try_fold(whole, Schema::key);
+            let explained = known.zip(removed.as_ref()).and_then(|(known, value)| out_of_range(known, known.least()?, value.get_ref()));
             let span = removed.map(|value| value.span());
             let message = explained.unwrap_or_else(|| error.inner().message().into());
             faults.push(self.fault(span.clone().or_else(|| error.inner().span()), key.clone(), message));
@@ -125,31 +127,30 @@ impl Document<'_> {
 
 /// Takes out of a table what the schema does not know or has as another type.
 struct Examiner<'a, 't> {
-    whole: &'a Value,
+    whole: Schema<'a>,
     document: &'a mut Document<'t>,
     faults: &'a mut Vec<Fault>,
 }
 
 impl Examiner<'_, '_> {
-    fn table(&mut self, schema: &Value, defaults: &Value, path: &str, table: &mut DeTable<'_>) {
+    fn table(&mut self, schema: Schema<'_>, defaults: &Value, path: &str, table: &mut DeTable<'_>) {
         let mut faulty: Vec<String> = Vec::new();
         for (name, value) in table.iter_mut() {
             let (place, name): (_, &str) = (name.span(), name.get_ref());
             let key = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
-            let (known, default) = (&schema["properties"][name], &defaults[name]);
-            let fault = if known.is_null() {
-                Some((place, unknown(self.whole, schema, path, name)))
-            } else {
-                mistyped(known, default, value.get_ref()).map(|message| (value.span(), message))
+            let (known, default) = (schema.key(name), part(defaults, name));
+            let fault = match known {
+                None => Some((place, unknown(self.whole, schema, path, name))),
+                Some(known) => mistyped(known, default, value.get_ref()).map(|message| (value.span(), message)),
             };
-            match (fault, value.get_mut()) {
-                (Some((place, message)), _) => {
+            match (fault, known, value.get_mut()) {
+                (Some((place, message)), _, _) => {
                     self.faults.push(self.document.fault(Some(place), key.clone(), message));
                     self.document.lost.push(key);
                     faulty.push(name.to_owned());
                 }
-                (None, DeValue::Table(table)) => self.table(known, default, &key, table),
-                (None, DeValue::Array(array)) => self.array(&known["items"], &default[0], &key, array),
+                (None, Some(known), DeValue::Table(table)) => self.table(known, default, &key, table),
+                (None, Some(known), DeValue::Array(array)) => self.array(known.elements(), default, &key, array),
                 _ => {}
             }
         }
@@ -158,10 +159,10 @@ impl Examiner<'_, '_> {
         }
     }
 
-    fn array<'t>(&mut self, schema: &Value, default: &Value, key: &str, array: &mut DeArray<'t>) {
+    fn array<'t>(&mut self, schema: Schema<'_>, default: &Value, key: &str, array: &mut DeArray<'t>) {
         let elements: Vec<Spanned<DeValue<'t>>> = mem::replace(array, DeArray::new()).into_iter().collect();
         for element in elements {
-            match mistyped(schema, default, element.get_ref()) {
+            match mistyped(schema, default.get(0).unwrap_or(&Value::Null), element.get_ref()) {
                 Some(message) => self.faults.push(self.document.fault(Some(element.span()), key.to_owned(), message)),
                 None => array.push(element),
             }
@@ -170,8 +171,8 @@ impl Examiner<'_, '_> {
 }
 
 /// Why a value cannot be what the schema wants, whatever it says.
-fn mistyped(schema: &Value, default: &Value, value: &DeValue<'_>) -> Option<String> {
-    let (wanted, fits) = match schema["type"].as_str()? {
+fn mistyped(schema: Schema<'_>, default: &Value, value: &DeValue<'_>) -> Option<String> {
+    let (wanted, fits) = match schema.kind()? {
         "string" => ("a text in quotes", value.is_str()),
         "integer" => ("a whole number", value.is_integer()),
         "boolean" => ("true or false", value.is_bool()),
@@ -180,21 +181,22 @@ fn mistyped(schema: &Value, default: &Value, value: &DeValue<'_>) -> Option<Stri
         _ => return None,
     };
     if !fits {
-        let example = if default.is_null() { &schema["examples"][0] } else { default };
-        let example = if example.is_null() || example.is_object() { String::new() } else { format!(", as in {}", written(example)) };
+        let example = if default.is_null() { schema.example() } else { Some(default) };
+        let example =
+            example.filter(|example| !example.is_object()).map(|example| format!(", as in {}", written(example))).unwrap_or_default();
         return Some(format!("must be {wanted}{example}; this is {}", found(value)));
     }
     match value {
-        DeValue::String(text) => none_of(schema["enum"].as_array()?, text),
+        DeValue::String(text) => none_of(schema.words()?, text),
         // A least number above zero is for the rules, which can say why, or for the type.
         DeValue::Integer(_) => out_of_range(schema, 0, value),
         _ => None,
     }
 }
 
-fn out_of_range(schema: &Value, least: u64, value: &DeValue<'_>) -> Option<String> {
+fn out_of_range(schema: Schema<'_>, least: u64, value: &DeValue<'_>) -> Option<String> {
     let number = value.as_integer().map(|number| i128::from_str_radix(number.as_str(), number.radix()).unwrap_or(i128::MAX))?;
-    let most = schema["maximum"].as_u64().unwrap_or(u32::MAX.into());
+    let most = schema.most();
     let within = (i128::from(least)..=i128::from(most)).contains(&number);
     (!within).then(|| format!("{number} is out of range: write a whole number from {least} to {most}"))
 }
@@ -217,24 +219,18 @@ fn found(value: &DeValue<'_>) -> &'static str {
 }
 
 /// What to say about a key that is not in the schema: the nearest that is, in this table or another.
-fn unknown(whole: &Value, schema: &Value, path: &str, name: &str) -> String {
-    let siblings: Vec<&str> = keys(schema).collect();
+fn unknown(whole: Schema<'_>, schema: Schema<'_>, path: &str, name: &str) -> String {
+    let siblings: Vec<&str> = schema.keys().map(|(key, _)| key).collect();
     if let Some(meant) = nearest(name, &siblings) {
         return format!("there is no such key; did you mean {meant}?");
     }
-    let elsewhere = keys(whole).find(|table| *table != path && keys(&whole["properties"][*table]).any(|key| key == name));
+    let elsewhere = whole.keys().find(|(_, table)| table.key(name).is_some());
     match elsewhere {
-        Some(table) => format!("there is no such key here; it belongs in [{table}]"),
-        None if keys(whole).any(|key| key == name) => {
-            "there is no such key here; it belongs at the top of the file, before the first table".into()
-        }
+        Some((table, _)) => format!("there is no such key here; it belongs in [{table}]"),
+        None if whole.key(name).is_some() => "there is no such key here; it belongs at the top of the file, before the first table".into(),
         None if path.is_empty() => format!("there is no such key or table; there are {}", siblings.join(", ")),
         None => format!("there is no such key; [{path}] has {}", siblings.join(", ")),
     }
-}
-
-fn keys(schema: &Value) -> impl Iterator<Item = &str> {
-    schema["properties"].as_object().into_iter().flatten().map(|(key, _)| key.as_str())
 }
 
 fn nearest<'k>(name: &str, among: &[&'k str]) -> Option<&'k str> {

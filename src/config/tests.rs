@@ -33,7 +33,7 @@ fn keys() -> Vec<(String, serde_json::Value)> {
         }
     }
     let mut found = Vec::new();
-    below(&schema(), "", &mut found);
+    below(&schema::whole(), "", &mut found);
     found
 }
 

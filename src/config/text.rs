@@ -7,8 +7,9 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
-use super::change::{TakesEffect, takes_effect, written};
-use super::{Config, schema};
+use super::Config;
+use super::change::{TakesEffect, written};
+use super::schema::{self, Schema, part};
 
 /// `conf/gatepost.toml`.
 pub(crate) fn example() -> String {
@@ -66,30 +67,29 @@ struct Key {
 
 /// The keys before the first table, then table by table.
 fn tables() -> Vec<(Option<Key>, Vec<Key>)> {
-    let (schema, defaults) = (schema(), serde_json::to_value(Config::default()).unwrap_or_default());
-    let all = keys(&schema, &defaults, TakesEffect::Live);
-    let is_table = |name: &str| schema["properties"][name]["properties"].is_object();
-    let (named, top): (Vec<Key>, Vec<Key>) = all.into_iter().partition(|key| is_table(&key.name));
-    let tables = named.into_iter().map(|table| {
-        let above = if table.restart { TakesEffect::Restart } else { TakesEffect::Live };
-        let keys = keys(&schema["properties"][&table.name], &defaults[&table.name], above);
-        (Some(table), keys)
+    let (schema, defaults) = (schema::whole(), serde_json::to_value(Config::default()).unwrap_or_default());
+    let file = Schema(&schema);
+    let top = file.keys().filter(|(_, known)| !known.is_table()).map(|(name, _)| Key::new(file, name, &defaults, TakesEffect::Live));
+    let tables = file.keys().filter(|(_, known)| known.is_table()).map(|(name, table)| {
+        let above = file.takes_effect(name, TakesEffect::Live);
+        let keys = table.keys().map(|(key, _)| Key::new(table, key, part(&defaults, name), above));
+        (Some(Key::new(file, name, &defaults, TakesEffect::Live)), keys.collect())
     });
-    [(None, top)].into_iter().chain(tables).collect()
+    [(None, top.collect())].into_iter().chain(tables).collect()
 }
 
-fn keys(schema: &Value, defaults: &Value, above: TakesEffect) -> Vec<Key> {
-    let known = schema["properties"].as_object().into_iter().flatten();
-    known
-        .map(|(name, known)| Key {
-            name: name.clone(),
-            description: known["description"].as_str().unwrap_or_default().to_owned(),
-            default: Some(&defaults[name]).filter(|default| !default.is_null()).map(written),
-            example: known["examples"].get(0).map(written),
-            set: known["x-set"] == true,
-            restart: takes_effect(schema, name, above) == TakesEffect::Restart,
-        })
-        .collect()
+impl Key {
+    fn new(table: Schema<'_>, name: &str, defaults: &Value, above: TakesEffect) -> Self {
+        let known = table.key(name);
+        Self {
+            name: name.to_owned(),
+            description: known.map(Schema::description).unwrap_or_default().to_owned(),
+            default: Some(part(defaults, name)).filter(|default| !default.is_null()).map(written),
+            example: known.and_then(Schema::example).map(written),
+            set: known.is_some_and(Schema::is_to_be_set),
+            restart: table.takes_effect(name, above) == TakesEffect::Restart,
+        }
+    }
 }
 
 /// Paragraphs as comments.
