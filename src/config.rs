@@ -2,7 +2,7 @@
 //!
 //! One TOML file, few tables, every key with a default. The doc comments of the tables are the only text there is about a key:
 //! the commented example `conf/gatepost.toml` and the reference `docs/configuration.md` are made from them
-//! ([`example`], [`reference`]), and a test compares both with the checked-in files.
+//! ([`example()`], [`reference()`]), and a test compares both with the checked-in files.
 //!
 //! Guarantees: [`Config::load`] reports every fault of the file at once, each with its line and key, and a `Config` it returns
 //! has passed every rule. Relative paths are taken from the folder of the file. Refuses: unknown keys, numbers without a unit,
