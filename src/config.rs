@@ -26,8 +26,6 @@ use mail::Domain;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use fault::Finding;
-
 pub(crate) use change::{Change, TakesEffect};
 pub(crate) use fault::Report;
 pub(crate) use tables::{Admin, Format, Limits, Listen, Log, Pop3, Relay, Timeouts, Tls};
@@ -129,18 +127,6 @@ impl Config {
     /// # Errors
     /// See [`LoadError`]; [`LoadError::Faulty`] holds every fault there is.
     pub(crate) fn load(path: &Path) -> Result<Loaded, LoadError> {
-        Self::examine(path, |config| rules::findings(config).into_iter().chain(surroundings::findings(config)).collect())
-    }
-
-    /// Reads a file and checks it by itself only: for whoever wants to know where the server is, and may not be let near its key.
-    ///
-    /// # Errors
-    /// See [`LoadError`].
-    pub(crate) fn read(path: &Path) -> Result<Loaded, LoadError> {
-        Self::examine(path, rules::findings)
-    }
-
-    fn examine(path: &Path, findings: impl Fn(&Self) -> Vec<Finding>) -> Result<Loaded, LoadError> {
         let text = fs::read_to_string(path).map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => LoadError::Missing { path: path.into() },
             _ => LoadError::Unreadable { path: path.into(), source },
@@ -149,7 +135,8 @@ impl Config {
         let read = document::read(&text);
         let mut config = read.config;
         config.anchor(&folder);
-        let findings = findings(&config).into_iter().filter(|finding| !read.document.lost(&finding.key));
+        let findings = rules::findings(&config).into_iter().chain(surroundings::findings(&config));
+        let findings = findings.filter(|finding| !read.document.lost(&finding.key));
         let faults = read.faults.into_iter().chain(findings.map(|finding| read.document.place(finding))).collect();
         let report = Report::new(path, faults);
         if report.errors() > 0 { Err(LoadError::Faulty(report)) } else { Ok(Loaded { config, report }) }

@@ -1,14 +1,15 @@
 //! What a configuration needs of the machine it is used on: files that are there and fit, a folder, a user.
 //!
 //! Reads files and the user database, changes nothing. What it finds is true at the time of asking; whoever opens the files
-//! later handles their errors again. Whether the server's user may read them is not judged: `check` may run as somebody else.
+//! later handles their errors again. Whether the server's user may read them is not judged, as `check` may run as somebody else.
 
-use std::fs;
 use std::path::Path;
+use std::{fs, io};
 
 use mail::Domain;
 use net::{NetError, Pair};
 use nix::unistd::{Uid, User, gethostname};
+use rustls::pki_types::pem;
 
 use super::Config;
 use super::fault::Finding;
@@ -67,14 +68,42 @@ fn user(name: &str) -> Option<Finding> {
     }
 }
 
-/// The same check as when the server starts.
+/// The same check as when the server starts. Files that this user may not read are no fault: root's key was read before the
+/// rights were given up, and a reload or `gatepost status` by somebody else must not fail for it.
 fn certificate(config: &Config) -> Option<Finding> {
     let (certificate, key) = config.tls.certificate.clone().zip(config.tls.key.clone())?;
-    let error = Pair { certificate, key: key.clone() }.check().err()?;
-    let at = match &error {
+    Pair { certificate, key: key.clone() }.check().err().map(|error| unfit(&error, &key))
+}
+
+fn unfit(error: &NetError, key: &Path) -> Finding {
+    let at = match error {
         NetError::Key { .. } => "tls.key",
-        NetError::Pem { path, .. } if *path == key => "tls.key",
+        NetError::Pem { path, .. } if path == key => "tls.key",
         _ => "tls.certificate",
     };
-    Some(Finding::error(at, error.to_string()))
+    match error {
+        NetError::Pem { source: pem::Error::Io(source), .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+            Finding::warning(at, format!("{error}: once renewed, it is not served until a restart"))
+        }
+        _ => Finding::error(at, error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fault::Severity;
+    use super::*;
+
+    #[test]
+    fn a_key_that_only_root_may_read_does_not_stop_a_reload() {
+        let unreadable = |path: &str, kind: io::ErrorKind| NetError::Pem { path: path.into(), source: pem::Error::Io(kind.into()) };
+        for (error, severity, key) in [
+            (unreadable("k.pem", io::ErrorKind::PermissionDenied), Severity::Warning, "tls.key"),
+            (unreadable("k.pem", io::ErrorKind::NotFound), Severity::Error, "tls.key"),
+            (unreadable("c.pem", io::ErrorKind::NotFound), Severity::Error, "tls.certificate"),
+        ] {
+            let finding = unfit(&error, Path::new("k.pem"));
+            assert_eq!((finding.severity, finding.key.as_str()), (severity, key));
+        }
+    }
 }

@@ -152,12 +152,15 @@ fn keys_that_are_marked_exist() {
 fn relative_paths_are_taken_from_the_folder_of_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("gatepost.toml");
-    fs::write(&file, "hostname = 'mail.example.org'\ndata_dir = 'data'\n[tls]\ncertificate = 'tls/c.pem'\nkey = '/tls/k.pem'\n").unwrap();
-    let config = Config::read(&file).unwrap().config;
+    let smtp_only = "listen = { submission = [], submissions = [], pop3 = [], pop3s = [] }";
+    fs::write(&file, format!("hostname = 'mail.example.org'\nuser = 'root'\ndata_dir = 'data'\n{smtp_only}\n")).unwrap();
+    let config = Config::load(&file).unwrap().config;
     assert_eq!(config.data_dir, folder.path().join("data"));
     assert_eq!(config.control_socket(), folder.path().join("data/control.sock"));
-    assert_eq!(config.tls.certificate, Some(folder.path().join("tls/c.pem")));
-    assert_eq!(config.tls.key, Some("/tls/k.pem".into()));
+
+    let mut tls = Config { tls: Tls { certificate: Some("tls/c.pem".into()), key: Some("/tls/k.pem".into()), ..Tls::default() }, ..config };
+    tls.anchor(Path::new("/etc/gatepost"));
+    assert_eq!((tls.tls.certificate, tls.tls.key), (Some("/etc/gatepost/tls/c.pem".into()), Some("/tls/k.pem".into())));
 }
 
 /// Whatever it is cut to, the text is read to an end, and the faults have lines it has.
