@@ -76,7 +76,7 @@ impl Maildrop for Opened {
         let head_bytes = spot.text_offset as usize;
         let has_file = spot.flags.has(Flags::BODY_FILE);
         let first = if has_file { 0 } else { usize::try_from(octets).unwrap_or(usize::MAX).min(PIECE_BYTES) };
-        let (head, text) = read_two(&segment.file, spot.offset, head_bytes, first).await.map_err(|error| damaged(id, error))?;
+        let (head, text) = read_two(&segment.file, spot.offset, head_bytes, first).await.map_err(|error| damaged(id, error.to_string()))?;
         let (_, header) = Header::decode(&head).ok_or_else(|| damaged(id, "its record has no valid header"))?;
         let as_listed = header.kind == Kind::Message && header.id == id.to_bytes() && header.sequence == spot.sequence;
         if !as_listed || header.text_bytes() != octets || header.text_offset() != head_bytes as u64 {
@@ -146,7 +146,7 @@ impl Reading {
             Some(body) if self.done >= *inline => (body, self.done - inline, wanted(self.octets - self.done)),
             _ => (log, start + self.done, wanted(inline - self.done)),
         };
-        let (_, piece) = read_two(file, offset, 0, length).await.map_err(|error| damaged(self.id, error))?;
+        let (_, piece) = read_two(file, offset, 0, length).await.map_err(|error| damaged(self.id, error.to_string()))?;
         Ok(piece)
     }
 
@@ -219,8 +219,8 @@ async fn read_two(file: &Arc<dyn DiskFile>, offset: u64, first: usize, second: u
     read.await.map_err(io::Error::other)?
 }
 
-fn damaged(id: MessageId, cause: impl ToString) -> Error {
-    Error::Damaged { id, cause: cause.to_string() }
+fn damaged(id: MessageId, cause: impl Into<String>) -> Error {
+    Error::Damaged { id, cause: cause.into() }
 }
 
 const ATTEMPTS: usize = 16;

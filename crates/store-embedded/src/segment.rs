@@ -86,7 +86,11 @@ impl Segment {
 
     /// Reads its records from `offset` on.
     pub(crate) fn scan(&self, offset: u64) -> Scan<'_> {
-        Scan { segment: self, window: Window { file: &*self.file, start: 0, octets: Vec::new() }, offset: offset.max(FIRST_RECORD) }
+        Scan {
+            segment: self,
+            window: Window { file: &*self.file, largest: self.capacity, start: 0, octets: Vec::new() },
+            offset: offset.max(FIRST_RECORD),
+        }
     }
 }
 
@@ -201,6 +205,8 @@ impl Scan<'_> {
 /// A stretch of a file held in memory.
 struct Window<'s> {
     file: &'s dyn DiskFile,
+    /// The file's length.
+    largest: u64,
     start: u64,
     octets: Vec<u8>,
 }
@@ -215,7 +221,8 @@ impl Window<'_> {
         let from = match held(self.start, &self.octets) {
             Some(from) => from,
             None => {
-                self.octets.resize(length.max(WINDOW_BYTES), 0);
+                let left = usize::try_from(self.largest.saturating_sub(offset)).unwrap_or(usize::MAX);
+                self.octets.resize(length.max(WINDOW_BYTES).min(left), 0);
                 let read = read_whole(self.file, &mut self.octets, offset)?;
                 self.octets.truncate(read);
                 self.start = offset;

@@ -242,7 +242,8 @@ impl DiskFile for Handle {
         let mut state = lock(&self.disk.0);
         state.begin()?;
         let file = state.files.get_mut(&self.number).unwrap();
-        let (start, octets) = (offset as usize, slices.iter().flat_map(|slice| slice.iter().copied()).collect::<Vec<u8>>());
+        let (start, mut octets) = (offset as usize, Vec::new());
+        slices.iter().for_each(|slice| octets.extend_from_slice(slice));
         let end = start + octets.len();
         if file.current.len() < end {
             file.current.resize(end, 0);
