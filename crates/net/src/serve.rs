@@ -3,8 +3,8 @@
 //! Guarantees: the loop never waits for a refused peer, and a refusal costs one accept, one write, one shutdown and, later, one
 //! read and one close: no task, no TLS, no memory that stays. Connections are taken in turns of at most [`TURN`], between which
 //! admitted sessions get theirs. Refusing has a [`Budget`]; beyond it the kernel's queue holds who comes. An error of accept never ends
-//! the loop: connections gone already are skipped, and where descriptors or memory are wanting it waits, from 5 ms doubling to
-//! 1 s, having answered who it could through the [`Spare`] descriptor.
+//! the loop: connections gone already are skipped, out of descriptors it answers who is there through the [`Spare`] one, and where
+//! that does not help, or memory is wanting, it waits, from 5 ms doubling to 1 s.
 //!
 //! On a listener with implicit TLS a refusal in clear would be noise: a few are said inside TLS, each in a task and with a
 //! deadline, and beyond them the connection is closed and counted.
@@ -100,8 +100,7 @@ struct Door<S> {
     lingering: Lingering,
     budget: Budget,
     spare: Spare,
-    /// The wait after the last failure; none after a success.
-    backoff: Option<Duration>,
+    backoff: Backoff,
     /// The reply to the refusal at hand.
     reply: BytesMut,
 }
@@ -109,7 +108,16 @@ struct Door<S> {
 impl<S: Service> Door<S> {
     fn new(service: Arc<S>, drain: Drain, counters: Arc<Counters>) -> Self {
         let (lingering, budget) = (Lingering::new(LINGERING_MOST, clock::now()), Budget::new(clock::now(), counters.exchanges.read()));
-        Self { service, drain, counters, lingering, budget, spare: Spare::new(), backoff: None, reply: BytesMut::with_capacity(256) }
+        Self {
+            service,
+            drain,
+            counters,
+            lingering,
+            budget,
+            spare: Spare::new(),
+            backoff: Backoff::default(),
+            reply: BytesMut::with_capacity(256),
+        }
     }
 
     /// Takes connections until there is none, accept fails, or it is the sessions' turn.
@@ -119,20 +127,24 @@ impl<S: Service> Door<S> {
         for _ in 0..TURN {
             match accept(socket) {
                 Ok((connection, peer)) => {
-                    self.backoff = None;
+                    self.backoff.reset();
                     met += 1;
                     refused += u32::from(!self.meet(connection, peer, now));
                 }
                 Err(errno) => match self.fault(errno) {
+                    Fault::ConnectionGone => {}
                     Fault::QueueEmpty => {
                         ending = Turn::QueueEmpty;
                         break;
                     }
-                    Fault::ConnectionGone => {}
-                    Fault::Wanting => {
-                        let answered = self.answer_without_descriptors(socket, now);
+                    Fault::NoDescriptor => {
+                        let answered;
+                        (answered, ending) = self.answer_without_descriptors(socket, now);
                         (met, refused) = (met + answered, refused + answered);
-                        ending = Turn::Wanting(self.back_off());
+                        break;
+                    }
+                    Fault::Wanting => {
+                        ending = Turn::Wanting(self.backoff.next());
                         break;
                     }
                 },
@@ -194,32 +206,34 @@ impl<S: Service> Door<S> {
     }
 
     /// Answers who is waiting, one at a time through the spare descriptor, and closes at once: there is no room to linger.
-    /// Returns how many.
-    fn answer_without_descriptors(&mut self, socket: &TcpListener, now: Instant) -> u32 {
+    /// Returns how many, and how the turn ended.
+    fn answer_without_descriptors(&mut self, socket: &TcpListener, now: Instant) -> (u32, Turn) {
         self.lingering.clear(now, &self.counters);
-        let mut answered = 0;
-        for _ in 0..TURN {
+        for answered in 0..TURN {
             let Self { spare, service, reply, .. } = self;
-            let said = spare.lend(|| {
-                let (connection, peer) = accept(socket).ok()?;
+            let outcome = spare.lend(|| {
+                let (connection, peer) = accept(socket)?;
                 reply.clear();
                 service.out_of_descriptors(peer, reply);
                 let said = service.implicit_tls().is_none() && lingering::answer(&connection, reply);
                 let _early_talk = lingering::discard(&connection, &mut 0);
-                Some(said)
+                Ok(said)
             });
-            let Some(said) = said else { break };
-            if said { &self.counters.refused_answered } else { &self.counters.refused_unanswered }.add();
-            answered += 1;
+            match outcome {
+                Ok(true) => self.counters.refused_answered.add(),
+                Ok(false) => self.counters.refused_unanswered.add(),
+                Err(Errno::AGAIN) => return (answered, Turn::QueueEmpty),
+                Err(_even_so) => return (answered, Turn::Wanting(self.backoff.next())),
+            }
         }
-        answered
+        (TURN, Turn::Taken)
     }
 
     /// Counts a failure of accept and says what it means (accept(2)).
     fn fault(&self, errno: Errno) -> Fault {
         let (count, fault) = match errno {
             Errno::AGAIN => return Fault::QueueEmpty,
-            Errno::MFILE | Errno::NFILE => (&self.counters.accept_out_of_descriptors, Fault::Wanting),
+            Errno::MFILE | Errno::NFILE => (&self.counters.accept_out_of_descriptors, Fault::NoDescriptor),
             Errno::NOBUFS | Errno::NOMEM => (&self.counters.accept_out_of_memory, Fault::Wanting),
             // Faults of that connection, which accept reports as its own.
             Errno::CONNABORTED
@@ -239,12 +253,6 @@ impl<S: Service> Door<S> {
         fault
     }
 
-    fn back_off(&mut self) -> Duration {
-        let wait = self.backoff.map_or(BACKOFF_LEAST, |last| BACKOFF_MOST.min(last * 2));
-        self.backoff = Some(wait);
-        wait
-    }
-
     /// Whether refusing has to rest; counted once a rest.
     fn is_tired(&mut self) -> bool {
         let tired = self.budget.is_spent(clock::now(), self.counters.exchanges.read());
@@ -259,7 +267,22 @@ impl<S: Service> Door<S> {
 enum Fault {
     QueueEmpty,
     ConnectionGone,
+    NoDescriptor,
     Wanting,
+}
+
+/// How long to wait after a failure: twice as long as after the last one, if nothing has succeeded since.
+#[derive(Debug, Default)]
+struct Backoff(Option<Duration>);
+
+impl Backoff {
+    fn next(&mut self) -> Duration {
+        *self.0.insert(self.0.map_or(BACKOFF_LEAST, |last| BACKOFF_MOST.min(last * 2)))
+    }
+
+    fn reset(&mut self) {
+        self.0 = None;
+    }
 }
 
 fn accept(socket: &TcpListener) -> Result<(OwnedFd, SocketAddr), Errno> {
@@ -276,7 +299,7 @@ fn processor_time() -> Duration {
 }
 
 /// Connections taken in one turn: about a millisecond of refusing.
-const TURN: usize = 32;
+const TURN: u32 = 32;
 
 /// Refused connections, and so descriptors, that linger at once.
 const LINGERING_MOST: usize = 1024;
@@ -286,3 +309,17 @@ const REST: Duration = Duration::from_millis(5);
 
 const BACKOFF_LEAST: Duration = Duration::from_millis(5);
 const BACKOFF_MOST: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_a_second_and_start_again_after_a_success() {
+        let mut backoff = Backoff::default();
+        let waits: Vec<_> = (0..10).map(|_| backoff.next().as_millis()).collect();
+        assert_eq!(waits, [5, 10, 20, 40, 80, 160, 320, 640, 1000, 1000]);
+        backoff.reset();
+        assert_eq!(backoff.next(), BACKOFF_LEAST);
+    }
+}

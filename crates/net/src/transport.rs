@@ -7,7 +7,7 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
@@ -28,14 +28,17 @@ pub(crate) enum Socket {
 }
 
 impl Transport {
-    /// Appends what is there to `input`, for which up to `octets` are reserved only when there is something. 0: the peer has
+    /// Appends what is there to `input`, at most `octets` in clear and a record inside TLS; there is no place for it before it is there. 0: the peer has
     /// closed. Peers that close TLS without saying so have closed; SMTP and POP3 have their own ends.
     pub(crate) fn poll_read(&mut self, input: &mut BytesMut, octets: usize, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         match self {
             Self::Clear(socket) => {
                 ready!(socket.poll_read_ready(cx))?;
+                if input.is_empty() && input.capacity() < octets {
+                    *input = BytesMut::with_capacity(octets);
+                }
                 input.reserve(octets);
-                pin!(socket.read_buf(input)).poll(cx)
+                pin!(socket.read_buf(&mut input.limit(octets))).poll(cx)
             }
             Self::Tls(stream) => {
                 let mut stream = Pin::new(stream);

@@ -1,0 +1,222 @@
+//! The accept loop over loopback: who is admitted, what a refusal looks like to its peer, and what it costs.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod house;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use house::{House, NAME, connect, house};
+use net::{Connection, Counters, Drain, Listener, REFUSALS_MOST, Read, Service, Snapshot, Tls, clock, serve};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+const REFUSED: &str = "421 4.3.2 mx.example Too many connections, try again later [R4.test]\r\n";
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Greets, then echoes. As many at once as it has places.
+struct Echo {
+    places: Arc<Semaphore>,
+    implicit: Option<Tls>,
+    asked: AtomicUsize,
+}
+
+impl Service for Echo {
+    type Permit = OwnedSemaphorePermit;
+
+    fn admit(&self, _peer: SocketAddr, reply: &mut BytesMut) -> Option<Self::Permit> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        assert!(reply.is_empty());
+        let permit = Arc::clone(&self.places).try_acquire_owned().ok();
+        if permit.is_none() {
+            reply.extend_from_slice(REFUSED.as_bytes());
+        }
+        permit
+    }
+
+    fn out_of_descriptors(&self, _peer: SocketAddr, reply: &mut BytesMut) {
+        reply.extend_from_slice(REFUSED.as_bytes());
+    }
+
+    async fn session(self: Arc<Self>, mut connection: Connection, _permit: OwnedSemaphorePermit) {
+        if let Some(tls) = &self.implicit {
+            connection.start_tls(tls).await.unwrap();
+        }
+        connection.output.extend_from_slice(b"220 mx.example\r\n");
+        connection.flush(clock::now() + MINUTE).await.unwrap();
+        while let Read::Some = connection.read(clock::now() + MINUTE).await {
+            connection.output = connection.input.split();
+            connection.flush(clock::now() + MINUTE).await.unwrap();
+        }
+        connection.close().await;
+    }
+
+    fn implicit_tls(&self) -> Option<&Tls> {
+        self.implicit.as_ref()
+    }
+}
+
+struct Server {
+    address: SocketAddr,
+    drain: Drain,
+    counters: Arc<Counters>,
+    echo: Arc<Echo>,
+}
+
+impl Server {
+    fn start(places: usize, implicit: Option<Tls>) -> Self {
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), 4096).unwrap();
+        let echo = Echo { places: Arc::new(Semaphore::new(places)), implicit, asked: AtomicUsize::new(0) };
+        let server = Self { address: listener.local(), drain: Drain::new(), counters: Arc::default(), echo: Arc::new(echo) };
+        let serving = serve(listener, Arc::clone(&server.echo), server.drain.clone(), Arc::clone(&server.counters));
+        server.drain.spawn_background(async { serving.await.unwrap() });
+        server
+    }
+
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    fn figures(&self) -> Snapshot {
+        self.counters.snapshot()
+    }
+}
+
+/// Lets the server work until `done`.
+async fn until(what: &str, done: impl Fn() -> bool) {
+    let deadline = clock::now() + MINUTE;
+    while !done() {
+        assert!(clock::now() < deadline, "{what}");
+        clock::pause(Duration::from_millis(1)).await;
+    }
+}
+
+async fn line(peer: &mut TcpStream) -> String {
+    let mut line = Vec::new();
+    while !line.ends_with(b"\r\n") {
+        line.push(peer.read_u8().await.unwrap());
+    }
+    String::from_utf8(line).unwrap()
+}
+
+async fn rest(mut peer: TcpStream) -> String {
+    let mut rest = String::new();
+    peer.read_to_string(&mut rest).await.unwrap();
+    rest
+}
+
+#[tokio::test]
+async fn one_is_admitted_the_next_refused_and_a_place_freed_admits_again() {
+    let server = Server::start(1, None);
+    let mut first = server.connect().await;
+    assert_eq!(line(&mut first).await, "220 mx.example\r\n");
+    assert_eq!(rest(server.connect().await).await, REFUSED);
+    first.write_all(b"hello\r\n").await.unwrap();
+    assert_eq!(line(&mut first).await, "hello\r\n");
+    drop(first);
+    until("the place is free", || server.echo.places.available_permits() == 1).await;
+    assert_eq!(line(&mut server.connect().await).await, "220 mx.example\r\n");
+    let figures = server.figures();
+    assert_eq!((figures.accepted, figures.refused_answered, figures.refused_unanswered), (2, 1, 0));
+}
+
+#[tokio::test]
+async fn an_early_talker_gets_its_reply_and_no_reset() {
+    let server = Server::start(0, None);
+    for _ in 0..50 {
+        let mut peer = server.connect().await;
+        peer.write_all(&[b'x'; 4096]).await.unwrap();
+        // Refused, and answered, before it goes on talking.
+        let asked = usize::try_from(server.figures().refused_answered).unwrap();
+        until("refused", || server.echo.asked.load(Ordering::SeqCst) >= asked).await;
+        peer.write_all(&[b'x'; 4096]).await.unwrap();
+        assert_eq!(rest(peer).await, REFUSED);
+    }
+}
+
+#[tokio::test]
+async fn two_thousand_refusals_are_all_answered_without_a_task() {
+    const PEERS: usize = 2000;
+    let server = Server::start(0, None);
+    until("the loop waits", || tokio::runtime::Handle::current().metrics().num_alive_tasks() == 1).await;
+    let (mut most_lingering, mut most_tasks) = (0, 0);
+    for _ in 0..PEERS / 100 {
+        let mut peers = Vec::new();
+        for _ in 0..100 {
+            peers.push(server.connect().await);
+        }
+        for peer in peers {
+            assert_eq!(rest(peer).await, REFUSED);
+            most_lingering = server.figures().lingering.max(most_lingering);
+            most_tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks().max(most_tasks);
+        }
+    }
+    assert_eq!(server.figures().refused_answered, PEERS as u64);
+    assert!(most_lingering <= 1024, "{most_lingering}");
+    assert_eq!(most_tasks, 1, "the accept loop and nothing else");
+    until("all have left", || server.figures().lingering == 0).await;
+}
+
+#[tokio::test]
+async fn inside_implicit_tls_a_few_are_told_and_the_others_are_closed() {
+    let House { folder, tls, counters } = house(false, 8, MINUTE);
+    let server = Server::start(0, Some(tls));
+    let client = folder.client(&[&rustls::version::TLS13]);
+    let mut told = connect(&client, NAME, server.connect().await).await.unwrap();
+    let mut said = String::new();
+    told.read_to_string(&mut said).await.unwrap();
+    assert_eq!(said, REFUSED);
+    drop(told);
+    until("its place is free", || server.drain.sessions() == 0).await;
+
+    let mut silent = Vec::new();
+    for _ in 0..REFUSALS_MOST {
+        silent.push(server.connect().await);
+    }
+    until("all places are taken", || counters.snapshot().handshakes_in_progress == REFUSALS_MOST as u64).await;
+    assert_eq!(server.connect().await.read(&mut [0; 8]).await.unwrap(), 0, "closed without a word");
+    assert_eq!(server.figures().refused_unanswered, 1);
+    until("the silent are given up", || server.drain.sessions() == 0).await;
+    let figures = server.figures();
+    assert_eq!((figures.refused_answered, figures.refused_unanswered), (1, 1 + REFUSALS_MOST as u64));
+}
+
+#[tokio::test]
+async fn sessions_inside_implicit_tls_work() {
+    let House { folder, tls, .. } = house(true, 8, MINUTE);
+    let server = Server::start(1, Some(tls));
+    let client = folder.client(&[&rustls::version::TLS13]);
+    let mut peer = connect(&client, NAME, server.connect().await).await.unwrap();
+    let mut greeting = [0; 16];
+    peer.read_exact(&mut greeting).await.unwrap();
+    assert_eq!(&greeting, b"220 mx.example\r\n");
+}
+
+#[tokio::test]
+async fn late_comers_are_answered_until_the_last_session_has_ended() {
+    let server = Server::start(1, None);
+    let mut stays = server.connect().await;
+    line(&mut stays).await;
+    let (finished, ()) = tokio::join!(server.drain.finish(clock::now() + MINUTE), async {
+        assert_eq!(rest(server.connect().await).await, REFUSED, "still there to say so");
+        drop(stays);
+    });
+    assert_eq!(finished.cut, 0);
+    assert!(TcpStream::connect(server.address).await.is_err(), "the listener has closed");
+}
+
+#[tokio::test]
+async fn a_session_that_outstays_the_drain_is_cut_and_its_place_is_free() {
+    let server = Server::start(1, None);
+    let mut stays = server.connect().await;
+    line(&mut stays).await;
+    // Neither reads nor writes: the session is told, closes, and waits for its peer in vain.
+    let finished = server.drain.finish(clock::now()).await;
+    assert_eq!((finished.cut_while_held, server.drain.sessions()), (0, 0));
+    assert_eq!(server.echo.places.available_permits(), 1);
+}
