@@ -161,5 +161,7 @@ impl Config {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod promises;
 #[cfg(test)]
 mod tests;

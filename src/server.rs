@@ -87,7 +87,8 @@ async fn serve(plan: Plan, ready: impl FnOnce(&[Listening])) -> Result<(), Serve
     let services = Services {
         gate: Arc::clone(&gate),
         store: store.clone(),
-        authenticator: Arc::clone(&authenticator),
+        authenticator,
+        login_delay: Arc::default(),
         events: events.clone(),
         drain: drain.clone(),
         counters: Arc::clone(&counters),
@@ -104,7 +105,7 @@ async fn serve(plan: Plan, ready: impl FnOnce(&[Listening])) -> Result<(), Serve
     let listening: Vec<_> =
         listening.into_iter().chain(http.iter().map(|http| Listening { service: "http".into(), address: http.address() })).collect();
     let drain_time = config.timeouts.drain.0;
-    let reloader = Arc::new(Reloader::new(file, config, Arc::clone(&gate), listeners, certificates.clone(), log, events.clone()));
+    let reloader = Arc::new(Reloader::new(file, config, &services, listeners, certificates.clone(), log));
     let admin = Arc::new(Admin {
         version: env!("CARGO_PKG_VERSION"),
         started: began,

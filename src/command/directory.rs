@@ -16,8 +16,14 @@ use crate::password::NewPassword;
 pub(crate) fn user(user: &User) -> Outcome {
     match user {
         User::Add(with) => password(with, "added", |name, password_hash| DirectoryRequest::AddUser { name, password_hash }),
-        User::Passwd(with) => password(with, "has a new password", |name, password_hash| DirectoryRequest::SetPassword { name, password_hash }),
-        User::Remove(named) => change(&named.server, DirectoryRequest::RemoveUser { name: named.name.clone() }, &format!("{} removed, and its mail", named.name)),
+        User::Passwd(with) => {
+            password(with, "has a new password", |name, password_hash| DirectoryRequest::SetPassword { name, password_hash })
+        }
+        User::Remove(named) => change(
+            &named.server,
+            DirectoryRequest::RemoveUser { name: named.name.clone() },
+            &format!("{} removed, and its mail", named.name),
+        ),
         User::List(asked) => list(&asked.server, asked.json, DirectoryRequest::ListUsers),
     }
 }
@@ -32,7 +38,9 @@ pub(crate) fn domain(domain: &Domain) -> Outcome {
             let request = DirectoryRequest::PutDomain { name: add.name.clone(), postmaster: add.postmaster.clone() };
             change(&add.server, request, &format!("mail for {} is taken", add.name))
         }
-        Domain::Remove(named) => change(&named.server, DirectoryRequest::RemoveDomain { name: named.name.clone() }, &format!("{} removed", named.name)),
+        Domain::Remove(named) => {
+            change(&named.server, DirectoryRequest::RemoveDomain { name: named.name.clone() }, &format!("{} removed", named.name))
+        }
         Domain::List(asked) => list(&asked.server, asked.json, DirectoryRequest::ListDomains),
     }
 }
@@ -47,7 +55,9 @@ pub(crate) fn alias(alias: &Alias) -> Outcome {
             let request = DirectoryRequest::PutAlias { name: add.name.clone(), targets: add.targets.clone() };
             change(&add.server, request, &format!("{} stands for {}", add.name, add.targets.join(", ")))
         }
-        Alias::Remove(named) => change(&named.server, DirectoryRequest::RemoveAlias { name: named.name.clone() }, &format!("{} removed", named.name)),
+        Alias::Remove(named) => {
+            change(&named.server, DirectoryRequest::RemoveAlias { name: named.name.clone() }, &format!("{} removed", named.name))
+        }
         Alias::List(asked) => list(&asked.server, asked.json, DirectoryRequest::ListAliases),
     }
 }

@@ -32,7 +32,8 @@ pub(crate) fn serve_file(file: &Path, level: Option<&Filter>, ready: impl FnOnce
     let bound = Bound::new(&config)?;
     give_up(&config)?;
     let mut bar = Bar::new("replaying the log");
-    let store = Embedded::open_with(&config.data_dir, config.store.clone(), &mut |progress| bar.show(progress.segments_done, progress.segments))?;
+    let store =
+        Embedded::open_with(&config.data_dir, config.store.clone(), &mut |progress| bar.show(progress.segments_done, progress.segments))?;
     bar.finish();
     let file = std::path::absolute(file)?;
     server::run(Plan { config, file: Some(file), bound, store: Arc::new(store), log }, ready)?;

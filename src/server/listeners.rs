@@ -28,6 +28,7 @@ pub(crate) struct Services {
     pub(crate) gate: Arc<Gate>,
     pub(crate) store: Arc<Embedded>,
     pub(crate) authenticator: Arc<Authenticator>,
+    pub(crate) login_delay: Arc<LoginDelay>,
     pub(crate) events: Events,
     pub(crate) drain: Drain,
     pub(crate) counters: Arc<Counters>,
@@ -141,17 +142,26 @@ impl Listeners {
         services.accept(socket, listener);
     }
 
-    fn serve_pop3(&mut self, id: ListenerId, service: Service, socket: net::Listener, services: &Services, config: &Config, tls: Option<Tls>) {
-        let Services { gate, store, authenticator, events, drain, .. } = services;
+    fn serve_pop3(
+        &mut self,
+        id: ListenerId,
+        service: Service,
+        socket: net::Listener,
+        services: &Services,
+        config: &Config,
+        tls: Option<Tls>,
+    ) {
+        let Services { gate, store, authenticator, login_delay, events, drain, .. } = services;
         let ground = pop3_listener::Ground {
             gate: Arc::clone(gate),
             store: store.clone(),
             authenticator: Arc::clone(authenticator),
-            login_delay: Arc::new(LoginDelay::default()),
+            login_delay: Arc::clone(login_delay),
             events: events.clone(),
             drain: drain.clone(),
         };
-        let listener = pop3_listener::Listener::new(id, service.name, &ground, tls, service.implicit_tls, pop3_settings(config, self.has_tls));
+        let listener =
+            pop3_listener::Listener::new(id, service.name, &ground, tls, service.implicit_tls, pop3_settings(config, self.has_tls));
         self.pop3.push(listener.clone());
         services.accept(socket, listener);
     }

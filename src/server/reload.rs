@@ -8,11 +8,12 @@ use std::sync::{Arc, PoisonError};
 
 use admin::{Control, Reloaded};
 use async_trait::async_trait;
+use auth::Authenticator;
 use events::{CertificateRejected, ConfigurationRejected, ConfigurationReloaded, Events};
 use gate::Gate;
 use net::Certificates;
 
-use super::listeners::Listeners;
+use super::listeners::{Listeners, Services};
 use crate::config::{Change, Config, LoadError, TakesEffect};
 use crate::log::Log;
 
@@ -23,6 +24,7 @@ pub(crate) struct Reloader {
     started: Config,
     in_force: std::sync::Mutex<Config>,
     gate: Arc<Gate>,
+    authenticator: Arc<Authenticator>,
     listeners: Arc<Listeners>,
     certificates: Option<Arc<Certificates>>,
     log: Arc<Log>,
@@ -34,14 +36,24 @@ impl Reloader {
     pub(crate) fn new(
         file: Option<PathBuf>,
         config: Config,
-        gate: Arc<Gate>,
+        services: &Services,
         listeners: Arc<Listeners>,
         certificates: Option<Arc<Certificates>>,
         log: Arc<Log>,
-        events: Events,
     ) -> Self {
-        let in_force = std::sync::Mutex::new(config.clone());
-        Self { file, started: config, in_force, gate, listeners, certificates, log, events, turn: tokio::sync::Mutex::new(()) }
+        let Services { gate, authenticator, events, .. } = services;
+        Self {
+            file,
+            in_force: std::sync::Mutex::new(config.clone()),
+            started: config,
+            gate: Arc::clone(gate),
+            authenticator: Arc::clone(authenticator),
+            listeners,
+            certificates,
+            log,
+            events: events.clone(),
+            turn: tokio::sync::Mutex::new(()),
+        }
     }
 
     /// Reads the file again and puts it in force, or says every fault of it. Dropping the future may leave it half done: the
@@ -75,6 +87,7 @@ impl Reloader {
             needs_restart: wanting(self.started.changes(&new), TakesEffect::Restart),
         };
         self.gate.apply(new.gate.clone()).map_err(|error| vec![error.to_string()])?;
+        self.authenticator.apply(&new.auth).map_err(|error| vec![error.to_string()])?;
         self.listeners.configure(&new);
         self.log.set_level(&new.log.level);
         for outcome in self.certificates.iter().flat_map(|certificates| certificates.reload()) {

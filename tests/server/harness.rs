@@ -1,0 +1,282 @@
+//! A server for one test: its folder, its accounts, its configuration, its process.
+//!
+//! `Server::start` returns when the server says that it is ready, over the socket systemd would listen on; nothing is polled
+//! and nothing sleeps. Dropping it kills the process and removes the folder; what it logged is in the panic's output.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+use tempfile::TempDir;
+
+/// The domain and the accounts of every test server.
+pub(crate) const DOMAIN: &str = "example.org";
+pub(crate) const ANN: &str = "ann@example.org";
+pub(crate) const BOB: &str = "bob@example.org";
+pub(crate) const PASSWORD: &str = "correct horse";
+
+/// How long anything may take before the test fails. Nothing waits this long when all is well.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A server, running or stopped.
+pub(crate) struct Server {
+    folder: TempDir,
+    process: Option<Child>,
+    listening: Vec<(String, SocketAddr)>,
+}
+
+impl Server {
+    /// A server with the default settings and `more` configuration: whole tables but `[listen]`, `[tls]` and `[admin]`.
+    pub(crate) fn start(more: &str) -> Self {
+        let mut server = Self::prepare(more);
+        server.run();
+        server
+    }
+
+    /// The same, with its accounts, not running.
+    pub(crate) fn prepare(more: &str) -> Self {
+        let server = Self { folder: tempfile::tempdir().unwrap(), process: None, listening: Vec::new() };
+        make_certificate(server.folder.path());
+        server.configure(more);
+        fs::write(server.path("password"), PASSWORD).unwrap();
+        server.succeed(&["domain", "add", DOMAIN]);
+        for account in [ANN, BOB] {
+            server.succeed(&["user", "add", account, "--password-file", server.path("password").to_str().unwrap()]);
+        }
+        server
+    }
+
+    /// Writes the configuration file. Tests run as root in some places: the server stays who it is.
+    pub(crate) fn configure(&self, more: &str) {
+        let config = format!(
+            r#"hostname = "mail.example.org"
+data_dir = "data"
+user = "root"
+{more}
+[listen]
+smtp = ["127.0.0.1:0"]
+submission = ["127.0.0.1:0"]
+submissions = ["127.0.0.1:0"]
+pop3 = ["127.0.0.1:0"]
+pop3s = ["127.0.0.1:0"]
+[tls]
+certificate = "certificate.pem"
+key = "key.pem"
+[admin]
+http = ["127.0.0.1:0"]
+"#
+        );
+        fs::write(self.config(), config).unwrap();
+    }
+
+    /// Starts the stopped server, on other ports than before.
+    pub(crate) fn run(&mut self) {
+        self.run_with(|_| ());
+    }
+
+    /// The same, with a say in how the process is started.
+    pub(crate) fn run_with(&mut self, adapt: impl FnOnce(&mut Command)) {
+        assert!(self.process.is_none(), "it runs already");
+        let (notify, log) = (self.path("notify"), fs::File::options().create(true).append(true).open(self.path("log")).unwrap());
+        let _stale = fs::remove_file(&notify);
+        let ready = UnixDatagram::bind(&notify).unwrap();
+        let mut command = gatepost();
+        command.args(["serve", "--config"]).arg(self.config()).env("NOTIFY_SOCKET", &notify).stderr(log).stdin(Stdio::null());
+        adapt(&mut command);
+        let mut process = command.spawn().unwrap();
+        // A server that fails to start ends; one that hangs runs into our patience.
+        ready.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        let (deadline, mut word) = (Instant::now() + PATIENCE, [0; 256]);
+        loop {
+            if ready.recv(&mut word).is_ok_and(|octets| word[..octets].starts_with(b"READY=1")) {
+                break;
+            }
+            if let Some(status) = process.try_wait().unwrap() {
+                panic!("the server has not started: {status}\n{}", self.log());
+            }
+            assert!(Instant::now() < deadline, "the server does not become ready\n{}", self.log());
+        }
+        self.process = Some(process);
+        self.listening = self.status()["listening"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| (one["service"].as_str().unwrap().to_owned(), one["address"].as_str().unwrap().parse().unwrap()))
+            .collect();
+    }
+
+    /// Where a service listens: smtp, submission, submissions, pop3, pop3s, http.
+    pub(crate) fn address(&self, service: &str) -> SocketAddr {
+        self.listening.iter().find(|(name, _)| name == service).map(|(_, address)| *address).expect("no such service")
+    }
+
+    pub(crate) fn port(&self, service: &str) -> String {
+        self.address(service).port().to_string()
+    }
+
+    /// A connection to a service, with a deadline on everything.
+    pub(crate) fn connect(&self, service: &str) -> Dialogue {
+        Dialogue::new(TcpStream::connect(self.address(service)).unwrap())
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.as_ref().expect("it runs").id()
+    }
+
+    /// What `gatepost status --json` says.
+    pub(crate) fn status(&self) -> serde_json::Value {
+        serde_json::from_str(&self.succeed(&["status", "--json"])).unwrap()
+    }
+
+    /// Sessions in use.
+    pub(crate) fn in_use(&self) -> u64 {
+        self.status()["in_use"].as_u64().unwrap()
+    }
+
+    /// Waits until `true`, asking the server again and again; fails when patience is over.
+    #[track_caller]
+    pub(crate) fn eventually(&self, what: &str, mut condition: impl FnMut(&Self) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !condition(self) {
+            assert!(Instant::now() < deadline, "not so in time: {what}\n{}", self.log());
+            thread::yield_now();
+        }
+    }
+
+    /// Runs a command of the program on this server's configuration.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Output {
+        gatepost().args(arguments).arg("--config").arg(self.config()).output().unwrap()
+    }
+
+    /// The same; it must succeed. Gives its output.
+    #[track_caller]
+    pub(crate) fn succeed(&self, arguments: &[&str]) -> String {
+        let output = self.command(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}\n{}", String::from_utf8_lossy(&output.stderr), self.log());
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Sends a signal: TERM, HUP, KILL, STOP, CONT.
+    pub(crate) fn signal(&self, name: &str) {
+        assert!(Command::new("kill").args(["-s", name, &self.pid().to_string()]).status().unwrap().success());
+    }
+
+    /// Waits for the end of the process.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let mut process = self.process.take().expect("it runs");
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = process.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "the server does not end\n{}", self.log());
+            thread::yield_now();
+        }
+    }
+
+    /// Ends it in order.
+    pub(crate) fn stop(&mut self) {
+        self.signal("TERM");
+        let status = self.wait();
+        assert!(status.success(), "{status}\n{}", self.log());
+    }
+
+    /// kill -9.
+    pub(crate) fn kill(&mut self) {
+        self.signal("KILL");
+        self.wait();
+    }
+
+    /// Everything logged so far.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    pub(crate) fn config(&self) -> PathBuf {
+        self.path("gatepost.toml")
+    }
+
+    pub(crate) fn certificate(&self) -> PathBuf {
+        self.path("certificate.pem")
+    }
+
+    /// A file in the server's folder.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(process) = &mut self.process {
+            let (_killed, _waited) = (process.kill(), process.wait());
+        }
+        if thread::panicking() {
+            eprintln!("---- the server's log\n{}", self.log());
+        }
+    }
+}
+
+/// Lines said and heard over one connection.
+pub(crate) struct Dialogue {
+    reader: BufReader<TcpStream>,
+}
+
+impl Dialogue {
+    pub(crate) fn new(stream: TcpStream) -> Self {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        Self { reader: BufReader::new(stream) }
+    }
+
+    /// The next line without CRLF; empty when the connection has ended.
+    #[track_caller]
+    pub(crate) fn hear(&mut self) -> String {
+        let mut line = String::new();
+        self.reader.read_line(&mut line).unwrap();
+        line.trim_end_matches(['\r', '\n']).to_owned()
+    }
+
+    /// A whole SMTP reply: its lines, the last of them with a space behind the code.
+    #[track_caller]
+    pub(crate) fn reply(&mut self) -> Vec<String> {
+        let mut lines = vec![self.hear()];
+        while lines.last().is_some_and(|line| line.as_bytes().get(3) == Some(&b'-')) {
+            lines.push(self.hear());
+        }
+        lines
+    }
+
+    /// Says octets as they are.
+    #[track_caller]
+    pub(crate) fn say(&mut self, octets: impl AsRef<[u8]>) {
+        self.reader.get_mut().write_all(octets.as_ref()).unwrap();
+    }
+
+    /// Says a line and gives the last line of the SMTP reply.
+    #[track_caller]
+    pub(crate) fn ask(&mut self, line: &str) -> String {
+        self.say(format!("{line}\r\n"));
+        self.reply().pop().unwrap()
+    }
+
+    pub(crate) fn stream(&self) -> &TcpStream {
+        self.reader.get_ref()
+    }
+}
+
+/// The program.
+pub(crate) fn gatepost() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_gatepost"))
+}
+
+/// A certificate for localhost, in `certificate.pem` and `key.pem`.
+pub(crate) fn make_certificate(folder: &Path) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+    fs::write(folder.join("certificate.pem"), made.cert.pem()).unwrap();
+    fs::write(folder.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+}

@@ -1,0 +1,9 @@
+//! The program as its users meet it: `gatepost` as built, on loopback, with real clients.
+//!
+//! Each module is one kind of use; `harness` starts and ends servers. Every test has a server of its own, on ports the
+//! system chose.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+
+mod harness;
+mod smoke;
