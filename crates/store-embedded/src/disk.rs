@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::FallocateFlags;
@@ -85,6 +85,18 @@ pub(crate) fn no_room(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
+/// Opens a file that only we may read, making it when it is not there.
+pub(crate) fn private_file(path: &Path) -> io::Result<File> {
+    File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+/// Opens a database that only we may read; SQLite gives its other files the same mode.
+pub(crate) fn private_database(path: &Path) -> rusqlite::Result<rusqlite::Connection> {
+    // Where the file cannot be made, SQLite says why.
+    drop(private_file(path));
+    rusqlite::Connection::open(path)
+}
+
 /// A directory of the real file system.
 pub(crate) struct RealDisk {
     root: PathBuf,
@@ -159,7 +171,11 @@ impl DiskFile for File {
     }
 
     fn allocate(&self, length: u64) -> io::Result<()> {
-        Ok(rustix::fs::fallocate(self, FallocateFlags::empty(), 0, length)?)
+        match rustix::fs::fallocate(self, FallocateFlags::empty(), 0, length) {
+            // The zeros to come take the room.
+            Err(Errno::OPNOTSUPP) => self.set_len(length),
+            other => Ok(other?),
+        }
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -13,6 +13,7 @@ use mail::MessageId;
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
 
 use crate::backlog::{Logged, What};
+use crate::disk::private_database;
 use crate::record::Flags;
 use crate::segment::Place;
 use crate::usage::{Usage, Use};
@@ -58,7 +59,7 @@ struct Row {
 impl Index {
     /// Opens the index at `path`, empty when there is none or it has another version, with the usage it knows.
     pub(crate) fn open(path: &Path) -> rusqlite::Result<(Self, Usage)> {
-        let db = Connection::open(path)?;
+        let db = private_database(path)?;
         let version: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
         if version != SCHEMA_VERSION && version != 0 {
             return Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_NOTADB), None));

@@ -15,7 +15,7 @@ use store::Leases;
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 
 use crate::backlog::Backlog;
-use crate::disk::{Disk, RealDisk};
+use crate::disk::{Disk, RealDisk, private_file};
 use crate::engine::{Budget, Engine};
 use crate::figures::{Figures, Meters, read};
 use crate::health::Health;
@@ -311,7 +311,7 @@ fn enter(dir: &Path) -> Result<(File, Places), OpenError> {
         version::Found::Version(found) if found > version::CURRENT => {
             return Err(OpenError::Newer { dir: dir.to_owned(), found, known: version::CURRENT });
         }
-        // Without it every maildrop would be taken for one without an account, and swept.
+        // Without the directory every maildrop would be taken for one without an account, and swept.
         version::Found::Version(_) if !directory.exists() => return Err(not_a_store("its directory.sqlite is missing: restore it")),
         version::Found::Version(found) => version::migrate(&disk, found).map_err(|error| denied("carrying the store forward", error))?,
     }
@@ -320,7 +320,7 @@ fn enter(dir: &Path) -> Result<(File, Places), OpenError> {
 
 /// The lock file, locked for as long as it is open; or the pid of the process that has it.
 fn take_lock(dir: &Path) -> io::Result<Result<File, String>> {
-    let mut file = File::options().read(true).write(true).create(true).truncate(false).open(dir.join("lock"))?;
+    let mut file = private_file(&dir.join("lock"))?;
     if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
         let mut pid = String::new();
         file.read_to_string(&mut pid)?;

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use rusqlite::{Connection, Transaction, params};
 use store::{Account, Alias, Book, Change, ChangeError, DomainRecord, Error};
 
+use crate::disk::private_database;
 use crate::index::is_full;
 use crate::lock;
 
@@ -24,7 +25,7 @@ pub(crate) struct People {
 impl People {
     /// Opens the directory at `path`, empty when there is none.
     pub(crate) fn open(path: &Path) -> rusqlite::Result<Self> {
-        let db = Connection::open(path)?;
+        let db = private_database(path)?;
         db.execute_batch(SCHEMA)?;
         let book = load(&db)?;
         Ok(Self { db: Mutex::new(Some(db)), book: RwLock::new(Arc::new(book)) })

@@ -12,6 +12,7 @@ use store::Error;
 
 use crate::disk::no_room;
 use crate::engine::Engine;
+use crate::figures::read;
 use crate::health::Health;
 use crate::lock;
 use crate::segment::{FIRST_RECORD, Segment, spare_path};
@@ -63,9 +64,10 @@ impl Ready {
         }
     }
 
+    /// Whether segments are used up faster than they can be written in full: then the disk has better things to do.
     fn is_hurried(&self) -> bool {
         let state = lock(&self.state);
-        state.hurry || state.closed
+        state.hurry || state.closed || state.segments.len() + 1 < READY
     }
 
     /// Whether another file is worth keeping for reuse.
@@ -147,11 +149,18 @@ pub(crate) fn tend(engine: &Engine) {
     engine.ready.changed.notify_all();
 }
 
+impl Engine {
+    /// Only mail makes a hurry: the first segments of a life are made while nothing else is to do.
+    fn is_busy(&self) -> bool {
+        read(&self.meters.batches) > 0 && self.ready.is_hurried()
+    }
+}
+
 fn make(engine: &Engine, spare: Option<u64>) -> std::io::Result<Segment> {
     let number = engine.ready.next_number.fetch_add(1, Ordering::Relaxed);
     let capacity = engine.settings.segment.0;
     debug_assert!(capacity > FIRST_RECORD, "checked when the settings were");
-    Segment::prepare(&*engine.disk, number, capacity, spare, &|| engine.ready.is_hurried()).inspect_err(|_| {
+    Segment::prepare(&*engine.disk, number, capacity, spare, &|| engine.is_busy()).inspect_err(|_| {
         if let Some(spare) = spare.filter(|spare| engine.disk.open(&spare_path(*spare)).is_ok()) {
             engine.ready.add_spare(spare);
         }
