@@ -3,14 +3,18 @@
 //! `Server::start` returns when the server says that it is ready, over the socket systemd would listen on; nothing is polled
 //! and nothing sleeps. Dropping it kills the process and removes the folder; what it logged is in the panic's output.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use tempfile::TempDir;
 
 /// The domain and the accounts of every test server.
@@ -39,15 +43,26 @@ impl Server {
 
     /// The same, with its accounts, not running.
     pub(crate) fn prepare(more: &str) -> Self {
+        let server = Self::bare(more);
+        server.populate();
+        server
+    }
+
+    /// A server that has its configuration and nothing else yet, not running.
+    pub(crate) fn bare(more: &str) -> Self {
         let server = Self { folder: tempfile::tempdir().unwrap(), process: None, listening: Vec::new() };
         make_certificate(server.folder.path());
-        server.configure(more);
         fs::write(server.path("password"), PASSWORD).unwrap();
-        server.succeed(&["domain", "add", DOMAIN]);
-        for account in [ANN, BOB] {
-            server.succeed(&["user", "add", account, "--password-file", server.path("password").to_str().unwrap()]);
-        }
+        server.configure(more);
         server
+    }
+
+    /// Adds the domain and the accounts.
+    pub(crate) fn populate(&self) {
+        self.succeed(&["domain", "add", DOMAIN]);
+        for account in [ANN, BOB] {
+            self.succeed(&["user", "add", account, "--password-file", self.path("password").to_str().unwrap()]);
+        }
     }
 
     /// Writes the configuration file. Tests run as root in some places: the server stays who it is.
@@ -121,6 +136,30 @@ http = ["127.0.0.1:0"]
     /// A connection to a service, with a deadline on everything.
     pub(crate) fn connect(&self, service: &str) -> Dialogue {
         Dialogue::new(TcpStream::connect(self.address(service)).unwrap())
+    }
+
+    /// The same inside TLS, for the services that begin with it; the certificate is checked.
+    pub(crate) fn connect_tls(&self, service: &str) -> Dialogue {
+        self.connect(service).start_tls(&self.certificate())
+    }
+
+    /// What the administrator's listener answers to GET: status code and body.
+    pub(crate) fn http(&self, path: &str) -> (u16, String) {
+        let mut http = TcpStream::connect(self.address("http")).unwrap();
+        http.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(http, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        http.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+
+    /// The sum of a metric's values in `/metrics` over all its labels that hold `label`; 0 when there is none.
+    pub(crate) fn metric(&self, name: &str, label: &str) -> u64 {
+        let (_, text) = self.http("/metrics");
+        let named = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+        let values = text.lines().filter(named).filter(|line| line.contains(label)).map(|line| line.rsplit(' ').next().unwrap());
+        values.map(|value| value.parse::<f64>().unwrap() as u64).sum()
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -221,16 +260,43 @@ impl Drop for Server {
     }
 }
 
-/// Lines said and heard over one connection.
+/// Lines said and heard over one connection, in clear or inside TLS.
 pub(crate) struct Dialogue {
-    reader: BufReader<TcpStream>,
+    reader: BufReader<Box<dyn Wire>>,
+    stream: TcpStream,
+    certificate: Option<CertificateDer<'static>>,
 }
+
+trait Wire: Read + Write + Send {}
+impl<T: Read + Write + Send> Wire for T {}
 
 impl Dialogue {
     pub(crate) fn new(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        Self { reader: BufReader::new(stream) }
+        stream.set_nodelay(true).unwrap();
+        Self { reader: BufReader::new(Box::new(stream.try_clone().unwrap())), stream, certificate: None }
+    }
+
+    /// Goes on inside TLS: at once, or behind the reply to STARTTLS or STLS. The server must show the certificate in this file.
+    #[track_caller]
+    pub(crate) fn start_tls(self, certificate: &Path) -> Self {
+        self.try_start_tls(certificate).unwrap()
+    }
+
+    /// The same, where it may fail.
+    pub(crate) fn try_start_tls(self, certificate: &Path) -> io::Result<Self> {
+        let Self { stream, .. } = self;
+        let mut connection = ClientConnection::new(tls_client(certificate), ServerName::try_from("localhost").unwrap()).unwrap();
+        connection.complete_io(&mut stream.try_clone()?)?;
+        let certificate = connection.peer_certificates().map(|chain| chain[0].clone().into_owned());
+        let tls = StreamOwned::new(connection, stream.try_clone()?);
+        Ok(Self { reader: BufReader::new(Box::new(tls)), stream, certificate })
+    }
+
+    /// What the server has shown inside TLS.
+    pub(crate) fn certificate(&self) -> &CertificateDer<'static> {
+        self.certificate.as_ref().expect("TLS")
     }
 
     /// The next line without CRLF; empty when the connection has ended.
@@ -239,6 +305,18 @@ impl Dialogue {
         let mut line = String::new();
         self.reader.read_line(&mut line).unwrap();
         line.trim_end_matches(['\r', '\n']).to_owned()
+    }
+
+    /// The next line without CRLF, where the connection may break at any time; None when it has.
+    pub(crate) fn try_hear(&mut self) -> Option<Vec<u8>> {
+        let mut line = Vec::new();
+        match self.reader.read_until(b'\n', &mut line) {
+            Ok(_) if line.ends_with(b"\r\n") => {
+                line.truncate(line.len() - 2);
+                Some(line)
+            }
+            _ => None,
+        }
     }
 
     /// A whole SMTP reply: its lines, the last of them with a space behind the code.
@@ -251,22 +329,58 @@ impl Dialogue {
         lines
     }
 
+    /// What follows a POP3 reply of many lines, without dot-stuffing; None when the connection breaks before its end.
+    pub(crate) fn try_hear_many(&mut self) -> Option<Vec<Vec<u8>>> {
+        let mut lines = Vec::new();
+        loop {
+            match self.try_hear()? {
+                end if end == b"." => return Some(lines),
+                stuffed if stuffed.starts_with(b".") => lines.push(stuffed[1..].to_vec()),
+                line => lines.push(line),
+            }
+        }
+    }
+
     /// Says octets as they are.
     #[track_caller]
     pub(crate) fn say(&mut self, octets: impl AsRef<[u8]>) {
-        self.reader.get_mut().write_all(octets.as_ref()).unwrap();
+        self.try_say(octets).unwrap();
     }
 
-    /// Says a line and gives the last line of the SMTP reply.
+    /// The same, where the connection may break.
+    pub(crate) fn try_say(&mut self, octets: impl AsRef<[u8]>) -> io::Result<()> {
+        self.reader.get_mut().write_all(octets.as_ref())?;
+        self.reader.get_mut().flush()
+    }
+
+    /// Says a line and gives the last line of the SMTP reply, or the only one of the POP3 reply.
     #[track_caller]
     pub(crate) fn ask(&mut self, line: &str) -> String {
         self.say(format!("{line}\r\n"));
         self.reply().pop().unwrap()
     }
 
-    pub(crate) fn stream(&self) -> &TcpStream {
-        self.reader.get_ref()
+    /// Whether the server has closed, or does so soon, without another word.
+    pub(crate) fn is_over(&mut self) -> bool {
+        match self.reader.read(&mut [0]) {
+            Ok(octets) => octets == 0,
+            // Our patience has ended, not the connection.
+            Err(error) => !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut),
+        }
     }
+
+    pub(crate) fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+}
+
+/// A client that trusts the certificate in this file and no other.
+fn tls_client(certificate: &Path) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(certificate).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
 /// The program.
