@@ -73,9 +73,13 @@ fn spawn<T: 'static>(watched: &Arc<Watched>, work: impl FnOnce(&Watched) -> T + 
     thread::spawn(move || work(&watched))
 }
 
-/// Takes a place if there is one, returns it, and says whether there was.
+/// Takes a place if there is one, looks around, returns it, and says whether there was one. Looking at the pool is what lets
+/// loom bring in the others meanwhile; without it nobody would ever be there together.
 fn visit(watched: &Watched) -> bool {
-    watched.acquire().map(|place| watched.release(place)).is_some()
+    let Some(place) = watched.acquire() else { return false };
+    assert!(watched.pool.usage().in_use > 0, "the place I hold is not counted");
+    watched.release(place);
+    true
 }
 
 #[test]
@@ -101,6 +105,17 @@ fn two_visitors_through_a_raising() {
             visitor.join().unwrap();
         }
         watched.assert_whole(2);
+    });
+}
+
+#[test]
+fn two_visitors_are_never_both_in_one_place() {
+    loom::model(|| {
+        let watched = Watched::new(1, 1);
+        let visitor = spawn(&watched, visit);
+        let came_in = [visit(&watched), visitor.join().unwrap()];
+        assert!(came_in.contains(&true), "both refused at a free place");
+        watched.assert_whole(1);
     });
 }
 
