@@ -226,7 +226,7 @@ http = ["127.0.0.1:0"]
 
     /// kill -9.
     pub(crate) fn kill(&mut self) {
-        self.signal("KILL");
+        self.process.as_mut().expect("it runs").kill().unwrap();
         self.wait();
     }
 
