@@ -7,12 +7,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use auth::Verdict;
+use bytes::BytesMut;
 use events::{
     AuthFailed, AuthSucceeded, AuthThrottled, MaildropOpened, MaildropRefused, MaildropTakenOver, MessageDamaged, MessageFetched,
     MessagesDeleted, SessionEnd, SessionId, StoreFailed,
 };
-use net::Hold;
-use net::{Connection, NetError};
+use net::{Connection, Hold, NetError};
 use pop3::{Auth, AuthRefusal, Progress, Question, Retrieve, Transfer, Update};
 use store::{Body, Entry, Error, Maildrop};
 
@@ -32,6 +32,12 @@ pub(crate) struct Answers {
 struct Opened {
     account: Arc<str>,
     maildrop: Box<dyn Maildrop>,
+}
+
+impl Drop for Answers {
+    fn drop(&mut self) {
+        self.release();
+    }
 }
 
 impl Answers {
@@ -69,6 +75,29 @@ impl Answers {
         }
     }
 
+    /// Writes all of `output`, and leaves an empty buffer that holds no memory. What the client takes is a sign of life.
+    ///
+    /// # Errors
+    /// How the session has ended: the client is gone, or has not taken it in time, or by the time a newer session has taken the
+    /// maildrop; nobody can be told goodbye then.
+    pub(crate) async fn write(&self, output: &mut BytesMut, connection: &mut Connection) -> Result<(), SessionEnd> {
+        if output.is_empty() {
+            return Ok(());
+        }
+        connection.output = std::mem::take(output);
+        let deadline = net::now() + self.shared.settings.load().write_deadline;
+        let flushed = tokio::select! {
+            biased;
+            flushed = connection.flush(deadline) => flushed,
+            () = self.taken_over() => return Err(SessionEnd::Dismissed),
+        };
+        self.touch();
+        flushed.map_err(|error| match error {
+            NetError::WriteTimedOut => SessionEnd::TimedOut,
+            _ => SessionEnd::PeerGone,
+        })
+    }
+
     /// Answers.
     ///
     /// # Errors
@@ -76,7 +105,7 @@ impl Answers {
     pub(crate) async fn answer(&mut self, question: Question<'_>, connection: &mut Connection) -> Result<(), SessionEnd> {
         match question {
             Question::Auth(auth) => Box::pin(self.auth(auth)).await,
-            Question::Retrieve(retrieve) => self.retrieve(retrieve, connection).await?,
+            Question::Retrieve(retrieve) => Box::pin(self.retrieve(retrieve, connection)).await?,
             Question::Update(update) => Box::pin(self.update(update)).await,
         }
         Ok(())
@@ -85,26 +114,28 @@ impl Answers {
     async fn auth(&mut self, question: Auth<'_>) {
         let credentials = question.credentials();
         let (login, mechanism) = (credentials.authcid.clone(), credentials.mechanism.name());
-        // RFC 4616 §2: nobody here may act as somebody else.
-        let other = credentials.authzid.as_deref().is_some_and(|acting| !acting.is_empty() && !acting.eq_ignore_ascii_case(&login));
-        let password = credentials.password.clone();
-        let Shared { events, listener, .. } = &*self.shared;
+        let Shared { events, listener, authenticator, .. } = &*self.shared;
         let (session, source) = (self.session, self.source);
-        match self.shared.authenticator.verify(&login, password, source).await {
-            Ok(Verdict::Right { account }) if !other => {
+        // RFC 4616 §2: nobody here may act as somebody else, and no password is looked at for it.
+        let acting = credentials.authzid.as_deref().unwrap_or_default();
+        if !acting.is_empty() && acting.to_lowercase() != login.to_lowercase() {
+            events.emit(AuthFailed { listener, session, source, login: &login, mechanism });
+            return question.refuse(AuthRefusal::WrongCredentials);
+        }
+        match authenticator.verify(&login, credentials.password.clone(), source).await {
+            Ok(Verdict::Right { account }) => {
                 events.emit(AuthSucceeded { listener, session, source, account: &account, mechanism });
                 self.open(account, question).await;
+            }
+            Ok(Verdict::Wrong { delay }) => {
+                events.emit(AuthFailed { listener, session, source, login: &login, mechanism });
+                // Who has guessed waits, but the drain does not.
+                let _left = net::clock::within(net::now() + delay, self.shared.drain.wait()).await;
+                question.refuse(AuthRefusal::WrongCredentials);
             }
             Ok(Verdict::Refused { throttle, .. }) => {
                 events.emit(AuthThrottled { listener, session, source, login: &login, throttle, now: net::now() });
                 question.refuse(AuthRefusal::Temporary);
-            }
-            Ok(verdict) => {
-                events.emit(AuthFailed { listener, session, source, login: &login, mechanism });
-                if let Verdict::Wrong { delay } = verdict {
-                    net::clock::pause(delay).await;
-                }
-                question.refuse(AuthRefusal::WrongCredentials);
             }
             Err(error) => {
                 events.emit(StoreFailed { operation: "authenticate", cause: &error, now: net::now() });
@@ -115,20 +146,27 @@ impl Answers {
 
     async fn open(&mut self, account: Arc<str>, question: Auth<'_>) {
         let Shared { events, listener, login_delay, .. } = &*self.shared;
-        let delay = self.shared.settings.load().pop3.login_delay;
-        if !login_delay.login(&account, delay, net::now()) {
+        let (session, delay) = (self.session, self.shared.settings.load().pop3.login_delay);
+        if let Some(delay) = delay
+            && !login_delay.allows(&account, delay, net::now())
+        {
+            let cause = &"the account's last login was a moment ago";
+            events.emit(MaildropRefused { listener, session, account: &account, cause });
             return question.refuse(AuthRefusal::LoginDelay);
         }
         match self.shared.store.open(&account).await {
             Ok(maildrop) => {
+                if let Some(delay) = delay {
+                    login_delay.remember(&account, delay, net::now());
+                }
                 let listing = Arc::clone(maildrop.listing());
                 let octets = listing.iter().map(|entry| entry.octets).sum();
-                events.emit(MaildropOpened { listener, session: self.session, account: &account, messages: listing.len(), octets });
+                events.emit(MaildropOpened { listener, session, account: &account, messages: listing.len(), octets });
                 self.opened = Some(Opened { account, maildrop });
                 question.accept(Box::new(Listing(listing)));
             }
             Err(error) => {
-                events.emit(MaildropRefused { listener, session: self.session, account: &account, cause: &error });
+                events.emit(MaildropRefused { listener, session, account: &account, cause: &error });
                 question.refuse(if matches!(error, Error::InUse) { AuthRefusal::InUse } else { AuthRefusal::Temporary });
             }
         }
@@ -169,10 +207,7 @@ impl Answers {
             };
             match transfer.write(&piece) {
                 Progress::More => {}
-                Progress::Flush => {
-                    write(connection, transfer.output(), &self.shared).await?;
-                    self.touch();
-                }
+                Progress::Flush => self.write(transfer.output(), connection).await?,
                 Progress::Enough => break,
             }
             if !more {
@@ -193,14 +228,17 @@ impl Answers {
         let listing = Arc::clone(maildrop.listing());
         let deleted: Vec<Entry> = question.deleted().filter_map(|(index, _)| listing.get(index).copied()).collect();
         let messages = deleted.len();
+        let (Shared { events, listener, .. }, session) = (&*self.shared, self.session);
         match maildrop.update(deleted).await {
             Ok(()) => {
-                let Shared { events, listener, .. } = &*self.shared;
-                events.emit(MessagesDeleted { listener, session: self.session, account: &account, messages });
+                events.emit(MessagesDeleted { listener, session, account: &account, messages });
                 question.done();
             }
             Err(error) => {
-                self.failed("update", &error);
+                match error {
+                    Error::InUse => events.emit(MaildropTakenOver { listener, session, account: &account }),
+                    _ => self.failed("update", &error),
+                }
                 question.failed();
             }
         }
@@ -213,22 +251,6 @@ impl Answers {
             _ => events.emit(StoreFailed { operation, cause: error, now: net::now() }),
         }
     }
-}
-
-/// Writes all of `output`.
-///
-/// # Errors
-/// How the session has ended.
-pub(crate) async fn write(connection: &mut Connection, output: &mut bytes::BytesMut, shared: &Shared) -> Result<(), SessionEnd> {
-    if output.is_empty() {
-        return Ok(());
-    }
-    connection.output = std::mem::take(output);
-    let deadline = net::now() + shared.settings.load().write_deadline;
-    connection.flush(deadline).await.map_err(|error| match error {
-        NetError::WriteTimedOut => SessionEnd::TimedOut,
-        _ => SessionEnd::PeerGone,
-    })
 }
 
 /// The store's listing as the machine reads it.

@@ -4,11 +4,13 @@
 //! the machine of `pop3`. One value serves one address.
 //!
 //! Guarantees: a maildrop is locked before its owner is told that it is open, and free before the client is told goodbye;
-//! messages leave in pieces, so memory does not grow with them; deletions are durable before they are confirmed; a session
-//! whose maildrop was taken over by a newer one ends and deletes nothing. Refuses as the tables of `pop3` and `gate` say.
-//! Fails never: an error of the store is a temporary answer and an event.
+//! messages leave in pieces, so memory does not grow with them; deletions are durable before they are confirmed, and no
+//! deletion that is not confirmed is done while the server leaves; a session whose maildrop was taken over by a newer one ends and
+//! deletes nothing; whatever happens to a session, its end has a name and its place is free. Refuses as the tables of `pop3` and
+//! `gate` say. Fails never: an error of the store is a temporary answer and an event.
 //!
-//! [`Listener::configure`] changes what new sessions are served by; sessions under way keep what they began with.
+//! [`Listener::configure`] changes what new sessions are served by; sessions under way keep what they began with, but for the
+//! write deadline and the login delay.
 
 mod answers;
 mod login_delay;
@@ -45,7 +47,7 @@ pub struct Ground {
     pub store: Arc<dyn Store>,
     /// Who somebody is.
     pub authenticator: Arc<Authenticator>,
-    /// Who has logged in when.
+    /// Who has logged in when: one for all listeners.
     pub login_delay: Arc<LoginDelay>,
     /// Where events go.
     pub events: Events,
@@ -53,7 +55,7 @@ pub struct Ground {
     pub drain: Drain,
 }
 
-/// Serves one POP3 address. Clones of it serve the same.
+/// Serves one POP3 address. Clones of it in an `Arc` serve the same.
 #[derive(Clone)]
 pub struct Listener(Arc<Shared>);
 
@@ -110,8 +112,8 @@ impl Service for Listener {
         self.0.refuse(&self.0.gate.out_of_descriptors(), &arrival, reply);
     }
 
-    async fn session(self: Arc<Self>, connection: Connection, permit: Permit) {
-        session::serve(Arc::clone(&self.0), connection, permit).await;
+    fn session(self: Arc<Self>, connection: Connection, permit: Permit) -> impl Future<Output = ()> + Send + 'static {
+        session::serve(Arc::clone(&self.0), connection, permit)
     }
 
     fn implicit_tls(&self) -> Option<&Tls> {

@@ -1,38 +1,43 @@
 //! What the listener answers when the session asks: gate, directory, passwords and store on one side, replies on the other.
 //!
 //! Every question is answered on every path; where something of ours fails the reply is temporary, and the cause goes to the
-//! log. A question dropped with its future means 451, so all of this may be dropped at any time.
+//! log. A question dropped with its future means 451, so all of this may be dropped at any time: what was begun is undone, but for
+//! a commit under way, whose outcome is open then, and which the drain waits for.
 
 use std::fmt::Display;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use auth::Verdict;
-use events::{AuthFailed, AuthSucceeded, AuthThrottled, MessageAccepted, MessageRefused, RecipientRefused, SessionId, StoreFailed, StoreFull};
+use events::{
+    AuthFailed, AuthSucceeded, AuthThrottled, MessageAccepted, MessageRefused, RecipientRefused, SessionId, StoreFailed, StoreFull,
+};
 use jiff::Timestamp;
-use mail::{Envelope, ForwardPath, MessageId, ReversePath};
+use mail::{ForwardPath, MessageId, ReversePath};
 use net::Hold;
-use smtp::{Auth, Chunk, Data, EndOfData, Mail, Question, Rcpt, Reply};
+use smtp::{Auth, Chunk, Data, EndOfData, Mail, MailFrom, Question, Rcpt, Reply};
 use store::{Error, Resolution};
 
 use crate::hops::Hops;
 use crate::trace::Trace;
 use crate::transaction::{Message, Transaction};
-use crate::{Shared, rescue};
+use crate::{Settings, Shared, rescue};
 
 /// One session's answers, and what they remember.
 pub(crate) struct Answers {
     shared: Arc<Shared>,
+    /// What the session began with.
+    settings: Arc<Settings>,
     session: SessionId,
     source: IpAddr,
-    transaction: Option<Transaction>,
+    transaction: Option<Box<Transaction>>,
     /// From before a commit until its 250 has been written.
     hold: Option<Hold>,
 }
 
 impl Answers {
-    pub(crate) fn new(shared: Arc<Shared>, session: SessionId, source: IpAddr) -> Self {
-        Self { shared, session, source, transaction: None, hold: None }
+    pub(crate) fn new(shared: Arc<Shared>, settings: Arc<Settings>, session: SessionId, source: IpAddr) -> Self {
+        Self { shared, settings, session, source, transaction: None, hold: None }
     }
 
     /// The transaction has ended without a question: RSET, a fault, a new greeting.
@@ -53,33 +58,35 @@ impl Answers {
             Question::Rcpt(rcpt) => self.rcpt(rcpt).await,
             Question::Data(data) => self.data(data).await,
             Question::Chunk(chunk) => self.chunk(chunk).await,
-            Question::EndOfData(end) => self.end_of_data(end).await,
+            Question::EndOfData(end) => Box::pin(self.end_of_data(end)).await,
         }
     }
 
     async fn auth(&mut self, question: Auth<'_>) {
         let credentials = question.credentials();
         let (login, mechanism) = (credentials.authcid.clone(), credentials.mechanism.name());
-        // RFC 4616 §2: nobody here may act as somebody else.
-        let other = credentials.authzid.as_deref().is_some_and(|acting| !acting.is_empty() && !acting.eq_ignore_ascii_case(&login));
-        let password = credentials.password.clone();
-        let Shared { events, listener, .. } = &*self.shared;
+        let Shared { events, listener, authenticator, .. } = &*self.shared;
         let (session, source) = (self.session, self.source);
-        match self.shared.authenticator.verify(&login, password, source).await {
-            Ok(Verdict::Right { account }) if !other => {
+        // RFC 4616 §2: nobody here may act as somebody else, and no password is looked at for it.
+        let acting = credentials.authzid.as_deref().unwrap_or_default();
+        if !acting.is_empty() && acting.to_lowercase() != login.to_lowercase() {
+            events.emit(AuthFailed { listener, session, source, login: &login, mechanism });
+            return question.wrong();
+        }
+        match authenticator.verify(&login, credentials.password.clone(), source).await {
+            Ok(Verdict::Right { account }) => {
                 events.emit(AuthSucceeded { listener, session, source, account: &account, mechanism });
                 question.accept(&*account);
+            }
+            Ok(Verdict::Wrong { delay }) => {
+                events.emit(AuthFailed { listener, session, source, login: &login, mechanism });
+                // Who has guessed waits, but the drain does not.
+                let _left = net::clock::within(net::now() + delay, self.shared.drain.wait()).await;
+                question.wrong();
             }
             Ok(Verdict::Refused { throttle, .. }) => {
                 events.emit(AuthThrottled { listener, session, source, login: &login, throttle, now: net::now() });
                 question.reject(Reply::TRY_LATER_AUTH);
-            }
-            Ok(verdict) => {
-                events.emit(AuthFailed { listener, session, source, login: &login, mechanism });
-                if let Verdict::Wrong { delay } = verdict {
-                    net::clock::pause(delay).await;
-                }
-                question.wrong();
             }
             Err(error) => {
                 events.emit(StoreFailed { operation: "authenticate", cause: &error, now: net::now() });
@@ -91,7 +98,7 @@ impl Answers {
     fn mail(&mut self, question: Mail<'_>) {
         self.transaction = None;
         match self.shared.store.ready() {
-            Ok(()) => self.transaction = Some(Transaction::new(question.accept())),
+            Ok(()) => self.transaction = Some(Box::new(Transaction::new(question.accept()))),
             Err(error) => {
                 let reply = self.failed("accept mail", &error, Some(&question.from().reverse_path));
                 question.reject(reply);
@@ -112,7 +119,11 @@ impl Answers {
                 self.refuse_recipient(question, Reply::FOREIGN_UNTIL_QUEUE, &"mail to other hosts is not sent from here yet");
             }
             Ok(Resolution::Foreign) => {
-                self.refuse_recipient(question, Reply::RELAY_DENIED, &"not a local domain, and the client is neither authenticated nor listed");
+                self.refuse_recipient(
+                    question,
+                    Reply::RELAY_DENIED,
+                    &"not a local domain, and the client is neither authenticated nor listed",
+                );
             }
             Err(error) => {
                 self.shared.events.emit(StoreFailed { operation: "resolve", cause: &error, now: net::now() });
@@ -137,21 +148,15 @@ impl Answers {
     async fn data(&mut self, question: Data<'_>) {
         let Some(transaction) = &mut self.transaction else { return };
         let id = MessageId::generate();
-        let envelope = Envelope {
-            id,
-            reverse_path: transaction.from.reverse_path.clone(),
-            recipients: transaction.accounts.clone(),
-            body: transaction.from.body,
-            utf8: transaction.from.utf8,
-        };
+        let envelope = transaction.envelope(id);
+        let accounts = envelope.recipients.clone();
         match self.shared.store.begin(envelope).await {
             Ok(incoming) => {
-                transaction.message = Some(Message { id, incoming, hops: Hops::default(), octets: 0 });
+                transaction.message = Some(Message { id, accounts, incoming, hops: Hops::new(self.settings.hops), octets: 0 });
                 question.accept();
             }
             Err(error) => {
-                let reply = self.failed("begin", &error, None);
-                self.transaction = None;
+                let reply = self.transaction_failed("begin", &error);
                 question.reject(reply);
             }
         }
@@ -165,50 +170,62 @@ impl Answers {
         match message.incoming.write(text).await {
             Ok(()) => question.taken(),
             Err(error) => {
-                let reply = self.failed("write", &error, None);
-                self.transaction = None;
+                let reply = self.transaction_failed("write", &error);
                 question.refuse(reply);
             }
         }
     }
 
     async fn end_of_data(&mut self, question: EndOfData<'_>) {
-        let Some(Transaction { from, accounts, sole_recipient, message: Some(message), .. }) = self.transaction.take() else { return };
-        let Message { id, incoming, hops, octets } = message;
-        let settings = self.shared.settings.load_full();
-        let hop_count = hops.count();
-        if hop_count > settings.hops {
-            self.refused(Reply::TOO_MANY_HOPS, Some(&from.reverse_path), &format_args!("{hop_count} Received fields"));
+        let Some(transaction) = self.transaction.take() else { return };
+        let Transaction { from: MailFrom { reverse_path, .. }, sole_recipient, message: Some(message), .. } = *transaction else { return };
+        let Message { id, accounts, incoming, hops, octets } = message;
+        if let Some(hops) = hops.too_many() {
+            self.refused(Reply::TOO_MANY_HOPS, Some(&reverse_path), &format_args!("{hops} Received fields"));
             return question.reject(Reply::TOO_MANY_HOPS);
         }
-        let Some(hold) = self.shared.drain.hold() else { return question.reject(Reply::RESTARTING) };
-        self.hold = Some(hold);
-        let session = question.session();
-        let trace = Trace {
-            reverse_path: &from.reverse_path,
-            helo: session.helo().unwrap_or_default(),
-            peer: self.source,
-            host: settings.smtp.host.as_str(),
-            protocol: session.protocol(),
-            tls: session.tls(),
-            id,
-            sole_recipient: sole_recipient.as_ref(),
-            at: Timestamp::now(),
+        let Some(hold) = self.shared.drain.hold() else {
+            self.refused(Reply::RESTARTING, Some(&reverse_path), &"the server is leaving");
+            return question.reject(Reply::RESTARTING);
         };
+        self.hold = Some(hold);
+        let trace = self.trace(&question, id, &reverse_path, sole_recipient.as_ref());
         let begun = net::now();
-        match incoming.commit(trace.fields()).await {
+        match incoming.commit(trace).await {
             Ok(receipt) => {
                 let Shared { events, listener, .. } = &*self.shared;
                 let (session, commit) = (self.session, net::now() - begun);
-                let (reverse_path, recipients) = (&from.reverse_path, &accounts[..]);
+                let (reverse_path, recipients) = (&reverse_path, &accounts[..]);
                 events.emit(MessageAccepted { listener, session, message: id, reverse_path, recipients, octets, commit });
                 question.accept(receipt);
             }
             Err(error) => {
-                let reply = self.failed("commit", &error, Some(&from.reverse_path));
+                let reply = self.failed("commit", &error, Some(&reverse_path));
                 question.reject(reply);
             }
         }
+    }
+
+    fn trace(&self, question: &EndOfData<'_>, id: MessageId, reverse_path: &ReversePath, sole_recipient: Option<&ForwardPath>) -> Vec<u8> {
+        let session = question.session();
+        let trace = Trace {
+            reverse_path,
+            helo: session.helo().unwrap_or_default(),
+            peer: self.source,
+            host: self.settings.smtp.host.as_str(),
+            protocol: session.protocol(),
+            tls: session.tls(),
+            id,
+            sole_recipient,
+            at: Timestamp::now(),
+        };
+        trace.fields()
+    }
+
+    /// [`Answers::failed`] in the middle of a transaction, which is over then.
+    fn transaction_failed(&mut self, operation: &'static str, error: &Error) -> Reply {
+        let transaction = self.transaction.take();
+        self.failed(operation, error, transaction.as_ref().map(|transaction| &transaction.from.reverse_path))
     }
 
     /// Says what the store could not do, and gives the reply for it.

@@ -4,8 +4,8 @@
 //! the machine of `smtp`. One value serves one address; several addresses of one kind share what they stand on.
 //!
 //! Guarantees: a 250 to the end of data is written from a store's receipt and while the drain is held off; a recipient outside
-//! our domains is refused whoever asks, with the reason; a session ends by name, and its place is free, whatever happens to
-//! it. Refuses as the tables of `smtp` and `gate` say. Fails never: an error of the store is a temporary reply and an event.
+//! our domains is refused whoever asks, with the reason; whatever happens to a session, its end has a name and its place is
+//! free. Refuses as the tables of `smtp` and `gate` say. Fails never: an error of the store is a temporary reply and an event.
 //!
 //! [`Listener::configure`] changes what new sessions are served by; sessions under way keep what they began with, but for the
 //! networks that may relay and the write deadline.
@@ -34,7 +34,7 @@ use store::Store;
 pub struct Settings {
     /// The machine's.
     pub smtp: Arc<smtp::Settings>,
-    /// Received fields from which on a message is taken to go round in a loop (RFC 5321 §6.3).
+    /// Received fields with which, or more, a message is taken to go round in a loop (RFC 5321 §6.3).
     pub hops: usize,
     /// Networks whose clients may send to other hosts without a password.
     pub relay_networks: Vec<IpNet>,
@@ -111,8 +111,8 @@ impl Service for Listener {
         self.0.refuse(&self.0.gate.out_of_descriptors(), &arrival, reply);
     }
 
-    async fn session(self: Arc<Self>, connection: Connection, permit: Permit) {
-        session::serve(Arc::clone(&self.0), connection, permit).await;
+    fn session(self: Arc<Self>, connection: Connection, permit: Permit) -> impl Future<Output = ()> + Send + 'static {
+        session::serve(Arc::clone(&self.0), connection, permit)
     }
 
     fn implicit_tls(&self) -> Option<&Tls> {

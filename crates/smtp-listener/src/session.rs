@@ -1,11 +1,17 @@
 //! Drives one session: octets to the machine, questions to [`Answers`], replies to the client.
 //!
-//! Output is written exactly when the machine waits for the client. Every end of a session passes through here and is named.
-//! May be dropped at any time: the permit and the message in progress go with it.
+//! Output is written exactly when the machine waits for the client. Every end of a session passes through here and is told, a
+//! panic's too. May be dropped at any time: the message in progress is forgotten, the connection closes, and then the place is
+//! free.
+//!
+//! An idle session is its future and little else: what is rare or short is boxed, and arguments are captured, not moved.
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
-use events::{HandshakeCompleted, HandshakeFailed, SessionEnd, SessionEnded, SessionId};
+use bytes::BytesMut;
+use events::{HandshakeCompleted, HandshakeFailed, SessionAdmitted, SessionEnd, SessionEnded, SessionId};
 use gate::Permit;
 use net::{Connection, NetError, Read};
 use smtp::{Circumstance, Reply, Session, Tls, Want};
@@ -14,62 +20,97 @@ use crate::Shared;
 use crate::answers::Answers;
 
 /// Serves one admitted connection to its end.
-pub(crate) async fn serve(shared: Arc<Shared>, mut connection: Connection, permit: Permit) {
-    let id = shared.events.next_session();
-    let source = connection.peer().ip();
-    let end = converse(&shared, &mut connection, id).await;
-    Box::pin(connection.close()).await;
-    let duration = net::now() - permit.admitted_at();
-    drop(permit);
-    shared.events.emit(SessionEnded { listener: &shared.listener, session: id, source, end, duration });
+pub(crate) fn serve(shared: Arc<Shared>, connection: Connection, permit: Permit) -> impl Future<Output = ()> + Send + 'static {
+    let mut stay = Stay::new(shared, connection, permit);
+    async move {
+        let Stay { connection, course, .. } = &mut stay;
+        course.begin();
+        course.end = match converse(&course.shared, connection, course.id).await {
+            Ok(end) | Err(end) => Some(end),
+        };
+        Box::pin(connection.close()).await;
+    }
 }
 
-async fn converse(shared: &Arc<Shared>, connection: &mut Connection, id: SessionId) -> SessionEnd {
-    let settings = shared.settings.load_full();
-    let source = connection.peer().ip();
-    let mut tls = None;
-    if shared.implicit_tls {
-        match Box::pin(encrypt(shared, connection, id)).await {
-            Some(facts) => tls = Some(facts),
-            None => return SessionEnd::HandshakeFailed,
-        }
+/// Everything a session has. It ends in this order: the connection closes, the place is free, the end is told.
+struct Stay {
+    connection: Connection,
+    _permit: Permit,
+    course: Course,
+}
+
+impl Stay {
+    fn new(shared: Arc<Shared>, connection: Connection, permit: Permit) -> Self {
+        let (id, source, admitted_at) = (shared.events.next_session(), connection.peer().ip(), permit.admitted_at());
+        Self { connection, _permit: permit, course: Course { shared, id, source, admitted_at, end: None } }
     }
-    let mut session = Session::new(Arc::clone(&settings.smtp), Circumstance { peer: source, tls }, net::now());
-    let mut answers = Answers::new(Arc::clone(shared), id, source);
+}
+
+/// Tells of a session's beginning and, when it is dropped, of its end.
+struct Course {
+    shared: Arc<Shared>,
+    id: SessionId,
+    source: IpAddr,
+    admitted_at: Instant,
+    /// None as long as the session goes on: dropped then, it was cut off.
+    end: Option<SessionEnd>,
+}
+
+impl Course {
+    fn begin(&self) {
+        let Shared { events, listener, .. } = &*self.shared;
+        events.emit(SessionAdmitted { listener, session: self.id, source: self.source });
+    }
+
+    /// Only the drain cuts sessions off; anything else is a fault of ours.
+    fn cut_off(&self) -> SessionEnd {
+        if self.shared.drain.requested() && !std::thread::panicking() { SessionEnd::Drained } else { SessionEnd::Failed }
+    }
+}
+
+impl Drop for Course {
+    fn drop(&mut self) {
+        let Shared { events, listener, .. } = &*self.shared;
+        let (end, duration) = (self.end.unwrap_or_else(|| self.cut_off()), net::now() - self.admitted_at);
+        events.emit(SessionEnded { listener, session: self.id, source: self.source, end, duration });
+    }
+}
+
+/// How the session has ended: with a last reply, or before that could be said.
+async fn converse(shared: &Arc<Shared>, connection: &mut Connection, id: SessionId) -> Result<SessionEnd, SessionEnd> {
+    let settings = shared.settings.load_full();
+    let tls = if shared.implicit_tls { Some(Box::pin(encrypt(shared, connection, id)).await?) } else { None };
+    let here = Circumstance { peer: connection.peer().ip(), tls };
+    let mut session = Session::new(Arc::clone(&settings.smtp), here, net::now());
+    let mut answers = Answers::new(Arc::clone(shared), settings, id, here.peer);
     loop {
         if connection.drain_requested() {
             session.drain();
         }
         match session.next(&mut connection.input, net::now()) {
             Want::Answer(question) => answers.answer(question).await,
-            Want::Flush => match write(connection, &mut session, shared).await {
-                Ok(()) => answers.written(),
-                Err(end) => return end,
-            },
+            Want::Flush => {
+                write(connection, session.output(), shared).await?;
+                answers.written();
+            }
             Want::Input => {
-                if let Err(end) = write(connection, &mut session, shared).await {
-                    return end;
-                }
+                write(connection, session.output(), shared).await?;
                 answers.written();
                 match connection.read(session.deadline()).await {
                     Read::Some => {}
                     Read::TimedOut => session.timed_out(net::now()),
                     Read::Drained => session.leave(),
-                    Read::Eof | Read::Lost(_) => return SessionEnd::PeerGone,
+                    Read::Eof | Read::Lost(_) => return Err(SessionEnd::PeerGone),
                 }
             }
             Want::Upgrade => {
-                if let Err(end) = write(connection, &mut session, shared).await {
-                    return end;
-                }
-                match Box::pin(encrypt(shared, connection, id)).await {
-                    Some(facts) => session = session.secured(facts, net::now()),
-                    None => return SessionEnd::HandshakeFailed,
-                }
+                write(connection, session.output(), shared).await?;
+                let tls = Box::pin(encrypt(shared, connection, id)).await?;
+                session = session.secured(tls, net::now());
             }
             Want::Close => {
-                let farewell = session.farewell();
-                return write(connection, &mut session, shared).await.err().unwrap_or(ended(farewell));
+                write(connection, session.output(), shared).await?;
+                return Ok(ended(session.farewell()));
             }
         }
         if !session.in_transaction() {
@@ -78,9 +119,8 @@ async fn converse(shared: &Arc<Shared>, connection: &mut Connection, id: Session
     }
 }
 
-/// Writes all output.
-async fn write(connection: &mut Connection, session: &mut Session, shared: &Shared) -> Result<(), SessionEnd> {
-    let output = session.output();
+/// Writes all of `output`, and leaves an empty buffer that holds no memory.
+async fn write(connection: &mut Connection, output: &mut BytesMut, shared: &Shared) -> Result<(), SessionEnd> {
     if output.is_empty() {
         return Ok(());
     }
@@ -93,8 +133,9 @@ async fn write(connection: &mut Connection, session: &mut Session, shared: &Shar
 }
 
 /// Shakes hands.
-async fn encrypt(shared: &Shared, connection: &mut Connection, id: SessionId) -> Option<Tls> {
+async fn encrypt(shared: &Shared, connection: &mut Connection, id: SessionId) -> Result<Tls, SessionEnd> {
     let source = connection.peer().ip();
+    let Shared { events, listener, .. } = shared;
     let outcome = match &shared.tls {
         Some(tls) => connection.start_tls(tls).await,
         None => Err(NetError::NoCertificate),
@@ -102,13 +143,13 @@ async fn encrypt(shared: &Shared, connection: &mut Connection, id: SessionId) ->
     match (outcome, connection.tls()) {
         (Ok(()), Some(facts)) => {
             let tls = Tls { version: facts.version, cipher: facts.cipher_suite };
-            shared.events.emit(HandshakeCompleted { listener: &shared.listener, session: id, version: tls.version, cipher: tls.cipher });
-            Some(tls)
+            events.emit(HandshakeCompleted { listener, session: id, version: tls.version, cipher: tls.cipher });
+            Ok(tls)
         }
         (outcome, _) => {
             let cause = outcome.err().unwrap_or(NetError::NotBeforeTls("it did not begin"));
-            shared.events.emit(HandshakeFailed { listener: &shared.listener, session: id, source, cause: &cause, now: net::now() });
-            None
+            events.emit(HandshakeFailed { listener, session: id, source, cause: &cause, now: net::now() });
+            Err(SessionEnd::HandshakeFailed)
         }
     }
 }

@@ -2,7 +2,10 @@
 //!
 //! Dropping it at any point leaves nothing behind: the store forgets a message that was not committed.
 
-use mail::{ForwardPath, MessageId};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use mail::{Envelope, ForwardPath, MessageId};
 use smtp::MailFrom;
 use store::Incoming;
 
@@ -11,17 +14,19 @@ use crate::hops::Hops;
 /// One transaction.
 pub(crate) struct Transaction {
     pub(crate) from: MailFrom,
-    /// Accounts, each once.
-    pub(crate) accounts: Vec<String>,
+    /// Each once, however many recipients come to it.
+    accounts: BTreeSet<Arc<str>>,
+    recipients: usize,
     /// The recipient as the client wrote it, while there is only one.
     pub(crate) sole_recipient: Option<ForwardPath>,
-    recipients: usize,
     pub(crate) message: Option<Message>,
 }
 
 /// The message, while it comes.
 pub(crate) struct Message {
     pub(crate) id: MessageId,
+    /// The accounts it is for.
+    pub(crate) accounts: Vec<String>,
     pub(crate) incoming: Box<dyn Incoming>,
     pub(crate) hops: Hops,
     /// Octets of the body so far.
@@ -30,19 +35,21 @@ pub(crate) struct Message {
 
 impl Transaction {
     pub(crate) fn new(from: MailFrom) -> Self {
-        Self { from, accounts: Vec::new(), sole_recipient: None, recipients: 0, message: None }
+        Self { from, accounts: BTreeSet::new(), recipients: 0, sole_recipient: None, message: None }
     }
 
     /// One recipient more, and the accounts it comes to.
-    pub(crate) fn add(&mut self, recipient: ForwardPath, accounts: impl IntoIterator<Item = impl AsRef<str>>) {
-        for account in accounts {
-            let account = account.as_ref();
-            if !self.accounts.iter().any(|known| known == account) {
-                self.accounts.push(account.to_owned());
-            }
-        }
+    pub(crate) fn add(&mut self, recipient: ForwardPath, accounts: Vec<Arc<str>>) {
+        self.accounts.extend(accounts);
         self.recipients += 1;
         self.sole_recipient = (self.recipients == 1).then_some(recipient);
+    }
+
+    /// What the store is told of a message called `id`.
+    pub(crate) fn envelope(&self, id: MessageId) -> Envelope {
+        let MailFrom { reverse_path, body, utf8, .. } = &self.from;
+        let recipients = self.accounts.iter().map(ToString::to_string).collect();
+        Envelope { id, reverse_path: reverse_path.clone(), recipients, body: *body, utf8: *utf8 }
     }
 }
 
@@ -54,12 +61,13 @@ mod tests {
 
     #[test]
     fn accounts_are_each_named_once_and_only_a_sole_recipient_is_remembered() {
-        let mut transaction = Transaction::new(MailFrom { reverse_path: ReversePath::Null, size: None, body: BodyType::SevenBit, utf8: false });
+        let mut transaction =
+            Transaction::new(MailFrom { reverse_path: ReversePath::Null, size: None, body: BodyType::SevenBit, utf8: false });
         let path = |text| ForwardPath::parse(text).unwrap();
-        transaction.add(path("<all@example.org>"), ["ann@example.org", "bob@example.org"]);
+        transaction.add(path("<all@example.org>"), vec!["ann@example.org".into(), "bob@example.org".into()]);
         assert_eq!(transaction.sole_recipient, Some(path("<all@example.org>")));
-        transaction.add(path("<ann@example.org>"), ["ann@example.org"]);
-        assert_eq!(transaction.accounts, ["ann@example.org", "bob@example.org"]);
+        transaction.add(path("<ann@example.org>"), vec!["ann@example.org".into()]);
+        assert_eq!(transaction.envelope(MessageId::generate()).recipients, ["ann@example.org", "bob@example.org"]);
         assert_eq!(transaction.sole_recipient, None);
     }
 }
