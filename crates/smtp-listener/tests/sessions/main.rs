@@ -1,0 +1,12 @@
+//! Whole SMTP sessions, from greeting to close, over a pipe in memory and in simulated time.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod auth;
+mod deadlines;
+mod drain;
+mod house;
+mod messages;
+mod places;
+mod relay;
+mod store_faults;
