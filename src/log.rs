@@ -131,14 +131,19 @@ impl Buffer {
 
     fn put(&self, line: &[u8]) {
         let mut state = self.state();
-        if state.lines.len() + line.len() > BUFFER_OCTETS {
+        let before = state.lines.len();
+        if before + line.len() > BUFFER_OCTETS {
             state.lost += 1;
             state.ever_lost += 1;
         } else {
             state.lines.extend_from_slice(line);
         }
+        // Waking a thread costs more than a line does: it is woken for the first, and when it should not gather any longer.
+        let wake = before == 0 || (before < GATHER_OCTETS && state.lines.len() >= GATHER_OCTETS);
         drop(state);
-        self.0.filled.notify_one();
+        if wake {
+            self.0.filled.notify_one();
+        }
     }
 
     /// Runs until the buffer is closed and empty. A failed write is nobody's business here, and the next may succeed.
@@ -146,7 +151,10 @@ impl Buffer {
         let mut lines = Vec::new();
         loop {
             let waiting = |state: &mut State| state.lines.is_empty() && state.lost == 0 && !state.closed;
-            let mut state = self.0.filled.wait_while(self.state(), waiting).unwrap_or_else(PoisonError::into_inner);
+            let state = self.0.filled.wait_while(self.state(), waiting).unwrap_or_else(PoisonError::into_inner);
+            // Lines come in crowds: one write for all that come within a moment.
+            let gathering = |state: &mut State| state.lines.len() < GATHER_OCTETS && !state.closed;
+            let (mut state, _) = self.0.filled.wait_timeout_while(state, GATHER, gathering).unwrap_or_else(PoisonError::into_inner);
             mem::swap(&mut lines, &mut state.lines);
             let lost = mem::take(&mut state.lost);
             if lines.is_empty() && lost == 0 {
@@ -204,6 +212,9 @@ impl Write for Line<'_> {
 
 /// Lines that may wait to be written; as much again may be on its way out.
 const BUFFER_OCTETS: usize = 1 << 20;
+/// How long a line may wait for others, and how much is enough.
+const GATHER: Duration = Duration::from_millis(20);
+const GATHER_OCTETS: usize = 64 << 10;
 /// How long the end of the program waits for the last lines.
 const PARTING: Duration = Duration::from_secs(1);
 
