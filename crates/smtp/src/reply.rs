@@ -28,8 +28,6 @@ pub struct Blanks<'b> {
     pub peer: Option<IpAddr>,
     /// What this reply alone tells, `{detail}`.
     pub detail: Option<&'b dyn Display>,
-    /// A token that leads the operator to the cause, put in brackets at the end.
-    pub token: Option<&'b str>,
 }
 
 impl Reply {
@@ -86,9 +84,6 @@ impl Reply {
             out.put_u8(b' ');
         }
         self.fill(text, blanks, out);
-        if let Some(token) = blanks.token.filter(|_| last) {
-            append(out, format_args!(" [{token}]"));
-        }
         out.truncate(start + REPLY_LINE_BYTES - 2);
         out.extend_from_slice(b"\r\n");
     }
@@ -147,14 +142,10 @@ macro_rules! replies {
 }
 
 replies! {
-    // At the door. R1 to R8 are the names of the gate's refusals.
+    // The door. Connections that are refused there never become a session: their replies are the gate's.
     GREETING = 220 "" "{host} ESMTP Gatepost", "The greeting.";
-    RESTARTING = 421 "4.3.2" "{host} Service restarting, try again shortly", "R1: starting or draining; in a session at the next boundary.";
-    STORE_DOWN = 421 "4.3.2" "{host} Mail store unavailable, try again later", "R1b: the store is down.";
-    SOURCE_FULL = 421 "4.7.0" "{host} Too many connections from [{peer}] (limit {n}), try again later", "R2: the source has all the places it may hold.";
-    GATE_FULL = 421 "4.3.2" "{host} Too many connections, try again later", "R4: every place is taken.";
+    RESTARTING = 421 "4.3.2" "{host} Service restarting, try again shortly", "R1: draining; at the next boundary.";
     TIMEOUT = 421 "4.4.2" "{host} Timeout", "R8: idle, too slow or too long.";
-    NO_SERVICE = 554 "5.7.1" "{host} No mail service for [{peer}]", "Instead of the greeting, for a denied client (RFC 5321 §3.1).";
 
     // The session.
     HELLO = 250 "" "{host} greets [{peer}]", "EHLO, as its first line, and HELO.";
@@ -206,9 +197,7 @@ replies! {
     REVERSE_PATH_WRONG = 501 "5.1.7" "Sender not understood: {detail}", "MAIL with a path that is not well formed.";
     FORWARD_PATH_WRONG = 501 "5.1.3" "Recipient not understood: {detail}", "RCPT with a path that is not well formed.";
     SMTPUTF8_NEEDED = 553 "5.6.7" "This address needs SMTPUTF8", "A path that is not ASCII in a transaction without SMTPUTF8 (RFC 6531 §3.5).";
-    SENDER_NOT_YOURS = 553 "5.7.1" "This sender is not yours to use", "MAIL on submission with somebody else's address.";
     MAILBOX_UNKNOWN = 550 "5.1.1" "No such mailbox here", "RCPT: the domain is ours, the mailbox does not exist.";
-    MAILBOX_DISABLED = 550 "5.2.1" "This mailbox takes no mail", "RCPT: the mailbox is switched off.";
     MAILBOX_BUSY = 450 "4.2.1" "Mailbox unavailable now, try again later", "RCPT: the mailbox cannot take mail at the moment.";
     RELAY_DENIED = 550 "5.7.1" "We do not relay for you", "RCPT: a foreign domain, and the client is neither authenticated nor listed.";
     FOREIGN_UNTIL_QUEUE = 550 "5.7.1" "Mail to other hosts is not sent from here yet, local recipients only", "RCPT: a foreign domain, and the client may relay.";
@@ -222,12 +211,9 @@ replies! {
     MESSAGE_TOO_LARGE = 552 "5.3.4" "Message too large", "SIZE, or the message itself, beyond the limit.";
     BARE_CR_OR_LF = 554 "5.6.0" "Message refused: it holds a CR or LF that is not part of a CR LF", "End of data (RFC 5321 §2.3.8). RFC 3463 has no code for it; 5.6.0 is media, undefined.";
     TOO_MANY_HOPS = 554 "5.4.6" "Too many hops, this message is in a loop", "End of data: too many Received fields (RFC 5321 §6.3).";
-    CONTENT_REFUSED = 550 "5.7.1" "Message refused", "End of data: what the message holds is not wanted.";
 
     // Ourselves.
-    MEMORY_SHORT = 452 "4.3.1" "Out of memory for messages, try again later", "MAIL: the budget for messages in memory is spent.";
     STORE_FULL = 452 "4.3.1" "Out of storage, try again later", "R6, MAIL, DATA or end of data: the disk is full.";
-    STORE_BUSY = 451 "4.3.2" "Busy, try again later", "R5, MAIL: the store is slow.";
     STORE_UNAVAILABLE = 451 "4.3.0" "Mail store unavailable, try again later", "The store failed, or whether it succeeded is not known.";
     UNANSWERED = 451 "4.3.0" "Local error, try again later", "A fault of ours: a question was left without an answer.";
 }
@@ -260,12 +246,9 @@ mod tests {
 
     #[test]
     fn blanks_are_filled() {
-        let blanks =
-            Blanks { host: "mx.example", peer: Some("::ffff:192.0.2.7".parse().unwrap()), token: Some("R2.k3f9"), ..Blanks::default() };
-        assert_eq!(
-            rendered(Reply::SOURCE_FULL.with(10), &blanks),
-            "421 4.7.0 mx.example Too many connections from [192.0.2.7] (limit 10), try again later [R2.k3f9]\r\n"
-        );
+        let blanks = Blanks { host: "mx.example", peer: Some("::ffff:192.0.2.7".parse().unwrap()), ..Blanks::default() };
+        assert_eq!(rendered(Reply::HELLO, &blanks), "250 mx.example greets [192.0.2.7]\r\n");
+        assert_eq!(rendered(Reply::CHUNK_TAKEN.with(10), &blanks), "250 2.0.0 10 octets received\r\n");
         assert_eq!(rendered(Reply::AUTH_CHALLENGE, &Blanks::default()), "334 \r\n");
         assert_eq!(rendered(Reply::ACCEPTED, &Blanks { detail: Some(&"01ARZ3"), ..Blanks::default() }), "250 2.0.0 01ARZ3 accepted\r\n");
     }
@@ -279,15 +262,11 @@ mod tests {
     #[test]
     fn no_line_is_too_long() {
         let host = "h".repeat(mail::DOMAIN_OCTETS);
-        let blanks = Blanks { host: &host, peer: Some(IpAddr::from([0xffff; 8])), detail: Some(&host), token: Some("R4.k3f9") };
+        let blanks = Blanks { host: &host, peer: Some(IpAddr::from([0xffff; 8])), detail: Some(&host) };
         for reply in Reply::ALL {
             assert!(rendered(reply.with(u64::MAX), &blanks).split_inclusive("\r\n").all(|line| line.len() <= REPLY_LINE_BYTES));
         }
         let long = "d".repeat(1000);
         assert_eq!(rendered(Reply::ACCEPTED, &Blanks { detail: Some(&long), ..blanks }).len(), REPLY_LINE_BYTES);
-        for refusal in [Reply::RESTARTING, Reply::STORE_DOWN, Reply::SOURCE_FULL, Reply::GATE_FULL, Reply::TIMEOUT] {
-            let blanks = Blanks { host: &host[..64], ..blanks };
-            assert!(rendered(refusal.with(u64::MAX), &blanks).len() <= 200, "{refusal:?}");
-        }
     }
 }

@@ -291,7 +291,7 @@ impl Session {
     }
 
     fn say_with(&mut self, reply: Reply, detail: Option<&dyn Display>) {
-        let blanks = Blanks { host: self.settings.host.as_str(), peer: Some(self.circumstance.peer), detail, token: None };
+        let blanks = Blanks { host: self.settings.host.as_str(), peer: Some(self.circumstance.peer), detail };
         reply.render(&blanks, &mut self.output);
         if reply.closes() {
             self.close(reply);

@@ -128,7 +128,7 @@ fn answer(question: Question<'_>, choices: &mut Choices<'_>, agreed: &mut bool) 
     match (choices.one_in(8), choices.one_in(8), question) {
         (true, ..) => *agreed = false,
         (_, true, Question::Auth(auth)) => auth.reject(Reply::TRY_LATER_AUTH),
-        (_, true, Question::Mail(mail)) => mail.reject(Reply::MEMORY_SHORT),
+        (_, true, Question::Mail(mail)) => mail.reject(Reply::STORE_FULL),
         (_, true, Question::Rcpt(rcpt)) => rcpt.reject(Reply::MAILBOX_UNKNOWN),
         (_, true, Question::Data(data)) => {
             data.reject(Reply::STORE_FULL);
