@@ -24,7 +24,6 @@ pub(crate) fn serve(shared: Arc<Shared>, connection: Connection, permit: Permit)
     let mut stay = Stay::new(shared, connection, permit);
     async move {
         let Stay { connection, course, .. } = &mut stay;
-        course.begin();
         course.end = match converse(&course.shared, connection, course.id).await {
             Ok(end) | Err(end) => Some(end),
         };
@@ -41,12 +40,12 @@ struct Stay {
 
 impl Stay {
     fn new(shared: Arc<Shared>, connection: Connection, permit: Permit) -> Self {
-        let (id, source, admitted_at) = (shared.events.next_session(), connection.peer().ip(), permit.admitted_at());
-        Self { connection, _permit: permit, course: Course { shared, id, source, admitted_at, end: None } }
+        let course = Course::begin(shared, connection.peer().ip(), permit.admitted_at());
+        Self { connection, _permit: permit, course }
     }
 }
 
-/// Tells of a session's beginning and, when it is dropped, of its end.
+/// Tells of a session's beginning when it is made, and of its end when it is dropped.
 struct Course {
     shared: Arc<Shared>,
     id: SessionId,
@@ -57,9 +56,11 @@ struct Course {
 }
 
 impl Course {
-    fn begin(&self) {
-        let Shared { events, listener, .. } = &*self.shared;
-        events.emit(SessionAdmitted { listener, session: self.id, source: self.source });
+    fn begin(shared: Arc<Shared>, source: IpAddr, admitted_at: Instant) -> Self {
+        let Shared { events, listener, .. } = &*shared;
+        let id = events.next_session();
+        events.emit(SessionAdmitted { listener, session: id, source });
+        Self { shared, id, source, admitted_at, end: None }
     }
 
     /// Only the drain cuts sessions off; anything else is a fault of ours.

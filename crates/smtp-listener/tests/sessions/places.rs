@@ -27,7 +27,8 @@ async fn a_session_that_is_dropped_gives_its_place_back_and_is_told_of() {
 
     let (session, _client) = house.session();
     drop(session);
-    assert_eq!(house.gate.snapshot().usage.in_use, 0, "before its first poll, too");
+    assert_eq!((house.gate.snapshot().usage.in_use, house.ended("failed")), (0, 2), "before its first poll, too");
+    assert_eq!(house.metric("sessions_admitted_total{listener=\"smtp\"}"), 2);
 }
 
 #[tokio::test(start_paused = true)]
