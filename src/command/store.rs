@@ -92,7 +92,7 @@ fn rebuild_index(server: &Server) -> Outcome {
     let place = Place::find(server)?;
     let mut bar = Bar::new("rebuilding the index");
     Embedded::rebuild_index(place.enter()?, place.config().store.clone(), &mut |progress| {
-        bar.show(progress.segments_done, progress.segments)
+        bar.show(progress.segments_done, progress.segments);
     })?;
     bar.finish();
     writeln!(io::stdout(), "the index has been made anew from the log")?;

@@ -1,16 +1,18 @@
 //! Figures for the metrics that live in the gate, the network, passwords, the store and the kernel, asked for when they are read.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use events::{Figure, Figures};
 use store::Intake;
 use store_embedded::Embedded;
 
+use super::kernel;
 use super::listeners::Services;
 use crate::log::Log;
 
 /// Has everybody asked whenever metrics are read.
-pub(crate) fn attend(services: &Services, store: &Arc<Embedded>, log: &Arc<Log>) {
+pub(crate) fn attend(services: &Services, store: &Arc<Embedded>, log: &Arc<Log>, ports: HashSet<u16>) {
     let events = &services.events;
     let gate = Arc::clone(&services.gate);
     events.add_source(move |figures| admin::report_gate(&gate, figures));
@@ -20,6 +22,7 @@ pub(crate) fn attend(services: &Services, store: &Arc<Embedded>, log: &Arc<Log>)
     events.add_source(move |figures| report_net(counters.snapshot(), figures));
     let store = Arc::clone(store);
     events.add_source(move |figures| report_store(&store, figures));
+    events.add_source(move |figures| kernel::report(&ports, figures));
     let log = Arc::clone(log);
     events.add_source(move |figures| figures.set(Figure::LogLinesLost, log.lost_lines()));
 }

@@ -57,15 +57,14 @@ enum Speaks {
 }
 
 impl Bound {
-    /// Binds every address of the configuration, or takes the sockets the service manager has passed, and reads certificate
+    /// Takes for every address of the configuration the socket that `sources` has for it, or binds one, and reads certificate
     /// and key.
     ///
     /// # Errors
     /// The address or the file, and why.
-    pub(crate) fn new(config: &Config) -> Result<Self, NetError> {
+    pub(crate) fn new(config: &Config, mut sources: net::Listeners) -> Result<Self, NetError> {
         let pair = config.tls.certificate.clone().zip(config.tls.key.clone());
         let certificates = pair.map(|(certificate, key)| Certificates::load(vec![Pair { certificate, key }])).transpose()?;
-        let mut sources = net::Listeners::from_env(BACKLOG)?;
         let mut sockets = Vec::new();
         for (name, addresses) in config.listen.services() {
             let Some(service) = Service::named(name) else { continue };
@@ -261,4 +260,4 @@ fn pop3_settings(config: &Config, has_tls: bool) -> pop3_listener::Settings {
 }
 
 /// Connections the kernel may keep for us; it caps this by net.core.somaxconn.
-const BACKLOG: i32 = 4096;
+pub(crate) const BACKLOG: i32 = 4096;
