@@ -38,6 +38,18 @@ async fn a_maildrop_is_free_when_the_goodbye_is_read() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_maildrop_is_free_while_the_goodbye_waits_for_a_client_that_does_not_read() {
+    let house = Plan { pipe: 16, ..Plan::new() }.build().await;
+    let mut client = house.log_in().await;
+    let mut next = house.connect().await;
+    client.says("QUIT\r\n").await;
+    clock::pause(SECOND).await;
+    assert_eq!(house.drain.sessions(), 2, "the old one has not gone yet");
+    next.logs_in("+OK").await;
+    client.hears("+OK mail.example signing off").await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_silent_session_loses_its_maildrop_and_deletes_nothing() {
     let house = House::new().await;
     house.deliver("Subject: one\r\n").await;
