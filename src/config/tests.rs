@@ -180,3 +180,15 @@ fn anything_can_be_read() {
         }
     }
 }
+
+/// The files that `tests/corpora.rs` leaves to this test.
+#[test]
+fn the_corpus_of_the_fuzz_target_is_survived() {
+    let mut files: Vec<_> = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/configuration"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    assert!(!files.is_empty());
+    files.iter().for_each(|file| promises::hold(&fs::read(file).unwrap()));
+}

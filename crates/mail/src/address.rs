@@ -58,10 +58,12 @@ impl FromStr for Domain {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
-        if text.len() > DOMAIN_OCTETS || text.split('.').any(|label| label.len() > LABEL_OCTETS) {
+        // Judged as it is kept: a letter may grow in lower case, or become a letter and a mark.
+        let name = text.to_lowercase();
+        if name.len() > DOMAIN_OCTETS || name.split('.').any(|label| label.len() > LABEL_OCTETS) {
             return Err(AddressError::DomainTooLong);
         }
-        if text.split('.').all(is_label) { Ok(Self(text.to_lowercase().into_boxed_str())) } else { Err(AddressError::Domain) }
+        if name.split('.').all(is_label) { Ok(Self(name.into_boxed_str())) } else { Err(AddressError::Domain) }
     }
 }
 
@@ -361,6 +363,7 @@ mod tests {
             ("<a@[2001:db8::1]>", AddressError::Literal),
             ("<a@[é192.0.2.1]>", AddressError::Literal),
             ("<a\r@b>", AddressError::LocalPart),
+            ("<a@İ>", AddressError::Domain),
         ] {
             assert_eq!(forward(path), Err(why), "{path}");
         }
@@ -377,6 +380,8 @@ mod tests {
         assert_eq!(forward(&format!("<a@{domain}.d>")), Err(AddressError::DomainTooLong));
         assert_eq!(forward(&format!("<a@{label}d>")), Err(AddressError::DomainTooLong));
         assert_eq!(forward(&format!("<{local}l@{domain}>")), Err(AddressError::PathTooLong));
+        // A letter of two octets, of three in lower case.
+        assert_eq!(forward(&format!("<a@{}>", "Ⱥ".repeat(LABEL_OCTETS / 3 + 1))), Err(AddressError::DomainTooLong));
     }
 
     #[test]
