@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use mail::{Domain, ForwardPath, Host, Mailbox};
 
-use crate::Error;
+use crate::{Change, ChangeError};
 
 /// Who may log in, and whose mail it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,89 +50,6 @@ pub enum Resolution {
     UnknownUser,
     /// The domain is not ours.
     Foreign,
-}
-
-/// One change to the directory.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
-    /// Takes a domain's mail from now on, or sets its postmaster.
-    PutDomain {
-        /// The domain.
-        name: Domain,
-        /// Its postmaster's address.
-        postmaster: Option<String>,
-    },
-    /// Takes it no longer; it must have no accounts or aliases left.
-    RemoveDomain {
-        /// The domain.
-        name: Domain,
-    },
-    /// A new account.
-    AddAccount {
-        /// Its address.
-        name: String,
-        /// The Argon2id hash in PHC string format.
-        password_hash: String,
-    },
-    /// A new password.
-    SetPassword {
-        /// The account's address.
-        name: String,
-        /// The Argon2id hash in PHC string format.
-        password_hash: String,
-    },
-    /// Removes the account and its maildrop.
-    RemoveAccount {
-        /// The account's address.
-        name: String,
-    },
-    /// A new alias, or new targets for one.
-    PutAlias {
-        /// The alias.
-        name: String,
-        /// Addresses of accounts and aliases.
-        targets: Vec<String>,
-    },
-    /// Removes the alias.
-    RemoveAlias {
-        /// The alias.
-        name: String,
-    },
-}
-
-/// Why a change was refused; each names the thing and the fix.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ChangeError {
-    /// Not an address of the form `name@domain`.
-    #[error("{0:?} is not an address: write name@domain")]
-    Address(String),
-    /// The domain is not one of ours.
-    #[error("{0} is not a local domain: add it first with `gatepost domain add {0}`")]
-    ForeignDomain(String),
-    /// It is there already.
-    #[error("{0} exists already")]
-    Exists(String),
-    /// It is not there.
-    #[error("there is no {0}")]
-    Unknown(String),
-    /// Others still point to it.
-    #[error("{name} is still used by {used_by}: change that first")]
-    InUse {
-        /// What was to go.
-        name: String,
-        /// What holds it.
-        used_by: String,
-    },
-    /// The alias would lead back to itself.
-    #[error("alias {0} would lead back to itself")]
-    Loop(String),
-    /// An alias must stand for something.
-    #[error("alias {0} needs at least one target")]
-    NoTarget(String),
-    /// The store could not keep it.
-    #[error(transparent)]
-    Store(#[from] Error),
 }
 
 /// The whole directory.

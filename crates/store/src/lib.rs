@@ -14,6 +14,7 @@
 //! `memory` is an engine for tests. With the feature `conformance` the suite every engine passes is here, too.
 
 mod book;
+mod change;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod lease;
@@ -24,7 +25,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use mail::{Envelope, ForwardPath, MessageId, Receipt};
 
-pub use book::{Account, Alias, Book, Change, ChangeError, DomainRecord, Resolution};
+pub use book::{Account, Alias, Book, DomainRecord, Resolution};
+pub use change::{Change, ChangeError};
 pub use lease::{Lease, Leases, Refused};
 
 /// Everything the services need of one engine.
