@@ -36,6 +36,7 @@ impl Arriving {
     /// Begins to take a message.
     pub(crate) fn begin(engine: &Arc<Engine>, mut envelope: Envelope) -> Result<Self, Error> {
         engine.health.check()?;
+        engine.ready.want();
         envelope.recipients.sort_unstable();
         envelope.recipients.dedup();
         if envelope.recipients.is_empty() || envelope.recipients.len() > usize::from(u16::MAX) {

@@ -32,6 +32,7 @@ impl Opened {
     /// Opens the maildrop of `account`. Cancel-safe.
     pub(crate) async fn open(engine: &Arc<Engine>, account: &str) -> Result<Self, Error> {
         let lease = engine.leases.claim(account).map_err(|_| Error::InUse)?;
+        engine.ready.want();
         engine.backlog.barrier().await?;
         for _ in 0..ATTEMPTS {
             let listing = match engine.listings.at_hand(account) {

@@ -1,10 +1,11 @@
 //! The preparer: one thread that has segments ready before the writer needs them, and watches the room on the disk.
 //!
 //! A full disk shows itself here, before anything depends on it: mail is refused, and tried again every second. The last
-//! ready segment is kept for deletions then, because they are what makes room.
+//! ready segment is kept for deletions then, because they are what makes room. Nothing is made before it is wanted: a store that
+//! is opened to change accounts and commits no record leaves the log as it was.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ pub(crate) struct Ready {
     state: Mutex<State>,
     changed: Condvar,
     next_number: AtomicU64,
+    /// So that whoever comes after the first does not ask for the lock.
+    wanted: AtomicBool,
 }
 
 #[derive(Default)]
@@ -30,20 +33,37 @@ struct State {
     spares: Vec<u64>,
     /// Why there are no more.
     lacking: Option<String>,
+    /// A session has begun: there will be something to write.
+    wanted: bool,
     /// The writer waits.
     hurry: bool,
     closed: bool,
+}
+
+impl State {
+    fn is_missing(&self) -> bool {
+        self.wanted && self.segments.len() < READY
+    }
 }
 
 impl Ready {
     /// The next segment made is `next_number`; `spares` are files to make segments of.
     pub(crate) fn new(next_number: u64, spares: Vec<u64>) -> Self {
         let state = State { spares, ..State::default() };
-        Self { state: Mutex::new(state), changed: Condvar::new(), next_number: AtomicU64::new(next_number) }
+        Self { state: Mutex::new(state), changed: Condvar::new(), next_number: AtomicU64::new(next_number), wanted: AtomicBool::new(false) }
+    }
+
+    /// Something will be written: segments are made ahead from now on.
+    pub(crate) fn want(&self) {
+        if !self.wanted.swap(true, Ordering::Relaxed) {
+            lock(&self.state).wanted = true;
+            self.changed.notify_all();
+        }
     }
 
     /// The next segment. Waits while one is being made; mail leaves the last one when there is no room for more.
     pub(crate) fn take(&self, for_mail: bool, health: &Health) -> Result<Segment, Error> {
+        self.want();
         let mut state = lock(&self.state);
         loop {
             health.check_poison()?;
@@ -103,8 +123,8 @@ pub(crate) fn run(engine: &Arc<Engine>) {
             engine.ready.changed.notify_all();
             return;
         }
-        if state.segments.len() >= READY && !engine.health.is_full() {
-            let idle = |state: &mut State| !state.closed && state.segments.len() >= READY;
+        if !state.is_missing() && !engine.health.is_full() {
+            let idle = |state: &mut State| !state.closed && !state.is_missing();
             drop(engine.ready.changed.wait_timeout_while(state, ROOM_CHECK, idle));
         } else if state.lacking.is_some() || engine.health.is_full() {
             drop(engine.ready.changed.wait_timeout_while(state, ROOM_CHECK, |state| !state.closed && state.spares.is_empty()));
@@ -112,13 +132,13 @@ pub(crate) fn run(engine: &Arc<Engine>) {
     }
 }
 
-/// Looks at the room and makes one segment if one is missing.
+/// Looks at the room and makes one segment if one is wanted and missing.
 pub(crate) fn tend(engine: &Engine) {
     let reserve = engine.settings.reserve_free.0;
     let free = engine.disk.free_bytes();
     let (missing, spare, none) = {
         let mut state = lock(&engine.ready.state);
-        (state.segments.len() < READY, state.spares.pop(), state.segments.is_empty())
+        (state.is_missing(), state.spares.pop(), state.segments.is_empty())
     };
     let short = match free {
         Ok(free) if free < reserve => Some(format!("{free} octets are free, {reserve} are to be left free")),
@@ -168,7 +188,7 @@ fn make(engine: &Engine, spare: Option<u64>) -> std::io::Result<Segment> {
 }
 
 /// Segments kept ready.
-const READY: usize = 3;
+const READY: usize = 2;
 /// Files kept for reuse besides.
-const SPARES: usize = 2;
+pub(crate) const SPARES: usize = 2;
 const ROOM_CHECK: Duration = Duration::from_secs(1);

@@ -2,7 +2,7 @@
 //!
 //! In this order, so that it can be stopped anywhere and done again: read what segments there are; forget index rows of segments
 //! that are gone; replay the log from where the index stands; sync what was replayed, because a crash may have left it in memory
-//! alone; remove bodies without a row. A torn end is left where it is and never written over: a life begins in a new segment.
+//! alone; remove bodies without a row; free the segments behind the log's end, which were ready and never written. A torn end is left where it is and never written over: a life begins in a new segment.
 //! Octets that are no record are skipped and said, never taken for one. Any octets whatever may stand in a segment: reading them
 //! ends, in memory bounded by the largest record.
 
@@ -15,6 +15,7 @@ use crate::backlog::{Logged, What};
 use crate::body_file::{BODIES, body_path};
 use crate::disk::Disk;
 use crate::index::{Index, is_damaged};
+use crate::preparer::SPARES;
 use crate::record::{Header, KeptEnvelope, Kind, decode_deletion, decode_removal, message_id};
 use crate::segment::{Found, LOG, Place, Segment, numbered, segment_path, spare_path};
 use crate::usage::Usage;
@@ -47,7 +48,7 @@ pub(crate) fn recover(
     index_path: &Path,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Recovered, OpenError> {
-    let (segments, spares, next_number) = find_segments(disk, segment_bytes)?;
+    let (mut segments, mut spares) = find_segments(disk, segment_bytes)?;
     let (mut index, mut usage) = open_index(index_path)?;
     let replayed = match follow(&segments, &mut index, &mut usage, progress) {
         Err(OpenError::Index(error)) if is_damaged(&error) => {
@@ -66,6 +67,11 @@ pub(crate) fn recover(
         );
     }
     remove_leftovers(disk, &index, replayed.damaged && replayed.rebuilt)?;
+    let names = segments.iter().map(|segment| segment.number).chain(spares.iter().copied());
+    let next_number = names.chain([usage.covered.segment]).max().map_or(1, |highest| highest + 1);
+    let last = replayed.last.max(usage.covered.segment);
+    let unused = segments.extract_if(.., |segment| segment.tag.is_some() && segment.number > last).collect();
+    release(disk, segment_bytes, unused, &mut spares).map_err(|error| OpenError::io("freeing a segment", error))?;
     Ok(Recovered { segments, spares, index, usage, next_number })
 }
 
@@ -88,6 +94,8 @@ pub(crate) struct Replayed {
     pub(crate) records: u64,
     pub(crate) bytes: u64,
     pub(crate) broken: u64,
+    /// The last segment in which anything was found.
+    last: u64,
     rebuilt: bool,
     /// What is broken is not all at the end of a life: it may have been acknowledged.
     damaged: bool,
@@ -112,6 +120,7 @@ pub(crate) fn replay(
         replayed.damaged |= headless;
         let mut scan = segment.scan(if segment.number == from.segment { from.offset } else { 0 });
         while let Some(found) = scan.next().map_err(|error| OpenError::io("reading the log", error))? {
+            replayed.last = segment.number;
             let Found::Record { offset, header, envelope, text } = found else {
                 broken += 1;
                 continue;
@@ -181,8 +190,8 @@ fn follow(segments: &[Segment], index: &mut Index, usage: &mut Usage, progress: 
     Ok(replayed)
 }
 
-/// The segments in use by number, files to be used again, and the next number.
-fn find_segments(disk: &dyn Disk, segment_bytes: u64) -> Result<(Vec<Segment>, Vec<u64>, u64), OpenError> {
+/// The segments in use by number, and files to be used again.
+fn find_segments(disk: &dyn Disk, segment_bytes: u64) -> Result<(Vec<Segment>, Vec<u64>), OpenError> {
     for dir in [LOG, BODIES] {
         disk.create_dir(dir).map_err(|error| OpenError::io("making a directory", error))?;
     }
@@ -199,14 +208,30 @@ fn find_segments(disk: &dyn Disk, segment_bytes: u64) -> Result<(Vec<Segment>, V
     for number in names.iter().filter_map(|name| numbered(name, ".spare")) {
         let path = spare_path(number);
         let length = disk.open(&path).and_then(|file| file.len());
-        if length.is_ok_and(|length| length == segment_bytes) {
+        if length.is_ok_and(|length| length == segment_bytes) && spares.len() < SPARES {
             spares.push(number);
         } else {
             disk.unlink(&path).map_err(|error| OpenError::io("removing a spare segment", error))?;
         }
     }
-    let next_number = numbers.iter().chain(&spares).max().map_or(1, |highest| highest + 1);
-    Ok((segments, spares, next_number))
+    Ok((segments, spares))
+}
+
+/// Takes off the log what was ready in a former life and never written: no record was ever found in it, so that whatever of this
+/// a crash undoes is done again.
+fn release(disk: &dyn Disk, segment_bytes: u64, unused: Vec<Segment>, spares: &mut Vec<u64>) -> std::io::Result<()> {
+    if unused.is_empty() {
+        return Ok(());
+    }
+    for Segment { number, capacity, .. } in unused {
+        if capacity == segment_bytes && spares.len() < SPARES {
+            disk.rename(&segment_path(number), &spare_path(number))?;
+            spares.push(number);
+        } else {
+            disk.unlink(&segment_path(number))?;
+        }
+    }
+    disk.sync_dir(LOG)
 }
 
 fn open_index(path: &Path) -> Result<(Index, Usage), OpenError> {

@@ -228,6 +228,37 @@ async fn memory_is_bounded_by_spilling_and_nothing_is_left_of_what_was_dropped()
     assert_eq!(ids(&Embedded::open(dir.path(), small()).unwrap(), ANN).await.len(), 10);
 }
 
+#[tokio::test]
+async fn a_life_that_commits_no_record_leaves_the_log_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = || {
+        let entries = std::fs::read_dir(dir.path().join("log")).unwrap().map(|entry| entry.unwrap());
+        let mut files: Vec<_> = entries.map(|entry| (entry.file_name(), entry.metadata().unwrap().len())).collect();
+        files.sort();
+        files
+    };
+    let change_accounts = async |name: &str| {
+        let store = Embedded::open(dir.path(), small()).unwrap();
+        add_accounts(&store, &[name]).await;
+        drop(store);
+        log()
+    };
+    assert_eq!(change_accounts(ANN).await, []);
+    assert_eq!(change_accounts(BOB).await, []);
+    let store = Embedded::open(dir.path(), small()).unwrap();
+    deliver(&store, &[ANN], b"one\r\n").await.unwrap();
+    drop(store);
+    let before = change_accounts("cid@example.org").await;
+    assert!(before.len() <= 3 && before[0].0 == "0000000000000001.seg", "{before:?}");
+    assert_eq!(change_accounts("dan@example.org").await, before);
+    let store = Embedded::open(dir.path(), small()).unwrap();
+    store.change(Change::RemoveAccount { name: ANN.into() }).await.unwrap();
+    drop(store);
+    let store = Embedded::open(dir.path(), small()).unwrap();
+    add_accounts(&store, &[ANN]).await;
+    assert_eq!(ids(&store, ANN).await, []);
+}
+
 /// A store written by the first version of this code: two accounts, an alias, messages small, large and deleted.
 const VERSION_1: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/version-1");
 

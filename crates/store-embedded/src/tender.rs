@@ -114,9 +114,10 @@ pub(crate) fn remove_bodies(engine: &Engine) {
 
 fn free_segments(engine: &Engine) {
     for segment in engine.shelf.all() {
-        let number = segment.number;
+        let (number, is_sound) = (segment.number, segment.tag.is_some());
         drop(segment);
-        if lock(&engine.usage).is_free(number)
+        if is_sound
+            && lock(&engine.usage).is_free(number)
             && let Err(error) = free(engine, number)
         {
             engine.health.judge("freeing a segment", &error);
