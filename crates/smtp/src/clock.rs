@@ -63,6 +63,11 @@ impl Clock {
         self.received = self.received.saturating_add(octets as u64);
     }
 
+    /// Whether the session's end has come.
+    pub(crate) fn is_over(&self, now: Instant) -> bool {
+        now >= self.ends
+    }
+
     /// When patience ends.
     pub(crate) fn deadline(&self, awaited: Awaited, timing: &Timing) -> Instant {
         let left = match awaited {
@@ -135,7 +140,9 @@ mod tests {
         let mut clock = Clock::new(&timing(), start);
         clock.wait(start + 3599 * SECOND);
         assert_eq!(clock.deadline(Awaited::Command, &timing()), start + 3600 * SECOND);
-        assert_eq!(clock.secured(start + 3599 * SECOND).deadline(Awaited::Command, &timing()), start + 3600 * SECOND);
+        let secured = clock.secured(start + 3599 * SECOND);
+        assert_eq!(secured.deadline(Awaited::Command, &timing()), start + 3600 * SECOND);
+        assert!(!secured.is_over(start + 3599 * SECOND) && secured.is_over(start + 3600 * SECOND));
         let endless = Timing { session: Duration::MAX, command: Duration::MAX, ..timing() };
         assert!(Clock::new(&endless, start).deadline(Awaited::Command, &endless) > start);
     }

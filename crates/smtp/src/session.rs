@@ -131,6 +131,10 @@ impl Session {
         if let Some(refuse) = self.unanswered.take() {
             refuse(self, Reply::UNANSWERED);
         }
+        // Time counts here too: a client that never pauses meets no deadline.
+        if self.clock.is_over(now) {
+            self.end(Reply::TIMEOUT);
+        }
         let ask = loop {
             if self.output.len() >= OUTPUT_BYTES {
                 return Want::Flush;
@@ -165,8 +169,8 @@ impl Session {
 
     /// The client has taken too long: `421 4.4.2`, and the session wants to be closed. Before its deadline nothing happens.
     pub fn timed_out(&mut self, now: Instant) {
-        if now >= self.deadline() && !matches!(self.stage, Stage::Upgrade | Stage::Close(_)) {
-            self.say(Reply::TIMEOUT);
+        if now >= self.deadline() {
+            self.end(Reply::TIMEOUT);
         }
     }
 
@@ -178,9 +182,7 @@ impl Session {
 
     /// The server leaves now, whatever the session is doing: `421 4.3.2`, and the session wants to be closed.
     pub fn leave(&mut self) {
-        if !matches!(self.stage, Stage::Upgrade | Stage::Close(_)) {
-            self.say(Reply::RESTARTING);
-        }
+        self.end(Reply::RESTARTING);
     }
 
     /// The last reply, once it has been given: how the session has ended.
@@ -295,6 +297,13 @@ impl Session {
         reply.render(&blanks, &mut self.output);
         if reply.closes() {
             self.close(reply);
+        }
+    }
+
+    /// Gives the last reply, unless it has been given or the handshake's turn has come.
+    fn end(&mut self, farewell: Reply) {
+        if !matches!(self.stage, Stage::Upgrade | Stage::Close(_)) {
+            self.say_and_close(farewell);
         }
     }
 

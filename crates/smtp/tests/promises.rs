@@ -6,7 +6,7 @@ mod drive;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use proptest::prelude::*;
@@ -105,6 +105,35 @@ fn much_output_is_written_before_more_input_is_read() {
         session.output().clear();
     }
     assert!(input.is_empty() && flushes == written / (16 << 10) && flushes > 1);
+}
+
+/// There is always something to read, so nobody ever asks whether the deadline has passed.
+#[test]
+fn a_client_that_never_pauses_has_its_two_hours_and_no_more() {
+    for repeated in ["NOOP\r\n", "BDAT 3\r\na\r\n"] {
+        let (mut session, start) = (session(), Instant::now());
+        let mut input = BytesMut::from(&b"EHLO client.example\r\n"[..]);
+        assert!(matches!(session.next(&mut input, start), Want::Input));
+        input.extend_from_slice(b"MAIL FROM:<>\r\nRCPT TO:<b@mx.example>\r\n");
+        let mut minutes = 0;
+        loop {
+            match session.next(&mut input, start + Duration::from_secs(60 * minutes)) {
+                Want::Answer(Question::Mail(mail)) => drop(mail.accept()),
+                Want::Answer(Question::Rcpt(rcpt)) => drop(rcpt.accept()),
+                Want::Answer(Question::Data(data)) => data.accept(),
+                Want::Answer(Question::Chunk(chunk)) => chunk.taken(),
+                Want::Input => {
+                    input.extend_from_slice(repeated.as_bytes());
+                    minutes += 2;
+                }
+                Want::Close => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(minutes, 120, "{repeated}");
+        let said = String::from_utf8(session.output().to_vec()).unwrap();
+        assert!(said.ends_with("\r\n421 4.4.2 mx.example Timeout\r\n") && said.matches("421").count() == 1, "{said}");
+    }
 }
 
 #[test]
