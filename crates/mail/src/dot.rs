@@ -5,7 +5,7 @@
 //! tells whether a bare CR or LF was seen. Neither side holds text back: memory does not grow with the message.
 
 use bytes::BytesMut;
-use memchr::{memchr2, memmem};
+use memchr::{memchr2_iter, memmem};
 
 /// Takes the dots off, piece by piece, without copying.
 #[derive(Debug, Clone, Copy)]
@@ -76,15 +76,31 @@ impl Decoder {
                     self.at = At::Line;
                 }
                 (_, _) => {
-                    self.at = At::Line;
-                    // Straight to the next octet that could matter.
-                    pos = memchr2(b'\r', b'\n', input.get(pos..).unwrap_or_default()).map_or(input.len(), |skip| pos + skip);
+                    pos = self.skip_lines(input, pos);
                     continue;
                 }
             }
             pos += 1;
         }
         Decoded { text: input.get(start..).unwrap_or_default(), used: input.len(), end: false }
+    }
+
+    /// From within a line over its end and whole lines behind it, in one search: to the next octet that could matter.
+    fn skip_lines(&mut self, input: &[u8], from: usize) -> usize {
+        self.at = At::Line;
+        let rest = input.get(from..).unwrap_or_default();
+        let mut ends = memchr2_iter(b'\r', b'\n', rest);
+        while let Some(end) = ends.next() {
+            if rest.get(end..end + 2) != Some(b"\r\n") {
+                return from + end;
+            }
+            ends.next();
+            if matches!(rest.get(end + 2), None | Some(b'.')) {
+                self.at = At::LineStart;
+                return from + end + 2;
+            }
+        }
+        input.len()
     }
 
     /// Whether a bare CR or LF was seen.
