@@ -36,6 +36,8 @@ pub enum SessionEnd {
     TimedOut,
     /// The session took longer than any may.
     TooLong,
+    /// A newer session has taken its maildrop.
+    TakenOver,
     /// We closed it for what the client did.
     Dismissed,
     /// The server was draining.
@@ -54,6 +56,7 @@ impl SessionEnd {
             Self::PeerGone => "peer_gone",
             Self::TimedOut => "timed_out",
             Self::TooLong => "too_long",
+            Self::TakenOver => "taken_over",
             Self::Dismissed => "dismissed",
             Self::Drained => "drained",
             Self::HandshakeFailed => "handshake_failed",

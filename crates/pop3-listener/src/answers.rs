@@ -89,7 +89,7 @@ impl Answers {
         let flushed = tokio::select! {
             biased;
             flushed = connection.flush(deadline) => flushed,
-            () = self.taken_over() => return Err(SessionEnd::Dismissed),
+            () = self.taken_over() => return Err(SessionEnd::TakenOver),
         };
         self.touch();
         flushed.map_err(|error| match error {

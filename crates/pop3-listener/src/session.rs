@@ -153,7 +153,8 @@ fn ended(farewell: Option<Farewell>) -> SessionEnd {
         Some(Farewell::TimedOut) => SessionEnd::TimedOut,
         Some(Farewell::TooLong) => SessionEnd::TooLong,
         Some(Farewell::Drained) => SessionEnd::Drained,
-        Some(Farewell::TakenOver | Farewell::Dismissed) => SessionEnd::Dismissed,
+        Some(Farewell::TakenOver) => SessionEnd::TakenOver,
+        Some(Farewell::Dismissed) => SessionEnd::Dismissed,
         Some(Farewell::Failed) | None => SessionEnd::Failed,
     }
 }

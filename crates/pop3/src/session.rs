@@ -45,7 +45,7 @@ pub enum Want<'s> {
 pub enum Farewell {
     /// The client said QUIT.
     Quit,
-    /// The client was idle (RFC 1939 §3).
+    /// The client was idle (RFC 1939 §3), or did not log in.
     TimedOut,
     /// The session's time was over.
     TooLong,
@@ -139,7 +139,8 @@ impl Session {
     /// Ends the session without a word (RFC 1939 §3) if its deadline has passed.
     pub fn timed_out(&mut self, now: Instant) {
         if now >= self.deadline() {
-            self.state = State::Closed(Farewell::TimedOut);
+            let too_long = self.is_authenticated() && now >= self.latest();
+            self.state = State::Closed(if too_long { Farewell::TooLong } else { Farewell::TimedOut });
         }
     }
 

@@ -160,6 +160,7 @@ fn ended(farewell: Option<Reply>) -> SessionEnd {
     match farewell {
         Some(Reply::BYE) => SessionEnd::Quit,
         Some(Reply::TIMEOUT) => SessionEnd::TimedOut,
+        Some(Reply::SESSION_TOO_LONG) => SessionEnd::TooLong,
         Some(Reply::RESTARTING) => SessionEnd::Drained,
         _ => SessionEnd::Dismissed,
     }

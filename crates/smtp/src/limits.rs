@@ -83,7 +83,7 @@ pub const TABLE: [Limit; 19] = [
     set("data_block", Some(180), DATA_BLOCK_WAIT.as_secs(), "seconds", "RFC 5321 §4.5.3.2.5", Reply::TIMEOUT),
     set("data_rate_bytes", None, DATA_RATE_BYTES as u64, "octets a second", "RFC 5321 §7.8", Reply::TIMEOUT),
     set("data_grace", None, DATA_GRACE.as_secs(), "seconds", "RFC 5321 §7.8", Reply::TIMEOUT),
-    set("session", None, SESSION.as_secs(), "seconds", "RFC 5321 §7.8", Reply::TIMEOUT),
+    set("session", None, SESSION.as_secs(), "seconds", "RFC 5321 §7.8", Reply::SESSION_TOO_LONG),
 ];
 
 const fn fixed(name: &'static str, asked: Option<u64>, value: u64, unit: &'static str, section: &'static str, reply: Reply) -> Limit {

@@ -145,7 +145,8 @@ replies! {
     // The door. Connections that are refused there never become a session: their replies are the gate's.
     GREETING = 220 "" "{host} ESMTP Gatepost", "The greeting.";
     RESTARTING = 421 "4.3.2" "{host} Service restarting, try again shortly", "R1: draining; at the next boundary.";
-    TIMEOUT = 421 "4.4.2" "{host} Timeout", "R8: idle, too slow or too long.";
+    TIMEOUT = 421 "4.4.2" "{host} Timeout", "R8: idle or too slow.";
+    SESSION_TOO_LONG = 421 "4.4.2" "{host} Timeout, the session has lasted too long", "R8: the session's time is over.";
 
     // The session.
     HELLO = 250 "" "{host} greets [{peer}]", "EHLO, as its first line, and HELO.";

@@ -133,7 +133,7 @@ impl Session {
         }
         // Time counts here too: a client that never pauses meets no deadline.
         if self.clock.is_over(now) {
-            self.end(Reply::TIMEOUT);
+            self.end(Reply::SESSION_TOO_LONG);
         }
         let ask = loop {
             if self.output.len() >= OUTPUT_BYTES {
@@ -167,10 +167,10 @@ impl Session {
         self.clock.deadline(awaited, &self.settings.timing)
     }
 
-    /// The client has taken too long: `421 4.4.2`, and the session wants to be closed. Before its deadline nothing happens.
+    /// The client or the session has taken too long: `421 4.4.2`, and the session wants to be closed. Before its deadline nothing happens.
     pub fn timed_out(&mut self, now: Instant) {
         if now >= self.deadline() {
-            self.end(Reply::TIMEOUT);
+            self.end(if self.clock.is_over(now) { Reply::SESSION_TOO_LONG } else { Reply::TIMEOUT });
         }
     }
 

@@ -132,7 +132,10 @@ fn a_client_that_never_pauses_has_its_two_hours_and_no_more() {
         }
         assert_eq!(minutes, 120, "{repeated}");
         let said = String::from_utf8(session.output().to_vec()).unwrap();
-        assert!(said.ends_with("\r\n421 4.4.2 mx.example Timeout\r\n") && said.matches("421").count() == 1, "{said}");
+        assert!(
+            said.ends_with("\r\n421 4.4.2 mx.example Timeout, the session has lasted too long\r\n") && said.matches("421").count() == 1,
+            "{said}"
+        );
     }
 }
 

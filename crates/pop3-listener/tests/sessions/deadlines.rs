@@ -47,6 +47,7 @@ async fn a_session_has_eight_hours_whatever_it_does() {
     assert_eq!(client.rest().await, "+OK\r\n");
     assert_eq!(clock::now() - start, 8 * 60 * MINUTE);
     house.empties().await;
+    assert_eq!(house.ended("too_long"), 1);
 }
 
 #[tokio::test(start_paused = true)]

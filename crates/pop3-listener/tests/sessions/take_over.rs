@@ -68,6 +68,7 @@ async fn a_silent_session_loses_its_maildrop_and_deletes_nothing() {
     assert_eq!(house.metric("maildrops_taken_over_total{listener=\"pop3s\"}"), 1);
     // The end of the old one does not free the new one's maildrop.
     clock::pause(2 * SECOND).await;
+    assert_eq!(house.ended("taken_over"), 1);
     house.connect().await.logs_in("-ERR [IN-USE]").await;
     new.asks("QUIT", "+OK").await;
     assert_eq!(house.store.texts(ANN).len(), 1);
@@ -88,7 +89,7 @@ async fn a_session_stuck_in_a_write_loses_its_maildrop_too() {
     // What had left is all there is: no dot, no goodbye.
     let _broken = stuck.into_stream().read_to_end(&mut said).await;
     assert!(!said.ends_with(b".\r\n"));
-    assert_eq!((house.ended("dismissed"), house.metric("maildrops_taken_over_total{listener=\"pop3s\"}")), (1, 1));
+    assert_eq!((house.ended("taken_over"), house.metric("maildrops_taken_over_total{listener=\"pop3s\"}")), (1, 1));
     new.asks("STAT", "+OK 1 ").await;
 }
 

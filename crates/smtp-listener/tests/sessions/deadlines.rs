@@ -77,9 +77,10 @@ async fn a_session_has_two_hours_whatever_it_does() {
         client.asks("NOOP", "250").await;
         clock::pause(4 * MINUTE).await;
     }
-    assert_eq!(client.rest().await, TIMEOUT);
+    assert_eq!(client.rest().await, "421 4.4.2 mx.example Timeout, the session has lasted too long\r\n");
     assert_eq!(clock::now() - start, 120 * MINUTE);
     house.empties().await;
+    assert_eq!(house.ended("too_long"), 1);
 }
 
 #[tokio::test(start_paused = true)]
