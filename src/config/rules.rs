@@ -111,9 +111,12 @@ fn limits(config: &Config) -> Vec<Finding> {
             .push(Finding::warning("limits.hops", "is less than 100 (RFC 5321, section 6.3): mail on a long way may be taken for a loop")),
         _ => {}
     }
-    for (key, count) in
-        [("bad_commands", limits.bad_commands), ("idle_commands", limits.idle_commands), ("auth_failures", limits.auth_failures)]
-    {
+    for (key, count) in [
+        ("bad_commands", limits.bad_commands),
+        ("idle_commands", limits.idle_commands),
+        ("refused_recipients", limits.refused_recipients),
+        ("auth_failures", limits.auth_failures),
+    ] {
         if count == 0 {
             found.push(Finding::error(format!("limits.{key}"), "must be at least 1: people mistype"));
         }

@@ -62,6 +62,9 @@ pub(crate) struct Limits {
     pub(crate) bad_commands: u16,
     /// Commands that bring no message nearer (NOOP, RSET, VRFY) before a session is ended, counted likewise.
     pub(crate) idle_commands: u16,
+    /// Recipients refused for good before a session is ended, so that nobody tries out names without end. An accepted message does
+    /// not start the count again. Mail to people who have gone still reaches the others: the sender is told to come back.
+    pub(crate) refused_recipients: u16,
     /// Wrong passwords before a session is ended.
     pub(crate) auth_failures: u16,
 }
@@ -180,7 +183,15 @@ impl Default for Tls {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { message_bytes: ByteSize::mib(25), recipients: 1000, hops: 100, bad_commands: 10, idle_commands: 100, auth_failures: 3 }
+        Self {
+            message_bytes: ByteSize::mib(25),
+            recipients: 1000,
+            hops: 100,
+            bad_commands: 10,
+            idle_commands: 100,
+            refused_recipients: 100,
+            auth_failures: 3,
+        }
     }
 }
 

@@ -233,6 +233,7 @@ fn smtp_settings(config: &Config, role: Role, has_tls: bool) -> smtp_listener::S
             recipients: limits.recipients,
             bad_commands: limits.bad_commands,
             idle_commands: limits.idle_commands,
+            refused_recipients: limits.refused_recipients,
             auth_failures: limits.auth_failures,
             timing,
             ..usual

@@ -23,6 +23,9 @@ pub const RECIPIENTS: u32 = 1000;
 pub const BAD_COMMANDS: u16 = 10;
 /// The default of [`Settings::idle_commands`](crate::Settings::idle_commands).
 pub const IDLE_COMMANDS: u16 = 100;
+/// The default of [`Settings::refused_recipients`](crate::Settings::refused_recipients). As many as RFC 5321 §4.5.3.1.8 has a
+/// transaction hold: one to people who have all gone still gets each reply, and who guesses names gets few for a connection.
+pub const REFUSED_RECIPIENTS: u16 = 100;
 /// The default of [`Settings::auth_failures`](crate::Settings::auth_failures).
 pub const AUTH_FAILURES: u16 = 3;
 /// The default of [`Timing::command`](crate::Timing::command).
@@ -64,7 +67,7 @@ pub struct Limit {
 }
 
 /// Every limit of the SMTP server.
-pub const TABLE: [Limit; 19] = [
+pub const TABLE: [Limit; 20] = [
     fixed("command_line", Some(512), COMMAND_LINE_BYTES as u64, "octets", "RFC 5321 §4.5.3.1.4", Reply::LINE_TOO_LONG),
     fixed("auth_line", Some(12_288), AUTH_LINE_BYTES as u64, "octets", "RFC 4954 §4", Reply::AUTH_LINE_TOO_LONG),
     fixed("reply_line", Some(512), REPLY_LINE_BYTES as u64, "octets", "RFC 5321 §4.5.3.1.5", Reply::LINE_TOO_LONG),
@@ -78,6 +81,7 @@ pub const TABLE: [Limit; 19] = [
     set("recipients", Some(100), RECIPIENTS as u64, "recipients", "RFC 5321 §4.5.3.1.8", Reply::TOO_MANY_RECIPIENTS),
     set("bad_commands", None, BAD_COMMANDS as u64, "commands", "RFC 5321 §7.8", Reply::TOO_MANY_ERRORS),
     set("idle_commands", None, IDLE_COMMANDS as u64, "commands", "RFC 5321 §7.8", Reply::TOO_MANY_IDLE_COMMANDS),
+    set("refused_recipients", None, REFUSED_RECIPIENTS as u64, "recipients", "RFC 5321 §7.8", Reply::TOO_MANY_ERRORS),
     set("auth_failures", None, AUTH_FAILURES as u64, "attempts", "RFC 4954 §9", Reply::TOO_MANY_AUTH_FAILURES),
     set("command", Some(300), COMMAND_WAIT.as_secs(), "seconds", "RFC 5321 §4.5.3.2.7", Reply::TIMEOUT),
     set("data_block", Some(180), DATA_BLOCK_WAIT.as_secs(), "seconds", "RFC 5321 §4.5.3.2.5", Reply::TIMEOUT),
@@ -116,6 +120,7 @@ mod tests {
             ("recipients", settings.recipients.into()),
             ("bad_commands", settings.bad_commands.into()),
             ("idle_commands", settings.idle_commands.into()),
+            ("refused_recipients", settings.refused_recipients.into()),
             ("auth_failures", settings.auth_failures.into()),
             ("command", timing.command.as_secs()),
             ("data_block", timing.data_block.as_secs()),
@@ -126,6 +131,6 @@ mod tests {
             let limit = TABLE.iter().find(|limit| limit.name == name).unwrap();
             assert!(limit.settable && limit.value == value, "{name}");
         }
-        assert_eq!(TABLE.iter().filter(|limit| limit.settable).count(), 10);
+        assert_eq!(TABLE.iter().filter(|limit| limit.settable).count(), 11);
     }
 }

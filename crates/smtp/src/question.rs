@@ -93,7 +93,7 @@ impl<'s> Auth<'s> {
         self.session.auth_wrong();
     }
 
-    /// Any other refusal, such as [`Reply::TRY_LATER_AUTH`]; it says nothing of the password and is not counted.
+    /// Any other refusal, such as [`Reply::TRY_LATER_AUTH`]; it says nothing of the password and counts as a bad command.
     pub fn reject(self, reply: Reply) {
         self.session.auth_refused(reply);
     }
@@ -147,7 +147,8 @@ impl<'s> Rcpt<'s> {
         self.path
     }
 
-    /// Not this one; the transaction goes on.
+    /// Not this one; the transaction goes on, unless that was the last of
+    /// [`Settings::refused_recipients`](crate::Settings::refused_recipients) that are refused for good.
     pub fn reject(self, reply: Reply) {
         self.session.rcpt_refused(reply);
     }

@@ -61,6 +61,11 @@ impl Reply {
         Self { n, ..self }
     }
 
+    /// Whether trying again is of no use (RFC 5321 §4.2.1).
+    pub fn is_permanent(self) -> bool {
+        self.row.code >= 500
+    }
+
     /// Whether the connection is closed behind it (RFC 5321 §3.8).
     pub fn closes(self) -> bool {
         self.row.code == 421
@@ -173,7 +178,7 @@ replies! {
     PIPELINED = 503 "5.5.1" "Nothing may follow this command before its reply, closing", "Input behind EHLO, HELO, DATA, AUTH or STARTTLS (RFC 2920 §3.1, RFC 3207 §6); closes.";
     PARAMETER_WRONG = 501 "5.5.4" "A parameter is not well formed or given twice", "A parameter of MAIL we know, with a wrong value.";
     PARAMETER_UNKNOWN = 555 "5.5.4" "A parameter is not recognised", "A parameter of MAIL or RCPT we do not know (RFC 5321 §4.1.1.11).";
-    TOO_MANY_ERRORS = 421 "4.7.0" "{host} Too many errors", "More bad commands than allowed.";
+    TOO_MANY_ERRORS = 421 "4.7.0" "{host} Too many errors", "More bad commands, or more recipients refused for good, than allowed.";
     TOO_MANY_IDLE_COMMANDS = 421 "4.7.0" "{host} Too many commands without a message", "More idle commands than allowed.";
 
     // TLS and authentication.

@@ -389,6 +389,7 @@ struct Chunks {
 struct Counts {
     bad_commands: u16,
     idle_commands: u16,
+    refused_recipients: u16,
     auth_failures: u16,
 }
 

@@ -31,10 +31,12 @@ pub struct Settings {
     pub message_bytes: u64,
     /// Accepted recipients in one transaction; RFC 5321 §4.5.3.1.8 asks for at least 100.
     pub recipients: u32,
-    /// Commands that are wrong before the session is closed; an accepted message starts the count again.
+    /// Commands that are wrong, AUTH told to try later among them, before the session is closed; an accepted message starts the count again.
     pub bad_commands: u16,
     /// Commands that bring no message nearer (NOOP, RSET, VRFY and their like) before the session is closed; counted likewise.
     pub idle_commands: u16,
+    /// Recipients refused for good before the session is closed; an accepted message does not start the count again.
+    pub refused_recipients: u16,
     /// Wrong passwords before the session is closed.
     pub auth_failures: u16,
     /// How long a client may take.
@@ -69,6 +71,7 @@ impl Settings {
             recipients: limits::RECIPIENTS,
             bad_commands: limits::BAD_COMMANDS,
             idle_commands: limits::IDLE_COMMANDS,
+            refused_recipients: limits::REFUSED_RECIPIENTS,
             auth_failures: limits::AUTH_FAILURES,
             timing: Timing::default(),
         }

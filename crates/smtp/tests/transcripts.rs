@@ -1,7 +1,7 @@
 //! Plays every transcript on the pure machine, the client's octets cut at every 1, 2, 3 and 7 and whole, in simulated time.
 //!
 //! Words that `Given:` may hold: `submission`, `auth`, `tls`, `no-starttls`, `ehlo` (greeting and EHLO are over), `signed-in` (AUTH is
-//! over, too), `size=`, `recipients=`, `bad=`, `idle=`, and `whole` (what matters is that octets arrive together: no cutting).
+//! over, too), `size=`, `recipients=`, `bad=`, `idle=`, `refused=`, and `whole` (what matters is that octets arrive together: no cutting).
 //! A password is right when it is `secret`; other questions are accepted unless `A:` says otherwise.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
@@ -76,6 +76,7 @@ impl Play {
                 "size" => settings.message_bytes = value.parse().unwrap(),
                 "recipients" => settings.recipients = value.parse().unwrap(),
                 "bad" => settings.bad_commands = value.parse().unwrap(),
+                "refused" => settings.refused_recipients = value.parse().unwrap(),
                 "idle" => settings.idle_commands = value.parse().unwrap(),
                 _ => panic!("{name}: Given: {key}="),
             }

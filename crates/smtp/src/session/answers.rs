@@ -23,9 +23,10 @@ impl Session {
         }
     }
 
+    /// Whoever is told to try later and does not wait is not told for ever.
     pub(crate) fn auth_refused(&mut self, reply: Reply) {
         self.unanswered = None;
-        self.say(reply);
+        self.wrong(reply);
     }
 
     pub(crate) fn mail_accepted(&mut self, utf8: bool) {
@@ -55,6 +56,12 @@ impl Session {
             transaction.refused = true;
         }
         self.say(reply);
+        if reply.is_permanent() {
+            self.counts.refused_recipients = self.counts.refused_recipients.saturating_add(1);
+            if self.counts.refused_recipients >= self.settings.refused_recipients {
+                self.end(Reply::TOO_MANY_ERRORS);
+            }
+        }
     }
 
     /// After BDAT the stage is the chunk already, and no 354 is given.

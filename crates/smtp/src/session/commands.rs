@@ -293,7 +293,7 @@ impl Session {
     fn count_bad(&mut self) -> Step {
         self.counts.bad_commands = self.counts.bad_commands.saturating_add(1);
         if self.counts.bad_commands >= self.settings.bad_commands {
-            self.say(Reply::TOO_MANY_ERRORS);
+            self.end(Reply::TOO_MANY_ERRORS);
         }
         Step::Again
     }
