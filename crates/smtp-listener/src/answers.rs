@@ -50,6 +50,12 @@ impl Answers {
         self.hold = None;
     }
 
+    /// The machine has refused a message by itself.
+    pub(crate) fn refused_unasked(&self, reply: Reply, reverse_path: Option<&ReversePath>) {
+        let begun = self.transaction.as_ref().map(|transaction| &transaction.from.reverse_path);
+        self.refused(reply, reverse_path.or(begun), &reply.text());
+    }
+
     /// Answers. May be dropped: the question then means 451.
     pub(crate) async fn answer(&mut self, question: Question<'_>) {
         match question {

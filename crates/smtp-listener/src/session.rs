@@ -90,6 +90,7 @@ async fn converse(shared: &Arc<Shared>, connection: &mut Connection, id: Session
         }
         match session.next(&mut connection.input, net::now()) {
             Want::Answer(question) => answers.answer(question).await,
+            Want::Refused { reply, reverse_path } => answers.refused_unasked(reply, reverse_path.as_ref()),
             Want::Flush => {
                 write(connection, session.output(), shared).await?;
                 answers.written();

@@ -22,6 +22,7 @@
 //!         Want::Flush => { /* take the output and write it */ }
 //!         Want::Answer(Question::Rcpt(rcpt)) => { rcpt.reject(Reply::MAILBOX_UNKNOWN); }
 //!         Want::Answer(_) => { /* left unanswered: 451 */ }
+//!         Want::Refused { .. } => { /* for the log */ }
 //!         // Write, shake hands, then `session = session.secured(tls, now)`.
 //!         Want::Upgrade => break,
 //!         Want::Close => break,

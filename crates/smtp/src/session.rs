@@ -14,9 +14,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Buf, BytesMut};
-use mail::ForwardPath;
 use mail::dot::Decoder;
 use mail::line::{BareWatch, Lines};
+use mail::{ForwardPath, ReversePath};
 
 use crate::clock::{Awaited, Clock};
 use crate::command::BdatSize;
@@ -59,6 +59,13 @@ pub enum Want<'s> {
     Flush,
     /// Answer.
     Answer(Question<'s>),
+    /// Take note, then go on: a message was refused without a question, for its size or for a bare CR or LF. The reply is on its way.
+    Refused {
+        /// Why.
+        reply: Reply,
+        /// From whom, where MAIL was refused; otherwise it is the transaction's, which is over.
+        reverse_path: Option<ReversePath>,
+    },
     /// Write all output, then shake hands for TLS and go on with [`Session::secured`].
     Upgrade,
     /// Write all output, then close.
@@ -142,6 +149,7 @@ impl Session {
             match self.step(input) {
                 Step::Again => {}
                 Step::Ask(ask) => break ask,
+                Step::Refused { reply, reverse_path } => return Want::Refused { reply, reverse_path },
                 Step::Upgrade => return Want::Upgrade,
                 Step::Close => return Want::Close,
                 Step::Wait => {
@@ -324,6 +332,7 @@ enum Step {
     Again,
     Wait,
     Ask(Ask),
+    Refused { reply: Reply, reverse_path: Option<ReversePath> },
     Upgrade,
     Close,
 }

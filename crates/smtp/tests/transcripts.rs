@@ -168,6 +168,10 @@ impl Play {
         loop {
             match session.next(&mut self.input, self.now) {
                 Want::Answer(question) => self.script.answer(question),
+                Want::Refused { reply, reverse_path } => {
+                    let from = reverse_path.map(|path| format!(" {path}")).unwrap_or_default();
+                    self.script.asked.push_back(format!("refused {}{from}", reply.name()));
+                }
                 Want::Flush => self.replies.extend_from_slice(&std::mem::take(session.output())),
                 Want::Input => break self.replies.extend_from_slice(&std::mem::take(session.output())),
                 Want::Close => {

@@ -172,6 +172,7 @@ async fn what_is_broken_off_leaves_nothing() {
     client.begins(&["ann@example.org"]).await;
     client.says("Subject: bare\r\n\r\none\ntwo\r\n.\r\n").await;
     client.hears("554 5.6.0").await;
+    assert_eq!(house.metric("messages_refused_total{listener=\"smtp\",reply=\"5xx\"}"), 1);
     drop(client);
 
     house.empties().await;
@@ -195,4 +196,5 @@ async fn a_message_too_large_is_refused_by_its_announcement_and_by_its_octets() 
     client.says("small\r\n.\r\n").await;
     client.hears("250 2.0.0").await;
     assert_eq!(house.store.texts(ANN).len(), 1);
+    assert_eq!(house.metric("messages_refused_total{listener=\"smtp\",reply=\"5xx\"}"), 2);
 }

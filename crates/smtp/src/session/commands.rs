@@ -128,8 +128,9 @@ impl Session {
         }
         match MailFrom::parse(arguments, self.extended) {
             Ok(from) if from.size.is_some_and(|size| size > self.settings.message_bytes) => {
-                self.say(Reply::MESSAGE_TOO_LARGE);
-                Step::Again
+                let reply = Reply::MESSAGE_TOO_LARGE;
+                self.say(reply);
+                Step::Refused { reply, reverse_path: Some(from.reverse_path) }
             }
             Ok(from) => Step::Ask(Ask::Mail(from)),
             Err(refusal) => self.refuse_arguments(refusal),
@@ -310,10 +311,13 @@ impl Session {
     fn refuse_chunk_unasked(&mut self, size: BdatSize, reply: Reply) -> Step {
         if size.octets > crate::limits::patience_bytes(self.settings.message_bytes) {
             self.say_and_close(reply);
-            return Step::Again;
+        } else {
+            let mine = !self.excused && matches!(reply, Reply::HELLO_FIRST | Reply::MAIL_FIRST | Reply::RCPT_FIRST);
+            self.chunk_refused(reply);
+            if mine {
+                return self.count_bad();
+            }
         }
-        let mine = !self.excused && matches!(reply, Reply::HELLO_FIRST | Reply::MAIL_FIRST | Reply::RCPT_FIRST);
-        self.chunk_refused(reply);
-        if mine { self.count_bad() } else { Step::Again }
+        if reply == Reply::MESSAGE_TOO_LARGE { Step::Refused { reply, reverse_path: None } } else { Step::Again }
     }
 }

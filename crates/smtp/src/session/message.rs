@@ -24,23 +24,27 @@ impl Session {
         text.octets = text.octets.saturating_add(octets as u64);
         let (total, refusal) = (text.octets, text.refusal);
         self.clock.receive(used);
-        match refusal {
-            _ if end => {
-                input.advance(used);
-                return self.text_ended(refusal);
+        let step = match refusal {
+            _ if end => self.text_ended(refusal),
+            Some(reply) if total > patience_bytes(self.settings.message_bytes) => {
+                self.say_and_close(reply);
+                Step::Again
             }
-            Some(reply) if total > patience_bytes(self.settings.message_bytes) => self.say_and_close(reply),
-            Some(_) => {}
-            None if bare => self.chunk_refused(Reply::BARE_CR_OR_LF),
-            None if total > self.settings.message_bytes => self.chunk_refused(Reply::MESSAGE_TOO_LARGE),
+            None if bare => self.refuse_text(Reply::BARE_CR_OR_LF),
+            None if total > self.settings.message_bytes => self.refuse_text(Reply::MESSAGE_TOO_LARGE),
             None if octets > 0 => {
                 self.shown_bytes = used;
                 return Step::Ask(Ask::Chunk { at, octets });
             }
-            None => {}
-        }
+            _ => Step::Again,
+        };
         input.advance(used);
-        Step::Again
+        step
+    }
+
+    fn refuse_text(&mut self, reply: Reply) -> Step {
+        self.chunk_refused(reply);
+        Step::Refused { reply, reverse_path: None }
     }
 
     fn text_ended(&mut self, refusal: Option<Reply>) -> Step {
@@ -83,11 +87,17 @@ impl Session {
         self.stage = Stage::Command;
         self.clock.restart();
         match (size.last, bare) {
-            (true, true) => self.message_refused(Reply::BARE_CR_OR_LF),
-            (true, false) => return Step::Ask(Ask::EndOfData),
-            (false, _) => self.say(Reply::CHUNK_TAKEN.with(size.octets)),
+            (true, true) => {
+                let reply = Reply::BARE_CR_OR_LF;
+                self.message_refused(reply);
+                Step::Refused { reply, reverse_path: None }
+            }
+            (true, false) => Step::Ask(Ask::EndOfData),
+            (false, _) => {
+                self.say(Reply::CHUNK_TAKEN.with(size.octets));
+                Step::Again
+            }
         }
-        Step::Again
     }
 
     /// Octets of a chunk that is refused.

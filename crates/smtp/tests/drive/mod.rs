@@ -72,6 +72,7 @@ impl Drive<'_> {
                     promised(&question, &self.settings, self.agreed);
                     answer(question, &mut self.choices, &mut self.agreed);
                 }
+                Want::Refused { reply, .. } => assert!(reply.is_permanent() && !session.in_transaction()),
                 Want::Flush => {
                     assert!(session.output().len() < 20_000, "bounded output");
                     session.output().clear();

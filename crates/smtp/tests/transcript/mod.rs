@@ -16,7 +16,7 @@
 //! | `C>` | the same, nothing added |
 //! | `S:` | the server sends this line; `...` stands for any text |
 //! | `A:` | how the next question of a kind is answered: the kind, then `accept`, `drop` or a reply's name |
-//! | `Q:` | what was asked since the client's last write, in order, chunks left out |
+//! | `Q:` | what was asked, or `refused` without a question, since the client's last write, in order, chunks left out |
 //! | `M:` | the next line of the message as it was kept |
 //! | `T:` | so much time passes: `T: 4m59s` |
 //! | `X:` | what the server does: `closed`, `upgraded`, `drain` (it begins to) |
