@@ -7,6 +7,7 @@
 //! SIGHUP reloads; SIGTERM and SIGINT end, a second one at once.
 
 mod figures;
+mod kernel;
 mod listeners;
 mod privileges;
 mod reload;
@@ -30,7 +31,7 @@ use crate::log::Log;
 use listeners::{Listeners, Services};
 use reload::Reloader;
 
-pub(crate) use listeners::Bound;
+pub(crate) use listeners::{BACKLOG, Bound};
 pub(crate) use privileges::{Unprivileged, give_up, raise_descriptors, take_owner};
 
 /// Why the server did not start, or stopped by itself.
@@ -93,9 +94,9 @@ async fn serve(plan: Plan, ready: impl FnOnce(&[Listening])) -> Result<(), Serve
         drain: drain.clone(),
         counters: Arc::clone(&counters),
     };
-    figures::attend(&services, &store, &log);
     let listeners = Arc::new(Listeners::start(bound, &services, &config)?);
     let listening = listeners.listening();
+    figures::attend(&services, &store, &log, listening.iter().map(|listening| listening.address.port()).collect());
 
     let control = ControlSocket::bind(&config.control_socket())?;
     let mut http = Vec::new();

@@ -12,24 +12,24 @@ use crate::cli::{Exit, Serve};
 use crate::config::{Config, Filter, Report};
 use crate::log::Log;
 use crate::progress::Bar;
-use crate::server::{self, Bound, Plan, give_up, raise_descriptors};
+use crate::server::{self, BACKLOG, Bound, Plan, give_up, raise_descriptors};
 
 /// Serves until it is told to leave.
 ///
 /// # Errors
 /// What keeps it from starting.
 pub(crate) fn run(serve: &Serve, level: Option<&Filter>) -> Outcome {
-    serve_file(&serve.config.path, level, |_| ())
+    serve_file(&serve.config.path, level, net::Listeners::from_env(BACKLOG)?, |_| ())
 }
 
-/// Serves by a configuration file; `ready` is told where.
-pub(crate) fn serve_file(file: &Path, level: Option<&Filter>, ready: impl FnOnce(&[Listening])) -> Outcome {
+/// Serves by a configuration file, on sockets of `sources` where it has them; `ready` is told where.
+pub(crate) fn serve_file(file: &Path, level: Option<&Filter>, sources: net::Listeners, ready: impl FnOnce(&[Listening])) -> Outcome {
     let loaded = Config::load(file)?;
     let config = loaded.config;
     let log = Arc::new(Log::start(level, &config.log.level, config.log.format)?);
     warn(&loaded.report);
     check_descriptors(&config);
-    let bound = Bound::new(&config)?;
+    let bound = Bound::new(&config, sources)?;
     give_up(&config)?;
     let mut bar = Bar::new("replaying the log");
     let store =

@@ -8,12 +8,13 @@ mod folder;
 mod sheet;
 
 use std::io::{self, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::Ipv4Addr;
 
 use super::Outcome;
 use super::serve::serve_file;
 use crate::cli::Try;
 use crate::config::Filter;
+use crate::server::BACKLOG;
 use folder::Folder;
 use sheet::Sheet;
 
@@ -22,9 +23,9 @@ use sheet::Sheet;
 /// # Errors
 /// What keeps it from starting.
 pub(crate) fn run(options: &Try, level: Option<&Filter>) -> Outcome {
-    let folder = Folder::prepare(options.keep.as_deref())?;
+    let (folder, sockets) = Folder::prepare(options.keep.as_deref())?;
     let quiet = "warn".parse()?;
-    let outcome = serve_file(&folder.config(), Some(level.unwrap_or(&quiet)), |listening| {
+    let outcome = serve_file(&folder.config(), Some(level.unwrap_or(&quiet)), sockets, |listening| {
         // A closed standard output is no reason to stop serving.
         let _printed = write!(io::stdout(), "{}", Sheet { folder: &folder, listening });
     });
@@ -32,11 +33,11 @@ pub(crate) fn run(options: &Try, level: Option<&Filter>) -> Outcome {
     outcome
 }
 
-/// The first loopback port from `wanted` on that is free now.
-fn free_port(wanted: u16) -> SocketAddr {
-    let free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
-    let port = (wanted..wanted.saturating_add(PORTS)).find(free).unwrap_or(0);
-    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+/// Listens on the first loopback port from `wanted` on that is free. From then on it is taken: of two trials that begin at the
+/// same time, the other one goes on to the next.
+fn listen(wanted: u16) -> Result<net::Listener, net::NetError> {
+    let at = |port| net::Listener::bind((Ipv4Addr::LOCALHOST, port).into(), BACKLOG);
+    (wanted..wanted.saturating_add(PORTS)).find_map(|port| at(port).ok()).map_or_else(|| at(0), Ok)
 }
 
 /// How many ports are tried before the system is asked for any.

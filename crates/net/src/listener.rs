@@ -80,9 +80,14 @@ impl Listeners {
         Ok(Self { passed, backlog })
     }
 
+    /// With sockets that were bound before, as if they had been passed.
+    pub fn passed(passed: Vec<Listener>, backlog: i32) -> Self {
+        Self { passed, backlog }
+    }
+
     /// With no passed sockets.
     pub fn new(backlog: i32) -> Self {
-        Self { passed: Vec::new(), backlog }
+        Self::passed(Vec::new(), backlog)
     }
 
     /// One listener for each of `addresses`: the passed one that has this address, or a new one.

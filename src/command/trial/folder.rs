@@ -11,9 +11,10 @@ use mail::Secret;
 use store::{Change, Directory};
 use store_embedded::Embedded;
 
-use super::free_port;
+use super::listen;
 use crate::config::Config;
 use crate::password;
+use crate::server::BACKLOG;
 
 /// The domain of a trial: `.example` never leads anywhere (RFC 2606).
 pub(super) const DOMAIN: &str = "try.example";
@@ -27,8 +28,8 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// Makes what is not there yet.
-    pub(super) fn prepare(keep: Option<&Path>) -> Result<Self, Box<dyn Error>> {
+    /// Makes what is not there yet, and the sockets to serve it on.
+    pub(super) fn prepare(keep: Option<&Path>) -> Result<(Self, net::Listeners), Box<dyn Error>> {
         let dir = match keep {
             Some(dir) => {
                 fs::create_dir_all(dir)?;
@@ -38,9 +39,9 @@ impl Folder {
         };
         let mut folder = Self { dir, fresh: keep.is_none(), accounts: BTreeMap::new() };
         folder.make_certificate()?;
-        folder.make_config()?;
+        let sockets = folder.make_config()?;
         folder.make_accounts()?;
-        Ok(folder)
+        Ok((folder, sockets))
     }
 
     /// The configuration file.
@@ -81,18 +82,21 @@ impl Folder {
     }
 
     /// Ports are looked for anew each time; what else a kept file says stays.
-    fn make_config(&self) -> Result<(), Box<dyn Error>> {
+    fn make_config(&self) -> Result<net::Listeners, Box<dyn Error>> {
         let kept = fs::read_to_string(self.config()).unwrap_or_else(|_| START.into());
         let mut document: toml_edit::DocumentMut = kept.parse()?;
-        for (table, key, wanted) in WANTED {
-            let addresses: toml_edit::Array = [free_port(wanted).to_string()].into_iter().collect();
-            let table = document.entry(table).or_insert_with(toml_edit::table);
+        let mut sockets = Vec::new();
+        for (service, wanted) in WANTED {
+            let socket = listen(wanted)?;
+            let addresses: toml_edit::Array = [socket.local().to_string()].into_iter().collect();
+            sockets.push(socket);
+            let table = document.entry("listen").or_insert_with(toml_edit::table);
             if let Some(table) = table.as_table_like_mut() {
-                table.insert(key, toml_edit::value(addresses));
+                table.insert(service, toml_edit::value(addresses));
             }
         }
         fs::write(self.config(), document.to_string())?;
-        Ok(())
+        Ok(net::Listeners::passed(sockets, BACKLOG))
     }
 
     fn make_accounts(&mut self) -> Result<(), Box<dyn Error>> {
@@ -135,14 +139,7 @@ const KEY: &str = "key.pem";
 const ACCOUNTS: &str = "accounts.toml";
 
 /// Where each service would like to be, above the ports that only root may bind.
-const WANTED: [(&str, &str, u16); 6] = [
-    ("listen", "smtp", 2525),
-    ("listen", "submission", 2587),
-    ("listen", "submissions", 2465),
-    ("listen", "pop3", 2110),
-    ("listen", "pop3s", 2995),
-    ("admin", "http", 9025),
-];
+const WANTED: [(&str, u16); 5] = [("smtp", 2525), ("submission", 2587), ("submissions", 2465), ("pop3", 2110), ("pop3s", 2995)];
 
 /// The file to begin with. Root stays root: the folder is its own.
 const START: &str = r#"# The configuration of `gatepost try`. Change it and say `gatepost reload`.
@@ -161,5 +158,11 @@ key = "key.pem"
 # How many sessions may be open at once. The next one is told 421.
 max_inbound = 5
 
+[store]
+# A trial is no place for many megabytes.
+segment = "8MiB"
+reserve_free = "16MiB"
+
 [admin]
+http = ["127.0.0.1:0"]
 "#;

@@ -1,7 +1,7 @@
 //! What a trial prints: commands to copy, settings for a mail program, and how to see the gate at work.
 
 use std::fmt::{self, Display, Formatter};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use admin::Listening;
 
@@ -20,11 +20,11 @@ impl Display for Sheet<'_> {
         let (Some((ann, secret)), Some((bob, other))) = (accounts.next(), accounts.next()) else { return Ok(()) };
         let port = |service| find(self.listening, service).map_or(0, |address| address.port());
         let [smtp, submission, submissions, pop3, pop3s, http] = ["smtp", "submission", "submissions", "pop3", "pop3s", "http"].map(port);
-        let (certificate, config) = (self.folder.certificate(), self.folder.config());
-        let (certificate, config, gatepost) = (certificate.display(), config.display(), program());
-        let gatepost = gatepost.display();
+        let (certificate, config, gatepost) = (self.folder.certificate(), self.folder.config(), program());
+        let (trusted, config, gatepost) = (Quoted(&certificate), Quoted(&config), Quoted(&gatepost));
         let fate = if self.folder.is_fresh() { "removed at the end; --keep DIR keeps one" } else { "kept" };
         writeln!(f, "Gatepost takes mail for {DOMAIN}. Everything is in {} ({fate}).", self.folder.dir().display())?;
+        // Commands begin their lines, so that they can be copied with them: Python and the shell's END would not bear a margin.
         writeln!(
             f,
             "
@@ -32,52 +32,66 @@ impl Display for Sheet<'_> {
   {ann}    {secret}
   {bob}    {other}
 
-Mail from another server comes in:
+# Mail from another server comes in:
 
-  printf 'Subject: hello\\n\\nHello, Ann.\\n' | curl -sS --crlf smtp://127.0.0.1:{smtp}/elsewhere.example \\
-    --mail-from carol@elsewhere.example --mail-rcpt {ann} -T -
+printf 'Subject: hello\\n\\nHello, Ann.\\n' | curl -sS --crlf smtp://127.0.0.1:{smtp}/elsewhere.example \\
+  --mail-from carol@elsewhere.example --mail-rcpt {ann} -T -
 
-Bob submits, with his password and under TLS:
+# Bob submits, with his password and under TLS:
 
-  swaks --server 127.0.0.1:{submission} --tls --from {bob} --to {ann} --auth PLAIN --auth-user {bob} --auth-password {other}
+swaks --server 127.0.0.1:{submission} --tls --from {bob} --to {ann} --auth PLAIN --auth-user {bob} --auth-password {other}
 
-Ann fetches her first message:
+# Ann fetches her first message:
 
-  curl -sS --ssl-reqd --cacert {certificate} --user '{ann}:{secret}' pop3://localhost:{pop3}/1
+curl -sS --ssl-reqd --cacert {trusted} --user '{ann}:{secret}' pop3://localhost:{pop3}/1
 
-Or Python does all of it:
+# Or Python does all of it:
 
-  python3 - <<'END'
-  import poplib, smtplib, ssl
-  tls = ssl.create_default_context(cafile='{certificate}')
-  with smtplib.SMTP('localhost', {submission}) as smtp:
-      smtp.starttls(context=tls)
-      smtp.login('{bob}', '{other}')
-      smtp.sendmail('{bob}', ['{ann}'], 'Subject: from Python\\r\\n\\r\\nHello again.\\r\\n')
-  pop = poplib.POP3_SSL('localhost', {pop3s}, context=tls)
-  pop.user('{ann}'); pop.pass_('{secret}')
-  print(pop.stat(), pop.retr(pop.stat()[0])[1])
-  END
+python3 - {trusted} <<'END'
+import poplib, smtplib, ssl, sys
+tls = ssl.create_default_context(cafile=sys.argv[1])
+with smtplib.SMTP('localhost', {submission}) as smtp:
+    smtp.starttls(context=tls)
+    smtp.login('{bob}', '{other}')
+    smtp.sendmail('{bob}', ['{ann}'], 'Subject: from Python\\r\\n\\r\\nHello again.\\r\\n')
+pop = poplib.POP3_SSL('localhost', {pop3s}, context=tls)
+pop.user('{ann}'); pop.pass_('{secret}')
+print(pop.stat(), pop.retr(pop.stat()[0])[1])
+pop.quit()
+END
 
-See the gate refuse the sixth session, and let it in once there is room:
+# See the gate refuse the sixth session, and let it in once there is room:
 
-  for n in 1 2 3 4 5 6; do (exec 3<>/dev/tcp/127.0.0.1/{smtp}; head -n 1 <&3; sleep 3) & done; wait
-  sed -i 's/^max_inbound = .*/max_inbound = 10/' {config}
-  {gatepost} reload --config {config}
+for n in 1 2 3 4 5 6; do (exec 3<>/dev/tcp/127.0.0.1/{smtp}; head -n 1 <&3; sleep 3) & done; wait
+sed -i 's/^max_inbound = .*/max_inbound = 10/' {config}
+{gatepost} reload --config {config}
 
-A mail program (incoming POP3, outgoing SMTP; user name is the address; accept the certificate):
+# How it is doing:
+
+{gatepost} status --config {config}
+curl -s http://127.0.0.1:{http}/metrics
+
+# A mail program (incoming POP3, outgoing SMTP; user name is the address; accept the certificate):
 
   incoming   POP3   localhost   port {pop3s} SSL/TLS, or {pop3} STARTTLS
   outgoing   SMTP   localhost   port {submissions} SSL/TLS, or {submission} STARTTLS, password needed
 
-How it is doing:
-
-  {gatepost} status --config {config}
-  curl -s http://127.0.0.1:{http}/metrics
-
 Ctrl-C lets sessions finish and ends it.
 "
         )
+    }
+}
+
+/// A path as one word of the shell.
+struct Quoted<'p>(&'p Path);
+
+impl Display for Quoted<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let path = self.0.display().to_string();
+        if path.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+@".contains(c)) {
+            return f.write_str(&path);
+        }
+        write!(f, "'{}'", path.replace('\'', r"'\''"))
     }
 }
 
