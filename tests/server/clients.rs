@@ -10,7 +10,8 @@ mod send;
 
 use std::fs;
 
-use crate::harness::{ANN, BOB, PASSWORD, Server, program, succeed};
+use crate::harness::{ANN, BOB, PASSWORD, Server};
+use crate::programs::{program, succeed};
 use fetch::Fetched;
 use letter::{Letter, Traced};
 use send::CAROL;

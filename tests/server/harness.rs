@@ -88,6 +88,14 @@ http = ["127.0.0.1:0"]
         fs::write(self.config(), config).unwrap();
     }
 
+    /// Changes the configuration file: `from`, which it must hold, becomes `to`.
+    #[track_caller]
+    pub(crate) fn edit(&self, from: &str, to: &str) {
+        let config = fs::read_to_string(self.config()).unwrap();
+        assert!(config.contains(from), "{from:?} is not in {config}");
+        fs::write(self.config(), config.replacen(from, to, 1)).unwrap();
+    }
+
     /// Starts the stopped server, on other ports than before.
     pub(crate) fn run(&mut self) {
         self.run_with(|_| ());
@@ -329,6 +337,15 @@ impl Dialogue {
         lines
     }
 
+    /// The same, where the connection may break at any time; None when it has.
+    pub(crate) fn try_reply(&mut self) -> Option<Vec<Vec<u8>>> {
+        let mut lines = vec![self.try_hear()?];
+        while lines.last().is_some_and(|line| line.get(3) == Some(&b'-')) {
+            lines.push(self.try_hear()?);
+        }
+        Some(lines)
+    }
+
     /// What follows a POP3 reply of many lines, without dot-stuffing; None when the connection breaks before its end.
     pub(crate) fn try_hear_many(&mut self) -> Option<Vec<Vec<u8>>> {
         let mut lines = Vec::new();
@@ -364,14 +381,30 @@ impl Dialogue {
     pub(crate) fn is_over(&mut self) -> bool {
         match self.reader.read(&mut [0]) {
             Ok(octets) => octets == 0,
-            // Our patience has ended, not the connection.
-            Err(error) => !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut),
+            Err(error) => !is_timeout(&error),
+        }
+    }
+
+    /// Whether the server hangs up, whatever it says before that.
+    pub(crate) fn is_left(&mut self) -> bool {
+        let mut octets = [0; 64 << 10];
+        loop {
+            match self.reader.read(&mut octets) {
+                Ok(0) => return true,
+                Ok(_) => {}
+                Err(error) => return !is_timeout(&error),
+            }
         }
     }
 
     pub(crate) fn stream(&self) -> &TcpStream {
         &self.stream
     }
+}
+
+/// Our patience has ended, not the connection.
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
 /// A client that trusts the certificate in this file and no other.
@@ -386,33 +419,6 @@ fn tls_client(certificate: &Path) -> Arc<ClientConfig> {
 /// The program.
 pub(crate) fn gatepost() -> Command {
     Command::new(env!("CARGO_BIN_EXE_gatepost"))
-}
-
-/// A program the tests need beside ours; it does not outlive our patience.
-#[track_caller]
-pub(crate) fn program(name: &str) -> Command {
-    let path = [std::env::var("PATH").unwrap_or_default(), "/usr/sbin".into()].join(":");
-    let found = std::env::split_paths(&path).any(|folder| folder.join(name).is_file());
-    assert!(found, "{name} is missing: `scripts/test setup` installs it");
-    let mut command = Command::new("timeout");
-    command.args([&PATIENCE.as_secs().to_string(), name]).env("PATH", path).stdin(Stdio::null());
-    command
-}
-
-/// A Python script of `tests/server`.
-#[track_caller]
-pub(crate) fn script(name: &str) -> Command {
-    let mut command = program("python3");
-    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/server").join(name));
-    command
-}
-
-/// Runs a program, which must succeed. Gives its output.
-#[track_caller]
-pub(crate) fn succeed(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
 }
 
 /// A certificate for localhost, in `certificate.pem` and `key.pem`.

@@ -5,7 +5,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
+mod abuse;
 mod clients;
 mod crash;
 mod harness;
+mod programs;
 mod smoke;
+mod trial;

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::harness::{ANN, PASSWORD, Server, program, script, succeed};
+use crate::harness::{ANN, PASSWORD, Server};
+use crate::programs::{program, script, succeed};
 
 /// A message as it came over the wire.
 pub(super) struct Fetched {

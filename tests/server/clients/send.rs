@@ -5,7 +5,8 @@ use std::process::{Command, Stdio};
 use std::thread;
 
 use super::letter::Letter;
-use crate::harness::{ANN, BOB, PASSWORD, Server, program, script, succeed};
+use crate::harness::{ANN, BOB, PASSWORD, Server};
+use crate::programs::{program, script, succeed};
 
 /// Somebody with no account here.
 pub(super) const CAROL: &str = "carol@elsewhere.example";

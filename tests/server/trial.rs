@@ -1,0 +1,239 @@
+//! `gatepost try`, as somebody meets it who has just cloned the repository: what it prints is run as it stands there.
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
+use std::time::Instant;
+
+use crate::harness::{Dialogue, PATIENCE, gatepost};
+use crate::programs::{program, succeed};
+
+#[test]
+fn what_it_prints_works_as_printed() {
+    let trial = Trial::start(None);
+    assert_eq!(trial.run("Mail from another server comes in"), "");
+    let submitted = trial.run("Bob submits");
+    assert!(submitted.contains("<~  250 2.0.0 "), "{submitted}");
+    let fetched = trial.run("Ann fetches her first message");
+    assert!(fetched.ends_with("Subject: hello\r\n\r\nHello, Ann.\r\n"), "{fetched}");
+    let python = trial.run("Or Python does all of it");
+    assert!(python.starts_with("(3, ") && python.contains("b'Subject: from Python', b'', b'Hello again.'"), "{python}");
+
+    trial.everybody_has_left();
+    let commands = trial.commands("See the gate refuse the sixth session");
+    let (sessions, change) = commands.split_once('\n').unwrap();
+    assert_eq!(greetings(&trial.shell(sessions)), (5, 1));
+    let changed = trial.shell(change);
+    assert!(changed.contains("max_inbound"), "{changed}");
+    trial.everybody_has_left();
+    assert_eq!(greetings(&trial.shell(sessions)), (6, 0));
+
+    let state = trial.run("How it is doing");
+    assert!(state.contains("/10") || state.contains(" 10"), "{state}");
+    assert!(state.contains("# EOF"), "{state}");
+    // Certificate and password are those of the settings, too.
+    assert!(trial.sheet.contains(&format!("port {} SSL/TLS", trial.port("pop3s"))), "{}", trial.sheet);
+}
+
+#[test]
+fn control_c_drains_and_takes_the_fresh_folder_along() {
+    let mut trial = Trial::start(None);
+    let folder = trial.folder();
+    assert!(folder.is_dir());
+    let [mut busy, mut slow, mut idle] = [(); 3].map(|()| {
+        let mut session = trial.connect("smtp");
+        assert!(session.hear().starts_with("220 "));
+        assert!(session.ask("EHLO client.example").starts_with("250 "));
+        session
+    });
+    assert!(busy.ask("MAIL FROM:<carol@elsewhere.example>").starts_with("250 "));
+    trial.interrupt();
+    let deadline = Instant::now() + PATIENCE;
+    while !trial.connect("smtp").hear().starts_with(RESTARTING) {
+        assert!(Instant::now() < deadline, "it still takes sessions");
+    }
+    // Who is in the middle of a message may finish it; others are told when they speak next.
+    for (line, code) in [("RCPT TO:<ann@try.example>", "250 2.1.5 "), ("DATA", "354 "), ("Subject: last\r\n\r\n.", "250 2.0.0 ")] {
+        let reply = busy.ask(line);
+        assert!(reply.starts_with(code), "{line}: {reply}");
+    }
+    assert_eq!((busy.hear().as_str(), busy.is_over()), (RESTARTING, true));
+    assert_eq!((slow.ask("NOOP").as_str(), slow.is_over()), (RESTARTING, true));
+    // Once more: nobody is waited for any longer.
+    trial.interrupt();
+    assert_eq!((idle.hear().as_str(), idle.is_over()), (RESTARTING, true));
+    assert!(trial.wait().success());
+    assert!(!folder.exists(), "{} is left", folder.display());
+}
+
+#[test]
+fn a_kept_folder_keeps_mail_accounts_and_passwords() {
+    let parent = tempfile::tempdir().unwrap();
+    // A name that a shell would take for two words and more.
+    let folder = parent.path().join("kept; it's here");
+    let mut trial = Trial::start(Some(&folder));
+    trial.run("Mail from another server comes in");
+    let accounts = trial.accounts();
+    trial.interrupt();
+    assert!(trial.wait().success());
+    assert!(folder.join("data").is_dir());
+
+    let mut again = Trial::start(Some(&folder));
+    assert_eq!(again.accounts(), accounts);
+    let fetched = again.run("Ann fetches her first message");
+    assert!(fetched.ends_with("Subject: hello\r\n\r\nHello, Ann.\r\n"), "{fetched}");
+    assert!(again.shell(again.commands("See the gate refuse").split_once('\n').unwrap().1).contains("max_inbound"));
+    again.interrupt();
+    assert!(again.wait().success());
+}
+
+#[test]
+fn two_at_once_take_different_ports() {
+    let starting = || thread::spawn(|| Trial::start(None));
+    let (one, other) = (starting(), starting());
+    let (one, other) = (one.join().unwrap(), other.join().unwrap());
+    for service in ["smtp", "submission", "submissions", "pop3", "pop3s"] {
+        assert_ne!(one.port(service), other.port(service));
+    }
+    assert_ne!(one.folder(), other.folder());
+    for trial in [&one, &other] {
+        trial.run("Mail from another server comes in");
+        assert!(trial.run("Ann fetches her first message").ends_with("Hello, Ann.\r\n"));
+    }
+}
+
+/// A trial that runs, and what it has printed.
+struct Trial {
+    process: Child,
+    sheet: String,
+}
+
+impl Trial {
+    fn start(keep: Option<&Path>) -> Self {
+        let mut command = gatepost();
+        command.arg("try").stdin(Stdio::null()).stdout(Stdio::piped());
+        if let Some(folder) = keep {
+            command.arg("--keep").arg(folder);
+        }
+        let mut process = command.spawn().unwrap();
+        let lines = lines(process.stdout.take().unwrap());
+        let mut trial = Self { process, sheet: String::new() };
+        while !trial.sheet.ends_with("ends it.\n") {
+            let line = lines.recv_timeout(PATIENCE).expect("the sheet to its end");
+            trial.sheet.push_str(&line);
+            trial.sheet.push('\n');
+        }
+        trial
+    }
+
+    /// The lines under a heading.
+    #[track_caller]
+    fn commands(&self, heading: &str) -> &str {
+        let (_, rest) = self.sheet.split_once(&format!("# {heading}")).expect("a heading");
+        let (_, rest) = rest.split_once("\n\n").unwrap();
+        rest.split_once("\n\n").unwrap().0
+    }
+
+    /// Runs them.
+    #[track_caller]
+    fn run(&self, heading: &str) -> String {
+        self.shell(self.commands(heading))
+    }
+
+    #[track_caller]
+    fn shell(&self, commands: &str) -> String {
+        succeed(program("bash").arg("-c").arg(commands))
+    }
+
+    /// Waits until no session is left: a client may be gone before its place is free.
+    fn everybody_has_left(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let status = gatepost().args(["status", "--json", "--config"]).arg(self.config()).output().unwrap();
+            let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+            if status["in_use"] == 0 {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{status}");
+        }
+    }
+
+    fn connect(&self, service: &str) -> Dialogue {
+        Dialogue::new(TcpStream::connect(("127.0.0.1", self.port(service))).unwrap())
+    }
+
+    fn port(&self, service: &str) -> u16 {
+        let config: toml::Table = std::fs::read_to_string(self.config()).unwrap().parse().unwrap();
+        let address = config["listen"][service][0].as_str().unwrap();
+        address.strip_prefix("127.0.0.1:").unwrap().parse().unwrap()
+    }
+
+    fn config(&self) -> PathBuf {
+        self.folder().join("gatepost.toml")
+    }
+
+    /// Where it says that everything is.
+    fn folder(&self) -> PathBuf {
+        let (_, rest) = self.sheet.split_once("Everything is in ").unwrap();
+        rest.split_once(" (").unwrap().0.into()
+    }
+
+    /// The table of accounts and passwords.
+    fn accounts(&self) -> String {
+        let (_, rest) = self.sheet.split_once("password\n").unwrap();
+        rest.split_once("\n\n").unwrap().0.to_owned()
+    }
+
+    /// Ctrl-C.
+    fn interrupt(&self) {
+        succeed(program("kill").args(["-s", "INT", &self.process.id().to_string()]));
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "it does not end");
+            thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Trial {
+    /// In order where possible, so that the fresh folder goes, too.
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("---- what it has printed\n{}", self.sheet);
+        }
+        if matches!(self.process.try_wait(), Ok(None)) {
+            self.interrupt();
+            let deadline = Instant::now() + PATIENCE / 4;
+            while matches!(self.process.try_wait(), Ok(None)) && Instant::now() < deadline {
+                thread::yield_now();
+            }
+            let (_killed, _waited) = (self.process.kill(), self.process.wait());
+        }
+    }
+}
+
+/// The lines of a pipe, as they come.
+fn lines(pipe: impl std::io::Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = sync_channel(100);
+    thread::spawn(move || BufReader::new(pipe).lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+    receiver
+}
+
+/// How many were greeted, and how many refused.
+fn greetings(said: &str) -> (usize, usize) {
+    let count = |start| said.lines().filter(|line| line.starts_with(start)).count();
+    let refused = count("421 4.3.2 mail.try.example Too many connections, try again later");
+    assert_eq!(count("220 mail.try.example ") + refused, 6, "{said}");
+    (6 - refused, refused)
+}
+
+const RESTARTING: &str = "421 4.3.2 mail.try.example Service restarting, try again shortly";
