@@ -207,9 +207,10 @@ pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-/// Frees a buffer that is much bigger than what it holds.
+/// Frees a buffer's memory but for what it holds. Its capacity does not tell what that memory is: a buffer that octets were
+/// split or taken off keeps all it was allocated with. So what is little is copied, and what is not is left.
 fn give_back(buffer: &mut BytesMut) {
-    if buffer.capacity() > 2 * buffer.len() {
+    if buffer.len() <= COPIED_MOST {
         *buffer = BytesMut::from(buffer.as_ref());
     }
 }
@@ -219,6 +220,9 @@ pub const GOODBYE: Duration = Duration::from_secs(1);
 
 /// What a peer may still send to a closing connection.
 const GOODBYE_OCTETS: usize = 64 << 10;
+
+/// A line and more.
+const COPIED_MOST: usize = 4 << 10;
 
 /// What a read asks for at first: a message of usual size in one.
 const READ_LEAST: usize = 16 << 10;
