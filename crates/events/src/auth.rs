@@ -9,7 +9,7 @@ use prometheus_client::registry::Registry;
 use tracing::{info, warn};
 
 use crate::listener::listener_and;
-use crate::{Event, Listener, Repeat, Said, SessionId};
+use crate::{Event, Listener, Repeat, Repeats, Said, SessionId};
 
 /// Somebody has proved who they are.
 #[derive(Debug)]
@@ -39,6 +39,8 @@ pub struct AuthFailed<'e> {
     pub login: &'e str,
     /// How: PLAIN, LOGIN, USER.
     pub mechanism: &'static str,
+    /// When.
+    pub now: Instant,
 }
 
 /// The password was not even looked at.
@@ -98,11 +100,15 @@ impl Event for AuthFailed<'_> {
         metrics.auth.count(self.listener, "failed");
     }
 
-    fn log(&self, _: u64) {
+    fn log(&self, left_out: u64) {
         warn!(
             target: "gatepost::auth", listener = %self.listener, session = %self.session, source = %self.source, login = %Said(self.login),
-            mechanism = self.mechanism, "authentication failed",
+            mechanism = self.mechanism, left_out, "authentication failed",
         );
+    }
+
+    fn repeat(&self) -> Option<Repeat> {
+        Some(Repeat { kind: "auth_failed", source: Some(self.source), burst: Repeats::BURST, now: self.now })
     }
 }
 
@@ -119,7 +125,7 @@ impl Event for AuthThrottled<'_> {
     }
 
     fn repeat(&self) -> Option<Repeat> {
-        Some(Repeat { kind: self.throttle.as_str(), source: Some(self.source), now: self.now })
+        Some(Repeat { kind: self.throttle.as_str(), source: Some(self.source), burst: 1, now: self.now })
     }
 }
 

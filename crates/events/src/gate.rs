@@ -91,7 +91,7 @@ impl Event for SessionRefused<'_> {
     }
 
     fn repeat(&self) -> Option<Repeat> {
-        Some(Repeat { kind: self.rule, source: Some(self.source), now: self.now })
+        Some(Repeat { kind: self.rule, source: Some(self.source), burst: 1, now: self.now })
     }
 }
 

@@ -6,8 +6,8 @@
 //!
 //! - Labels are few and fixed by configuration or by code: never an account, an address or anything else a peer can choose.
 //! - What a peer said is escaped and bounded by [`Said`] in every log line. No event has room for a password.
-//! - What a flood can repeat at will is written at most once in ten seconds for each kind and source ([`Repeats`]); the next line has
-//!   the number of those left out. The metrics count each.
+//! - What a flood can repeat at will is written, after the first few, at most once in ten seconds for each kind and source
+//!   ([`Repeats`]); the next line has the number of those left out. The metrics count each.
 //! - Figures that live elsewhere are asked for when they are read, through [`Events::add_source`].
 //!
 //! `docs/metrics.md` lists every metric and every log line; a test compares it with the code.

@@ -1,7 +1,7 @@
-//! Keeps a flood out of the log: one line for each kind and source in ten seconds.
+//! Keeps a flood out of the log: a few lines for each kind and source, then one in ten seconds.
 //!
-//! The table has a fixed size and what is fresh in it is never pushed out, so a flood from ever new sources writes at most
-//! [`Repeats::KEYS`] lines in ten seconds. The caller gives the time.
+//! The table has a fixed size and what is fresh in it is never pushed out, so a flood from ever new sources writes, their first
+//! few aside, at most [`Repeats::KEYS`] lines in ten seconds. The caller gives the time.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -17,6 +17,8 @@ pub struct Repeat {
     pub kind: &'static str,
     /// Who caused it, if anybody; IPv6 by /64.
     pub source: Option<IpAddr>,
+    /// How many lines may come at once: one, or [`Repeats::BURST`] where each says something of its own.
+    pub burst: u32,
     /// When.
     pub now: Instant,
 }
@@ -34,13 +36,16 @@ struct Table {
 
 #[derive(Debug)]
 struct Written {
-    at: Instant,
+    /// When each line so far has stood for its time, one after the other.
+    until: Instant,
     left_out: u64,
 }
 
 impl Repeats {
     /// How long one line stands for its repetitions.
     pub const QUIET: Duration = Duration::from_secs(10);
+    /// The first few of their kind: whoever is looked for in the log is among them, unless it is a flood.
+    pub const BURST: u32 = 10;
     /// Kinds and sources remembered.
     pub const KEYS: usize = 1024;
 
@@ -49,17 +54,17 @@ impl Repeats {
         let key = (repeat.kind, repeat.source.map(prefix));
         let mut table = lock(&self.0);
         if let Some(written) = table.written.get_mut(&key) {
-            if is_fresh(written, repeat.now) {
+            if written.until > repeat.now + Self::QUIET * repeat.burst.saturating_sub(1) {
                 written.left_out += 1;
                 return None;
             }
-            written.at = repeat.now;
+            written.until = written.until.max(repeat.now) + Self::QUIET;
             return Some(std::mem::take(&mut written.left_out));
         }
         if table.written.len() >= Self::KEYS && !table.sweep(repeat.now) {
             return None;
         }
-        table.written.insert(key, Written { at: repeat.now, left_out: 0 });
+        table.written.insert(key, Written { until: repeat.now + Self::QUIET, left_out: 0 });
         Some(0)
     }
 }
@@ -71,13 +76,9 @@ impl Table {
             return false;
         }
         self.swept = Some(now);
-        self.written.retain(|_, written| is_fresh(written, now));
+        self.written.retain(|_, written| written.until > now);
         self.written.len() < Repeats::KEYS
     }
-}
-
-fn is_fresh(written: &Written, now: Instant) -> bool {
-    now.saturating_duration_since(written.at) < Repeats::QUIET
 }
 
 /// One client of IPv6 has at least a /64 to choose from.
@@ -93,7 +94,7 @@ mod tests {
     use super::*;
 
     fn repeat(source: &str, now: Instant) -> Repeat {
-        Repeat { kind: "R4", source: Some(source.parse().unwrap()), now }
+        Repeat { kind: "R4", source: Some(source.parse().unwrap()), burst: 1, now }
     }
 
     #[test]
@@ -106,6 +107,16 @@ mod tests {
         assert_eq!(repeats.write(Repeat { kind: "R2", ..repeat("2001:db8::1", start) }), Some(0));
         assert_eq!(repeats.write(repeat("2001:db8::3", start + Repeats::QUIET)), Some(3));
         assert_eq!(repeats.write(repeat("2001:db8::3", start + Repeats::QUIET * 2)), Some(0));
+    }
+
+    #[test]
+    fn a_few_come_at_once_and_are_earned_again_one_by_one() {
+        let (repeats, start) = (Repeats::default(), Instant::now());
+        let lines = |after| (0..100).filter_map(|_| repeats.write(Repeat { burst: 3, ..repeat("::", start + after) })).collect::<Vec<_>>();
+        assert_eq!(lines(Duration::ZERO), [0, 0, 0]);
+        assert_eq!(lines(Repeats::QUIET), [97]);
+        assert_eq!(lines(Repeats::QUIET * 3), [99, 0]);
+        assert_eq!(lines(Repeats::QUIET * 60), [98, 0, 0]);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Messages on their way in.
 
 use std::fmt::{self, Display};
-use std::time::Duration;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use mail::{MessageId, ReversePath};
 use prometheus_client::metrics::counter::Counter;
@@ -11,7 +12,7 @@ use prometheus_client::registry::Registry;
 use tracing::info;
 
 use crate::listener::{ListenerLabel, listener_and};
-use crate::{Event, Listener, Said, SessionId};
+use crate::{Event, Listener, Repeat, Repeats, Said, SessionId};
 
 /// A message is on stable storage; its 250 is about to be written.
 #[derive(Debug)]
@@ -38,12 +39,16 @@ pub struct MessageRefused<'e> {
     pub listener: &'e Listener,
     /// In which session.
     pub session: SessionId,
+    /// From where.
+    pub source: IpAddr,
     /// From whom, when that was said.
     pub reverse_path: Option<&'e ReversePath>,
     /// The reply's code, as 452.
     pub code: u16,
     /// For the operator: what was wrong, in words that may say more than the reply.
     pub cause: &'e dyn Display,
+    /// When.
+    pub now: Instant,
 }
 
 /// A recipient was not taken.
@@ -52,12 +57,16 @@ pub struct RecipientRefused<'e> {
     pub listener: &'e Listener,
     /// In which session.
     pub session: SessionId,
+    /// From where.
+    pub source: IpAddr,
     /// Whom.
     pub recipient: &'e dyn Display,
     /// The reply's code, as 550.
     pub code: u16,
     /// For the operator.
     pub cause: &'e dyn Display,
+    /// When.
+    pub now: Instant,
 }
 
 impl Event for MessageAccepted<'_> {
@@ -85,12 +94,16 @@ impl Event for MessageRefused<'_> {
         metrics.smtp.refused.get_or_create(&labels).inc();
     }
 
-    fn log(&self, _: u64) {
+    fn log(&self, left_out: u64) {
         let from = self.reverse_path.map(Said).map(tracing::field::display);
         info!(
-            target: "gatepost::smtp", session = %self.session, listener = %self.listener, from, code = self.code, cause = %Said(self.cause),
-            "message refused",
+            target: "gatepost::smtp", session = %self.session, listener = %self.listener, source = %self.source, from, code = self.code,
+            cause = %Said(self.cause), left_out, "message refused",
         );
+    }
+
+    fn repeat(&self) -> Option<Repeat> {
+        Some(Repeat { kind: "message_refused", source: Some(self.source), burst: Repeats::BURST, now: self.now })
     }
 }
 
@@ -100,11 +113,15 @@ impl Event for RecipientRefused<'_> {
         metrics.smtp.recipients_refused.get_or_create(&labels).inc();
     }
 
-    fn log(&self, _: u64) {
+    fn log(&self, left_out: u64) {
         info!(
-            target: "gatepost::smtp", session = %self.session, listener = %self.listener, recipient = %Said(self.recipient),
-            code = self.code, cause = %Said(self.cause), "recipient refused",
+            target: "gatepost::smtp", session = %self.session, listener = %self.listener, source = %self.source,
+            recipient = %Said(self.recipient), code = self.code, cause = %Said(self.cause), left_out, "recipient refused",
         );
+    }
+
+    fn repeat(&self) -> Option<Repeat> {
+        Some(Repeat { kind: "recipient_refused", source: Some(self.source), burst: Repeats::BURST, now: self.now })
     }
 }
 

@@ -55,7 +55,7 @@ impl Event for StoreFailed<'_> {
     }
 
     fn repeat(&self) -> Option<Repeat> {
-        Some(Repeat { kind: self.operation, source: None, now: self.now })
+        Some(Repeat { kind: self.operation, source: None, burst: 1, now: self.now })
     }
 }
 
@@ -69,7 +69,7 @@ impl Event for StoreFull<'_> {
     }
 
     fn repeat(&self) -> Option<Repeat> {
-        Some(Repeat { kind: "store_full", source: None, now: self.now })
+        Some(Repeat { kind: "store_full", source: None, burst: 1, now: self.now })
     }
 }
 

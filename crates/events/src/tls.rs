@@ -65,7 +65,7 @@ impl Event for HandshakeFailed<'_> {
     }
 
     fn repeat(&self) -> Option<Repeat> {
-        Some(Repeat { kind: "handshake_failed", source: Some(self.source), now: self.now })
+        Some(Repeat { kind: "handshake_failed", source: Some(self.source), burst: 1, now: self.now })
     }
 }
 

@@ -99,13 +99,13 @@ fn emit_each(events: &Events) {
     events.emit(HandshakeFailed { listener: smtp, session, source, cause, now });
 
     events.emit(AuthSucceeded { listener: smtp, session, source, account, mechanism: "PLAIN" });
-    events.emit(AuthFailed { listener: smtp, session, source, login: "ann", mechanism: "PLAIN" });
+    events.emit(AuthFailed { listener: smtp, session, source, login: "ann", mechanism: "PLAIN", now });
     events.emit(AuthThrottled { listener: smtp, session, source, login: "ann", throttle: Throttle::Busy, now });
 
     let recipients = &["ann@example.org".to_owned()];
     events.emit(MessageAccepted { listener: smtp, session, message, reverse_path, recipients, octets: 10_240, commit: second });
-    events.emit(MessageRefused { listener: smtp, session, reverse_path: None, code: 452, cause });
-    events.emit(RecipientRefused { listener: smtp, session, recipient: &"<x@example.org>", code: 550, cause });
+    events.emit(MessageRefused { listener: smtp, session, source, reverse_path: None, code: 452, cause, now });
+    events.emit(RecipientRefused { listener: smtp, session, source, recipient: &"<x@example.org>", code: 550, cause, now });
 
     events.emit(MaildropOpened { listener: pop3, session, account, messages: 1, octets: 10_240 });
     events.emit(MaildropRefused { listener: pop3, session, account, cause });
@@ -198,10 +198,9 @@ fn names_and_labels_keep_the_rules() {
 
 #[test]
 fn events_add_up() {
-    let events = Events::new(UNIX_EPOCH);
-    for _ in 0..3 {
-        emit_each(&events);
-    }
+    let (log, events) = (Log::default(), Events::new(UNIX_EPOCH));
+    // A line first written where nobody listens may be lost to the listener of a test beside this one, too.
+    tracing::subscriber::with_default(log, || (0..3).for_each(|_| emit_each(&events)));
     let text = encoded(&events);
     for sample in [
         "gatepost_messages_accepted_total{listener=\"smtp\"} 3",
@@ -236,13 +235,43 @@ fn a_flood_of_refusals_is_counted_but_not_written() {
     assert!(encoded(&events).contains("gatepost_sessions_refused_total{listener=\"smtp\",rule=\"R4\"} 10001\n"));
 }
 
+/// One source's flood: its first few lines are written, then one in ten seconds; another source's line is written all the same.
+#[test]
+fn a_flood_of_guesses_and_refusals_shows_its_beginning() {
+    let (log, events) = (Log::default(), Events::new(UNIX_EPOCH));
+    let (listener, session) = (&events.listener("smtp"), events.next_session());
+    let emit = |source: IpAddr, now| {
+        events.emit(AuthFailed { listener, session, source, login: "ann", mechanism: "PLAIN", now });
+        events.emit(MessageRefused { listener, session, source, reverse_path: None, code: 552, cause: &"too large", now });
+        events.emit(RecipientRefused { listener, session, source, recipient: &"<x@example.org>", code: 550, cause: &"unknown", now });
+    };
+    let start = Instant::now();
+    tracing::subscriber::with_default(log.clone(), || {
+        (0..=10_000).for_each(|millis| emit(Ipv4Addr::LOCALHOST.into(), start + Duration::from_millis(millis)));
+        emit(Ipv4Addr::new(192, 0, 2, 7).into(), start);
+    });
+    for text in ["authentication failed", "message refused", "recipient refused"] {
+        let lines: Vec<_> = log.lines().into_iter().filter(|line| line.text == text).collect();
+        let left_out: Vec<_> = lines.iter().map(|line| line.values["left_out"].as_str()).collect();
+        assert_eq!(left_out, ["0", "0", "0", "0", "0", "0", "0", "0", "0", "0", "9990", "0"], "{text}");
+        assert_eq!(lines[11].values["source"], "192.0.2.7");
+    }
+    for sample in [
+        "authentications_total{listener=\"smtp\",outcome=\"failed\"} 10002\n",
+        "messages_refused_total{listener=\"smtp\",reply=\"5xx\"} 10002\n",
+        "recipients_refused_total{listener=\"smtp\",reply=\"5xx\"} 10002\n",
+    ] {
+        assert!(encoded(&events).contains(sample), "{sample}");
+    }
+}
+
 #[test]
 fn what_a_peer_says_cannot_forge_a_line() {
     let (log, events) = (Log::default(), Events::new(UNIX_EPOCH));
     let login = "ann\r\nauthentication succeeded".to_owned() + &"!".repeat(10_000);
     tracing::subscriber::with_default(log.clone(), || {
         let (listener, session, source) = (&events.listener("pop3"), events.next_session(), Ipv4Addr::LOCALHOST.into());
-        events.emit(AuthFailed { listener, session, source, login: &login, mechanism: "USER" });
+        events.emit(AuthFailed { listener, session, source, login: &login, mechanism: "USER", now: Instant::now() });
     });
     let shown = log.lines()[0].values["login"].clone();
     assert!(shown.starts_with("ann\\u{d}\\u{a}auth") && shown.ends_with("!...") && shown.len() < 200, "{shown}");
@@ -289,6 +318,6 @@ the configuration, the gate's rule, the class of a reply, an outcome. No account
 ";
 
 const LOG_HEAD: &str = "A message has one `id` from the line that says it was accepted to the line that says it was fetched: it is in the 250 reply, in the Received field and in UIDL, too.
-What a peer said is escaped and cut after 160 characters. Where a line has `left_out`, it is written at most once in ten seconds for each kind and source, and `left_out` is
-the number of those that were not written since the last one; the metrics count each. Passwords are never written.
+What a peer said is escaped and cut after 160 characters. Where a line has `left_out`, it is written at most once in ten seconds for each kind and source, after the first ten where it names
+a login, a sender or a recipient; `left_out` is the number of those that were not written since the last one, and the metrics count each. Passwords are never written.
 ";

@@ -119,7 +119,7 @@ impl Answers {
         // RFC 4616 §2: nobody here may act as somebody else, and no password is looked at for it.
         let acting = credentials.authzid.as_deref().unwrap_or_default();
         if !acting.is_empty() && acting.to_lowercase() != login.to_lowercase() {
-            events.emit(AuthFailed { listener, session, source, login: &login, mechanism });
+            events.emit(AuthFailed { listener, session, source, login: &login, mechanism, now: net::now() });
             return question.refuse(AuthRefusal::WrongCredentials);
         }
         match authenticator.verify(&login, credentials.password.clone(), source).await {
@@ -128,7 +128,7 @@ impl Answers {
                 self.open(account, question).await;
             }
             Ok(Verdict::Wrong { delay }) => {
-                events.emit(AuthFailed { listener, session, source, login: &login, mechanism });
+                events.emit(AuthFailed { listener, session, source, login: &login, mechanism, now: net::now() });
                 // Who has guessed waits, but the drain does not.
                 let _left = net::clock::within(net::now() + delay, self.shared.drain.wait()).await;
                 question.refuse(AuthRefusal::WrongCredentials);

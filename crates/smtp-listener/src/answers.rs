@@ -76,7 +76,7 @@ impl Answers {
         // RFC 4616 §2: nobody here may act as somebody else, and no password is looked at for it.
         let acting = credentials.authzid.as_deref().unwrap_or_default();
         if !acting.is_empty() && acting.to_lowercase() != login.to_lowercase() {
-            events.emit(AuthFailed { listener, session, source, login: &login, mechanism });
+            events.emit(AuthFailed { listener, session, source, login: &login, mechanism, now: net::now() });
             return question.wrong();
         }
         match authenticator.verify(&login, credentials.password.clone(), source).await {
@@ -85,7 +85,7 @@ impl Answers {
                 question.accept(&*account);
             }
             Ok(Verdict::Wrong { delay }) => {
-                events.emit(AuthFailed { listener, session, source, login: &login, mechanism });
+                events.emit(AuthFailed { listener, session, source, login: &login, mechanism, now: net::now() });
                 // Who has guessed waits, but the drain does not.
                 let _left = net::clock::within(net::now() + delay, self.shared.drain.wait()).await;
                 question.wrong();
@@ -146,8 +146,8 @@ impl Answers {
 
     fn refuse_recipient(&self, question: Rcpt<'_>, reply: Reply, cause: &dyn Display) {
         let Shared { events, listener, .. } = &*self.shared;
-        let recipient: &ForwardPath = question.forward_path();
-        events.emit(RecipientRefused { listener, session: self.session, recipient, code: reply.code(), cause });
+        let (session, source, recipient) = (self.session, self.source, question.forward_path());
+        events.emit(RecipientRefused { listener, session, source, recipient, code: reply.code(), cause, now: net::now() });
         question.reject(reply);
     }
 
@@ -247,7 +247,7 @@ impl Answers {
     }
 
     fn refused(&self, reply: Reply, reverse_path: Option<&ReversePath>, cause: &dyn Display) {
-        let Shared { events, listener, .. } = &*self.shared;
-        events.emit(MessageRefused { listener, session: self.session, reverse_path, code: reply.code(), cause });
+        let (Shared { events, listener, .. }, session, source) = (&*self.shared, self.session, self.source);
+        events.emit(MessageRefused { listener, session, source, reverse_path, code: reply.code(), cause, now: net::now() });
     }
 }
