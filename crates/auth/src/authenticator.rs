@@ -38,6 +38,19 @@ struct Limits {
     longest_delay: Duration,
 }
 
+/// Who somebody says they are, and the proof.
+#[derive(Debug)]
+pub struct Claim<'c> {
+    /// The account's full address, without regard to case.
+    pub login: &'c str,
+    /// As whom they want to act, where they say so (RFC 4616 §2); empty is not said.
+    pub acting_as: Option<&'c str>,
+    /// The account's password.
+    pub password: Secret,
+    /// From where.
+    pub source: IpAddr,
+}
+
 /// Who somebody is, or why that is not said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -46,7 +59,7 @@ pub enum Verdict {
         /// The account.
         account: Arc<str>,
     },
-    /// Name or password is wrong; which one is nobody's business. Answer after `delay`, doing nothing else on the connection.
+    /// Name or password is wrong, or not enough for what is claimed; which one is nobody's business. Answer after `delay`, doing nothing else on the connection.
     Wrong {
         /// How long to hold the answer back.
         delay: Duration,
@@ -97,14 +110,18 @@ impl Authenticator {
         Ok(())
     }
 
-    /// Whether `password` is that of the account `login`, its full address without regard to case, tried from `source`.
+    /// Whether the claim is right. Nobody may act as somebody else, and no password is looked at for it.
     ///
     /// Cancel-safe: an attempt that is given up counts as a failure.
     ///
     /// # Errors
     /// See [`Error`]; the attempt does not count.
-    pub async fn verify(&self, login: &str, password: Secret, source: IpAddr) -> Result<Verdict, Error> {
+    pub async fn verify(&self, claim: Claim<'_>) -> Result<Verdict, Error> {
+        let Claim { login, acting_as, password, source } = claim;
         let login = login.to_lowercase();
+        if acting_as.is_some_and(|other| !other.is_empty() && other.to_lowercase() != login) {
+            return Ok(Verdict::Wrong { delay: Duration::ZERO });
+        }
         let source = prefix(source).to_string();
         let known = self.directory.account(&login).await?;
         let hash = known.as_ref().map_or(&self.nobody, |account| &account.password_hash);

@@ -1,7 +1,8 @@
 //! Who somebody is: a login name and a password, compared with what the directory knows.
 //!
-//! [`Authenticator::verify`] is the one question; its answer is a [`Verdict`]. Guarantees:
+//! [`Authenticator::verify`] is the one question, about a [`Claim`]; its answer is a [`Verdict`]. Guarantees:
 //!
+//! - Whoever has proved who they are acts as themselves and as nobody else.
 //! - A password is compared by Argon2id, off the async threads, so many at a time and no more ([`Settings::concurrent_hashes`]); a
 //!   bounded number waits, the rest is refused for now.
 //! - An unknown name costs the same work as a known one, and gets the same answer.
@@ -24,7 +25,7 @@ mod recent;
 mod seal;
 mod settings;
 
-pub use authenticator::{Authenticator, Verdict};
+pub use authenticator::{Authenticator, Claim, Verdict};
 pub use hashing::hash_password;
 pub use settings::{Fault, Settings};
 

@@ -8,7 +8,7 @@ use std::fmt::Display;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use auth::Verdict;
+use auth::{Claim, Verdict};
 use events::{
     AuthFailed, AuthSucceeded, AuthThrottled, MessageAccepted, MessageRefused, RecipientRefused, SessionId, StoreFailed, StoreFull,
 };
@@ -73,13 +73,8 @@ impl Answers {
         let (login, mechanism) = (credentials.authcid.clone(), credentials.mechanism.name());
         let Shared { events, listener, authenticator, .. } = &*self.shared;
         let (session, source) = (self.session, self.source);
-        // RFC 4616 §2: nobody here may act as somebody else, and no password is looked at for it.
-        let acting = credentials.authzid.as_deref().unwrap_or_default();
-        if !acting.is_empty() && acting.to_lowercase() != login.to_lowercase() {
-            events.emit(AuthFailed { listener, session, source, login: &login, mechanism, now: net::now() });
-            return question.wrong();
-        }
-        match authenticator.verify(&login, credentials.password.clone(), source).await {
+        let claim = Claim { login: &login, acting_as: credentials.authzid.as_deref(), password: credentials.password.clone(), source };
+        match authenticator.verify(claim).await {
             Ok(Verdict::Right { account }) => {
                 events.emit(AuthSucceeded { listener, session, source, account: &account, mechanism });
                 question.accept(&*account);

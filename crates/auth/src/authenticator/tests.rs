@@ -39,8 +39,12 @@ async fn with(settings: Settings) -> (Memory, Authenticator) {
     (store, authenticator)
 }
 
+fn claim<'c>(login: &'c str, password: &str, source: IpAddr) -> Claim<'c> {
+    Claim { login, acting_as: None, password: Secret::new(password), source }
+}
+
 async fn tried(authenticator: &Authenticator, login: &str, password: &str, source: IpAddr) -> Verdict {
-    authenticator.verify(login, Secret::new(password), source).await.unwrap()
+    authenticator.verify(claim(login, password, source)).await.unwrap()
 }
 
 fn right() -> Verdict {
@@ -65,6 +69,19 @@ async fn the_full_address_and_the_password_without_regard_to_the_names_case() {
     assert_eq!(tried(&authenticator, ANN, "Right", HOME).await, wrong(500));
     assert_eq!(tried(&authenticator, "ann", "right", HOME).await, wrong(1000));
     assert_eq!(tried(&authenticator, "", "", AWAY).await, wrong(500));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_the_password_acts_as_themselves_alone() {
+    let (_, authenticator) = with(settings()).await;
+    let acting = |acting_as, password| authenticator.verify(Claim { acting_as: Some(acting_as), ..claim(ANN, password, HOME) });
+    for password in ["right", "guess"] {
+        assert_eq!(acting("bob@example.org", password).await.unwrap(), wrong(0));
+    }
+    assert_eq!(authenticator.hashing.computed(), 0, "no password is looked at for it");
+    for themselves in ["", "ANN@example.org"] {
+        assert_eq!(acting(themselves, "right").await.unwrap(), right());
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -217,7 +234,7 @@ async fn hanging_up_before_the_answer_does_not_help_a_guesser() {
     let (_, authenticator) = with(settings()).await;
     let places = Arc::clone(&authenticator.hashing.places).acquire_many_owned(4).await.unwrap();
     for _ in 0..4 {
-        let attempt = authenticator.verify(ANN, Secret::new("guess"), HOME);
+        let attempt = authenticator.verify(claim(ANN, "guess", HOME));
         tokio::time::timeout(Duration::from_millis(1), attempt).await.unwrap_err();
     }
     drop(places);
@@ -229,7 +246,7 @@ async fn a_store_that_is_away_is_nobodys_failure() {
     let (store, authenticator) = with(settings()).await;
     store.set(Condition::Unavailable);
     for _ in 0..20 {
-        let answer = authenticator.verify(ANN, Secret::new("right"), HOME).await;
+        let answer = authenticator.verify(claim(ANN, "right", HOME)).await;
         assert!(matches!(answer, Err(Error::Directory(store::Error::Unavailable(_)))));
     }
     store.set(Condition::Ready);
@@ -241,7 +258,7 @@ async fn a_stored_hash_that_is_none_is_our_fault() {
     let (store, authenticator) = with(settings()).await;
     store.change(Change::SetPassword { name: ANN.into(), password_hash: "secret".into() }).await.unwrap();
     for _ in 0..20 {
-        let answer = authenticator.verify(ANN, Secret::new("secret"), HOME).await;
+        let answer = authenticator.verify(claim(ANN, "secret", HOME)).await;
         assert!(matches!(answer, Err(Error::StoredHash { ref account, .. }) if account == ANN), "{answer:?}");
     }
 }
