@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Display};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mail::{MessageId, ReversePath};
@@ -26,7 +27,7 @@ pub struct MessageAccepted<'e> {
     /// From whom.
     pub reverse_path: &'e ReversePath,
     /// The accounts it is for.
-    pub recipients: &'e [String],
+    pub recipients: &'e [Arc<str>],
     /// Octets of its body.
     pub octets: u64,
     /// How long the store took to put it on stable storage.
@@ -126,7 +127,7 @@ impl Event for RecipientRefused<'_> {
 }
 
 /// A list that a log line can hold.
-struct FirstFew<'r>(&'r [String]);
+struct FirstFew<'r>(&'r [Arc<str>]);
 
 impl Display for FirstFew<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -102,7 +102,7 @@ fn emit_each(events: &Events) {
     events.emit(AuthFailed { listener: smtp, session, source, login: "ann", mechanism: "PLAIN", now });
     events.emit(AuthThrottled { listener: smtp, session, source, login: "ann", throttle: Throttle::Busy, now });
 
-    let recipients = &["ann@example.org".to_owned()];
+    let recipients = &["ann@example.org".into()];
     events.emit(MessageAccepted { listener: smtp, session, message, reverse_path, recipients, octets: 10_240, commit: second });
     events.emit(MessageRefused { listener: smtp, session, source, reverse_path: None, code: 452, cause, now });
     events.emit(RecipientRefused { listener: smtp, session, source, recipient: &"<x@example.org>", code: 550, cause, now });
@@ -280,7 +280,7 @@ fn what_a_peer_says_cannot_forge_a_line() {
 #[test]
 fn a_message_accepted_for_many_fits_a_line() {
     let (log, events) = (Log::default(), Events::new(UNIX_EPOCH));
-    let recipients: Vec<_> = (0..1000).map(|number| format!("user{number}@example.org")).collect();
+    let recipients: Vec<_> = (0..1000).map(|number| format!("user{number}@example.org").into()).collect();
     let message = MessageId::generate();
     tracing::subscriber::with_default(log.clone(), || {
         let (listener, session, reverse_path) = (&events.listener("smtp"), events.next_session(), &ReversePath::Null);

@@ -1,5 +1,7 @@
 //! What travels around a message: who it is from, whom it is for, and how its body may be written.
 
+use std::sync::Arc;
+
 use crate::{MessageId, ReversePath};
 
 /// The form of the body the sender declared with BODY= (RFC 6152).
@@ -20,7 +22,7 @@ pub struct Envelope {
     /// Where bounces go; null for bounces themselves.
     pub reverse_path: ReversePath,
     /// The local accounts that receive it: canonical names from the directory, each once.
-    pub recipients: Vec<String>,
+    pub recipients: Vec<Arc<str>>,
     /// What BODY= said.
     pub body: BodyType,
     /// Whether SMTPUTF8 was asked for (RFC 6531).

@@ -26,7 +26,7 @@ pub(crate) struct Transaction {
 pub(crate) struct Message {
     pub(crate) id: MessageId,
     /// The accounts it is for.
-    pub(crate) accounts: Vec<String>,
+    pub(crate) accounts: Vec<Arc<str>>,
     pub(crate) incoming: Box<dyn Incoming>,
     pub(crate) hops: Hops,
     /// Octets of the body so far.
@@ -48,7 +48,7 @@ impl Transaction {
     /// What the store is told of a message called `id`.
     pub(crate) fn envelope(&self, id: MessageId) -> Envelope {
         let MailFrom { reverse_path, body, utf8, .. } = &self.from;
-        let recipients = self.accounts.iter().map(ToString::to_string).collect();
+        let recipients = self.accounts.iter().cloned().collect();
         Envelope { id, reverse_path: reverse_path.clone(), recipients, body: *body, utf8: *utf8 }
     }
 }
@@ -64,10 +64,13 @@ mod tests {
         let mut transaction =
             Transaction::new(MailFrom { reverse_path: ReversePath::Null, size: None, body: BodyType::SevenBit, utf8: false });
         let path = |text| ForwardPath::parse(text).unwrap();
-        transaction.add(path("<all@example.org>"), vec!["ann@example.org".into(), "bob@example.org".into()]);
+        let (ann, bob): (Arc<str>, Arc<str>) = ("ann@example.org".into(), "bob@example.org".into());
+        transaction.add(path("<all@example.org>"), vec![Arc::clone(&ann), Arc::clone(&bob)]);
         assert_eq!(transaction.sole_recipient, Some(path("<all@example.org>")));
         transaction.add(path("<ann@example.org>"), vec!["ann@example.org".into()]);
-        assert_eq!(transaction.envelope(MessageId::generate()).recipients, ["ann@example.org", "bob@example.org"]);
+        let recipients = transaction.envelope(MessageId::generate()).recipients;
+        assert_eq!(recipients, [Arc::clone(&ann), bob]);
+        assert!(Arc::ptr_eq(&recipients[0], &ann), "the directory's own name, not a copy");
         assert_eq!(transaction.sole_recipient, None);
     }
 }

@@ -65,7 +65,7 @@ async fn embedded(dir: &Path, writers: usize, run: Duration) -> f64 {
             let store = Arc::clone(&store);
             tokio::spawn(async move {
                 let body = [b'x'; BODY];
-                let recipients = vec![format!("user{writer}@example.org")];
+                let recipients = vec![format!("user{writer}@example.org").into()];
                 let mut count = 0u64;
                 while Instant::now() < end {
                     let (id, recipients) = (MessageId::generate(), recipients.clone());

@@ -104,7 +104,7 @@ async fn join_all(mut all: Vec<std::pin::Pin<Box<impl Future<Output = ()>>>>) {
 }
 
 async fn deliver(store: &Embedded, account: String) {
-    let (id, reverse_path, recipients) = (MessageId::generate(), ReversePath::Null, vec![account]);
+    let (id, reverse_path, recipients) = (MessageId::generate(), ReversePath::Null, vec![account.into()]);
     let envelope = Envelope { id, reverse_path, recipients, body: BodyType::SevenBit, utf8: false };
     let mut incoming = store.begin(envelope).await.unwrap();
     incoming.write(BODY).await.unwrap();

@@ -4,7 +4,7 @@
 //! everything committed so far waits at a barrier, which also makes the indexer commit at once. When the index has failed,
 //! nobody waits any more; [`Health`](crate::health::Health) says why.
 
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use mail::MessageId;
@@ -28,7 +28,7 @@ pub(crate) struct Logged {
 /// What the record says.
 #[derive(Debug)]
 pub(crate) enum What {
-    Message { id: MessageId, accounts: Vec<String>, octets: u64, flags: Flags, text_offset: u64 },
+    Message { id: MessageId, accounts: Vec<Arc<str>>, octets: u64, flags: Flags, text_offset: u64 },
     Deletion { account: String, sequences: Vec<u64>, origin: Option<u64> },
     Removal { account: String, origin: Option<u64> },
 }

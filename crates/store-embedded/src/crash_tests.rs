@@ -79,7 +79,7 @@ async fn template(dir: &Path) -> std::path::PathBuf {
 
 async fn promise_delivery(store: &Embedded, promises: &Promises, accounts: &[&'static str], body: Vec<u8>) -> Result<(), Error> {
     let id = MessageId::generate();
-    let recipients = accounts.iter().map(|name| (*name).to_owned()).collect();
+    let recipients = accounts.iter().map(|&name| name.into()).collect();
     let reverse_path = mail::ReversePath::Null;
     accounts.iter().for_each(|account| promises.set(account, id, Promise::Open, &body));
     let envelope = mail::Envelope { id, reverse_path, recipients, body: mail::BodyType::SevenBit, utf8: false };

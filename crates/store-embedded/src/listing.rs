@@ -92,7 +92,7 @@ impl Listings {
     }
 
     /// Those of `accounts` whose live delivery of `sequence` is at this place.
-    pub(crate) fn live_accounts(&self, accounts: &[String], sequence: u64, segment: u64, offset: u64) -> Result<Vec<String>, Error> {
+    pub(crate) fn live_accounts(&self, accounts: &[Arc<str>], sequence: u64, segment: u64, offset: u64) -> Result<Vec<Arc<str>>, Error> {
         let at_place =
             "SELECT 1 FROM deliveries JOIN drops USING (drop_id) WHERE account = ? AND sequence = ? AND segment = ? AND place = ?";
         self.with_connection(|db| {
@@ -101,7 +101,7 @@ impl Listings {
             for account in accounts {
                 let found = params![account, sequence.cast_signed(), segment.cast_signed(), offset.cast_signed()];
                 if statement.query_row(found, |_| Ok(())).optional()?.is_some() {
-                    live.push(account.clone());
+                    live.push(Arc::clone(account));
                 }
             }
             Ok(live)

@@ -33,6 +33,8 @@
 //! to look like a record is ever taken for one. The header's CRC covers the other two, so that a record is whole or not there.
 //! A removal ends every delivery to its account with a lower sequence. Decoding refuses what is not exactly this and cannot panic.
 
+use std::sync::Arc;
+
 use mail::{BodyType, Envelope, MessageId};
 
 /// Octets of a segment's head and of a record's header.
@@ -190,7 +192,7 @@ pub(crate) struct KeptEnvelope {
     pub(crate) utf8: bool,
     /// With its angle brackets.
     pub(crate) reverse_path: String,
-    pub(crate) accounts: Vec<String>,
+    pub(crate) accounts: Vec<Arc<str>>,
 }
 
 impl KeptEnvelope {
@@ -222,7 +224,7 @@ impl KeptEnvelope {
         };
         let reverse_path = cursor.text()?;
         let count = u16::from_le_bytes(cursor.take()?);
-        let accounts = (0..count).map(|_| cursor.text()).collect::<Option<Vec<_>>>()?;
+        let accounts = (0..count).map(|_| cursor.text().map(Arc::from)).collect::<Option<Vec<_>>>()?;
         (cursor.0.is_empty() && utf8 <= 1).then_some(Self { received_ms, body, utf8: utf8 == 1, reverse_path, accounts })
     }
 }

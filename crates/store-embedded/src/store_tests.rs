@@ -47,7 +47,7 @@ pub(crate) async fn add_accounts(store: &Embedded, names: &[&str]) {
 
 pub(crate) async fn deliver(store: &Embedded, accounts: &[&str], body: &[u8]) -> Result<MessageId, Error> {
     let id = MessageId::generate();
-    let recipients = accounts.iter().map(|name| (*name).to_owned()).collect();
+    let recipients = accounts.iter().map(|&name| name.into()).collect();
     let envelope = Envelope { id, reverse_path: ReversePath::Null, recipients, body: BodyType::SevenBit, utf8: false };
     let mut incoming = store.begin(envelope).await?;
     for piece in body.chunks(10_000) {

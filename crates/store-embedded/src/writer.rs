@@ -217,7 +217,7 @@ impl Writer {
 
 impl Command {
     /// An account of this mail that is no more: to accept it would lose it, or hand it to whoever has the name next.
-    fn account_gone(&self, book: &Book) -> Option<String> {
+    fn account_gone(&self, book: &Book) -> Option<Arc<str>> {
         match &self.what {
             What::Message { accounts, .. } if !self.moved => accounts.iter().find(|account| book.account(account).is_none()).cloned(),
             _ => None,

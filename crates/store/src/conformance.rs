@@ -117,7 +117,7 @@ fn envelope(recipients: &[&str]) -> Envelope {
     Envelope {
         id: MessageId::generate(),
         reverse_path: ReversePath::parse("<sender@example.com>").unwrap(),
-        recipients: recipients.iter().map(|&name| name.to_owned()).collect(),
+        recipients: recipients.iter().map(|&name| name.into()).collect(),
         body: BodyType::EightBitMime,
         utf8: false,
     }
