@@ -23,6 +23,9 @@ pub(crate) const ANN: &str = "ann@example.org";
 pub(crate) const BOB: &str = "bob@example.org";
 pub(crate) const PASSWORD: &str = "correct horse";
 
+/// How much of its log a failed test shows.
+const LOG_LINES: usize = 100;
+
 /// How long anything may take before the test fails. Nothing waits this long when all is well.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -189,7 +192,7 @@ http = ["127.0.0.1:0"]
     pub(crate) fn eventually(&self, what: &str, mut condition: impl FnMut(&Self) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !condition(self) {
-            assert!(Instant::now() < deadline, "not so in time: {what}\n{}", self.log());
+            assert!(Instant::now() < deadline, "not so in time: {what}");
             thread::yield_now();
         }
     }
@@ -203,7 +206,7 @@ http = ["127.0.0.1:0"]
     #[track_caller]
     pub(crate) fn succeed(&self, arguments: &[&str]) -> String {
         let output = self.command(arguments);
-        assert!(output.status.success(), "{arguments:?}: {}\n{}", String::from_utf8_lossy(&output.stderr), self.log());
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     }
 
@@ -243,6 +246,12 @@ http = ["127.0.0.1:0"]
         fs::read_to_string(self.path("log")).unwrap_or_default()
     }
 
+    fn log_end(&self) -> String {
+        let log = self.log();
+        let lines: Vec<_> = log.lines().collect();
+        lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+    }
+
     pub(crate) fn config(&self) -> PathBuf {
         self.path("gatepost.toml")
     }
@@ -263,7 +272,7 @@ impl Drop for Server {
             let (_killed, _waited) = (process.kill(), process.wait());
         }
         if thread::panicking() {
-            eprintln!("---- the server's log\n{}", self.log());
+            eprintln!("---- the end of the server's log\n{}", self.log_end());
         }
     }
 }
