@@ -22,8 +22,6 @@ pub(crate) struct Place {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PlaceError {
     #[error(transparent)]
-    Config(#[from] LoadError),
-    #[error(transparent)]
     Admin(#[from] admin::Error),
     #[error(transparent)]
     Store(#[from] OpenError),
@@ -42,7 +40,7 @@ impl Place {
     ///
     /// # Errors
     /// A configuration that cannot be used.
-    pub(crate) fn find(server: &cli::Server) -> Result<Self, PlaceError> {
+    pub(crate) fn find(server: &cli::Server) -> Result<Self, LoadError> {
         match &server.data_dir {
             Some(data_dir) => Ok(Self { config: Config { data_dir: data_dir.clone(), ..Config::default() }, by_config: false }),
             None => Ok(Self { config: Config::load(&server.config.path)?.config, by_config: true }),

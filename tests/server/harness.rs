@@ -54,7 +54,7 @@ impl Server {
     /// A server that has its configuration and nothing else yet, not running.
     pub(crate) fn bare(more: &str) -> Self {
         let server = Self { folder: tempfile::tempdir().unwrap(), process: None, listening: Vec::new() };
-        make_certificate(server.folder.path());
+        make_certificate(&server.certificate(), &server.path("key.pem"));
         fs::write(server.path("password"), PASSWORD).unwrap();
         server.configure(more);
         server
@@ -208,6 +208,11 @@ http = ["127.0.0.1:0"]
         let output = self.command(arguments);
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs it on this server's data directory instead, without a look at the configuration.
+    pub(crate) fn by_data_dir(&self, arguments: &[&str]) -> Output {
+        gatepost().args(arguments).arg("--data-dir").arg(self.path("data")).output().unwrap()
     }
 
     /// Sends a signal: TERM, HUP, KILL, STOP, CONT.
@@ -430,9 +435,9 @@ pub(crate) fn gatepost() -> Command {
     Command::new(env!("CARGO_BIN_EXE_gatepost"))
 }
 
-/// A certificate for localhost, in `certificate.pem` and `key.pem`.
-pub(crate) fn make_certificate(folder: &Path) {
+/// A new certificate for localhost, and its key.
+pub(crate) fn make_certificate(certificate: &Path, key: &Path) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
-    fs::write(folder.join("certificate.pem"), made.cert.pem()).unwrap();
-    fs::write(folder.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+    fs::write(certificate, made.cert.pem()).unwrap();
+    fs::write(key, made.signing_key.serialize_pem()).unwrap();
 }

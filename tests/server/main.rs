@@ -9,6 +9,7 @@ mod abuse;
 mod clients;
 mod crash;
 mod harness;
+mod live;
 mod programs;
 mod smoke;
 mod trial;
