@@ -21,7 +21,7 @@ pub(crate) fn run(server: &Server) -> Outcome {
         writeln!(out, "in force: {change}")?;
     }
     for change in &reloaded.needs_restart {
-        writeln!(out, "after a restart: {change}")?;
+        writeln!(out, "not yet: {change}")?;
     }
     if reloaded.applied.is_empty() && reloaded.needs_restart.is_empty() {
         writeln!(out, "nothing has changed")?;

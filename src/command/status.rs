@@ -33,6 +33,9 @@ fn print(out: &mut impl Write, status: &Status) -> io::Result<()> {
     for reason in &status.not_ready {
         writeln!(out, "          {reason}")?;
     }
+    if let Some(ready) = status.figures.get("store_ready") {
+        writeln!(out, "store     {}", if *ready == 1 { "ready" } else { "takes no mail" })?;
+    }
     writeln!(out, "places    {in_use} of {max_inbound} in use, at most {peak} at once")?;
     if *over_limit > 0 {
         writeln!(out, "          {over_limit} over the limit, until sessions end")?;

@@ -82,6 +82,12 @@ impl Reloader {
         let wanting = |changes: Vec<Change>, effect| -> Vec<String> {
             changes.iter().filter(|change| change.takes_effect == effect).map(ToString::to_string).collect()
         };
+        // All of it or nothing: who could refuse is asked before anything changes.
+        let gate = new.gate.validate().into_iter().map(|fault| format!("gate.{fault}"));
+        let faults: Vec<_> = gate.chain(new.auth.validate().into_iter().map(|fault| format!("auth.{fault}"))).collect();
+        if !faults.is_empty() {
+            return Err(faults);
+        }
         let reloaded = Reloaded {
             applied: wanting(in_force.changes(&new), TakesEffect::Live),
             needs_restart: wanting(self.started.changes(&new), TakesEffect::Restart),

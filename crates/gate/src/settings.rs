@@ -20,7 +20,7 @@ pub struct Settings {
     ///
     /// An idle session costs a file descriptor and a few KiB of memory, more with TLS: at 1000 the sessions themselves
     /// stay in the tens of MiB, and a site of several thousand mailboxes seldom has that many at once. Must be at least
-    /// 1; to take no more sessions at all, use `drain`.
+    /// 1; to take no more sessions at all, drain the server: send it SIGTERM.
     #[schemars(range(min = 1))]
     pub max_inbound: u32,
 
@@ -108,7 +108,7 @@ pub struct SettingsError {
     pub faults: Vec<Fault>,
 }
 
-const DRAIN: &str = "to take no more sessions and let the present ones finish, use `drain`";
+const DRAIN: &str = "to take no more sessions and let the present ones finish, drain the server: send it SIGTERM";
 
 #[cfg(test)]
 mod tests {
@@ -139,7 +139,7 @@ mod tests {
         assert_eq!(
             faults[0].to_string(),
             "max_inbound >= 1 does not hold: max_inbound = 0 would refuse everybody; \
-             to take no more sessions and let the present ones finish, use `drain`"
+             to take no more sessions and let the present ones finish, drain the server: send it SIGTERM"
         );
     }
 

@@ -1,7 +1,8 @@
 //! The directory as one pure value: which domains are ours, who has an account, what an alias stands for.
 //!
 //! An address is looked up without regard to case (RFC 5321 §2.4 leaves the local part's case to us). Order: account, then
-//! alias, then, for `postmaster`, the domain's postmaster, who always exists once the domain has an account (RFC 5321 §4.5.1).
+//! alias, then, for `postmaster`, the domain's postmaster: the one that was named, else the domain's first account, else that of
+//! another domain, so that there is one as soon as there is any account (RFC 5321 §4.5.1).
 //! Aliases may name accounts and other aliases of any of our domains; a change that would make a loop or leave a name dangling
 //! is refused, so that resolving never fails.
 
@@ -100,7 +101,7 @@ impl Book {
     /// Whose maildrops a recipient's mail goes to.
     pub fn resolve(&self, recipient: &ForwardPath) -> Resolution {
         let found = match recipient {
-            ForwardPath::Postmaster => self.domains.values().find_map(|domain| self.postmaster(domain)),
+            ForwardPath::Postmaster => self.any_postmaster(),
             ForwardPath::Mailbox(mailbox) => match self.domain_of(mailbox) {
                 None => return Resolution::Foreign,
                 Some(domain) => self.lookup(mailbox, domain),
@@ -155,7 +156,17 @@ impl Book {
 
     fn lookup(&self, mailbox: &Mailbox, domain: &DomainRecord) -> Option<Vec<Arc<str>>> {
         let name = format!("{}@{}", mailbox.local_part().to_lowercase(), domain.name);
-        self.expand(&name).or_else(|| if mailbox.local_part().eq_ignore_ascii_case("postmaster") { self.postmaster(domain) } else { None })
+        self.expand(&name).or_else(|| {
+            if mailbox.local_part().eq_ignore_ascii_case("postmaster") {
+                self.postmaster(domain).or_else(|| self.any_postmaster())
+            } else {
+                None
+            }
+        })
+    }
+
+    fn any_postmaster(&self) -> Option<Vec<Arc<str>>> {
+        self.domains.values().find_map(|domain| self.postmaster(domain))
     }
 
     fn postmaster(&self, domain: &DomainRecord) -> Option<Vec<Arc<str>>> {
@@ -184,7 +195,8 @@ impl Book {
     }
 
     fn put_domain(&mut self, name: Domain, postmaster: Option<String>) -> Result<(), ChangeError> {
-        let postmaster = postmaster.map(|address| self.known_address(&address)).transpose()?;
+        let named = postmaster.map(|address| self.known_address(&address)).transpose()?;
+        let postmaster = named.or_else(|| self.domains.get(&name).and_then(|domain| domain.postmaster.clone()));
         self.domains.insert(name.clone(), DomainRecord { name, postmaster });
         Ok(())
     }
@@ -315,6 +327,10 @@ mod tests {
         }
         book.apply(Change::PutDomain { name: "example.org".parse().unwrap(), postmaster: Some("ann@example.org".into()) }).unwrap();
         assert_eq!(resolved(&book, "<postmaster>"), "ann@example.org");
+        for name in ["example.org", "example.net"] {
+            book.apply(Change::PutDomain { name: name.parse().unwrap(), postmaster: None }).unwrap();
+            assert_eq!(resolved(&book, &format!("<postmaster@{name}>")), "ann@example.org", "{name}");
+        }
     }
 
     #[test]

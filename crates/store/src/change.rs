@@ -7,7 +7,7 @@ use crate::Error;
 /// One change to the directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// Takes a domain's mail from now on, or sets its postmaster.
+    /// Takes a domain's mail from now on, or sets its postmaster; without one, the present one stays.
     PutDomain {
         /// The domain.
         name: Domain,

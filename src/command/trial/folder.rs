@@ -8,6 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use mail::Secret;
+use rcgen::{CertificateParams, DnType, KeyPair};
 use store::{Change, Directory};
 use store_embedded::Embedded;
 
@@ -75,9 +76,11 @@ impl Folder {
         if self.at(CERTIFICATE).exists() && self.at(KEY).exists() {
             return Ok(());
         }
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()])?;
-        write_private(&self.at(KEY), &made.signing_key.serialize_pem())?;
-        fs::write(self.at(CERTIFICATE), made.cert.pem())?;
+        let mut params = CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()])?;
+        params.distinguished_name.push(DnType::CommonName, "Gatepost trial");
+        let key = KeyPair::generate()?;
+        write_private(&self.at(KEY), &key.serialize_pem())?;
+        fs::write(self.at(CERTIFICATE), params.self_signed(&key)?.pem())?;
         Ok(())
     }
 
