@@ -1,8 +1,9 @@
 //! How fast messages are made durable, next to a bare log in the same run.
 //!
-//!     cargo run --release -p store-embedded --example commit_rate [SECONDS] [DIR]
+//!     cargo run --release -p store-embedded --example commit_rate [SECONDS] [DIR] [WRITERS...]
 //!
-//! For 1, 16, 50 and 128 concurrent writers of 10 KiB: messages a second of the store and of two yardsticks, and their ratios. The
+//! For 1, 16, 50 and 128 concurrent writers of 10 KiB: messages a second of the store and of two yardsticks, and their ratios; and
+//! the processor's time for a message in each, user and system, all threads, from opening to closing. The
 //! yardsticks are the least a server could do: one thread that takes whatever waits, appends it to a file, calls fdatasync
 //! once and answers all. One file grows; the other was written in full before and is written over again and again, which no
 //! store of growing content can do. All run twice, taking turns; the better run of each counts.
@@ -31,27 +32,56 @@ fn main() {
     let mut arguments = std::env::args().skip(1);
     let run = Duration::from_secs_f64(arguments.next().map_or(3.0, |seconds| seconds.parse().unwrap()));
     let parent = arguments.next().unwrap_or_else(|| ".".into());
+    let all: Vec<usize> = arguments.map(|writers| writers.parse().unwrap()).collect();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    println!(
-        "{:>8} {:>10} {:>14} {:>10} {:>11} {:>15}",
-        "writers", "growing/s", "overwriting/s", "store/s", "of growing", "of overwriting"
-    );
-    for writers in [1, 16, 50, 128] {
-        let (mut growing, mut overwriting, mut ours) = (0.0f64, 0.0f64, 0.0f64);
+    println!("{:>8} {:>21} {:>21} {:>21} {:>11} {:>15}", "writers", "growing", "overwriting", "store", "of growing", "of overwriting");
+    for writers in if all.is_empty() { vec![1, 16, 50, 128] } else { all } {
+        let (mut growing, mut overwriting, mut ours) = (Best::default(), Best::default(), Best::default());
         for _ in 0..2 {
-            let dir = tempfile::tempdir_in(&parent).unwrap();
-            growing = growing.max(runtime.block_on(yardstick(dir.path(), writers, run, false)));
-            let dir = tempfile::tempdir_in(&parent).unwrap();
-            overwriting = overwriting.max(runtime.block_on(yardstick(dir.path(), writers, run, true)));
-            let dir = tempfile::tempdir_in(&parent).unwrap();
-            ours = ours.max(runtime.block_on(embedded(dir.path(), writers, run)));
+            growing.take(|dir| runtime.block_on(yardstick(dir, writers, run, false)), &parent, run);
+            overwriting.take(|dir| runtime.block_on(yardstick(dir, writers, run, true)), &parent, run);
+            ours.take(|dir| runtime.block_on(embedded(dir, writers, run)), &parent, run);
         }
-        let of = |bare: f64| ours / bare * 100.0;
-        println!("{writers:>8} {growing:>10.0} {overwriting:>14.0} {ours:>10.0} {:>10.0}% {:>14.0}%", of(growing), of(overwriting));
+        let of = |bare: &Best| ours.rate / bare.rate * 100.0;
+        println!("{writers:>8} {growing} {overwriting} {ours} {:>10.0}% {:>14.0}%", of(&growing), of(&overwriting));
     }
 }
 
-async fn embedded(dir: &Path, writers: usize, run: Duration) -> f64 {
+/// The better of several runs.
+#[derive(Default)]
+struct Best {
+    rate: f64,
+    cpu_micros: f64,
+}
+
+impl Best {
+    fn take(&mut self, work: impl FnOnce(&Path) -> u64, parent: &str, run: Duration) {
+        let dir = tempfile::tempdir_in(parent).unwrap();
+        let before = cpu_ticks();
+        let messages = work(dir.path()) as f64;
+        let cpu_micros = (cpu_ticks() - before) * TICK_MICROS / messages;
+        self.rate = self.rate.max(messages / run.as_secs_f64());
+        self.cpu_micros = if self.cpu_micros == 0.0 { cpu_micros } else { self.cpu_micros.min(cpu_micros) };
+    }
+}
+
+impl std::fmt::Display for Best {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(to, "{:>9.0}/s {:>7.1} us", self.rate, self.cpu_micros)
+    }
+}
+
+/// The processor's time of this process: fields 14 and 15 of /proc/self/stat.
+fn cpu_ticks() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let behind_name = &stat[stat.rfind(')').unwrap()..];
+    behind_name.split(' ').skip(12).take(2).map(|ticks| ticks.parse::<f64>().unwrap()).sum()
+}
+
+/// What Linux shows, whatever the kernel counts in.
+const TICK_MICROS: f64 = 10_000.0;
+
+async fn embedded(dir: &Path, writers: usize, run: Duration) -> u64 {
     let settings = Settings { segment: ByteSize::mib(64), ..Settings::default() };
     let store = Arc::new(Embedded::open(dir, settings).unwrap());
     store.change(store::Change::PutDomain { name: "example.org".parse().unwrap(), postmaster: None }).await.unwrap();
@@ -84,17 +114,16 @@ async fn embedded(dir: &Path, writers: usize, run: Duration) -> f64 {
     for task in tasks {
         total += task.await.unwrap();
     }
-    let rate = total as f64 / run.as_secs_f64();
     if std::env::var_os("FIGURES").is_some() {
         println!("{:?}", store.figures());
     }
     tokio::task::spawn_blocking(move || drop(store)).await.unwrap();
-    rate
+    total
 }
 
 type Waiting = (Vec<u8>, oneshot::Sender<()>);
 
-async fn yardstick(dir: &Path, writers: usize, run: Duration, overwrite: bool) -> f64 {
+async fn yardstick(dir: &Path, writers: usize, run: Duration, overwrite: bool) -> u64 {
     const LOG_BYTES: u64 = 256 << 20;
     let file = File::create(dir.join("log")).unwrap();
     let zeros = vec![0; 1 << 20];
@@ -150,5 +179,5 @@ async fn yardstick(dir: &Path, writers: usize, run: Duration, overwrite: bool) -
     queue.0.lock().unwrap().1 = true;
     queue.1.notify_one();
     thread.join().unwrap();
-    total as f64 / run.as_secs_f64()
+    total
 }

@@ -78,20 +78,21 @@ impl Backlog {
         while queue.records.len() >= BACKLOG_RECORDS && *self.indexed.borrow() != FAILED {
             queue = self.drained.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
+        let before = queue.records.len();
         queue.pushed += records.len() as u64;
-        if queue.records.is_empty() {
+        queue.records.append(records);
+        if before == 0 || before < ENOUGH && queue.records.len() >= ENOUGH {
             self.changed.notify_one();
         }
-        queue.records.append(records);
     }
 
-    /// Fills the empty `records` with what there is. Waits until there is something to do; with `uncommitted` rows for no longer
-    /// than [`IDLE`].
+    /// Fills the empty `records` with what there is. Waits until there is enough, or somebody wants it, or [`IDLE`] has passed
+    /// since there was something; so that the indexer is not woken for each batch.
     pub(crate) fn take(&self, records: &mut Vec<Logged>, uncommitted: bool) -> Turn {
         let mut queue = lock(&self.queue);
         let mut idle = false;
-        while queue.records.is_empty() && !queue.closed && queue.wanted <= *self.indexed.borrow() && !idle {
-            if uncommitted {
+        while queue.records.len() < ENOUGH && !queue.closed && queue.wanted <= *self.indexed.borrow() && !idle {
+            if uncommitted || !queue.records.is_empty() {
                 let (held, timeout) = self.changed.wait_timeout(queue, IDLE).unwrap_or_else(PoisonError::into_inner);
                 (queue, idle) = (held, timeout.timed_out());
             } else {
@@ -167,4 +168,6 @@ fn index_failed() -> Error {
 
 const FAILED: u64 = u64::MAX;
 const BACKLOG_RECORDS: usize = 32_768;
+/// Worth a turn of the indexer when nobody is in a hurry.
+const ENOUGH: usize = 4096;
 const IDLE: Duration = Duration::from_millis(200);

@@ -55,6 +55,8 @@ pub(crate) struct Meters {
     pub(crate) batches: AtomicU64,
     pub(crate) records: AtomicU64,
     pub(crate) logged_bytes: AtomicU64,
+    /// Octets of a batch, in the mean of some 16.
+    pub(crate) batch_bytes: AtomicU64,
     pub(crate) sync_nanos: AtomicU64,
     pub(crate) sync_buckets: [AtomicU64; SYNC_BOUNDS.len() + 1],
     pub(crate) body_files: AtomicU64,
@@ -62,11 +64,13 @@ pub(crate) struct Meters {
 }
 
 impl Meters {
-    /// One commit of the log.
+    /// One commit of the log, by the writer alone.
     pub(crate) fn count_batch(&self, records: usize, bytes: u64, sync: Duration) {
         add(&self.batches, 1);
         add(&self.records, records as u64);
         add(&self.logged_bytes, bytes);
+        let mean = read(&self.batch_bytes);
+        self.batch_bytes.store(mean - mean / 16 + bytes / 16, Ordering::Relaxed);
         add(&self.sync_nanos, u64::try_from(sync.as_nanos()).unwrap_or(u64::MAX));
         let bucket = SYNC_BOUNDS.iter().position(|bound| sync <= *bound).unwrap_or(SYNC_BOUNDS.len());
         if let Some(counter) = self.sync_buckets.get(bucket) {

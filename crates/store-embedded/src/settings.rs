@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// The size of one file of the log. It is written once in full when it is made, so that a commit never has to wait for the
-    /// file system to find room. Between 64KiB and 1GiB; takes effect for files made from now on.
+    /// The size of one file of the log. Its room is taken when it is made, so that a commit never has to wait for the file system
+    /// to find some. Between 64KiB and 1GiB; takes effect for files made from now on.
     pub segment: ByteSize,
     /// A message larger than this has a file of its own instead of a place in the log. At most a quarter of `segment`.
     pub inline_body: ByteSize,

@@ -61,6 +61,8 @@ pub(crate) struct Queue {
 #[derive(Default)]
 struct Waiting {
     commands: Vec<Command>,
+    /// The writer waits to be woken: while it works it is not, which would be a system call for nothing.
+    asleep: bool,
     closed: bool,
 }
 
@@ -68,11 +70,14 @@ impl Queue {
     /// Adds one; after [`Queue::close`] it is dropped and its answer with it.
     pub(crate) fn push(&self, command: Command) {
         let mut waiting = lock(&self.waiting);
-        if !waiting.closed {
-            waiting.commands.push(command);
-            if waiting.commands.len() == 1 {
-                self.filled.notify_one();
-            }
+        if waiting.closed {
+            return;
+        }
+        waiting.commands.push(command);
+        let wake = std::mem::take(&mut waiting.asleep);
+        drop(waiting);
+        if wake {
+            self.filled.notify_one();
         }
     }
 
@@ -86,6 +91,7 @@ impl Queue {
     fn take(&self, commands: &mut Vec<Command>) -> bool {
         let mut waiting = lock(&self.waiting);
         while waiting.commands.is_empty() && !waiting.closed {
+            waiting.asleep = true;
             waiting = self.filled.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
         std::mem::swap(commands, &mut waiting.commands);
