@@ -1,6 +1,5 @@
 //! `gatepost serve`: the server, in the foreground.
 
-use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -37,7 +36,6 @@ pub(crate) fn serve_file(file: &Path, level: Option<&Filter>, sources: net::List
     bar.finish();
     let file = std::path::absolute(file)?;
     server::run(Plan { config, file: Some(file), bound, store: Arc::new(store), log }, ready)?;
-    writeln!(io::stderr(), "gatepost: stopped")?;
     Ok(Exit::Done)
 }
 

@@ -30,6 +30,10 @@ pub(crate) fn run(options: &Try, level: Option<&Filter>) -> Outcome {
         let _printed = write!(io::stdout(), "{}", Sheet { folder: &folder, listening });
     });
     folder.leave()?;
+    if outcome.is_ok() {
+        // Its log keeps quiet about it.
+        writeln!(io::stderr(), "gatepost: stopped")?;
+    }
     outcome
 }
 

@@ -5,6 +5,7 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -33,6 +34,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Server {
     folder: TempDir,
     process: Option<Child>,
+    /// The service manager's end of its words.
+    manager: Option<UnixDatagram>,
     listening: Vec<(String, SocketAddr)>,
 }
 
@@ -53,7 +56,7 @@ impl Server {
 
     /// A server that has its configuration and nothing else yet, not running.
     pub(crate) fn bare(more: &str) -> Self {
-        let server = Self { folder: tempfile::tempdir().unwrap(), process: None, listening: Vec::new() };
+        let server = Self { folder: tempfile::tempdir().unwrap(), process: None, manager: None, listening: Vec::new() };
         make_certificate(&server.certificate(), &server.path("key.pem"));
         fs::write(server.path("password"), PASSWORD).unwrap();
         server.configure(more);
@@ -110,6 +113,8 @@ http = ["127.0.0.1:0"]
         let (notify, log) = (self.path("notify"), fs::File::options().create(true).append(true).open(self.path("log")).unwrap());
         let _stale = fs::remove_file(&notify);
         let ready = UnixDatagram::bind(&notify).unwrap();
+        // As systemd's own: the server may have become another user by then.
+        fs::set_permissions(&notify, fs::Permissions::from_mode(0o777)).unwrap();
         let mut command = gatepost();
         command.args(["serve", "--config"]).arg(self.config()).env("NOTIFY_SOCKET", &notify).stderr(log).stdin(Stdio::null());
         adapt(&mut command);
@@ -126,7 +131,8 @@ http = ["127.0.0.1:0"]
             }
             assert!(Instant::now() < deadline, "the server does not become ready\n{}", self.log());
         }
-        self.process = Some(process);
+        ready.set_read_timeout(Some(PATIENCE)).unwrap();
+        (self.process, self.manager) = (Some(process), Some(ready));
         self.listening = self.status()["listening"]
             .as_array()
             .unwrap()
@@ -175,6 +181,13 @@ http = ["127.0.0.1:0"]
 
     pub(crate) fn pid(&self) -> u32 {
         self.process.as_ref().expect("it runs").id()
+    }
+
+    /// What it tells the service manager next; that it is ready has been heard already.
+    pub(crate) fn told(&self) -> String {
+        let mut word = [0; 256];
+        let octets = self.manager.as_ref().expect("it runs").recv(&mut word).unwrap();
+        str::from_utf8(&word[..octets]).unwrap().trim_end().to_owned()
     }
 
     /// What `gatepost status --json` says.
