@@ -3,7 +3,14 @@
 //! Each module is one kind of use; `harness` starts and ends servers. Every test has a server of its own, on ports the
 //! system chose.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::print_stderr, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test fails by panicking"
+)]
 
 mod abuse;
 mod clients;

@@ -14,7 +14,7 @@ use crate::harness::{Dialogue, Server};
 #[test]
 fn every_pop3_transcript_that_can_be() {
     // One server for all that begin alike: no transcript that is not scripted deletes anything.
-    let mut alike: BTreeMap<(Vec<Vec<u8>>, String), Vec<(String, Transcript)>> = BTreeMap::new();
+    let mut alike: BTreeMap<Beginning, Vec<(String, Transcript)>> = BTreeMap::new();
     for (name, text) in transcripts("pop3", "mrose", "mail.example") {
         let transcript = Transcript::parse(&text);
         if transcript.is_scripted() || transcript.is_given("no-stls") {
@@ -47,6 +47,9 @@ fn every_pop3_transcript_that_can_be() {
     }
     assert!(in_clear >= 5 && in_tls >= 30, "{in_clear} in clear and {in_tls} inside TLS");
 }
+
+/// The messages in the maildrop, and the delay between logins.
+type Beginning = (Vec<Vec<u8>>, String);
 
 /// TLS is on, and no second greeting comes.
 fn behind_stls(server: &Server) -> Dialogue {
