@@ -1,18 +1,22 @@
 //! Programs of others that the tests use: found or asked for by name, and ended when patience is over.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::harness::PATIENCE;
 
-/// A program the tests need beside ours; it does not outlive our patience.
+/// Where a program is that the tests need beside ours.
+#[track_caller]
+pub(crate) fn require(name: &str) -> PathBuf {
+    let found = std::env::split_paths(&path()).map(|folder| folder.join(name)).find(|file| file.is_file());
+    found.unwrap_or_else(|| panic!("{name} is missing: `scripts/test setup` installs it"))
+}
+
+/// Such a program; it does not outlive our patience.
 #[track_caller]
 pub(crate) fn program(name: &str) -> Command {
-    let path = [std::env::var("PATH").unwrap_or_default(), "/usr/sbin".into()].join(":");
-    let found = std::env::split_paths(&path).any(|folder| folder.join(name).is_file());
-    assert!(found, "{name} is missing: `scripts/test setup` installs it");
     let mut command = Command::new("timeout");
-    command.args([&PATIENCE.as_secs().to_string(), name]).env("PATH", path).stdin(Stdio::null());
+    command.arg(PATIENCE.as_secs().to_string()).arg(require(name)).env("PATH", path()).stdin(Stdio::null());
     command
 }
 
@@ -30,4 +34,9 @@ pub(crate) fn succeed(command: &mut Command) -> String {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{command:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// Where the system keeps a mail server is not in everybody's path.
+fn path() -> String {
+    [std::env::var("PATH").unwrap_or_default(), "/usr/sbin".into()].join(":")
 }
