@@ -11,12 +11,12 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use rustix::net::sockopt::set_socket_linger;
 
-use crate::harness::{ANN, BOB, Dialogue, PASSWORD, PATIENCE, Server};
+use crate::harness::{ANN, BOB, Dialogue, PATIENCE, Server, let_pass};
 use attacks::{Attack, Ending, Step};
 
 #[test]
@@ -25,7 +25,7 @@ fn ten_thousand_abusive_connections_leave_nothing_behind() {
     server.edit("[tls]", "[tls]\nhandshake_timeout = \"2s\"");
     server.run();
     for account in [ANN, BOB] {
-        deliver(&server, account, &"a long line\r\n".repeat(100_000));
+        server.deliver(account, &"a long line\r\n".repeat(100_000));
     }
     let (quick, slow, silent, crowd) = (attacks::quick(), attacks::slow(), attacks::silent(), attacks::crowd());
     let (field, before) = (Field::of(&server), Occupied::of(&server));
@@ -76,25 +76,11 @@ fn check_metrics(server: &Server) {
 }
 
 fn serve_somebody_honest(server: &Server) {
-    deliver(server, ANN, "Good morning.\r\n");
-    let mut pop3 = server.connect_tls("pop3s");
-    assert!(pop3.hear().starts_with("+OK "));
-    assert!(pop3.ask(&format!("USER {ANN}")).starts_with("+OK "));
-    assert!(pop3.ask(&format!("PASS {PASSWORD}")).starts_with("+OK 2 messages "));
+    server.deliver(ANN, "Good morning.\r\n");
+    let mut pop3 = server.log_in(ANN);
     assert!(pop3.ask("RETR 2").starts_with("+OK "));
     assert_eq!(pop3.try_hear_many().unwrap().pop().unwrap(), b"Good morning.");
     assert!(pop3.ask("QUIT").starts_with("+OK "));
-}
-
-fn deliver(server: &Server, account: &str, body: &str) {
-    let mut smtp = server.connect("smtp");
-    assert!(smtp.hear().starts_with("220 "));
-    assert!(smtp.ask("EHLO client.example").starts_with("250 "));
-    assert!(smtp.ask("MAIL FROM:<carol@elsewhere.example>").starts_with("250 "));
-    assert!(smtp.ask(&format!("RCPT TO:<{account}>")).starts_with("250 "));
-    assert!(smtp.ask("DATA").starts_with("354 "));
-    assert!(smtp.ask(&format!("Subject: honest\r\n\r\n{body}.")).starts_with("250 2.0.0 "));
-    assert!(smtp.ask("QUIT").starts_with("221 "));
 }
 
 /// Where the attackers go, and how many have.
@@ -149,7 +135,7 @@ impl Field {
         }
         match attack.ending {
             Ending::Close => {}
-            Ending::Reset => set_socket_linger(attacker.stream(), Some(std::time::Duration::ZERO)).unwrap(),
+            Ending::Reset => set_socket_linger(attacker.stream(), Some(Duration::ZERO)).unwrap(),
             Ending::HalfClose => {
                 // It may have gone already.
                 let _gone = attacker.stream().shutdown(std::net::Shutdown::Write);
@@ -166,7 +152,7 @@ fn drip(attacker: &mut Dialogue, octets: &[u8]) -> bool {
     let end = Instant::now() + PATIENCE;
     octets.iter().all(|octet| {
         assert!(Instant::now() < end, "a client that sends an octet now and then keeps its place");
-        thread::sleep(DRIP);
+        let_pass(DRIP);
         attacker.try_say([*octet]).is_ok()
     })
 }
@@ -201,7 +187,7 @@ const SILENT: usize = 100;
 const CROWD: usize = 220;
 const PLACES: usize = 200;
 const AT_ONCE: usize = 8;
-const DRIP: std::time::Duration = std::time::Duration::from_millis(20);
+const DRIP: Duration = Duration::from_millis(20);
 /// What the process may grow by from the first wave of 2,000 to the last.
 const GROWTH_KIB: u64 = 8 << 10;
 

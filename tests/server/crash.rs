@@ -20,7 +20,7 @@ use std::{env, thread};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::harness::{ANN, BOB, Dialogue, PASSWORD, Server, gatepost};
+use crate::harness::{ANN, BOB, Dialogue, PASSWORD, Server, gatepost, let_pass};
 use ledger::Ledger;
 use message::Message;
 
@@ -61,7 +61,7 @@ fn start_and_kill(server: &Server, rng: &mut StdRng) {
     let mut command = gatepost();
     command.args(["serve", "--config"]).arg(server.config()).stderr(Stdio::null());
     let mut process = command.spawn().unwrap();
-    thread::sleep(Duration::from_micros(rng.random_range(0..80_000)));
+    let_pass(Duration::from_micros(rng.random_range(0..80_000)));
     process.kill().unwrap();
     process.wait().unwrap();
 }
@@ -80,7 +80,7 @@ fn load_and_kill(server: &mut Server, ledger: &Ledger, rng: &mut StdRng) {
             scope.spawn(move || while fetch(place, account, ledger, &mut rng).is_some() {});
         }
         ledger.wait_for(acknowledgements, time);
-        thread::sleep(moment);
+        let_pass(moment);
         server.kill();
     });
 }

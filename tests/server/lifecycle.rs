@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use rustix::process::geteuid;
 use serde_json::Value;
 
-use crate::harness::{ANN, BOB, Dialogue, PASSWORD, Server};
+use crate::harness::{ANN, BOB, PASSWORD, Server};
 
 #[test]
 fn a_drain_finishes_what_has_begun_and_then_says_goodbye() {
@@ -17,11 +17,8 @@ fn a_drain_finishes_what_has_begun_and_then_says_goodbye() {
     server.stop();
     server.edit("[listen]", "[timeouts]\ndrain = \"3s\"\n[listen]");
     server.run();
-    let mut idle = hello(&server);
-    let mut sending = hello(&server);
-    assert!(sending.ask("MAIL FROM:<carol@elsewhere.example>").starts_with("250 "));
-    assert!(sending.ask(&format!("RCPT TO:<{ANN}>")).starts_with("250 "));
-    assert!(sending.ask("DATA").starts_with("354 "));
+    let mut idle = server.hello();
+    let mut sending = server.in_data(ANN);
     assert_eq!(server.http("/readyz").0, 200);
     server.signal("TERM");
     server.eventually("the server is not ready", |server| server.http("/readyz").0 == 503);
@@ -41,13 +38,13 @@ fn a_drain_finishes_what_has_begun_and_then_says_goodbye() {
     assert!(server.wait().success());
     assert!(server.log().contains("server stopped sessions_cut=0"), "nobody was cut");
     server.run();
-    assert_eq!(maildrop(&server, ANN), 1);
+    assert_eq!(server.maildrop(ANN).len(), 1);
 }
 
 #[test]
 fn a_second_signal_ends_the_drain() {
     let mut server = Server::start("[timeouts]\ndrain = \"1h\"\n");
-    let mut idle = hello(&server);
+    let mut idle = server.hello();
     server.signal("TERM");
     server.eventually("the server drains", |server| server.http("/readyz").0 == 503);
     server.signal("TERM");
@@ -76,14 +73,14 @@ fn root_is_given_up_and_nothing_is_left_to_it() {
     let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
     assert!(status.lines().any(|line| line.starts_with("CapEff:") && line.ends_with("0000000000000000")), "no capability is left");
     assert_eq!(data.mode() & 0o777, 0o700);
-    deliver(&server, ANN, "Hello.\r\n");
+    server.deliver(ANN, "Hello.\r\n");
     server.stop();
     // A command for the stopped server, too, leaves everything to the server's user.
     add_user(&server, "eve@example.org");
     server.succeed(&["verify"]);
     assert_eq!(foreign_files(&server.path("data"), nobody), Vec::<String>::new());
     server.run();
-    assert_eq!((maildrop(&server, ANN), maildrop(&server, "eve@example.org")), (1, 0));
+    assert_eq!((server.maildrop(ANN).len(), server.maildrop("eve@example.org").len()), (1, 0));
 }
 
 #[test]
@@ -103,7 +100,7 @@ fn a_passed_socket_is_served_and_the_service_manager_is_told() {
         *serve = wrapped;
     });
     assert_eq!(server.address("smtp"), address);
-    assert!(hello(&server).ask("QUIT").starts_with("221 "));
+    assert!(server.hello().ask("QUIT").starts_with("221 "));
     server.signal("TERM");
     assert_eq!(server.told(), "STOPPING=1");
     assert!(server.wait().success());
@@ -164,11 +161,12 @@ fn what_keeps_it_from_starting_is_said_with_the_right_exit_code() {
 fn a_message_has_one_id_from_accept_to_fetch_and_passwords_none() {
     let mut server = Server::prepare("");
     server.edit("[admin]", "[log]\nformat = \"json\"\n[admin]");
-    server.run_with(|serve| drop(serve.args(["--log-level", "trace"])));
-    let accepted = deliver(&server, ANN, "Hello.\r\n");
-    let id = accepted.strip_prefix("250 2.0.0 ").unwrap().strip_suffix(" accepted").unwrap().to_owned();
+    server.run_with(|serve| {
+        serve.args(["--log-level", "trace"]);
+    });
+    let id = server.deliver(ANN, "Hello.\r\n");
     use_passwords(&server);
-    let mut pop3 = logged_in(&server, ANN);
+    let mut pop3 = server.log_in(ANN);
     assert!(pop3.ask("UIDL 1").ends_with(&id), "its unique id is the same id");
     assert!(pop3.ask("RETR 1").starts_with("+OK "));
     pop3.try_hear_many().unwrap();
@@ -213,41 +211,6 @@ fn use_passwords(server: &Server) {
     assert!(pop3.ask(&format!("USER {BOB}")).starts_with("+OK "));
     assert!(pop3.ask(&format!("PASS {WRONG}")).starts_with("-ERR [AUTH] "));
     server.succeed(&["user", "passwd", BOB, "--password-file", server.path("password").to_str().unwrap()]);
-}
-
-fn hello(server: &Server) -> Dialogue {
-    let mut smtp = server.connect("smtp");
-    assert!(smtp.hear().starts_with("220 "));
-    assert!(smtp.ask("EHLO client.example").starts_with("250 "));
-    smtp
-}
-
-/// Gives the final reply.
-fn deliver(server: &Server, account: &str, body: &str) -> String {
-    let mut smtp = hello(server);
-    assert!(smtp.ask("MAIL FROM:<carol@elsewhere.example>").starts_with("250 "));
-    assert!(smtp.ask(&format!("RCPT TO:<{account}>")).starts_with("250 "));
-    assert!(smtp.ask("DATA").starts_with("354 "));
-    let said = smtp.ask(&format!("Subject: a test\r\n\r\n{body}."));
-    assert!(said.starts_with("250 2.0.0 "), "{said}");
-    said
-}
-
-fn logged_in(server: &Server, account: &str) -> Dialogue {
-    let mut pop3 = server.connect_tls("pop3s");
-    assert!(pop3.hear().starts_with("+OK "));
-    assert!(pop3.ask(&format!("USER {account}")).starts_with("+OK "));
-    let said = pop3.ask(&format!("PASS {PASSWORD}"));
-    assert!(said.starts_with("+OK "), "{said}");
-    pop3
-}
-
-/// How many messages are in it.
-fn maildrop(server: &Server, account: &str) -> usize {
-    let mut pop3 = logged_in(server, account);
-    let stat = pop3.ask("STAT");
-    assert!(pop3.ask("QUIT").starts_with("+OK "));
-    stat.split(' ').nth(1).unwrap().parse().unwrap()
 }
 
 fn add_user(server: &Server, name: &str) {

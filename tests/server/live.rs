@@ -4,10 +4,11 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 
-use crate::harness::{Dialogue, Server, make_certificate};
+use crate::harness::{ANN, Dialogue, Server, let_pass, make_certificate};
 
 #[test]
 fn the_limit_is_exact_on_every_port_and_each_refusal_says_why() {
@@ -124,16 +125,17 @@ fn a_bad_file_changes_nothing_and_every_fault_is_named() {
 fn what_needs_a_restart_is_named_and_the_rest_is_in_force() {
     let mut server = Server::start(&gate(2));
     server.edit("max_inbound = 2", "max_inbound = 1");
-    server.edit("[tls]", "[store]\ntakeover_grace = \"1m\"\n[tls]\nmax_handshakes = 7");
+    server.edit("[store]", "[store]\ntakeover_grace = \"1m\"");
+    server.edit("[tls]", "[tls]\nmax_handshakes = 7");
     let said = server.succeed(&["reload"]);
     let expected = "in force: gate.max_inbound: 2 -> 1\n\
-         after a restart: tls.max_handshakes: 256 -> 7 (needs a restart)\n\
-         after a restart: store.takeover_grace: \"30s\" -> \"1m\" (needs a restart)\n";
+         not yet: tls.max_handshakes: 256 -> 7 (needs a restart)\n\
+         not yet: store.takeover_grace: \"30s\" -> \"1m\" (needs a restart)\n";
     assert_eq!(said, expected);
     let held = greeted(server.connect("smtp"));
     full(&server);
     // Still so, until it is restarted.
-    assert!(server.succeed(&["reload"]).starts_with("after a restart: tls.max_handshakes"));
+    assert!(server.succeed(&["reload"]).starts_with("not yet: tls.max_handshakes"));
     drop(held);
     server.stop();
     server.run();
@@ -146,12 +148,12 @@ fn however_a_session_ends_its_place_is_free() {
         Server::prepare(&format!("{}[timeouts]\ncommand = \"1s\"\n[limits]\nbad_commands = 1\n[pop3]\nlogin = \"1s\"\n", gate(1)));
     server.edit("[tls]", "[tls]\nhandshake_timeout = \"1s\"");
     server.run();
-    let ends: [(&str, fn(&Server)); 9] = [
+    let ends: [(&str, End); 9] = [
         ("QUIT", |server| assert!(greeted(server.connect("smtp")).ask("QUIT").starts_with("221 "))),
         ("a close", |server| drop(greeted(server.connect("smtp")))),
         ("a reset", |server| {
             let smtp = greeted(server.connect("smtp"));
-            rustix::net::sockopt::set_socket_linger(smtp.stream(), Some(std::time::Duration::ZERO)).unwrap();
+            rustix::net::sockopt::set_socket_linger(smtp.stream(), Some(Duration::ZERO)).unwrap();
         }),
         ("a half-close", |server| {
             let mut smtp = greeted(server.connect("smtp"));
@@ -197,16 +199,16 @@ fn time_outs_come_from_the_file_and_hold_for_new_sessions() {
     let mut idle = greeted(server.connect("smtp"));
     assert_eq!(idle.hear(), TIMEOUT);
     assert!(idle.is_over());
-    let mut silent = in_data(&server);
+    let mut silent = server.in_data(ANN);
     assert_eq!(silent.hear(), TIMEOUT);
     assert!(patient.ask("NOOP").starts_with("250 "), "a session keeps the times it began with");
 
     server.edit("data_block = \"1s\"", "data_rate_bytes = \"1MiB\"\ndata_grace = \"1s\"");
     server.succeed(&["reload"]);
     // Too slow for the rate, though never silent for long.
-    let mut slow = in_data(&server);
+    let mut slow = server.in_data(ANN);
     while slow.try_say("x").is_ok() {
-        std::thread::sleep(std::time::Duration::from_millis(50));
+        let_pass(Duration::from_millis(50));
     }
     assert_eq!(slow.hear(), TIMEOUT);
 }
@@ -266,16 +268,6 @@ fn refused(mut dialogue: Dialogue, service: &str, rule: &str, text: &str) {
     assert!(dialogue.is_over());
 }
 
-/// A session in the middle of a message.
-fn in_data(server: &Server) -> Dialogue {
-    let mut smtp = greeted(server.connect("smtp"));
-    for line in ["EHLO client.example", "MAIL FROM:<carol@elsewhere.example>", "RCPT TO:<ann@example.org>"] {
-        assert!(smtp.ask(line).starts_with("250 "));
-    }
-    assert!(smtp.ask("DATA").starts_with("354 "));
-    smtp
-}
-
 /// A connection to `smtp` from 127.0.0.`last`: every address of the loopback network is this machine.
 fn connect_from(last: u8, server: &Server) -> Dialogue {
     let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
@@ -283,5 +275,8 @@ fn connect_from(last: u8, server: &Server) -> Dialogue {
     connect(&socket, &server.address("smtp")).unwrap();
     Dialogue::new(TcpStream::from(socket))
 }
+
+/// Something that ends a session.
+type End = fn(&Server);
 
 const TIMEOUT: &str = "421 4.4.2 mail.example.org Timeout";
