@@ -197,7 +197,10 @@ impl Embedded {
         tender::remove_bodies(engine);
         engine.listings.close();
         engine.people.close();
-        drop(running.lock_file);
+        // Given up in so many words: a process that another thread is starting has the descriptor, too, until it runs its program.
+        if let Some(file) = &running.lock_file {
+            let _gone_with_the_file = flock(file, FlockOperation::Unlock);
+        }
     }
 
     pub(crate) fn engine(&self) -> &Arc<Engine> {
