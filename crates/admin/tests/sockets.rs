@@ -59,6 +59,7 @@ impl Server {
             store: Arc::new(store.clone()),
             events,
             control: Arc::<Reloads>::clone(&reloads),
+            listening: Vec::new(),
         };
         Self { store, gate, reloads, admin: Arc::new(admin), dir: tempfile::tempdir().unwrap(), serving: JoinSet::new() }
     }
