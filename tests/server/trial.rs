@@ -105,6 +105,25 @@ fn two_at_once_take_different_ports() {
     }
 }
 
+/// `cargo run --release -- try` is what the README begins with; whatever else it has people say to the program is understood, too.
+#[test]
+fn the_readme_names_what_there_is() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let blocks: Vec<&str> = readme.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert_eq!(blocks[..2], ["cargo run --release -- try\n", "scripts/test\n"]);
+    succeed(program(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/test")).arg("--help"));
+    let said = blocks.iter().flat_map(|block| block.split(['\n', '&', '|'])).filter_map(|command| {
+        let command = command.split(['#', '>']).next().unwrap().trim();
+        command.strip_prefix("cargo run --release -- ").or_else(|| command.strip_prefix("gatepost "))
+    });
+    let said: Vec<&str> = said.collect();
+    assert!(said.len() >= 6, "{said:?}");
+    for arguments in said {
+        let help = gatepost().args(arguments.split(' ')).arg("--help").output().unwrap();
+        assert!(help.status.success(), "gatepost {arguments}: {}", String::from_utf8_lossy(&help.stderr));
+    }
+}
+
 /// A trial that runs, and what it has printed.
 struct Trial {
     process: Child,
