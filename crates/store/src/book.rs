@@ -130,7 +130,7 @@ impl Book {
                 if !self.accounts.contains_key(&name) {
                     return Err(ChangeError::Unknown(format!("account {name}")));
                 }
-                self.check_unused(&name)?;
+                self.retire(&name)?;
                 self.accounts.remove(&name);
                 Ok(())
             }
@@ -140,7 +140,7 @@ impl Book {
                 if !self.aliases.contains_key(&name) {
                     return Err(ChangeError::Unknown(format!("alias {name}")));
                 }
-                self.check_unused(&name)?;
+                self.retire(&name)?;
                 self.aliases.remove(&name);
                 Ok(())
             }
@@ -268,13 +268,13 @@ impl Book {
         Err(ChangeError::Unknown(format!("account or alias {name}")))
     }
 
-    fn check_unused(&self, name: &str) -> Result<(), ChangeError> {
-        let in_use = |used_by: String| Err(ChangeError::InUse { name: name.to_owned(), used_by });
+    /// An alias would dangle without it. A domain it was the postmaster of has its default one again.
+    fn retire(&mut self, name: &str) -> Result<(), ChangeError> {
         if let Some(alias) = self.aliases.values().find(|alias| alias.targets.iter().any(|target| **target == *name)) {
-            return in_use(format!("alias {}", alias.name));
+            return Err(ChangeError::InUse { name: name.to_owned(), used_by: format!("alias {}", alias.name) });
         }
-        if let Some(domain) = self.domains.values().find(|domain| domain.postmaster.as_deref() == Some(name)) {
-            return in_use(format!("domain {} as its postmaster", domain.name));
+        for domain in self.domains.values_mut().filter(|domain| domain.postmaster.as_deref() == Some(name)) {
+            domain.postmaster = None;
         }
         Ok(())
     }
@@ -331,6 +331,9 @@ mod tests {
             book.apply(Change::PutDomain { name: name.parse().unwrap(), postmaster: None }).unwrap();
             assert_eq!(resolved(&book, &format!("<postmaster@{name}>")), "ann@example.org", "{name}");
         }
+        book.apply(Change::PutDomain { name: "example.org".parse().unwrap(), postmaster: Some("all@example.org".into()) }).unwrap();
+        book.apply(Change::RemoveAlias { name: "all@example.org".into() }).unwrap();
+        assert_eq!(resolved(&book, "<postmaster@example.org>"), "zoe@example.org", "the default again");
     }
 
     #[test]
