@@ -25,7 +25,7 @@ pub(crate) fn segment(octets: &[u8]) {
 }
 
 /// Opens a store on a log made by the octets. What was written whole is listed and can be read, what was deleted is not, verification
-/// finds nothing wrong, and an index made anew says the same.
+/// finds no fault but segments whose head is damaged, and an index made anew says the same.
 pub(crate) fn recovery(octets: &[u8]) {
     let log = Log::of(octets);
     let expected = log.delivered();
@@ -39,7 +39,8 @@ pub(crate) fn recovery(octets: &[u8]) {
         }
         let store = Embedded::open(dir.path(), settings()).unwrap();
         let report = store.verify(&mut |_| {}).unwrap();
-        assert!(report.is_sound(), "{:?}", report.faults);
+        let beheaded = log.segments.iter().filter(|segment| !segment.has_head()).count();
+        assert_eq!(report.faults.len(), beheaded, "{:?}", report.faults);
         for account in ACCOUNTS {
             assert_eq!(listed(&store, account), expected.get(account).cloned().unwrap_or_default(), "{account}");
         }
@@ -76,11 +77,11 @@ struct Segment {
     octets: Vec<u8>,
     /// Where each record is, in the order of the log.
     records: Vec<(Record, Meaning)>,
-    damaged: Vec<usize>,
+    /// What stood where something was damaged; damaged twice it may be well again.
+    damaged: BTreeMap<usize, u8>,
 }
 
 /// The octets that a record needs, and where it ends with its padding.
-#[derive(Clone)]
 struct Record {
     octets: Range<usize>,
     end: usize,
@@ -103,10 +104,17 @@ impl Segment {
         Self { octets, ..Self::default() }
     }
 
-    /// Whether nothing that the record needs was damaged or cut off.
+    /// Whether all that the record needs is as it was written.
     fn is_whole(&self, record: &Record) -> bool {
-        let damaged = |at: &usize| *at < HEADER_BYTES || record.octets.contains(at);
-        record.end <= self.octets.len() && !self.damaged.iter().any(damaged)
+        record.end <= self.octets.len() && self.has_head() && !self.is_damaged(&record.octets)
+    }
+
+    fn has_head(&self) -> bool {
+        !self.is_damaged(&(0..HEADER_BYTES))
+    }
+
+    fn is_damaged(&self, place: &Range<usize>) -> bool {
+        self.damaged.range(place.clone()).any(|(at, octet)| self.octets.get(*at) != Some(octet))
     }
 
     /// Writes a record of this meaning; a message's flags, the octets of its text that are trace fields.
@@ -193,8 +201,8 @@ impl Log {
                 9 | 10 => {
                     let at = script.draw(256) << 8 | script.draw(256);
                     let (at, by) = (at % segment.octets.len(), 1 + script.draw(255) as u8);
+                    segment.damaged.entry(at).or_insert(segment.octets[at]);
                     segment.octets[at] ^= by;
-                    segment.damaged.push(at);
                 }
                 _ if number < 4 => log.segments.push(Segment::begin(number + 1)),
                 // The end: torn, or in a file with room.
