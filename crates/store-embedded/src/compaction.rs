@@ -3,7 +3,7 @@
 //! Messages keep their sequence and take along only the accounts that still have them; marks say which segment they come from.
 //! No mark may come between the look at the index and the copy, or a rebuilt index would bring a deleted message back: so marks
 //! are kept out meanwhile, for a few MiB at a time. Stopped anywhere, it leaves copies that the index already knows or never
-//! will, and the segment stays until nothing in it is needed. A message that cannot be read is not copied, and so keeps its segment.
+//! will, and the segment stays until nothing in it is needed. What cannot be read is not copied, and so keeps its segment.
 
 use std::sync::Arc;
 
@@ -18,14 +18,18 @@ use crate::record::{Flags, HEADER_BYTES, Header, KeptEnvelope, Kind, decode_dele
 use crate::segment::{Found, Segment};
 use crate::writer::{Command, Durable, Held};
 
-/// Copies forward what is needed of segment `number`, and waits until the index knows. `stop` is asked between steps.
-pub(crate) fn empty(engine: &Arc<Engine>, number: u64, stop: &dyn Fn() -> bool) -> Result<(), Error> {
-    let Some(segment) = engine.shelf.find(number) else { return Ok(()) };
-    let mut offset = 0;
-    while !stop() {
+/// Copies forward what is needed of segment `number`, and waits until the index knows. Whether every mark that is needed now
+/// stands elsewhere. `stop` is asked between steps.
+pub(crate) fn empty(engine: &Arc<Engine>, number: u64, stop: &dyn Fn() -> bool) -> Result<bool, Error> {
+    let Some(segment) = engine.shelf.find(number) else { return Ok(false) };
+    let (mut offset, mut carried) = (0, true);
+    loop {
+        if stop() {
+            return Ok(false);
+        }
         let marks = engine.marks.blocking_write();
         engine.backlog.barrier_blocking()?;
-        let (copies, next) = collect(engine, &segment, offset)?;
+        let (copies, next) = collect(engine, &segment, offset, &mut carried)?;
         let answers: Vec<_> = copies.into_iter().map(|copy| copy.submit(engine)).collect();
         add(&engine.meters.moved, answers.len() as u64);
         for answer in answers {
@@ -37,21 +41,29 @@ pub(crate) fn empty(engine: &Arc<Engine>, number: u64, stop: &dyn Fn() -> bool) 
             None => break,
         }
     }
-    engine.backlog.barrier_blocking()
+    engine.backlog.barrier_blocking()?;
+    Ok(carried)
 }
 
-/// The next few MiB of what is needed from `offset` on, and where to go on.
-fn collect(engine: &Engine, segment: &Segment, offset: u64) -> Result<(Vec<Copy>, Option<u64>), Error> {
+/// The next few MiB of what is needed from `offset` on, and where to go on. Octets that may have been a mark are not `carried`.
+fn collect(engine: &Engine, segment: &Segment, offset: u64, carried: &mut bool) -> Result<(Vec<Copy>, Option<u64>), Error> {
     let reading = |error: std::io::Error| Error::Unavailable(format!("reading segment {}: {error}", segment.number));
     let marks_needed = lock(&engine.usage).has_needed_marks(segment.number);
     let (mut scan, mut copies, mut bytes) = (segment.scan(offset), Vec::new(), 0);
     while bytes < STEP_BYTES {
         let copy = match scan.next().map_err(reading)? {
             None => return Ok((copies, None)),
-            Some(Found::Broken) => continue,
+            Some(Found::Broken) => {
+                *carried &= !marks_needed;
+                continue;
+            }
             Some(Found::Record { offset, header, envelope, text }) => match header.kind {
                 Kind::Message => Copy::of_message(engine, segment.number, offset, &header, envelope, text)?,
-                Kind::Deletion | Kind::Removal => marks_needed.then(|| Copy::of_mark(segment.number, &header, envelope)).flatten(),
+                Kind::Deletion | Kind::Removal => {
+                    let copy = marks_needed.then(|| Copy::of_mark(segment.number, &header, envelope)).flatten();
+                    *carried &= copy.is_some() || !marks_needed;
+                    copy
+                }
             },
         };
         bytes += copy.as_ref().map_or(0, |copy| copy.header.record_bytes());

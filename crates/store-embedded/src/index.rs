@@ -170,7 +170,8 @@ impl Index {
         self.drops.clear();
     }
 
-    /// Drops every row of segments that are not there: what they held was deleted and freed after the index was last written.
+    /// Drops every row of segments that are not there: what they held was deleted or moved, and freed, after the index was last
+    /// written. What their marks are needed for stays known: marks that were carried elsewhere inherit it when they are replayed.
     pub(crate) fn forget_segments(&mut self, gone: &[u64]) -> rusqlite::Result<()> {
         let transaction = self.db.unchecked_transaction()?;
         for segment in gone.iter().map(|segment| segment.cast_signed()) {
@@ -181,13 +182,12 @@ impl Index {
             )?;
             transaction.execute("DELETE FROM deliveries WHERE segment = ?", [segment])?;
             transaction.execute("DELETE FROM segments WHERE number = ?", [segment])?;
-            transaction.execute("DELETE FROM needs WHERE mark = ?1 OR message = ?1", [segment])?;
         }
         transaction.execute("DELETE FROM bodies WHERE refs <= 0", [])?;
         transaction.commit()
     }
 
-    /// A freed segment has no rows: only its own line goes. Part of the next transaction or, with none open, by itself.
+    /// A freed segment has no rows, or none any more: only its own line goes, and what was needed for it. Part of the next transaction or, with none open, by itself.
     pub(crate) fn forget_freed(&mut self, segment: u64) -> rusqlite::Result<()> {
         let number = segment.cast_signed();
         self.db.prepare_cached("DELETE FROM segments WHERE number = ?")?.execute([number])?;

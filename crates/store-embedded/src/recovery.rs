@@ -179,9 +179,13 @@ fn follow(segments: &[Segment], index: &mut Index, usage: &mut Usage, progress: 
     gone.sort_unstable();
     gone.dedup();
     index.forget_segments(&gone).map_err(OpenError::Index)?;
-    gone.iter().for_each(|number| usage.forget(*number));
+    usage.segments.retain(|number, _| !gone.contains(number));
     let end = Place { segment: u64::MAX, offset: u64::MAX };
     let replayed = replay(segments, end, index, usage, progress, &mut |_, _| {})?;
+    for number in gone {
+        index.forget_freed(number).map_err(OpenError::Index)?;
+        usage.forget(number);
+    }
     if replayed.records > 0 {
         for segment in segments.iter().filter(|segment| segment.number >= from.segment) {
             segment.file.sync().map_err(|error| OpenError::io("syncing the log", error))?;

@@ -88,14 +88,13 @@ pub(crate) fn tend(engine: &Arc<Engine>) {
     free_segments(engine);
     let Some(number) = mostly_dead(engine) else { return };
     match compaction::empty(engine, number, &|| engine.tender.is_closed()) {
-        Ok(()) if lock(&engine.usage).is_free(number) => free_segments(engine),
-        Ok(()) if engine.tender.is_closed() => {}
-        Ok(()) => {
+        // The copies of its marks are needed from now on, in their place.
+        Ok(true) if lock(&engine.usage).of(number).rows == 0 => free_or_judge(engine, number),
+        Ok(_) if lock(&engine.usage).is_free(number) => free_or_judge(engine, number),
+        Ok(_) if engine.tender.is_closed() => {}
+        Ok(_) => {
             lock(&engine.tender.state).stuck.insert(number);
-            tracing::error!(
-                segment = number,
-                "messages in this segment of the log cannot be read and keep it from being freed: run verify"
-            );
+            tracing::error!(segment = number, "records in this segment of the log cannot be read and keep it from being freed: run verify");
         }
         Err(error) => tracing::warn!(segment = number, %error, "the segment could not be emptied; it is tried again"),
     }
@@ -116,13 +115,17 @@ fn free_segments(engine: &Engine) {
     for segment in engine.shelf.all() {
         let (number, is_sound) = (segment.number, segment.tag.is_some());
         drop(segment);
-        if is_sound
-            && lock(&engine.usage).is_free(number)
-            && let Err(error) = free(engine, number)
-        {
-            engine.health.judge("freeing a segment", &error);
-            return;
+        if is_sound && lock(&engine.usage).is_free(number) {
+            free_or_judge(engine, number);
         }
+    }
+}
+
+fn free_or_judge(engine: &Engine, number: u64) {
+    if engine.health.check_poison().is_ok()
+        && let Err(error) = free(engine, number)
+    {
+        engine.health.judge("freeing a segment", &error);
     }
 }
 
