@@ -69,8 +69,8 @@ fn start_and_kill(server: &Server, rng: &mut StdRng) {
 /// Clients send, fetch and delete until the server dies: after so many acknowledgements or so much time, and a moment more.
 fn load_and_kill(server: &mut Server, ledger: &Ledger, rng: &mut StdRng) {
     let place = Place { smtp: server.address("smtp"), pop3s: server.address("pop3s"), certificate: server.certificate() };
-    let acknowledgements = if rng.random_bool(0.5) { rng.random_range(1..60) } else { usize::MAX };
-    let (time, moment) = (Duration::from_micros(rng.random_range(0..250_000)), Duration::from_micros(rng.random_range(0..4000)));
+    let acknowledgements = if rng.random_bool(0.5) { rng.random_range(1..40) } else { usize::MAX };
+    let (time, moment) = (Duration::from_micros(rng.random_range(0..150_000)), Duration::from_micros(rng.random_range(0..4000)));
     thread::scope(|scope| {
         let (place, mut seed) = (&place, || StdRng::seed_from_u64(rng.random()));
         for mut rng in [seed(), seed(), seed()] {
