@@ -64,7 +64,7 @@ impl World {
     fn open(&self) -> Result<Embedded, OpenError> {
         let path = |name| self.dir.path().join(name);
         let places = Places { disk: Arc::new(self.disk.clone()), index: path("index.sqlite"), directory: path("directory.sqlite") };
-        let settings = Settings { segment: ByteSize::kib(64), inline_body: ByteSize::kib(16), ..small() };
+        let settings = Settings { segment: ByteSize::kib(64), inline_body: ByteSize::kib(16), reserve_free: ByteSize(1), ..small() };
         Embedded::start(places, settings, None, &mut |_| {})
     }
 }

@@ -25,6 +25,8 @@ pub(crate) struct Ready {
     next_number: AtomicU64,
     /// So that whoever comes after the first does not ask for the lock.
     wanted: AtomicBool,
+    /// Held by whoever tends: two who looked at the room at different moments would contradict each other.
+    tending: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -50,7 +52,13 @@ impl Ready {
     /// The next segment made is `next_number`; `spares` are files to make segments of.
     pub(crate) fn new(next_number: u64, spares: Vec<u64>) -> Self {
         let state = State { spares, ..State::default() };
-        Self { state: Mutex::new(state), changed: Condvar::new(), next_number: AtomicU64::new(next_number), wanted: AtomicBool::new(false) }
+        Self {
+            state: Mutex::new(state),
+            tending: Mutex::default(),
+            changed: Condvar::new(),
+            next_number: AtomicU64::new(next_number),
+            wanted: AtomicBool::new(false),
+        }
     }
 
     /// Something will be written: segments are made ahead from now on.
@@ -134,6 +142,7 @@ pub(crate) fn run(engine: &Arc<Engine>) {
 
 /// Looks at the room and makes one segment if one is wanted and missing.
 pub(crate) fn tend(engine: &Engine) {
+    let _alone = lock(&engine.ready.tending);
     let reserve = engine.settings.reserve_free.0;
     let free = engine.disk.free_bytes();
     let (missing, spare, none) = {
