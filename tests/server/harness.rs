@@ -26,7 +26,7 @@ pub(crate) const BOB: &str = "bob@example.org";
 pub(crate) const PASSWORD: &str = "correct horse";
 
 /// How much of its log a failed test shows.
-const LOG_LINES: usize = 100;
+const LOG_LINES: usize = 30;
 
 /// How long anything may take before the test fails. Nothing waits this long when all is well.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
