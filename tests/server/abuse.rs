@@ -47,9 +47,10 @@ fn ten_thousand_abusive_connections_leave_nothing_behind() {
     assert_eq!(field.connections.load(Ordering::Relaxed), CONNECTIONS);
     server.eventually("every socket is closed", |server| Occupied::of(server).sockets <= before.sockets);
     eprintln!("KiB of memory after each wave: {memory_kib:?}, at first {}", before.memory_kib);
-    // What the first waves have touched may stay for reuse; nothing may be added with every further one.
-    let [first, .., last] = memory_kib[..] else { panic!("{memory_kib:?}") };
-    assert!(last < first + GROWTH_KIB, "memory grows with every wave");
+    // What the first waves have touched may stay for reuse, or go back to the system for a while; nothing may be added with every
+    // further one.
+    let [first, second, .., last] = memory_kib[..] else { panic!("{memory_kib:?}") };
+    assert!(last < first.max(second) + GROWTH_KIB, "memory grows with every wave: {memory_kib:?}");
     check_metrics(&server);
     serve_somebody_honest(&server);
     let log = server.log();
@@ -192,7 +193,7 @@ const CROWD: usize = 220;
 const PLACES: usize = 200;
 const AT_ONCE: usize = 8;
 const DRIP: Duration = Duration::from_millis(20);
-/// What the process may grow by from the first wave of 2,000 to the last.
+/// What the process may grow by from the first two waves of 2,000 each to the last.
 const GROWTH_KIB: u64 = 8 << 10;
 
 /// As many sessions from one address as there are places; times short enough to wait for.
