@@ -32,6 +32,7 @@ pub(crate) struct Index {
 pub(crate) struct Pending {
     shares: BTreeMap<u64, Share>,
     needs: BTreeSet<(u64, u64)>,
+    moves: BTreeSet<(u64, u64)>,
     covered: Place,
     next_sequence: u64,
     begun: bool,
@@ -86,7 +87,7 @@ impl Index {
             What::Message { accounts, .. } => {
                 let share = i64::try_from(logged.bytes / accounts.len().max(1) as u64).unwrap_or(i64::MAX);
                 for account in accounts {
-                    self.deliver(logged, account, share)?;
+                    self.deliver(logged, account, share, usage)?;
                 }
             }
             What::Deletion { account, sequences, origin } => {
@@ -94,7 +95,7 @@ impl Index {
                 let drop_id = self.drop_id(account)?;
                 for sequence in sequences {
                     self.pending.next_sequence = self.pending.next_sequence.max(sequence.saturating_add(1));
-                    self.end(drop_id, *sequence, logged.place.segment)?;
+                    self.end(drop_id, *sequence, logged.place.segment, usage)?;
                 }
                 self.touch(account);
             }
@@ -107,7 +108,7 @@ impl Index {
                     .query_map(params![drop_id, logged.sequence.cast_signed()], |row| row.get(0))?
                     .collect::<Result<_, _>>()?;
                 for sequence in sequences {
-                    self.end(drop_id, sequence.cast_unsigned(), logged.place.segment)?;
+                    self.end(drop_id, sequence.cast_unsigned(), logged.place.segment, usage)?;
                 }
                 self.touch(account);
             }
@@ -144,6 +145,9 @@ impl Index {
                 .prepare_cached("INSERT OR IGNORE INTO needs VALUES (?, ?)")?
                 .execute(params![mark.cast_signed(), message.cast_signed()])?;
         }
+        for (to, from) in &self.pending.moves {
+            self.db.prepare_cached("INSERT OR IGNORE INTO moves VALUES (?, ?)")?.execute(params![to.cast_signed(), from.cast_signed()])?;
+        }
         let Pending { covered, next_sequence, .. } = self.pending;
         self.db.prepare_cached("INSERT OR REPLACE INTO covered VALUES (1, ?, ?, ?)")?.execute(params![
             covered.segment.cast_signed(),
@@ -154,6 +158,7 @@ impl Index {
         let mut committed = std::mem::take(&mut self.pending);
         usage.segments.extend(changed);
         usage.needs.append(&mut committed.needs);
+        usage.moves.append(&mut committed.moves);
         (usage.covered, usage.next_sequence) = (covered, next_sequence);
         Ok(committed)
     }
@@ -192,6 +197,7 @@ impl Index {
         let number = segment.cast_signed();
         self.db.prepare_cached("DELETE FROM segments WHERE number = ?")?.execute([number])?;
         self.db.prepare_cached("DELETE FROM needs WHERE mark = ?1 OR message = ?1")?.execute([number])?;
+        self.db.prepare_cached("DELETE FROM moves WHERE segment = ?1 OR origin = ?1")?.execute([number])?;
         Ok(())
     }
 
@@ -211,7 +217,7 @@ impl Index {
         self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
     }
 
-    fn deliver(&mut self, logged: &Logged, account: &str, share: i64) -> rusqlite::Result<()> {
+    fn deliver(&mut self, logged: &Logged, account: &str, share: i64, usage: &Usage) -> rusqlite::Result<()> {
         let What::Message { id, octets, flags, text_offset, .. } = &logged.what else { return Ok(()) };
         let drop_id = self.drop_id(account)?;
         // A sequence met before is a copy, moved here by compaction, or replayed.
@@ -228,7 +234,13 @@ impl Index {
             share
         ])?;
         match before {
-            Some(row) => self.count(row.segment, -1, -row.share),
+            Some(row) => {
+                self.count(row.segment, -1, -row.share);
+                let here = logged.place.segment;
+                let from = self.origins(row.segment, usage).chain([row.segment]).filter(|from| *from != here);
+                let moves: Vec<_> = from.map(|from| (here, from)).collect();
+                self.pending.moves.extend(moves);
+            }
             None if flags.has(Flags::BODY_FILE) => {
                 self.db
                     .prepare_cached("INSERT INTO bodies VALUES (?, ?, 1) ON CONFLICT (sequence) DO UPDATE SET refs = refs + 1")?
@@ -242,13 +254,14 @@ impl Index {
     }
 
     /// Ends one delivery, by a mark in segment `mark`.
-    fn end(&mut self, drop_id: i64, sequence: u64, mark: u64) -> rusqlite::Result<()> {
+    fn end(&mut self, drop_id: i64, sequence: u64, mark: u64, usage: &Usage) -> rusqlite::Result<()> {
         let Some(row) = self.find(drop_id, sequence)? else { return Ok(()) };
         self.db
             .prepare_cached("DELETE FROM deliveries WHERE drop_id = ? AND sequence = ?")?
             .execute(params![drop_id, sequence.cast_signed()])?;
         self.count(row.segment, -1, -row.share);
-        self.pending.needs.insert((mark, row.segment));
+        let needed_for: Vec<_> = self.origins(row.segment, usage).chain([row.segment]).map(|message| (mark, message)).collect();
+        self.pending.needs.extend(needed_for);
         if row.flags.has(Flags::BODY_FILE) {
             let left: Option<(i64, [u8; 16])> = self
                 .db
@@ -261,6 +274,12 @@ impl Index {
             }
         }
         Ok(())
+    }
+
+    /// The segments that messages in `segment` were moved away from, where their former records may still stand.
+    fn origins<'u>(&'u self, segment: u64, usage: &'u Usage) -> impl Iterator<Item = u64> + use<'u> {
+        let moves = [&usage.moves, &self.pending.moves].into_iter();
+        moves.flat_map(move |moves| moves.range((segment, 0)..=(segment, u64::MAX))).map(|(_, from)| *from)
     }
 
     /// Counts a mark; one that was carried here is needed for what it was needed for where it came from.
@@ -336,13 +355,17 @@ fn read_usage(db: &Connection) -> rusqlite::Result<Usage> {
         .prepare("SELECT mark, message FROM needs")?
         .query_map([], |row| Ok((number(row, 0)?, number(row, 1)?)))?
         .collect::<Result<_, _>>()?;
+    let moves = db
+        .prepare("SELECT segment, origin FROM moves")?
+        .query_map([], |row| Ok((number(row, 0)?, number(row, 1)?)))?
+        .collect::<Result<_, _>>()?;
     let (covered, next_sequence) = db
         .query_row("SELECT segment, place, next_sequence FROM covered", [], |row| {
             Ok((Place { segment: number(row, 0)?, offset: number(row, 1)? }, number(row, 2)?))
         })
         .optional()?
         .unwrap_or((Place::default(), 1));
-    Ok(Usage { segments, needs, covered, next_sequence })
+    Ok(Usage { segments, needs, moves, covered, next_sequence })
 }
 
 const SCHEMA_VERSION: i64 = 1;
@@ -362,4 +385,5 @@ const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS bodies (sequence INTEGER PRIMARY KEY, id BLOB NOT NULL, refs INTEGER NOT NULL);
     CREATE TABLE IF NOT EXISTS segments (number INTEGER PRIMARY KEY, rows INTEGER, live_bytes INTEGER, mark_bytes INTEGER);
     CREATE TABLE IF NOT EXISTS needs (mark INTEGER, message INTEGER, PRIMARY KEY (mark, message)) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS moves (segment INTEGER, origin INTEGER, PRIMARY KEY (segment, origin)) WITHOUT ROWID;
 ";

@@ -174,7 +174,8 @@ fn logged(place: Place, header: &Header, envelope: &[u8]) -> Option<Logged> {
 fn follow(segments: &[Segment], index: &mut Index, usage: &mut Usage, progress: &mut dyn FnMut(Progress)) -> Result<Replayed, OpenError> {
     let from = usage.covered;
     let is_there = |number: &u64| segments.iter().any(|segment| segment.number == *number);
-    let named = usage.segments.keys().chain(usage.needs.iter().flat_map(|(mark, message)| [mark, message]));
+    let pairs = usage.needs.iter().chain(&usage.moves);
+    let named = usage.segments.keys().chain(pairs.flat_map(|(one, other)| [one, other]));
     let mut gone: Vec<u64> = named.filter(|number| !is_there(number)).copied().collect();
     gone.sort_unstable();
     gone.dedup();

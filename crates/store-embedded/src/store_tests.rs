@@ -220,6 +220,50 @@ async fn a_mark_that_was_carried_is_needed_for_the_same_when_the_index_forgets_i
     assert_eq!((ids(&store, ANN).await.len(), ids(&store, BOB).await.len()), (0, 42));
 }
 
+/// A segment that cannot be emptied outlives the segments its messages were moved to, and what ended them there.
+#[tokio::test]
+async fn a_message_that_was_moved_and_deleted_does_not_come_back_from_where_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Embedded::open(dir.path(), small()).unwrap();
+    add_accounts(&store, &[ANN, BOB]).await;
+    let moved = deliver(&store, &[BOB], b"Moved, then deleted.\r\n").await.unwrap();
+    deliver(&store, &[BOB], b"UNREADABLE\r\n").await.unwrap();
+    let first = store.engine().shelf.all()[0].number;
+    let turn_over = async |store: Embedded, delete: Option<MessageId>| {
+        for _ in 0..120 {
+            deliver(&store, &[ANN], &[b'm'; 20_000]).await.unwrap();
+        }
+        let maildrop = store.open(ANN).await.unwrap();
+        let all = maildrop.listing().to_vec();
+        maildrop.update(all).await.unwrap();
+        if let Some(id) = delete {
+            let maildrop = store.open(BOB).await.unwrap();
+            let one = maildrop.listing().iter().filter(|entry| entry.id == id).cloned().collect();
+            maildrop.update(one).await.unwrap();
+        }
+        drop(store);
+        let store = Embedded::open(dir.path(), small()).unwrap();
+        let engine = Arc::clone(store.engine());
+        tokio::task::spawn_blocking(move || (0..8).for_each(|_| tender::tend(&engine))).await.unwrap();
+        store
+    };
+    let path = dir.path().join(crate::segment::segment_path(first));
+    let mut octets = std::fs::read(&path).unwrap();
+    let at = memchr::memmem::find(&octets, b"UNREADABLE").unwrap();
+    octets[at] ^= 1;
+    std::fs::write(&path, octets).unwrap();
+    store = turn_over(store, None).await;
+    assert!(store.engine().shelf.find(first).is_some(), "something in it cannot be read");
+    assert_eq!(crate::lock(&store.engine().usage).of(first).rows, 1, "the other has been moved");
+    for delete in [Some(moved), None, None] {
+        store = turn_over(store, delete).await;
+    }
+    drop(store);
+    Embedded::rebuild_index(dir.path(), small(), &mut |_| {}).unwrap();
+    let store = Embedded::open(dir.path(), small()).unwrap();
+    assert!(!ids(&store, BOB).await.contains(&moved), "it has been deleted");
+}
+
 #[tokio::test]
 async fn a_directory_that_cannot_be_opened_says_why() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,7 +1,8 @@
 //! What each segment is still needed for.
 //!
 //! A segment is free when no live message is in it and no *mark* (deletion or removal) in it is needed. A mark is needed as long
-//! as another segment holds a record of a message it ended: without the mark, a rebuilt index would bring that message back.
+//! as another segment holds a record of a message it ended: without the mark, a rebuilt index would bring that message back. That
+//! segment may be one the message was moved away from, when something damaged keeps it from being freed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,6 +25,8 @@ pub(crate) struct Usage {
     pub(crate) segments: BTreeMap<u64, Use>,
     /// Segment of a mark, segment of a message it ended.
     pub(crate) needs: BTreeSet<(u64, u64)>,
+    /// Segment of a message that was moved, segment where a record of it may still stand.
+    pub(crate) moves: BTreeSet<(u64, u64)>,
     /// Where in the log the index stands: everything before is in it.
     pub(crate) covered: Place,
     /// Higher than every sequence in the log before `covered`.
@@ -56,5 +59,6 @@ impl Usage {
     pub(crate) fn forget(&mut self, segment: u64) {
         self.segments.remove(&segment);
         self.needs.retain(|(mark, message)| *mark != segment && *message != segment);
+        self.moves.retain(|(to, from)| *to != segment && *from != segment);
     }
 }
