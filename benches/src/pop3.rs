@@ -131,11 +131,12 @@ impl Pop3 {
         let mut sessions = JoinSet::new();
         for user in 0..self.connections {
             let (tally, target, tls, pop3) = (tally.clone(), target.clone(), tls.cloned(), self.clone());
+            let mut sources = sources(user).cycle();
             let user = recipient(&self.user, user);
             sessions.spawn(async move {
                 let mut failure = None;
-                while !tally.stopping.load(Relaxed) {
-                    if let Err(error) = pop3.session(&target, &user, retrieve, tls.as_ref(), &tally).await {
+                while let Some(source) = sources.next().filter(|_| !tally.stopping.load(Relaxed)) {
+                    if let Err(error) = pop3.session(&target, source, &user, retrieve, tls.as_ref(), &tally).await {
                         tally.failures.fetch_add(1, Relaxed);
                         failure.get_or_insert(error.to_string());
                         sleep(AFTER_FAILURE).await;
@@ -163,8 +164,16 @@ impl Pop3 {
         })
     }
 
-    async fn session(&self, target: &Target, user: &str, retrieve: usize, tls: Option<&TlsConnector>, tally: &Tally) -> io::Result<()> {
-        let mut peer = Connection::open(target.address, Ipv4Addr::LOCALHOST, tls).await?;
+    async fn session(
+        &self,
+        target: &Target,
+        source: Ipv4Addr,
+        user: &str,
+        retrieve: usize,
+        tls: Option<&TlsConnector>,
+        tally: &Tally,
+    ) -> io::Result<()> {
+        let mut peer = Connection::open(target.address, source, tls).await?;
         peer.expect_ok().await?;
         for command in [format!("USER {user}\r\n"), format!("PASS {}\r\n", self.password), "STAT\r\n".into()] {
             peer.send(command.as_bytes()).await?;
@@ -236,6 +245,13 @@ struct Tally {
     stopping: AtomicBool,
     units: AtomicU64,
     failures: AtomicU64,
+}
+
+/// Where the sessions of connection `index` come from, one after the other: ports of closed connections rest for a minute, and one
+/// address has too few for it.
+fn sources(index: usize) -> impl Iterator<Item = Ipv4Addr> + Clone {
+    let host = u8::try_from(index % 250).unwrap_or(0) + 1;
+    (1..=64).map(move |network| Ipv4Addr::new(127, 0, network, host))
 }
 
 const WARM_UP: Duration = Duration::from_secs(1);
