@@ -85,6 +85,8 @@ fn unfit(error: &NetError, key: &Path) -> Finding {
         NetError::Pem { source: pem::Error::Io(source), .. } if source.kind() == io::ErrorKind::PermissionDenied => {
             Finding::warning(at, format!("{error}: once renewed, it is not served until a restart"))
         }
+        // The limits must be changeable on the day it expires, too.
+        NetError::OutOfDate { .. } => Finding::warning(at, format!("{error}: renew it, clients will refuse it")),
         _ => Finding::error(at, error.to_string()),
     }
 }
@@ -95,9 +97,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_that_only_root_may_read_does_not_stop_a_reload() {
+    fn neither_a_key_that_only_root_may_read_nor_an_expired_certificate_stops_a_reload() {
         let unreadable = |path: &str, kind: io::ErrorKind| NetError::Pem { path: path.into(), source: pem::Error::Io(kind.into()) };
+        let out_of_date = NetError::OutOfDate { path: "c.pem".into(), not_before: "then".into(), not_after: "once".into() };
         for (error, severity, key) in [
+            (out_of_date, Severity::Warning, "tls.certificate"),
             (unreadable("k.pem", io::ErrorKind::PermissionDenied), Severity::Warning, "tls.key"),
             (unreadable("k.pem", io::ErrorKind::NotFound), Severity::Error, "tls.key"),
             (unreadable("c.pem", io::ErrorKind::NotFound), Severity::Error, "tls.certificate"),

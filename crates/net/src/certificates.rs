@@ -1,8 +1,9 @@
 //! Certificates from files: checked when loaded, looked at again while they serve, swapped without a restart.
 //!
-//! A pair is served only when its PEM files can be read, the key fits the certificate, and today lies in the certificate's
-//! validity. When its files change, a pair that passes takes the place of the old one for every handshake from then on; one
-//! that does not pass is reported once and the old one stays. The peer chooses by the name it asks for (RFC 6066 §3): an exact
+//! A pair is served only when its PEM files can be read and the key fits the certificate. When its files change, a pair that passes,
+//! and is valid today, takes the place of the old one for every handshake from then on; one that does not is reported once and
+//! the old one stays. What is there at the start is served even out of date, which [`Pair::check`] reports: mail between servers
+//! goes on under it, and without it nothing would. The peer chooses by the name it asks for (RFC 6066 §3): an exact
 //! name first, then a wildcard for one label (RFC 6125 §6.4.3), then the first pair, which is the default.
 
 use std::fs;
@@ -49,9 +50,15 @@ impl Pair {
     /// Loads the pair and forgets it again.
     ///
     /// # Errors
-    /// What makes the pair unfit to be served.
+    /// What makes the pair unfit to be served, or [`NetError::OutOfDate`].
     pub fn check(&self) -> Result<Certificate, NetError> {
-        self.load().map(|served| served.certificate)
+        self.load_current().map(|served| served.certificate)
+    }
+
+    fn load_current(&self) -> Result<Served, NetError> {
+        let served = self.load()?;
+        check_date(&self.certificate, &served.certified.cert)?;
+        Ok(served)
     }
 
     fn load(&self) -> Result<Served, NetError> {
@@ -147,7 +154,7 @@ impl Slot {
         if std::mem::replace(&mut *seen, stamps) == stamps {
             return None;
         }
-        Some(self.pair.load().map(|served| {
+        Some(self.pair.load_current().map(|served| {
             let certificate = served.certificate.clone();
             self.served.store(Arc::new(served));
             certificate
@@ -186,23 +193,37 @@ fn fit(name: &str, asked: &str) -> Fit {
     }
 }
 
-/// Reads what the first certificate of `chain` says of itself, and refuses it when it is not valid today.
+/// What the first certificate of `chain` says of itself.
 fn describe(path: &Path, chain: &[CertificateDer<'_>]) -> Result<Certificate, NetError> {
-    let unusable = |reason: String| NetError::Certificate { path: path.to_owned(), reason };
-    let first = chain.first().ok_or_else(|| unusable("the file is empty of certificates".into()))?;
-    let (_, parsed) = X509Certificate::from_der(first).map_err(|error| unusable(error.to_string()))?;
-    let validity = parsed.validity();
-    if !validity.is_valid() {
-        let (not_before, not_after) = (validity.not_before.to_string(), validity.not_after.to_string());
-        return Err(NetError::OutOfDate { path: path.to_owned(), not_before, not_after });
-    }
-    let alternative = parsed.subject_alternative_name().map_err(|error| unusable(error.to_string()))?;
+    let parsed = parse(path, chain)?;
+    let alternative = parsed.subject_alternative_name().map_err(|error| unusable(path, error.to_string()))?;
     let names = alternative.iter().flat_map(|extension| &extension.value.general_names).filter_map(|name| match name {
         GeneralName::DNSName(name) => Some((*name).to_owned()),
         _ => None,
     });
-    let seconds = u64::try_from(validity.not_after.timestamp()).unwrap_or_default();
+    let seconds = u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or_default();
     Ok(Certificate { path: path.to_owned(), names: names.collect(), not_after: SystemTime::UNIX_EPOCH + Duration::from_secs(seconds) })
+}
+
+/// Whether the first certificate of `chain` is valid today.
+fn check_date(path: &Path, chain: &[CertificateDer<'_>]) -> Result<(), NetError> {
+    let parsed = parse(path, chain)?;
+    let validity = parsed.validity();
+    if validity.is_valid() {
+        return Ok(());
+    }
+    let (not_before, not_after) = (validity.not_before.to_string(), validity.not_after.to_string());
+    Err(NetError::OutOfDate { path: path.to_owned(), not_before, not_after })
+}
+
+fn parse<'c>(path: &Path, chain: &'c [CertificateDer<'_>]) -> Result<X509Certificate<'c>, NetError> {
+    let first = chain.first().ok_or_else(|| unusable(path, "the file is empty of certificates".into()))?;
+    let (_, parsed) = X509Certificate::from_der(first).map_err(|error| unusable(path, error.to_string()))?;
+    Ok(parsed)
+}
+
+fn unusable(path: &Path, reason: String) -> NetError {
+    NetError::Certificate { path: path.to_owned(), reason }
 }
 
 #[cfg(test)]
@@ -250,8 +271,10 @@ mod tests {
         (past.not_before, past.not_after) = (date_time_ymd(2001, 1, 1), date_time_ymd(2002, 1, 1));
         (future.not_before, future.not_after) = (date_time_ymd(2100, 1, 1), date_time_ymd(2101, 1, 1));
         for params in [past, future] {
-            let error = write(&folder, "stale", &params, &key()).check().unwrap_err();
+            let stale = write(&folder, "stale", &params, &key());
+            let error = stale.check().unwrap_err();
             assert!(matches!(error, NetError::OutOfDate { .. }), "{error}");
+            assert!(Certificates::load(vec![stale]).is_ok(), "better than none");
         }
 
         let absent = Pair { certificate: folder.path().join("absent"), key: good.key.clone() };
@@ -276,6 +299,12 @@ mod tests {
 
         fs::write(folder.path().join("mx.key"), new.serialize_pem()).unwrap();
         assert!(matches!(&certificates.reload()[..], [Ok(certificate)] if certificate.names == ["new.example"]));
+        assert_eq!(certificates.served()[0].names, ["new.example"]);
+
+        let mut expired = valid(&["expired.example"]);
+        (expired.not_before, expired.not_after) = (date_time_ymd(2001, 1, 1), date_time_ymd(2002, 1, 1));
+        write(&folder, "mx", &expired, &key());
+        assert!(matches!(&certificates.reload()[..], [Err(NetError::OutOfDate { .. })]));
         assert_eq!(certificates.served()[0].names, ["new.example"]);
     }
 
