@@ -81,6 +81,10 @@ fn a_kept_folder_keeps_mail_accounts_and_passwords() {
     assert!(folder.join("data").is_dir());
 
     let mut again = Trial::start(Some(&folder));
+    let config = std::fs::read_to_string(folder.join("gatepost.toml")).unwrap();
+    let second = gatepost().args(["try", "--keep"]).arg(&folder).output().unwrap();
+    assert!(!second.status.success() && String::from_utf8_lossy(&second.stderr).contains("in use"), "{second:?}");
+    assert_eq!(std::fs::read_to_string(folder.join("gatepost.toml")).unwrap(), config, "the one that runs keeps its ports");
     assert_eq!(again.accounts(), accounts);
     let fetched = again.run("Ann fetches her first message");
     assert!(fetched.ends_with("Subject: hello\r\n\r\nHello, Ann.\r\n"), "{fetched}");

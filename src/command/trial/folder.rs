@@ -39,6 +39,7 @@ impl Folder {
             None => fresh_dir()?,
         };
         let mut folder = Self { dir, fresh: keep.is_none(), accounts: BTreeMap::new() };
+        folder.check_not_in_use()?;
         folder.make_certificate()?;
         let sockets = folder.make_config()?;
         folder.make_accounts()?;
@@ -69,6 +70,15 @@ impl Folder {
 
     fn at(&self, name: &str) -> PathBuf {
         self.dir.join(name)
+    }
+
+    /// A trial that runs in a kept folder keeps its configuration: the store's lock is asked before anything is written.
+    fn check_not_in_use(&self) -> Result<(), Box<dyn Error>> {
+        let Ok(kept) = Config::load(&self.config()) else { return Ok(()) };
+        if kept.config.data_dir.exists() {
+            Embedded::open(&kept.config.data_dir, kept.config.store)?.close();
+        }
+        Ok(())
     }
 
     /// For localhost alone, and nobody vouches for it: clients are told to trust the file.
