@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use events::{Figure, Figures, Throttle};
-use mail::Secret;
+use mail::{Secret, Span};
 use store::Directory;
 
 use crate::failures::{Attempt, Failures};
@@ -32,8 +32,8 @@ pub struct Authenticator {
 
 /// What those who guess run into.
 struct Limits {
-    accounts: Failures,
-    sources: Failures,
+    accounts: Arc<Failures>,
+    sources: Arc<Failures>,
     first_delay: Duration,
     longest_delay: Duration,
 }
@@ -96,8 +96,8 @@ impl Authenticator {
         })
     }
 
-    /// Puts the limits on failures and the delays of `settings` in force; failures are counted from nothing again. The other settings need
-    /// a restart.
+    /// Puts the limits on failures and the delays of `settings` in force. Failures of accounts or of sources are counted from nothing again
+    /// where their own limit or recovery has changed, and only there. The other settings need a restart.
     ///
     /// # Errors
     /// [`Error::Settings`] with every fault; the limits in force stay.
@@ -106,7 +106,8 @@ impl Authenticator {
         if !faults.is_empty() {
             return Err(Error::Settings(faults));
         }
-        *self.limits.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Limits::new(settings));
+        let mut limits = self.limits.write().unwrap_or_else(PoisonError::into_inner);
+        *limits = Arc::new(limits.changed_to(settings));
         Ok(())
     }
 
@@ -183,8 +184,21 @@ impl Authenticator {
 impl Limits {
     fn new(settings: &Settings) -> Self {
         Self {
-            accounts: Failures::new(settings.failures_per_account, settings.account_recovery.0),
-            sources: Failures::new(settings.failures_per_source, settings.source_recovery.0),
+            accounts: Arc::new(Failures::new(settings.failures_per_account, settings.account_recovery.0)),
+            sources: Arc::new(Failures::new(settings.failures_per_source, settings.source_recovery.0)),
+            first_delay: settings.first_delay.0,
+            longest_delay: settings.longest_delay.0,
+        }
+    }
+
+    /// Keeps the counts that the change leaves their meaning: a reload for another reason must not let guessers begin anew.
+    fn changed_to(&self, settings: &Settings) -> Self {
+        let kept = |failures: &Arc<Failures>, most, recovery: Span| {
+            if failures.counts_by(most, recovery.0) { Arc::clone(failures) } else { Arc::new(Failures::new(most, recovery.0)) }
+        };
+        Self {
+            accounts: kept(&self.accounts, settings.failures_per_account, settings.account_recovery),
+            sources: kept(&self.sources, settings.failures_per_source, settings.source_recovery),
             first_delay: settings.first_delay.0,
             longest_delay: settings.longest_delay.0,
         }

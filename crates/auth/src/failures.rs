@@ -48,6 +48,11 @@ impl Failures {
         Self { limiter, cells, clock, hasher: RandomState::new(), most, recovery }
     }
 
+    /// Whether these are its limits.
+    pub(crate) fn counts_by(&self, most: NonZeroU32, recovery: Duration) -> bool {
+        (self.most, self.recovery) == (most, recovery)
+    }
+
     /// Counts an attempt.
     ///
     /// # Errors

@@ -27,7 +27,8 @@ pub struct Settings {
     /// How many more may wait for that. Beyond it a client is told to come back later.
     pub waiting_hashes: u32,
 
-    /// How many wrong passwords in a row an account may see before further attempts are refused without looking at the password.
+    /// How many wrong passwords in a row an account may see before further attempts are refused without looking at the password. The right
+    /// password is still taken from a source that has used it within `remember`, so that others who guess do not lock people out.
     pub failures_per_account: NonZeroU32,
 
     /// After how long an account gets one more attempt.

@@ -1,6 +1,6 @@
 use std::num::NonZeroU32;
 
-use mail::{ByteSize, Span};
+use mail::ByteSize;
 use store::memory::{Condition, Memory};
 use store::{Change, Directory};
 use tokio::time::advance;
@@ -272,6 +272,30 @@ async fn new_limits_are_in_force_at_once_or_not_at_all() {
     let faulty = Settings { first_delay: Span::secs(60), ..settings() };
     assert!(matches!(authenticator.apply(&faulty), Err(Error::Settings(_))));
     assert_eq!(refused(&tried(&authenticator, ANN, "right", HOME).await), Some(Throttle::Account));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_does_not_let_guessers_begin_anew() {
+    let (_, authenticator) = with(settings()).await;
+    for n in 0..8 {
+        tried(&authenticator, ANN, "guess", format!("203.0.113.{n}").parse().unwrap()).await;
+        tried(&authenticator, &format!("user{n}@example.org"), "guess", HOME).await;
+    }
+    let guessed = async |throttle| {
+        let (login, source) = if throttle == Throttle::Account { (ANN, AWAY) } else { ("eve@example.org", HOME) };
+        refused(&tried(&authenticator, login, "guess", source).await)
+    };
+    let slower = Settings { first_delay: Span::secs(1), ..settings() };
+    for unrelated in [settings(), slower.clone(), Settings { remember: Span::secs(1), ..slower }] {
+        authenticator.apply(&unrelated).unwrap();
+        for throttle in [Throttle::Account, Throttle::Source] {
+            assert_eq!(guessed(throttle).await, Some(throttle));
+        }
+    }
+    // Another limit on accounts starts their counts anew, and leaves those of sources.
+    authenticator.apply(&Settings { failures_per_account: NonZeroU32::new(5).unwrap(), ..settings() }).unwrap();
+    assert_eq!(guessed(Throttle::Source).await, Some(Throttle::Source));
+    assert_eq!(guessed(Throttle::Account).await, None);
 }
 
 #[tokio::test]
