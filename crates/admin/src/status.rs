@@ -53,7 +53,7 @@ impl Admin {
             refused: gate.refused_total.by_rule().into_iter().map(|(rule, count)| (rule.to_owned(), count)).collect(),
             holders: self.gate.holders(Level::Address, HOLDERS).into_iter().map(holder).collect(),
             listening: self.listening.clone(),
-            figures: self.events.figures().iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+            figures: self.events.figures().iter().collect(),
         }
     }
 }

@@ -88,9 +88,14 @@ impl Figures {
         }
     }
 
-    /// Those that were stated, each by its metric's name without prefix and unit suffix, as it was stated.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        Figure::ALL.iter().zip(self.0).filter_map(|(figure, value)| value.map(|value| (figure.describe().0, value)))
+    /// Those that were stated, each by its metric's name without prefix and `_total`, as it was stated: what a metric has in seconds
+    /// is in microseconds here, and called so.
+    pub fn iter(&self) -> impl Iterator<Item = (String, u64)> {
+        let name = |figure: &Figure| match figure.describe() {
+            (name, _, Kind::Seconds) => name.replace("_seconds", "_microseconds"),
+            (name, ..) => name.to_owned(),
+        };
+        Figure::ALL.iter().zip(self.0).filter_map(move |(figure, value)| value.map(|value| (name(figure), value)))
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use jiff::Timestamp;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -153,8 +154,9 @@ impl Event for CertificateLoaded<'_> {
     }
 
     fn log(&self, _: u64) {
-        let not_after = unix_seconds(self.not_after);
-        info!(target: "gatepost::server", certificate = self.certificate, not_after, "certificate loaded");
+        // A date beyond the year 9999 is the last there is.
+        let not_after = Timestamp::try_from(self.not_after).unwrap_or(Timestamp::MAX);
+        info!(target: "gatepost::server", certificate = self.certificate, %not_after, "certificate loaded");
     }
 }
 

@@ -197,6 +197,23 @@ fn names_and_labels_keep_the_rules() {
 }
 
 #[test]
+fn a_figure_is_called_by_the_unit_it_is_in() {
+    let events = Events::new(UNIX_EPOCH);
+    events.add_source(|figures| figures.set(Figure::StoreSyncMicros, 1_500_000));
+    assert_eq!(events.figures().iter().collect::<Vec<_>>(), [("store_sync_microseconds".to_owned(), 1_500_000)]);
+    let text = encoded(&events);
+    assert!(text.contains("gatepost_store_sync_seconds_total 1.5\n"), "{text}");
+}
+
+#[test]
+fn a_certificate_is_logged_with_its_last_day() {
+    let (log, events) = (Log::default(), Events::new(UNIX_EPOCH));
+    let not_after = UNIX_EPOCH + Duration::from_secs(67_090_118_400);
+    tracing::subscriber::with_default(log.clone(), || events.emit(CertificateLoaded { certificate: "mx.pem", not_after }));
+    assert_eq!(log.lines()[0].values["not_after"], "4096-01-01T00:00:00Z");
+}
+
+#[test]
 fn events_add_up() {
     let (log, events) = (Log::default(), Events::new(UNIX_EPOCH));
     // A line first written where nobody listens may be lost to the listener of a test beside this one, too.
