@@ -45,7 +45,8 @@ pub(crate) struct Config {
     #[schemars(extend("x-takes-effect" = "restart"))]
     pub(crate) data_dir: PathBuf,
 
-    /// The user the server becomes once its ports are bound, when root starts it. Of no effect when anybody else does.
+    /// The user the server becomes once its ports are bound, when root starts it. Must exist; of no effect when anybody else
+    /// starts it.
     /// The data directory belongs to this user, and a renewed private key must be readable by it.
     #[schemars(extend("x-takes-effect" = "restart"))]
     pub(crate) user: String,

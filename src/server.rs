@@ -4,7 +4,7 @@
 //! is opened, and only then does the gate open. End: the gate drains, sessions finish within their deadline, the store closes
 //! last. Nothing is served before everything is there; a start that fails says what is wrong and leaves nothing behind.
 //!
-//! SIGHUP reloads; SIGTERM and SIGINT end, a second one at once.
+//! SIGHUP reloads, one during the start as soon as the server serves; SIGTERM and SIGINT end, a second one at once.
 
 mod figures;
 mod kernel;
@@ -24,6 +24,7 @@ use gate::Gate;
 use net::{Certificates, Counters, Drain, NetError};
 use sd_notify::NotifyState;
 use store_embedded::Embedded;
+use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::Config;
@@ -63,23 +64,41 @@ pub(crate) struct Plan {
     pub(crate) log: Arc<Log>,
 }
 
-/// Runs a server to its end. `ready` is told where it listens once it serves.
-///
-/// # Errors
-/// See [`ServerError`]; nothing was served then.
-pub(crate) fn run(plan: Plan, ready: impl FnOnce(&[Listening])) -> Result<(), ServerError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("gatepost").build().map_err(ServerError::Runtime)?;
-    let store = Arc::clone(&plan.store);
-    let outcome = runtime.block_on(serve(plan, ready));
-    // Whatever still runs holds the store; it must be gone before the store ends.
-    runtime.shutdown_timeout(Duration::from_secs(5));
-    store.close();
-    outcome
+/// What a server runs in. Made before the store is opened, which may take its time: from here on SIGHUP does not end the
+/// process, while SIGTERM and SIGINT still do, at once, until the server serves.
+pub(crate) struct Stage {
+    runtime: Runtime,
+    hangup: Signal,
 }
 
-async fn serve(plan: Plan, ready: impl FnOnce(&[Listening])) -> Result<(), ServerError> {
+impl Stage {
+    /// Starts the runtime's threads.
+    ///
+    /// # Errors
+    /// No threads, or no signals.
+    pub(crate) fn new() -> Result<Self, ServerError> {
+        let runtime = Builder::new_multi_thread().enable_all().thread_name("gatepost").build().map_err(ServerError::Runtime)?;
+        let hangup = runtime.block_on(async { receive(SignalKind::hangup()) })?;
+        Ok(Self { runtime, hangup })
+    }
+
+    /// Runs a server to its end. `ready` is told where it listens once it serves.
+    ///
+    /// # Errors
+    /// See [`ServerError`]; nothing was served then.
+    pub(crate) fn run(self, plan: Plan, ready: impl FnOnce(&[Listening])) -> Result<(), ServerError> {
+        let store = Arc::clone(&plan.store);
+        let outcome = self.runtime.block_on(serve(plan, self.hangup, ready));
+        // Whatever still runs holds the store; it must be gone before the store ends.
+        self.runtime.shutdown_timeout(Duration::from_secs(5));
+        store.close();
+        outcome
+    }
+}
+
+async fn serve(plan: Plan, hangup: Signal, ready: impl FnOnce(&[Listening])) -> Result<(), ServerError> {
     let (started, began) = (SystemTime::now(), Instant::now());
-    let mut signals = Signals::new()?;
+    let mut signals = Signals::with(hangup)?;
     let Plan { config, file, bound, store, log } = plan;
     let (events, drain, counters) = (Events::new(started), Drain::new(), Arc::new(Counters::default()));
     let gate = Arc::new(Gate::new(config.gate.clone())?);
@@ -169,9 +188,8 @@ struct Signals {
 }
 
 impl Signals {
-    fn new() -> Result<Self, ServerError> {
-        let of = |kind| signal(kind).map_err(ServerError::Signals);
-        Ok(Self { hangup: of(SignalKind::hangup())?, terminate: of(SignalKind::terminate())?, interrupt: of(SignalKind::interrupt())? })
+    fn with(hangup: Signal) -> Result<Self, ServerError> {
+        Ok(Self { hangup, terminate: receive(SignalKind::terminate())?, interrupt: receive(SignalKind::interrupt())? })
     }
 
     /// Reloads as often as it is asked for.
@@ -194,6 +212,10 @@ impl Signals {
             _ = self.interrupt.recv() => {}
         }
     }
+}
+
+fn receive(kind: SignalKind) -> Result<Signal, ServerError> {
+    signal(kind).map_err(ServerError::Signals)
 }
 
 /// Tells systemd, where it started us.

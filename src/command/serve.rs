@@ -11,7 +11,7 @@ use crate::cli::{Exit, Serve};
 use crate::config::{Config, Filter, Report};
 use crate::log::Log;
 use crate::progress::Bar;
-use crate::server::{self, BACKLOG, Bound, Plan, give_up, raise_descriptors};
+use crate::server::{BACKLOG, Bound, Plan, Stage, give_up, raise_descriptors};
 
 /// Serves until it is told to leave.
 ///
@@ -30,12 +30,13 @@ pub(crate) fn serve_file(file: &Path, level: Option<&Filter>, sources: net::List
     check_descriptors(&config);
     let bound = Bound::new(&config, sources)?;
     give_up(&config)?;
+    let stage = Stage::new()?;
     let mut bar = Bar::new("replaying the log");
     let store =
         Embedded::open_with(&config.data_dir, config.store.clone(), &mut |progress| bar.show(progress.segments_done, progress.segments))?;
     bar.finish();
     let file = std::path::absolute(file)?;
-    server::run(Plan { config, file: Some(file), bound, store: Arc::new(store), log }, ready)?;
+    stage.run(Plan { config, file: Some(file), bound, store: Arc::new(store), log }, ready)?;
     Ok(Exit::Done)
 }
 

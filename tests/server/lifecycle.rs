@@ -4,12 +4,15 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 
+use rustix::fs::{FlockOperation, flock};
 use rustix::process::geteuid;
 use serde_json::Value;
 
-use crate::harness::{ANN, BOB, PASSWORD, Server};
+use crate::harness::{ANN, BOB, PASSWORD, Server, gatepost};
+use crate::programs::{program, succeed};
 
 #[test]
 fn a_drain_finishes_what_has_begun_and_then_says_goodbye() {
@@ -81,6 +84,46 @@ fn root_is_given_up_and_nothing_is_left_to_it() {
     assert_eq!(foreign_files(&server.path("data"), nobody), Vec::<String>::new());
     server.run();
     assert_eq!((server.maildrop(ANN).len(), server.maildrop("eve@example.org").len()), (1, 0));
+}
+
+/// By a signal the server judges its file as its user, by `gatepost reload` as root.
+#[test]
+fn a_user_who_is_not_there_is_a_fault_whoever_asks() {
+    let mut server = Server::bare("");
+    server.edit("user = \"root\"", "user = \"nobody\"");
+    fs::set_permissions(server.path("."), fs::Permissions::from_mode(0o755)).unwrap();
+    server.run();
+    server.edit("user = \"nobody\"", "user = \"no-such-user\"");
+    let reload = server.command(&["reload"]);
+    let said = String::from_utf8(reload.stderr).unwrap();
+    assert_eq!(reload.status.code(), Some(3));
+    assert!(said.contains("user: there is no user no-such-user"), "{said}");
+    server.signal("HUP");
+    server.eventually("the signal is heard", |server| server.log().contains("configuration re"));
+    let log = server.log();
+    assert!(log.contains("configuration rejected") && log.contains("user: there is no user no-such-user"), "{log}");
+}
+
+#[test]
+fn a_signal_to_reload_does_not_end_a_start() {
+    let server = Server::prepare("");
+    // Who finds the lock taken reads from it who has it: from this one nothing ever comes.
+    let lock = server.path("data/lock");
+    fs::remove_file(&lock).unwrap();
+    succeed(program("mkfifo").arg(&lock));
+    let taken = fs::File::options().read(true).write(true).open(&lock).unwrap();
+    flock(&taken, FlockOperation::LockExclusive).unwrap();
+    let mut starting = gatepost().args(["serve", "--config"]).arg(server.config()).stderr(Stdio::null()).spawn().unwrap();
+    let signal = |name: &str| succeed(program("kill").args(["-s", name, &starting.id().to_string()]));
+    server.eventually("it hears the signal before it has its store", |_| {
+        let status = fs::read_to_string(format!("/proc/{}/status", starting.id())).unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+        u64::from_str_radix(caught.trim(), 16).unwrap() & 1 == 1
+    });
+    signal("HUP");
+    // The other signals do end it, and at once.
+    signal("TERM");
+    assert_eq!(starting.wait().unwrap().signal(), Some(15));
 }
 
 #[test]
