@@ -13,7 +13,7 @@ use std::net::Ipv4Addr;
 use super::Outcome;
 use super::serve::serve_file;
 use crate::cli::Try;
-use crate::config::Filter;
+use crate::config::{Config, Filter};
 use crate::server::BACKLOG;
 use folder::Folder;
 use sheet::Sheet;
@@ -25,9 +25,10 @@ use sheet::Sheet;
 pub(crate) fn run(options: &Try, level: Option<&Filter>) -> Outcome {
     let (folder, sockets) = Folder::prepare(options.keep.as_deref())?;
     let quiet = "warn".parse()?;
+    let gate = Config::load(&folder.config())?.config.gate;
     let outcome = serve_file(&folder.config(), Some(level.unwrap_or(&quiet)), sockets, |listening| {
         // A closed standard output is no reason to stop serving.
-        let _printed = write!(io::stdout(), "{}", Sheet { folder: &folder, listening });
+        let _printed = write!(io::stdout(), "{}", Sheet { folder: &folder, gate: &gate, listening });
     });
     folder.leave()?;
     if outcome.is_ok() {

@@ -23,13 +23,13 @@ fn what_it_prints_works_as_printed() {
     assert!(python.starts_with("(3, ") && python.contains("b'Subject: from Python', b'', b'Hello again.'"), "{python}");
 
     trial.everybody_has_left();
-    let commands = trial.commands("See the gate refuse the sixth session");
+    let commands = trial.commands("See the gate refuse session 6 of 5");
     let (sessions, change) = commands.split_once('\n').unwrap();
-    assert_eq!(greetings(&trial.shell(sessions)), (5, 1));
+    assert_eq!(greetings(&trial.shell(sessions), 6), (5, 1));
     let changed = trial.shell(change);
     assert!(changed.contains("max_inbound"), "{changed}");
     trial.everybody_has_left();
-    assert_eq!(greetings(&trial.shell(sessions)), (6, 0));
+    assert_eq!(greetings(&trial.shell(sessions), 6), (6, 0));
 
     trial.everybody_has_left();
     let state = trial.run("How it is doing");
@@ -91,6 +91,27 @@ fn a_kept_folder_keeps_mail_accounts_and_passwords() {
     assert!(again.shell(again.commands("See the gate refuse").split_once('\n').unwrap().1).contains("max_inbound"));
     again.interrupt();
     assert!(again.wait().success());
+
+    // The limit in force is what it speaks of.
+    let third = Trial::start(Some(&folder));
+    let sessions = third.commands("See the gate refuse session 11 of 10").lines().next().unwrap();
+    assert_eq!(greetings(&third.shell(sessions), 11), (10, 1));
+    drop(third);
+    let config = std::fs::read_to_string(folder.join("gatepost.toml")).unwrap();
+    std::fs::write(folder.join("gatepost.toml"), config.replace("max_inbound = 10", "max_inbound = 20")).unwrap();
+    let fourth = Trial::start(Some(&folder));
+    assert!(fourth.sheet.contains("set max_inbound (20) below sessions_per_address (20)"), "{}", fourth.sheet);
+}
+
+#[test]
+fn a_folder_of_somebody_elses_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("letter.txt"), "Dear Ann").unwrap();
+    let refused = gatepost().args(["try", "--keep"]).arg(folder.path()).output().unwrap();
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(refused.status.code() == Some(1) && said.contains("is not empty and has no accounts.toml"), "{said}");
+    let there: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(there, ["letter.txt"]);
 }
 
 #[test]
@@ -167,7 +188,7 @@ impl Trial {
 
     #[track_caller]
     fn shell(&self, commands: &str) -> String {
-        succeed(program("bash").arg("-c").arg(commands))
+        succeed(program("sh").arg("-c").arg(commands))
     }
 
     /// Waits until no session is left: a client may be gone before its place is free.
@@ -250,12 +271,12 @@ fn lines(pipe: impl std::io::Read + Send + 'static) -> Receiver<String> {
     receiver
 }
 
-/// How many were greeted, and how many refused.
-fn greetings(said: &str) -> (usize, usize) {
+/// How many of `all` were greeted, and how many refused.
+fn greetings(said: &str, all: usize) -> (usize, usize) {
     let count = |start| said.lines().filter(|line| line.starts_with(start)).count();
     let refused = count("421 4.3.2 mail.try.example Too many connections, try again later");
-    assert_eq!(count("220 mail.try.example ") + refused, 6, "{said}");
-    (6 - refused, refused)
+    assert_eq!(count("220 mail.try.example ") + refused, all, "{said}");
+    (all - refused, refused)
 }
 
 const RESTARTING: &str = "421 4.3.2 mail.try.example Service restarting, try again shortly";

@@ -34,6 +34,7 @@ impl Folder {
         let dir = match keep {
             Some(dir) => {
                 fs::create_dir_all(dir)?;
+                check_ours(dir)?;
                 std::path::absolute(dir)?
             }
             None => fresh_dir()?,
@@ -132,6 +133,15 @@ impl Folder {
         write_private(&self.at(ACCOUNTS), &toml::to_string(&self.accounts)?)?;
         Ok(())
     }
+}
+
+/// Who names a folder of their own by mistake finds it as it was.
+fn check_ours(dir: &Path) -> Result<(), Box<dyn Error>> {
+    if dir.join(ACCOUNTS).exists() || fs::read_dir(dir)?.next().is_none() {
+        return Ok(());
+    }
+    let dir = dir.display();
+    Err(format!("{dir} is not empty and has no {ACCOUNTS}, so it is no folder of a trial: name one that is empty or not there yet").into())
 }
 
 /// A folder nobody else can look into.

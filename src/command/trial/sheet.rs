@@ -11,6 +11,8 @@ use crate::server::find;
 /// The text.
 pub(super) struct Sheet<'t> {
     pub(super) folder: &'t Folder,
+    /// The limits in force.
+    pub(super) gate: &'t gate::Settings,
     pub(super) listening: &'t [Listening],
 }
 
@@ -22,6 +24,7 @@ impl Display for Sheet<'_> {
         let [smtp, submission, submissions, pop3, pop3s, http] = ["smtp", "submission", "submissions", "pop3", "pop3s", "http"].map(port);
         let (certificate, config, gatepost) = (self.folder.certificate(), self.folder.config(), program());
         let (trusted, config, gatepost) = (Quoted(&certificate), Quoted(&config), Quoted(&gatepost));
+        let demonstration = Demonstration { gate: self.gate, smtp, config: &config, gatepost: &gatepost };
         let fate = if self.folder.is_fresh() { "removed at the end; --keep DIR keeps one" } else { "kept" };
         writeln!(f, "Gatepost takes mail for {DOMAIN}. Everything is in {} ({fate}).", self.folder.dir().display())?;
         // Commands begin their lines, so that they can be copied with them: Python and the shell's END would not bear a margin.
@@ -60,11 +63,7 @@ print(pop.stat(), pop.retr(pop.stat()[0])[1])
 pop.quit()
 END
 
-# See the gate refuse the sixth session, and let it in once there is room:
-
-for n in 1 2 3 4 5 6; do (exec 3<>/dev/tcp/127.0.0.1/{smtp}; head -n 1 <&3; sleep 3) & done; wait
-sed -i 's/^max_inbound = .*/max_inbound = 10/' {config}
-{gatepost} reload --config {config}
+{demonstration}
 
 # How it is doing:
 
@@ -78,6 +77,33 @@ curl -s http://127.0.0.1:{http}/metrics
 
 Ctrl-C lets sessions finish and ends it.
 "
+        )
+    }
+}
+
+/// The gate at its limit. /dev/tcp is bash's own, whatever shell this is copied into.
+struct Demonstration<'d> {
+    gate: &'d gate::Settings,
+    smtp: u16,
+    config: &'d Quoted<'d>,
+    gatepost: &'d Quoted<'d>,
+}
+
+impl Display for Demonstration<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { gate: gate::Settings { max_inbound: limit, sessions_per_address: ceiling, .. }, smtp, config, gatepost } = self;
+        if limit >= ceiling {
+            // One address is refused before the gate is full, and more places would not help it.
+            return write!(f, "# To see the gate refuse a session, set max_inbound ({limit}) below sessions_per_address ({ceiling}).");
+        }
+        let (beyond, more) = (limit + 1, limit.saturating_mul(2));
+        write!(
+            f,
+            "# See the gate refuse session {beyond} of {limit}, and let it in once there is room (with bash and a Linux sed):
+
+bash -c 'for n in $(seq {beyond}); do (exec 3<>/dev/tcp/127.0.0.1/{smtp}; head -n 1 <&3; sleep 3) & done; wait'
+sed -i 's/^max_inbound = .*/max_inbound = {more}/' {config}
+{gatepost} reload --config {config}"
         )
     }
 }
