@@ -238,6 +238,25 @@ fn a_renewed_certificate_is_served_and_a_bad_one_is_not() {
     assert_ne!(shown(&server), second);
 }
 
+/// Some servers break on a ticket; mail programs come back every few minutes and resume.
+#[test]
+fn people_get_session_tickets_and_servers_none() {
+    let server = Server::start("");
+    for (service, expected) in [("smtp", false), ("submission", true)] {
+        let mut smtp = greeted(server.connect(service));
+        assert!(smtp.ask("EHLO client.example").starts_with("250 "));
+        assert!(smtp.ask("STARTTLS").starts_with("220 "));
+        let mut smtp = smtp.start_tls(&server.certificate());
+        assert!(smtp.ask("EHLO client.example").starts_with("250 "));
+        assert_eq!(smtp.tickets() > 0, expected, "{service}");
+    }
+    for service in ["submissions", "pop3s"] {
+        let mut dialogue = server.connect_tls(service);
+        dialogue.hear();
+        assert!(dialogue.tickets() > 0, "{service}");
+    }
+}
+
 /// So many places, and no limit by address.
 fn gate(places: u32) -> String {
     format!("[gate]\nmax_inbound = {places}\n")

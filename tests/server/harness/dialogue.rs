@@ -21,8 +21,20 @@ pub(crate) struct Dialogue {
     certificate: Option<CertificateDer<'static>>,
 }
 
-trait Wire: Read + Write + Send {}
-impl<T: Read + Write + Send> Wire for T {}
+trait Wire: Read + Write + Send {
+    /// TLS 1.3 session tickets that have come.
+    fn tickets(&self) -> u32 {
+        0
+    }
+}
+
+impl Wire for TcpStream {}
+
+impl Wire for StreamOwned<ClientConnection, TcpStream> {
+    fn tickets(&self) -> u32 {
+        self.conn.tls13_tickets_received()
+    }
+}
 
 impl Dialogue {
     pub(crate) fn new(stream: TcpStream) -> Self {
@@ -51,6 +63,11 @@ impl Dialogue {
     /// What the server has shown inside TLS.
     pub(crate) fn certificate(&self) -> &CertificateDer<'static> {
         self.certificate.as_ref().expect("TLS")
+    }
+
+    /// How many TLS 1.3 session tickets the server has sent before what was heard last.
+    pub(crate) fn tickets(&self) -> u32 {
+        self.reader.get_ref().tickets()
     }
 
     /// The next line without CRLF; empty when the connection has ended.
