@@ -72,7 +72,8 @@ pub(crate) enum Command {
     /// Put a changed configuration file in force
     ///
     /// The running server reads its file again and takes over all of it or nothing; what changed is listed, and what needs a
-    /// restart is named. Nobody's session is ended by it.
+    /// restart is named. Nobody's session is ended by it. The server reads the file it was started with: --config serves to find the
+    /// server, and another file given here is not put in force.
     #[command(after_long_help = "Examples:\n  gatepost reload\n  gatepost reload --config ./gatepost.toml")]
     Reload(Server),
 
@@ -151,7 +152,10 @@ pub(crate) struct Server {
     #[command(flatten)]
     pub(crate) config: ConfigFile,
 
-    /// The data directory, in place of a configuration file, such as one kept by `gatepost try --keep`
+    /// The data directory, in place of a configuration file: what `data_dir` names, or `data` in a folder kept by `gatepost try`
+    ///
+    /// The server's configuration is not looked for then: `user add` and `user passwd` hash the password by the defaults of [auth].
+    /// Where hash_memory or hash_passes differ, name the configuration instead.
     #[arg(long, value_name = "DIR", conflicts_with = "path")]
     pub(crate) data_dir: Option<PathBuf>,
 }
@@ -224,6 +228,9 @@ pub(crate) struct Named {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Domain {
     /// Take mail for a domain, or change who its postmaster is
+    ///
+    /// A name in UTF-8 and its ASCII form, xn--..., are two domains here. Senders without SMTPUTF8 can only write the ASCII form: add
+    /// both, and give each address of one an alias in the other.
     #[command(
         after_long_help = "Examples:\n  gatepost domain add example.org\n  gatepost domain add example.org --postmaster ann@example.org"
     )]

@@ -36,7 +36,11 @@ pub(crate) fn domain(domain: &Domain) -> Outcome {
     match domain {
         Domain::Add(add) => {
             let request = DirectoryRequest::PutDomain { name: add.name.clone(), postmaster: add.postmaster.clone() };
-            change(&add.server, request, &format!("mail for {} is taken", add.name))
+            let exit = change(&add.server, request, &format!("mail for {} is now accepted", add.name))?;
+            if !add.name.is_ascii() {
+                writeln!(io::stderr(), "{ANOTHER_FORM}")?;
+            }
+            Ok(exit)
         }
         Domain::Remove(named) => {
             change(&named.server, DirectoryRequest::RemoveDomain { name: named.name.clone() }, &format!("{} removed", named.name))
@@ -105,3 +109,7 @@ fn print_json(out: &mut impl Write, value: &impl serde::Serialize) -> io::Result
     serde_json::to_writer_pretty(&mut *out, value)?;
     writeln!(out)
 }
+
+/// What whoever adds a domain in UTF-8 may not know.
+const ANOTHER_FORM: &str = "gatepost: note: senders without SMTPUTF8 write this domain in its ASCII form, xn--..., which is another \
+                            domain to this server: add that one, too, with an alias for each address";

@@ -33,11 +33,13 @@ pub(crate) fn verify(asked: &Asked) -> Outcome {
 
 fn print(out: &mut impl Write, report: &VerifyReport) -> io::Result<()> {
     let VerifyReport { segments, records, bytes, deliveries, bodies, broken, faults } = report;
-    writeln!(out, "log        {records} records, {} in {segments} segments", ByteSize(*bytes))?;
-    writeln!(out, "maildrops  {deliveries} messages, each compared with the index")?;
-    writeln!(out, "bodies     {bodies} in files of their own")?;
+    let count = |number: &u64, one: &str| if *number == 1 { format!("1 {one}") } else { format!("{number} {one}s") };
+    writeln!(out, "log        {}, {} in {}", count(records, "record"), ByteSize(*bytes), count(segments, "segment"))?;
+    writeln!(out, "maildrops  {}, each compared with the index", count(deliveries, "message"))?;
+    writeln!(out, "bodies     {bodies} in {}", if *bodies == 1 { "a file of its own" } else { "files of their own" })?;
     if *broken > 0 {
-        writeln!(out, "torn       {broken} stretches that are no record, as crashes leave them; nothing acknowledged is in them")?;
+        let stretches = if *broken == 1 { "1 stretch that is".into() } else { format!("{broken} stretches that are") };
+        writeln!(out, "torn       {stretches} no record, as crashes leave them; nothing acknowledged is in there")?;
     }
     for fault in faults {
         writeln!(out, "fault      {fault}")?;

@@ -92,7 +92,8 @@ pub(crate) struct Timeouts {
     pub(crate) drain: Span,
 }
 
-/// Who may send mail to other servers through this one, beside people with an account here, who always may.
+/// Who may send mail to other servers through this one, beside people with an account here, who always may. This version has no
+/// outbound queue yet: recipients elsewhere are answered 550 5.7.1, whoever sends to them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Relay {

@@ -43,8 +43,8 @@ fn change_everything(server: &Server) {
         let said = (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap());
         assert_eq!(said, (Some(1), String::new(), format!("gatepost: {why}\n")), "{arguments:?}");
     };
-    done(&["domain", "add", "example.net"], "mail for example.net is taken\n");
-    done(&["domain", "add", "example.net", "--postmaster", ANN], "mail for example.net is taken\n");
+    done(&["domain", "add", "example.net"], "mail for example.net is now accepted\n");
+    done(&["domain", "add", "example.net", "--postmaster", ANN], "mail for example.net is now accepted\n");
     done(&["domain", "list"], "example.net  postmaster ann@example.org\nexample.org\n");
     refused(&["domain", "add", "not a domain"], "\"not a domain\" is not a domain: the domain is not well formed");
     refused(&["domain", "remove", "nowhere.example"], "there is no domain nowhere.example");
@@ -77,6 +77,17 @@ fn change_everything(server: &Server) {
 }
 
 #[test]
+fn a_domain_in_utf_8_is_added_with_a_word_about_its_other_form() {
+    let server = Server::bare("");
+    for (domain, noted) in [("bücher.example", true), ("xn--bcher-kva.example", false)] {
+        let Output { status, stdout, stderr } = server.command(&["domain", "add", domain]);
+        let (said, note) = (String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap());
+        assert!(status.success(), "{note}");
+        assert_eq!((said, note.contains("xn--")), (format!("mail for {domain} is now accepted\n"), noted), "{note}");
+    }
+}
+
+#[test]
 fn a_generated_password_is_printed_once_and_works() {
     let server = Server::start("");
     let said = server.succeed(&["user", "passwd", ANN, "--generate"]);
@@ -97,6 +108,7 @@ fn a_flipped_octet_is_found_and_a_lost_index_is_made_anew() {
     server.stop();
     let whole = server.succeed(&["verify"]);
     assert!(whole.contains("everything is whole") && whole.contains("maildrops  4 messages"), "{whole}");
+    assert!(whole.contains(" in 1 segment\n") && whole.contains("bodies     1 in a file of its own\n"), "{whole}");
 
     for (words, named) in [("The second of them.", &ids[1]), ("A file of its own.", &large)] {
         let (file, at) = find(&server.path("data"), words.as_bytes());
