@@ -28,9 +28,10 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use change::{Change, TakesEffect};
 pub(crate) use fault::Report;
+pub(crate) use gate::Network;
 pub(crate) use tables::{Admin, Format, Limits, Listen, Log, Pop3, Relay, Timeouts, Tls};
 pub(crate) use text::{example, reference};
-pub(crate) use values::{Address, Filter, Hostname, Network};
+pub(crate) use values::{Address, Filter, Hostname};
 
 /// The whole file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -66,6 +66,10 @@ pub(super) fn written(value: &Value) -> String {
     match value {
         Value::Null => "unset".into(),
         Value::Array(elements) => format!("[{}]", elements.iter().map(written).collect::<Vec<_>>().join(", ")),
+        Value::Object(keys) => {
+            let keys = keys.iter().map(|(key, value)| format!("{key} = {}", written(value)));
+            format!("{{ {} }}", keys.collect::<Vec<_>>().join(", "))
+        }
         other => other.to_string(),
     }
 }

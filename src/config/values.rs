@@ -1,13 +1,12 @@
-//! The values a configuration holds beside sizes and durations, each read from text.
+//! The values a configuration holds beside sizes and durations, each read from text. Networks are the gate's own.
 //!
 //! Guarantees: what is displayed reads back as the same value. A text that cannot be read is refused with a message that shows
 //! how to write it; that message is what the postmaster sees.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::str::FromStr;
 
-use ipnet::IpNet;
 use mail::Domain;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -20,10 +19,6 @@ pub(crate) struct Hostname(pub(crate) Domain);
 /// An address and port to listen on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Address(pub(crate) SocketAddr);
-
-/// A network, or one address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Network(pub(crate) IpNet);
 
 /// What is logged: a level, and levels for parts of the program.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,12 +34,6 @@ pub(crate) enum ValueError {
     Hostname(String),
     #[error("{0:?} is not an address with its port: write \"0.0.0.0:25\", or \"[::]:25\" for IPv6")]
     Address(String),
-    #[error("{0:?} is not a network: write \"192.0.2.0/24\", \"2001:db8::/32\" or a single address")]
-    Network(String),
-    #[error("\"{0}\" has bits set after its first {len}: write \"{net}\", or the single address without the \"/{len}\"", len = .0.prefix_len(), net = .0.trunc())]
-    HostBits(IpNet),
-    #[error("{0:?} is an IPv4 address written as IPv6: write it as IPv4")]
-    Mapped(String),
     #[error(
         "{0:?} is not a log level: write error, warn, info, debug or trace, alone or followed by parts, as in \"info,smtp_listener=debug\""
     )]
@@ -79,23 +68,6 @@ impl FromStr for Address {
     }
 }
 
-impl FromStr for Network {
-    type Err = ValueError;
-
-    fn from_str(text: &str) -> Result<Self, ValueError> {
-        let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-        let network = network.map_err(|_| ValueError::Network(text.into()))?;
-        if network.trunc() != network {
-            return Err(ValueError::HostBits(network));
-        }
-        // ::ffff:0:0/96 would be all of IPv4 without looking like it.
-        match network {
-            IpNet::V6(v6) if v6.prefix_len() >= 96 && v6.addr().to_ipv4_mapped().is_some() => Err(ValueError::Mapped(text.into())),
-            _ => Ok(Self(network)),
-        }
-    }
-}
-
 impl FromStr for Filter {
     type Err = ValueError;
 
@@ -127,12 +99,6 @@ impl fmt::Display for Hostname {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
-    }
-}
-
-impl fmt::Display for Network {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.prefix_len() == self.0.max_prefix_len() { self.0.addr().fmt(f) } else { self.0.fmt(f) }
     }
 }
 
@@ -173,29 +139,11 @@ macro_rules! as_text {
     )*};
 }
 
-as_text!(Hostname, Address, Network, Filter);
+as_text!(Hostname, Address, Filter);
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn networks_are_networks_or_single_addresses() {
-        for text in ["192.0.2.0/24", "192.0.2.7", "2001:db8::/32", "2001:db8::1", "::1"] {
-            assert_eq!(text.parse::<Network>().unwrap().to_string(), text);
-        }
-        for (text, message) in [
-            (
-                "192.0.2.7/24",
-                "\"192.0.2.7/24\" has bits set after its first 24: write \"192.0.2.0/24\", or the single address without the \"/24\"",
-            ),
-            ("::ffff:0:0/96", "\"::ffff:0:0/96\" is an IPv4 address written as IPv6: write it as IPv4"),
-            ("::ffff:192.0.2.7", "\"::ffff:192.0.2.7\" is an IPv4 address written as IPv6: write it as IPv4"),
-            ("office", "\"office\" is not a network: write \"192.0.2.0/24\", \"2001:db8::/32\" or a single address"),
-        ] {
-            assert_eq!(text.parse::<Network>().unwrap_err().to_string(), message);
-        }
-    }
 
     #[test]
     fn a_misspelt_level_is_no_part_of_the_program() {

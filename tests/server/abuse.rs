@@ -200,6 +200,8 @@ const GROWTH_KIB: u64 = 8 << 10;
 const SETTINGS: &str = r#"
 [gate]
 max_inbound = 200
+reserve = 0
+fair_share_alpha = 0
 sessions_per_address = 1000
 sessions_per_network = 1000
 sessions_per_site = 1000

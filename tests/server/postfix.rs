@@ -29,7 +29,7 @@ fn postfix_relays_its_queue() {
 /// The queue is refused with 421, kept and sent again: nothing is lost, and nothing comes twice.
 #[test]
 fn postfix_relays_its_queue_past_a_gate_that_is_full() {
-    let server = Server::start("[gate]\nmax_inbound = 1\n");
+    let server = Server::start("[gate]\nmax_inbound = 1\nfair_share_alpha = 0\n");
     let mut only = server.connect("smtp");
     assert!(only.hear().starts_with("220 "));
     let postfix = Postfix::start(&server);

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use admin::{Admin, Control, ControlSocket, DirectoryRequest, Error, Http, PasswordHash, Reloaded, Reply, Request, ask};
 use async_trait::async_trait;
 use events::Events;
-use gate::{Arrival, Gate, ListenerId, Settings};
+use gate::{Arrival, Gate, ListenerId, Portion, Settings};
 use store::memory::{Condition, Memory};
 use tokio::sync::oneshot;
 use tokio::task::{JoinSet, spawn_blocking};
@@ -47,7 +47,9 @@ struct Server {
 impl Server {
     fn new() -> Self {
         let (store, reloads) = (Memory::new(Duration::ZERO), Arc::new(Reloads::default()));
-        let gate = Arc::new(Gate::new(Settings { max_inbound: 2, ..Settings::default() }).unwrap());
+        let gate = Arc::new(
+            Gate::new(Settings { max_inbound: 2, reserve: Portion::Places(0), fair_share_alpha: 0.0, ..Settings::default() }).unwrap(),
+        );
         gate.open();
         let events = Events::new(SystemTime::now());
         let counted = Arc::clone(&gate);
@@ -193,7 +195,7 @@ async fn a_reload_is_applied_or_every_fault_is_told() {
 async fn the_status_says_how_full_the_gate_is_and_why_no_mail_is_taken() {
     let mut server = Server::new();
     let _stop = server.control();
-    let arrival = Arrival { listener: ListenerId(0), peer: "192.0.2.7".parse().unwrap(), now: Instant::now() };
+    let arrival = Arrival { listener: ListenerId(0), peer: "192.0.2.7".parse().unwrap(), authenticates: false, now: Instant::now() };
     let _two = (server.gate.admit(&arrival).unwrap(), server.gate.admit(&arrival).unwrap());
     server.gate.admit(&arrival).unwrap_err();
     server.store.set(Condition::Full);

@@ -1,9 +1,9 @@
 //! The gate itself: the checks, in their order, and everything that changes them while it runs.
 //!
 //! Guarantees:
-//! - [`Gate::admit`] never waits, and checks in the order of its text: node, then source, then pool.
-//! - [`Gate::apply`] is all or nothing as to what is valid. Each limit then changes in one atomic step of its own, and
-//!   all of them are in force once it returns.
+//! - [`Gate::admit`] never waits, and checks in the order of its text: node, denied networks, the ceilings of the source, its fair
+//!   share, the start ramp, the pool. Each admission is judged by the rules of one instant.
+//! - [`Gate::apply`] is all or nothing, and in force for every admission that begins after it returns.
 //! - Every admission and refusal is counted.
 //!
 //! After [`Gate::drain`] has returned, no new call of [`Gate::admit`] succeeds; one that was already under way may. Who
@@ -12,27 +12,42 @@
 //! Refuses with [`Refusal`]; fails with [`SettingsError`]. Nothing here is async.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
+use ipnet::IpNet;
+
+use crate::client::{Class, Client, ClientUse, Privilege, Tenancy};
+use crate::day::Day;
+use crate::known_good::KnownGood;
 use crate::node::{Facts, Node};
-use crate::permit::{ListenerId, Permit};
-use crate::pool::{Pool, Usage};
+use crate::permit::{ListenerId, Permit, Taken};
+use crate::pool::{Draw, Pool, Usage};
+use crate::ramp::Ramp;
 use crate::refusal::{Refusal, Rule};
+use crate::rules::Rules;
 use crate::settings::{Settings, SettingsError};
 use crate::source::{Level, Source};
-use crate::sources::{Holder, Sources};
-use crate::tally::{Refused, Tally};
+use crate::sources::{Held, Holder, Sources, Standing};
+use crate::tally::{InShadow, Refused, Tally};
 
 /// Decides who may come in. Share it in an `Arc`; permits outlive it.
 #[derive(Debug)]
 pub struct Gate {
     node: Facts,
+    ramp: Ramp,
+    rules: ArcSwap<Rules>,
     sources: Arc<Sources>,
     pool: Arc<Pool>,
+    known_good: KnownGood,
+    /// A [`Day`].
+    today: AtomicU32,
     tally: Tally,
-    /// Also the lock that keeps two reloads apart. Admission does not read it.
-    settings: Mutex<Settings>,
+    /// Keeps two reloads apart. Admission does not take it.
+    reloading: Mutex<()>,
 }
 
 impl Gate {
@@ -44,10 +59,14 @@ impl Gate {
         check(&settings)?;
         Ok(Self {
             node: Facts::default(),
-            sources: Arc::new(Sources::new(&settings)),
-            pool: Arc::new(Pool::new(settings.max_inbound)),
+            ramp: Ramp::default(),
+            sources: Arc::default(),
+            pool: Arc::new(Pool::new(settings.size())),
+            known_good: KnownGood::default(),
+            today: AtomicU32::new(0),
             tally: Tally::default(),
-            settings: Mutex::new(settings),
+            rules: ArcSwap::from_pointee(Rules::new(settings, None)),
+            reloading: Mutex::new(()),
         })
     }
 
@@ -56,9 +75,20 @@ impl Gate {
     /// # Errors
     /// The first rule met, after which nothing is held.
     pub fn admit(&self, arrival: &Arrival) -> Result<Permit, Refusal> {
-        let permit = self.decide(arrival).map_err(|rule| self.tally.refuse(rule))?;
-        self.tally.admit();
-        Ok(permit)
+        let source = Source::from(arrival.peer);
+        match self.decide(arrival, source) {
+            Ok(taken) => {
+                taken.tenancy.iter().for_each(Tenancy::admitted);
+                self.tally.admit();
+                Ok(Permit::new(taken, arrival.listener, arrival.now))
+            }
+            Err(rule) => {
+                if self.known_good.knows(source, self.day()) {
+                    self.tally.refuse_known_good();
+                }
+                Err(self.tally.refuse(rule))
+            }
+        }
     }
 
     /// Refuses a connection that there is no file descriptor to serve with, which the caller found out on accepting it.
@@ -73,20 +103,27 @@ impl Gate {
     /// Every fault in `settings`; the limits in force stay as they are.
     pub fn apply(&self, settings: Settings) -> Result<Usage, SettingsError> {
         check(&settings)?;
-        let mut in_force = self.lock_settings();
-        self.sources.apply(&settings);
-        let usage = self.pool.resize(settings.max_inbound);
-        *in_force = settings;
-        Ok(usage)
+        // What the lock guards is replaced whole, so a panic elsewhere cannot have left it half written.
+        let _alone = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        let size = settings.size();
+        let rules = Rules::new(settings, Some(&self.rules.load()));
+        self.rules.store(Arc::new(rules));
+        Ok(self.pool.resize(size))
     }
 
     /// The settings in force.
     pub fn settings(&self) -> Settings {
-        self.lock_settings().clone()
+        self.rules.load().settings.clone()
     }
 
-    /// The start is complete: sessions may come in.
+    /// The start is complete: sessions may come in, as many as there are places.
     pub fn open(&self) {
+        self.node.opened();
+    }
+
+    /// The start is complete: sessions may come in, the unreserved places one after the other as `start_ramp` says.
+    pub fn open_gently(&self, now: Instant) {
+        self.ramp.begin(now);
         self.node.opened();
     }
 
@@ -110,15 +147,56 @@ impl Gate {
         self.node.node()
     }
 
+    /// Says which day it is, for what expires. Until it is said for the first time nothing has expired.
+    pub fn set_today(&self, today: Day) {
+        self.today.store(today.0, Relaxed);
+    }
+
+    /// A message from `peer` was accepted: its source is [`Class::KnownGood`] for the next [`crate::KNOWN_GOOD_DAYS`].
+    pub fn delivered(&self, peer: IpAddr) {
+        self.known_good.delivered(Source::from(peer), self.day());
+    }
+
+    /// The known good sources, each with the day of its last accepted message.
+    pub fn known_good(&self) -> Vec<(IpNet, Day)> {
+        self.known_good.all(self.day())
+    }
+
+    /// Learns known good sources from before a restart, once it was told the day. Leaves out what is too old or no source.
+    pub fn restore_known_good(&self, known: impl IntoIterator<Item = (IpNet, Day)>) {
+        self.known_good.restore(known, self.day());
+    }
+
+    /// What the gate thinks of `peer` today.
+    pub fn class_of(&self, peer: IpAddr) -> Class {
+        let (source, today) = (Source::from(peer), self.day());
+        match self.rules.load().clients.find(source.address(), today) {
+            Some((_, client)) if client.class() == Privilege::Exempt => Class::Exempt,
+            Some(_) => Class::Trusted,
+            None if self.known_good.knows(source, today) => Class::KnownGood,
+            None => Class::Default,
+        }
+    }
+
+    /// The clients the operator has named, with what they hold.
+    pub fn clients(&self) -> Vec<ClientUse> {
+        self.rules.load().clients.in_use(self.day())
+    }
+
     /// The gate's own figures.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
             node: self.node(),
             usage: self.pool.usage(),
+            first_places: self.pool.in_lane(Draw::FirstPlace).unwrap_or_default(),
+            authenticating: self.pool.in_lane(Draw::Authenticating).unwrap_or_default(),
             peak: self.pool.peak(),
             prefixes: self.sources.prefixes(),
+            known_good: self.known_good.len(),
             admitted_total: self.tally.admitted(),
             refused_total: self.tally.refused(),
+            known_good_refused_total: self.tally.known_good_refused(),
+            shadow_total: self.tally.in_shadow(),
         }
     }
 
@@ -128,17 +206,74 @@ impl Gate {
         self.sources.holders(level, most)
     }
 
-    fn decide(&self, arrival: &Arrival) -> Result<Permit, Rule> {
-        self.node().check()?;
-        let held = self.sources.take(Source::from(arrival.peer))?;
-        // When the pool refuses, dropping `held` gives back what the source step took.
-        let place = self.pool.acquire().map_err(|Usage { in_use, limit }| Rule::PoolFull { in_use, limit })?;
-        Ok(Permit::new(place, held, arrival.listener, arrival.now))
+    fn day(&self) -> Day {
+        Day(self.today.load(Relaxed))
     }
 
-    fn lock_settings(&self) -> MutexGuard<'_, Settings> {
-        // What the lock guards is replaced whole, so a panic elsewhere cannot have left it half written.
-        self.settings.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The checks of an admission. Whatever was taken before one of them refuses goes back as it is dropped.
+    fn decide(&self, arrival: &Arrival, source: Source) -> Result<Taken, Rule> {
+        self.node().check()?;
+        let rules = self.rules.load();
+        if let Some(network) = rules.denied(source.address()) {
+            self.met(&rules, Rule::Denied { network })?;
+        }
+        match rules.clients.find(source.address(), self.day()) {
+            Some((network, client)) => self.decide_client(&rules, source, network, client),
+            None => self.decide_stranger(&rules, arrival, source),
+        }
+    }
+
+    /// A client the operator knows: under its own ceiling or those of its source, with a right to the reserve.
+    fn decide_client(&self, rules: &Rules, source: Source, network: IpNet, client: &Client) -> Result<Taken, Rule> {
+        let full = |(held, limit)| self.met(rules, Rule::ClientFull { network, held, limit }).map(|()| client.enter_regardless());
+        let tenancy = client.enter().or_else(full)?;
+        let held = match client.is_beside_the_ceilings() {
+            true => self.sources.take_beside(source),
+            false => self.sources.take(source, rules.ceilings, |rule| self.met(rules, rule))?.0,
+        };
+        let place = self.pool.acquire(Draw::Reserved)?;
+        Ok(Taken { place, held, tenancy: Some(tenancy) })
+    }
+
+    /// Anybody else: under all limits, unless about to show a password.
+    fn decide_stranger(&self, rules: &Rules, arrival: &Arrival, source: Source) -> Result<Taken, Rule> {
+        let held = self.sources.take(source, rules.ceilings, |rule| self.met(rules, rule));
+        let taken = held.and_then(|(held, standing)| self.seat(rules, arrival.now, held, &standing));
+        match taken {
+            // The lane is for want of room, not for who comes too often.
+            Err(rule) if arrival.authenticates && !matches!(rule, Rule::TooOften { .. }) => self.seat_in_lane(rules, source).ok_or(rule),
+            taken => taken,
+        }
+    }
+
+    /// A place of the general ones, or the first one for a source that has none.
+    fn seat(&self, rules: &Rules, now: Instant, held: Held, standing: &Standing) -> Result<Taken, Rule> {
+        let usage = self.pool.usage();
+        rules.share.check(standing, usage).or_else(|rule| self.met(rules, rule))?;
+        let ramped = self.ramp.check(standing, usage, now, rules.settings.start_ramp.0).or_else(|rule| self.met(rules, rule));
+        let place = ramped.and_then(|()| Ok(self.pool.acquire(Draw::General)?)).or_else(|rule| match standing.at_its_widest() {
+            0 => self.pool.acquire(Draw::FirstPlace).map_err(|_| rule),
+            _ => Err(rule),
+        })?;
+        Ok(Taken { place, held, tenancy: None })
+    }
+
+    /// A place of those kept for people about to show a password.
+    fn seat_in_lane(&self, rules: &Rules, source: Source) -> Option<Taken> {
+        let held = self.sources.take_authenticating(source, rules.authenticating_per_source)?;
+        let place = self.pool.acquire(Draw::Authenticating).ok()?;
+        Some(Taken { place, held, tenancy: None })
+    }
+
+    /// A limit was met: that is a refusal, unless the limit is in shadow.
+    fn met(&self, rules: &Rules, rule: Rule) -> Result<(), Rule> {
+        match rule.limit().filter(|limit| rules.shadow.covers(*limit)) {
+            Some(limit) => {
+                self.tally.shadow(limit);
+                Ok(())
+            }
+            None => Err(rule),
+        }
     }
 }
 
@@ -149,6 +284,8 @@ pub struct Arrival {
     pub listener: ListenerId,
     /// The client's address.
     pub peer: IpAddr,
+    /// Whether nothing can be done there before a password is shown, as on the submission and POP3 ports.
+    pub authenticates: bool,
     /// When it was accepted.
     pub now: Instant,
 }
@@ -160,14 +297,24 @@ pub struct Snapshot {
     pub node: Node,
     /// Places in use and the limit, with what is free and what is over the limit.
     pub usage: Usage,
+    /// Places of the reserve in use by sources that had none.
+    pub first_places: u32,
+    /// Places of the reserve in use by clients that are about to show a password.
+    pub authenticating: u32,
     /// The most places ever in use at once.
     pub peak: u32,
     /// Prefixes that hold a session, over all levels.
     pub prefixes: usize,
+    /// Sources that are known because their mail was accepted.
+    pub known_good: usize,
     /// Sessions ever admitted.
     pub admitted_total: u64,
     /// Connections ever refused, by rule.
     pub refused_total: Refused,
+    /// Those of them that came from known good sources.
+    pub known_good_refused_total: u64,
+    /// Connections that limits in shadow would have refused, by limit.
+    pub shadow_total: InShadow,
 }
 
 fn check(settings: &Settings) -> Result<(), SettingsError> {
@@ -178,9 +325,12 @@ fn check(settings: &Settings) -> Result<(), SettingsError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::portion::Portion;
 
     fn settings(max_inbound: u32, sessions_per_address: u32) -> Settings {
-        Settings { max_inbound, sessions_per_address, ..Settings::default() }
+        // Neither reserve nor share: what is tested here stands alone.
+        let reserve = Portion::Places(0);
+        Settings { max_inbound, reserve, sessions_per_address, fair_share_alpha: 0.0, ..Settings::default() }
     }
 
     fn open(settings: Settings) -> Gate {
@@ -190,7 +340,7 @@ mod tests {
     }
 
     fn arrival(peer: &str) -> Arrival {
-        Arrival { listener: ListenerId(7), peer: peer.parse().unwrap(), now: Instant::now() }
+        Arrival { listener: ListenerId(7), peer: peer.parse().unwrap(), authenticates: false, now: Instant::now() }
     }
 
     fn refused(gate: &Gate, peer: &str) -> Rule {
@@ -247,7 +397,7 @@ mod tests {
         let faulty = Settings { sessions_per_site: 0, ..settings(9, 20) };
         assert_eq!(gate.apply(faulty).unwrap_err().faults.len(), 1);
         assert_eq!(gate.settings(), settings(1, 20));
-        assert_eq!(gate.snapshot().usage, Usage { in_use: 2, limit: 1 });
+        assert_eq!(gate.snapshot().usage, Usage { in_use: 2, general: 2, limit: 1, reserve: 0 });
 
         gate.apply(settings(3, 20)).unwrap();
         assert!(gate.admit(&arrival("192.0.2.3")).is_ok());
@@ -265,7 +415,7 @@ mod tests {
         refused(&gate, "192.0.2.1");
         assert_eq!(gate.out_of_descriptors().token.to_string(), "R4b.0004");
         let totals = gate.snapshot().refused_total.by_rule();
-        assert_eq!(totals, [("R1", 1), ("R1b", 0), ("R2", 1), ("R4", 2), ("R4b", 1)]);
+        assert_eq!(totals, [("R0", 0), ("R1", 1), ("R1b", 0), ("R2", 1), ("R3", 0), ("R4", 2), ("R4b", 1)]);
     }
 
     #[test]

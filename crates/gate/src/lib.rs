@@ -1,44 +1,60 @@
 //! Who may come in.
 //!
 //! [`Gate::admit`] answers, for one accepted connection and without ever waiting, with a [`Permit`] or with a
-//! [`Refusal`]. It looks at what is cheap and most specific first: the state of the node, then how many sessions each
-//! prefix of the client's address already holds, then the pool of `max_inbound` places.
+//! [`Refusal`]. It looks at what is cheap and most specific first: the state of the node, denied networks, how many sessions each
+//! prefix of the client's address already holds, its fair share of what is free, then the pool of `max_inbound` places.
 //!
 //! Guarantees:
 //! - At the instant a session is admitted the places in use, this one included, are at most the limit in force, and so
 //!   is the number held by each prefix of its source. A limit may change at any time; nobody who is in is put out.
-//! - A permit is two values that undo themselves when dropped, a [`Place`] and a hold on the source. Every way a
+//! - A permit is values that undo themselves when dropped, a [`Place`] and a hold on the source. Every way a
 //!   session can end returns both exactly once, a panic included, and a refused attempt keeps neither.
-//! - Memory is bounded by the sessions in use. A refusal allocates nothing it keeps, and its reply is rendered into a
-//!   line of the caller's.
+//! - Memory is bounded by the sessions in use, and a table of known sources that is bounded by itself. A refusal allocates nothing it
+//!   keeps, and its reply is rendered into a line of the caller's.
 //!
 //! Refuses, by type: [`Rule`]. The words a peer sees stand in one place, [`Refusal::render`].
 //!
 //! Fails: the only error is a set of limits that contradict themselves, [`SettingsError`], and then the limits in force
-//! stay. Admission has no internal errors to decide about: counting is arithmetic on atomics and under the locks of one
-//! hash table, which cannot be poisoned; nothing here blocks, reads a clock, writes a log or opens a socket.
+//! stay. Admission has no internal errors to decide about: counting is arithmetic on atomics and under the locks of hash
+//! tables, which cannot be poisoned; nothing here blocks, reads a clock, writes a log or opens a socket.
 //!
 //! No order is promised among clients that compete for the last place.
 
+mod client;
+mod day;
 mod gate;
+mod known_good;
+mod lane;
+mod limit;
+mod network;
 mod node;
 mod permit;
 mod pool;
+mod portion;
+mod ramp;
 mod refusal;
 mod reply;
+mod rules;
 mod settings;
+mod share;
 mod source;
 mod sources;
 mod tally;
 
+pub use client::{Class, ClientSettings, ClientUse, Privilege};
+pub use day::{Day, DayError};
 pub use gate::{Arrival, Gate, Snapshot};
 pub use ipnet::IpNet;
+pub use known_good::KNOWN_GOOD_DAYS;
+pub use limit::Limit;
+pub use network::{Network, NetworkError};
 pub use node::Node;
 pub use permit::{ListenerId, Permit};
-pub use pool::{Place, Pool, Usage};
+pub use pool::{Draw, Place, Pool, Size, Usage};
+pub use portion::{Portion, PortionError};
 pub use refusal::{Refusal, Rule, Token};
 pub use reply::{Protocol, ReplyLine};
 pub use settings::{Fault, Settings, SettingsError};
 pub use source::{Level, Source};
 pub use sources::Holder;
-pub use tally::Refused;
+pub use tally::{InShadow, Refused};

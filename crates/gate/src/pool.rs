@@ -1,13 +1,22 @@
-//! A counting semaphore whose limit can be changed, up or down, while its places are in use.
+//! A counting semaphore whose limit can be changed, up or down, while its places are in use, and which keeps some of them
+//! for those it knows.
 //!
-//! In use and limit are the two halves of one atomic word, so that taking a place, returning one and changing the limit
-//! are each one atomic step, and they happen in one order that everybody sees.
+//! Three counts share one atomic word: the places in use, those of them that anonymous clients drew (`general`), and the
+//! limit. Taking a place, returning one, moving one to the reserve and changing the limit are each one atomic step, and
+//! they happen in one order that everybody sees.
 //!
 //! Guarantees:
-//! - A place is given only when, in that same step, `in_use + 1 <= limit`.
+//! - A place is given only when, in that same step, `in_use + 1 <= limit`; a general one only when also
+//!   `general + 1 <= limit - reserve`. So what anonymous clients hold never reaches into the reserve.
+//! - [`Place::keep`] moves a place from the general ones to the reserve in one step that always succeeds: `in_use` stays,
+//!   `general` falls by one, and nobody can come in between.
 //! - Lowering the limit takes nothing away. What is in use beyond it is a debt, [`Usage::over_limit`], that returning
 //!   places pay; until it is paid nobody gets a place. Raising is effective for the next [`Pool::acquire`].
-//! - A [`Place`] returns itself once, when dropped.
+//! - A [`Place`] returns itself once, when dropped. So does a lane: at most so many places drawn by [`Draw::FirstPlace`]
+//!   and by [`Draw::Authenticating`] exist at once as the lanes are wide.
+//!
+//! The reserve and the lanes lie beside the word, as they only say who may have a place, never how many there are. A draw
+//! that meets a change of limit and reserve may be judged by the old limit and the new reserve.
 //!
 //! Why not tokio's semaphore: its permits cannot go below what is in use, so a lowered limit would live beside it, in a
 //! second variable, and the two together would be neither exact at the instant of admission nor open to model checking.
@@ -21,57 +30,140 @@ use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 
 #[cfg(loom)]
-use loom::sync::atomic::AtomicU64;
+use loom::sync::atomic::{AtomicU32 as ModelledU32, AtomicU64};
 #[cfg(not(loom))]
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU32 as ModelledU32, AtomicU64};
+
+use crate::lane::Lane;
 
 /// A number of places and a count of those in use.
 #[derive(Debug)]
 pub struct Pool {
     word: AtomicU64,
+    reserve: ModelledU32,
+    first_places: Lane,
+    authenticating: Lane,
     /// A statistic that nothing is decided by; the model leaves it out.
     peak: AtomicU32,
 }
 
 impl Pool {
-    /// A pool of `limit` free places.
-    pub fn new(limit: u32) -> Self {
-        let usage = Usage { in_use: 0, limit };
-        Self { word: AtomicU64::new(usage.to_word()), peak: AtomicU32::new(0) }
+    /// The most places a pool can have: what a third of its word can count.
+    pub const PLACES_MOST: u32 = (1 << FIELD_BITS) - 1;
+
+    /// A pool of free places.
+    pub fn new(size: Size) -> Self {
+        let Size { limit, reserve, first_places, authenticating } = size.within_the_word();
+        let usage = Usage { in_use: 0, general: 0, limit, reserve };
+        Self {
+            word: AtomicU64::new(usage.to_word()),
+            reserve: ModelledU32::new(reserve),
+            first_places: Lane::new(first_places),
+            authenticating: Lane::new(authenticating),
+            peak: AtomicU32::new(0),
+        }
     }
 
     /// Takes a place, or says what stood in the way. Never waits.
     ///
     /// # Errors
-    /// The usage, with `in_use >= limit`, at the instant of the refusal.
-    pub fn acquire(self: &Arc<Self>) -> Result<Place, Usage> {
-        let one_more = |word| Usage::from_word(word).one_more().map(Usage::to_word);
+    /// The usage at the instant of the refusal: `in_use >= limit`, for a general draw perhaps
+    /// `general >= limit - reserve`, or neither when it was the lane that is full.
+    pub fn acquire(self: &Arc<Self>, draw: Draw) -> Result<Place, Usage> {
+        let lane = self.lane(draw);
+        if !lane.is_none_or(Lane::enter) {
+            return Err(self.usage());
+        }
+        let one_more = |word| self.read(word).one_more(draw).map(Usage::to_word);
         match self.word.fetch_update(AcqRel, Acquire, one_more) {
             Ok(before) => {
                 // No overflow: the step was taken only with `in_use < limit`.
-                self.peak.fetch_max(Usage::from_word(before).in_use + 1, Relaxed);
-                Ok(Place { pool: Arc::clone(self) })
+                self.peak.fetch_max(in_use(before) + 1, Relaxed);
+                Ok(Place { pool: Arc::clone(self), draw })
             }
-            Err(full) => Err(Usage::from_word(full)),
+            Err(full) => {
+                lane.into_iter().for_each(Lane::leave);
+                Err(self.read(full))
+            }
         }
     }
 
-    /// Puts `limit` in force and returns the usage under it, with the debt if there is one.
-    pub fn resize(&self, limit: u32) -> Usage {
-        let relimited = |word| Some(Usage { limit, ..Usage::from_word(word) }.to_word());
+    /// Puts `size` in force and returns the usage under it, with the debt if there is one.
+    pub fn resize(&self, size: Size) -> Usage {
+        let Size { limit, reserve, first_places, authenticating } = size.within_the_word();
+        self.first_places.widen(first_places);
+        self.authenticating.widen(authenticating);
+        // Before the word: whoever sees the new limit there sees the new reserve, too.
+        self.reserve.store(reserve, Relaxed);
+        let relimited = |word| Some(Usage { limit, ..self.read(word) }.to_word());
         let (Ok(before) | Err(before)) = self.word.fetch_update(AcqRel, Acquire, relimited);
-        Usage { limit, ..Usage::from_word(before) }
+        Usage { limit, reserve, ..self.read(before) }
     }
 
-    /// In use and limit, as they were together at one instant.
+    /// In use, general and limit, as they were together at one instant.
     pub fn usage(&self) -> Usage {
-        Usage::from_word(self.word.load(Acquire))
+        self.read(self.word.load(Acquire))
     }
 
     /// The most places that were ever in use at once.
     pub fn peak(&self) -> u32 {
         self.peak.load(Relaxed)
     }
+
+    /// Places in use that were drawn in this way; `None` for those that are not counted apart.
+    pub fn in_lane(&self, draw: Draw) -> Option<u32> {
+        self.lane(draw).map(Lane::in_use)
+    }
+
+    fn lane(&self, draw: Draw) -> Option<&Lane> {
+        match draw {
+            Draw::General | Draw::Reserved => None,
+            Draw::FirstPlace => Some(&self.first_places),
+            Draw::Authenticating => Some(&self.authenticating),
+        }
+    }
+
+    fn read(&self, word: u64) -> Usage {
+        // Relaxed: the word was read first, and orders it as far as it matters.
+        Usage::from_word(word, self.reserve.load(Relaxed))
+    }
+}
+
+/// How large a pool is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Places there may be, at most [`Pool::PLACES_MOST`]; what is above that counts as that.
+    pub limit: u32,
+    /// Places of them that [`Draw::General`] leaves alone.
+    pub reserve: u32,
+    /// Places that [`Draw::FirstPlace`] may have at once.
+    pub first_places: u32,
+    /// Places that [`Draw::Authenticating`] may have at once.
+    pub authenticating: u32,
+}
+
+impl Size {
+    /// So many places for anybody.
+    pub fn of(limit: u32) -> Self {
+        Self { limit, reserve: 0, first_places: 0, authenticating: 0 }
+    }
+
+    fn within_the_word(self) -> Self {
+        Self { limit: self.limit.min(Pool::PLACES_MOST), ..self }
+    }
+}
+
+/// By what right somebody draws a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Draw {
+    /// None: from the unreserved places.
+    General,
+    /// As a client of the operator's, or as a person who has shown a password.
+    Reserved,
+    /// As a source that holds nothing yet: from a lane of the reserve.
+    FirstPlace,
+    /// As somebody who is about to show a password: from another lane of it.
+    Authenticating,
 }
 
 /// One place of a [`Pool`], returned when dropped.
@@ -79,12 +171,31 @@ impl Pool {
 #[derive(Debug)]
 pub struct Place {
     pool: Arc<Pool>,
+    draw: Draw,
+}
+
+impl Place {
+    /// By what right it is held now.
+    pub fn draw(&self) -> Draw {
+        self.draw
+    }
+
+    /// Moves the place to the reserve, in one step that always succeeds. A lane it was drawn from has room again.
+    pub fn keep(&mut self) {
+        if self.draw == Draw::General {
+            self.pool.word.fetch_sub(ONE_GENERAL, AcqRel);
+        }
+        self.pool.lane(self.draw).into_iter().for_each(Lane::leave);
+        self.draw = Draw::Reserved;
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        // `in_use` is the low half and counts this place, so the subtraction never borrows from the limit.
-        self.pool.word.fetch_sub(1, AcqRel);
+        // `in_use` counts this place, and `general` does if it is one, so no field borrows from the next.
+        let returned = if self.draw == Draw::General { ONE_IN_USE + ONE_GENERAL } else { ONE_IN_USE };
+        self.pool.word.fetch_sub(returned, AcqRel);
+        self.pool.lane(self.draw).into_iter().for_each(Lane::leave);
     }
 }
 
@@ -93,8 +204,12 @@ impl Drop for Place {
 pub struct Usage {
     /// Places given out and not yet returned.
     pub in_use: u32,
+    /// Those of them that anonymous clients hold.
+    pub general: u32,
     /// Places there may be. Less than `in_use` while a debt is being paid.
     pub limit: u32,
+    /// Places of them that anonymous clients cannot have.
+    pub reserve: u32,
 }
 
 impl Usage {
@@ -103,70 +218,157 @@ impl Usage {
         self.limit.saturating_sub(self.in_use)
     }
 
+    /// Places that anonymous clients may have together.
+    pub fn unreserved(self) -> u32 {
+        self.limit.saturating_sub(self.reserve)
+    }
+
+    /// Places that could be given to anonymous clients now.
+    pub fn unreserved_free(self) -> u32 {
+        self.unreserved().saturating_sub(self.general).min(self.free())
+    }
+
     /// Places in use beyond the limit, because it was lowered: the debt.
     pub fn over_limit(self) -> u32 {
         self.in_use.saturating_sub(self.limit)
     }
 
-    fn one_more(self) -> Option<Self> {
-        (self.in_use < self.limit).then(|| Self { in_use: self.in_use + 1, ..self })
+    fn one_more(self, draw: Draw) -> Option<Self> {
+        match draw {
+            Draw::General => (self.unreserved_free() > 0).then(|| Self { in_use: self.in_use + 1, general: self.general + 1, ..self }),
+            _ => (self.free() > 0).then(|| Self { in_use: self.in_use + 1, ..self }),
+        }
     }
 
     fn to_word(self) -> u64 {
-        u64::from(self.limit) << u32::BITS | u64::from(self.in_use)
+        u64::from(self.limit) << (2 * FIELD_BITS) | u64::from(self.general) << FIELD_BITS | u64::from(self.in_use)
     }
 
-    fn from_word(word: u64) -> Self {
-        Self { in_use: word as u32, limit: (word >> u32::BITS) as u32 }
+    fn from_word(word: u64, reserve: u32) -> Self {
+        let field = |number: u32| (word >> (number * FIELD_BITS)) as u32 & Pool::PLACES_MOST;
+        Self { in_use: field(0), general: field(1), limit: field(2), reserve }
     }
 }
+
+fn in_use(word: u64) -> u32 {
+    Usage::from_word(word, 0).in_use
+}
+
+const FIELD_BITS: u32 = 21;
+const ONE_IN_USE: u64 = 1;
+const ONE_GENERAL: u64 = 1 << FIELD_BITS;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn pool(limit: u32) -> Arc<Pool> {
+        Arc::new(Pool::new(Size::of(limit)))
+    }
+
+    fn usage(in_use: u32, general: u32, limit: u32, reserve: u32) -> Usage {
+        Usage { in_use, general, limit, reserve }
+    }
+
     #[test]
     fn gives_exactly_as_many_places_as_there_are() {
-        let pool = Arc::new(Pool::new(2));
-        let first = pool.acquire().unwrap();
-        let _second = pool.acquire().unwrap();
-        assert_eq!(pool.acquire().unwrap_err(), Usage { in_use: 2, limit: 2 });
+        let pool = pool(2);
+        let first = pool.acquire(Draw::General).unwrap();
+        let _second = pool.acquire(Draw::Reserved).unwrap();
+        assert_eq!(pool.acquire(Draw::Reserved).unwrap_err(), usage(2, 1, 2, 0));
         drop(first);
-        let _third = pool.acquire().unwrap();
-        assert_eq!(pool.usage(), Usage { in_use: 2, limit: 2 });
+        let _third = pool.acquire(Draw::General).unwrap();
+        assert_eq!(pool.usage(), usage(2, 1, 2, 0));
         assert_eq!(pool.peak(), 2);
     }
 
     #[test]
+    fn the_reserve_is_kept_from_general_draws_only() {
+        let pool = Arc::new(Pool::new(Size { reserve: 1, ..Size::of(3) }));
+        let _general = [(); 2].map(|()| pool.acquire(Draw::General).unwrap());
+        assert_eq!(pool.acquire(Draw::General).unwrap_err(), usage(2, 2, 3, 1));
+        let _reserved = pool.acquire(Draw::Reserved).unwrap();
+        assert_eq!(pool.acquire(Draw::Reserved).unwrap_err(), usage(3, 2, 3, 1));
+    }
+
+    #[test]
+    fn reserved_draws_beyond_the_reserve_are_had_from_everybody() {
+        let pool = Arc::new(Pool::new(Size { reserve: 1, ..Size::of(3) }));
+        let _reserved = [(); 2].map(|()| pool.acquire(Draw::Reserved).unwrap());
+        let _general = pool.acquire(Draw::General).unwrap();
+        assert_eq!(pool.acquire(Draw::General).unwrap_err(), usage(3, 1, 3, 1), "in use holds it, not the reserve");
+    }
+
+    #[test]
+    fn a_place_that_is_kept_makes_room_for_a_general_one() {
+        let pool = Arc::new(Pool::new(Size { reserve: 1, ..Size::of(2) }));
+        let mut place = pool.acquire(Draw::General).unwrap();
+        assert!(pool.acquire(Draw::General).is_err());
+        place.keep();
+        place.keep();
+        assert_eq!((place.draw(), pool.usage()), (Draw::Reserved, usage(1, 0, 2, 1)));
+        let another = pool.acquire(Draw::General).unwrap();
+        drop((place, another));
+        assert_eq!(pool.usage(), usage(0, 0, 2, 1));
+    }
+
+    #[test]
+    fn a_lane_is_as_wide_as_it_is_and_free_again_once_left_or_kept() {
+        let size = Size { limit: 9, reserve: 4, first_places: 1, authenticating: 2 };
+        let pool = Arc::new(Pool::new(size));
+        for (draw, width) in [(Draw::FirstPlace, 1), (Draw::Authenticating, 2)] {
+            let mut places: Vec<_> = (0..width).map(|_| pool.acquire(draw).unwrap()).collect();
+            assert!(pool.acquire(draw).is_err());
+            assert_eq!(pool.in_lane(draw), Some(width));
+            places[0].keep();
+            let again = pool.acquire(draw).unwrap();
+            drop((again, places));
+            assert_eq!(pool.in_lane(draw), Some(0));
+        }
+        let _all = [(); 9].map(|()| pool.acquire(Draw::Reserved).unwrap());
+        assert!(pool.acquire(Draw::FirstPlace).is_err(), "a lane makes no places");
+        assert_eq!((pool.usage().in_use, pool.in_lane(Draw::FirstPlace)), (9, Some(0)));
+    }
+
+    #[test]
     fn a_lowered_limit_is_a_debt_that_returning_places_pay() {
-        let pool = Arc::new(Pool::new(3));
-        let mut places: Vec<_> = (0..3).map(|_| pool.acquire().unwrap()).collect();
-        let usage = pool.resize(1);
+        let pool = pool(3);
+        let mut places: Vec<_> = (0..3).map(|_| pool.acquire(Draw::General).unwrap()).collect();
+        let usage = pool.resize(Size::of(1));
         assert_eq!((usage.over_limit(), usage.free()), (2, 0));
         for owed in [1, 0] {
             places.pop();
             assert_eq!(pool.usage().over_limit(), owed);
-            assert!(pool.acquire().is_err(), "a place was given out of a debt of {owed}");
+            assert!(pool.acquire(Draw::Reserved).is_err(), "a place was given out of a debt of {owed}");
         }
         places.pop();
-        assert!(pool.acquire().is_ok());
+        assert!(pool.acquire(Draw::General).is_ok());
     }
 
     #[test]
-    fn a_raised_limit_serves_the_next_acquire() {
-        let pool = Arc::new(Pool::new(1));
-        let _held = pool.acquire().unwrap();
-        assert!(pool.acquire().is_err());
-        assert_eq!(pool.resize(2).free(), 1);
-        assert!(pool.acquire().is_ok());
+    fn a_raised_limit_or_reserve_is_in_force_for_the_next_acquire() {
+        let pool = pool(1);
+        let _held = pool.acquire(Draw::General).unwrap();
+        assert!(pool.acquire(Draw::General).is_err());
+        assert_eq!(pool.resize(Size { reserve: 1, ..Size::of(2) }).free(), 1);
+        assert!(pool.acquire(Draw::General).is_err());
+        assert!(pool.acquire(Draw::Reserved).is_ok());
+        pool.resize(Size::of(2));
+        assert!(pool.acquire(Draw::General).is_ok());
     }
 
     #[test]
-    fn the_halves_of_the_word_do_not_touch() {
-        let pool = Arc::new(Pool::new(u32::MAX));
-        drop(pool.acquire().unwrap());
-        assert_eq!(pool.usage(), Usage { in_use: 0, limit: u32::MAX });
-        assert_eq!(pool.resize(0), Usage { in_use: 0, limit: 0 });
-        assert!(pool.acquire().is_err());
+    fn the_fields_of_the_word_do_not_touch() {
+        let pool = pool(Pool::PLACES_MOST);
+        let mut place = pool.acquire(Draw::General).unwrap();
+        assert_eq!(pool.usage(), usage(1, 1, Pool::PLACES_MOST, 0));
+        place.keep();
+        assert_eq!(pool.usage(), usage(1, 0, Pool::PLACES_MOST, 0));
+        drop(place);
+        let full = usage(Pool::PLACES_MOST, Pool::PLACES_MOST, Pool::PLACES_MOST, 0);
+        assert_eq!(Usage::from_word(full.to_word(), 0), full);
+        assert_eq!(pool.resize(Size::of(u32::MAX)).limit, Pool::PLACES_MOST);
+        assert_eq!(pool.resize(Size::of(0)), usage(0, 0, 0, 0));
+        assert!(pool.acquire(Draw::Reserved).is_err());
     }
 }

@@ -5,8 +5,13 @@
 //! [`Refusal::render`].
 
 use std::fmt;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
+
+use crate::limit::Limit;
+use crate::pool::Usage;
+use crate::source::Level;
 
 /// One refused connection: the rule it met and the token by which a person can ask about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,6 +38,42 @@ pub enum Rule {
     /// R1b: the store is down.
     #[error("the store is down")]
     StoreDown,
+    /// R0: the operator wants nothing from there.
+    #[error("{network} is denied")]
+    Denied {
+        /// The narrowest denied network that the client is in.
+        network: IpNet,
+    },
+    /// R1: the node has just started, and its places come one after the other.
+    #[error("the node has just started: {general} unreserved places in use, {places} there so far")]
+    Ramping {
+        /// Unreserved places in use.
+        general: u32,
+        /// Unreserved places there at that moment.
+        places: u32,
+    },
+    /// R2: a client the operator has named is at its own ceiling.
+    #[error("the clients of {network} hold {held} sessions of {limit}")]
+    ClientFull {
+        /// The network that the entry was found by.
+        network: IpNet,
+        /// Sessions that all clients of the entry hold.
+        held: u32,
+        /// The entry's ceiling.
+        limit: u32,
+    },
+    /// R2: a prefix of the source holds its fair share.
+    #[error("{prefix} holds {held} sessions, and its share is {share} with {free} unreserved places free")]
+    ShareSpent {
+        /// The narrowest prefix that holds its share.
+        prefix: IpNet,
+        /// Sessions it held.
+        held: u32,
+        /// Its share.
+        share: u32,
+        /// Unreserved places that were free.
+        free: u32,
+    },
     /// R2: a prefix of the source is at its ceiling.
     #[error("{prefix} holds {held} sessions of {limit}")]
     SourceFull {
@@ -41,6 +82,26 @@ pub enum Rule {
         /// Sessions it held; more than `limit` when that was lowered.
         held: u32,
         /// The ceiling in force for its level.
+        limit: u32,
+    },
+    /// R3: connections come too often.
+    #[error("{address} connects too often, and may again in {retry_seconds} s")]
+    TooOften {
+        /// Who connects.
+        address: IpAddr,
+        /// When one more will be let in, as far as this rule goes.
+        retry_seconds: u32,
+    },
+    /// R4: every place that is not reserved is taken.
+    #[error("{general} sessions in use of {unreserved} that are not reserved; {in_use} of {limit} in all")]
+    UnreservedFull {
+        /// Unreserved places in use.
+        general: u32,
+        /// Unreserved places there are.
+        unreserved: u32,
+        /// All places in use.
+        in_use: u32,
+        /// The limit in force.
         limit: u32,
     },
     /// R4: every place is taken.
@@ -60,11 +121,53 @@ impl Rule {
     /// The id, which is also the metric's label and the head of the token.
     pub fn id(&self) -> &'static str {
         match self {
-            Self::Restarting => "R1",
+            Self::Denied { .. } => "R0",
+            Self::Restarting | Self::Ramping { .. } => "R1",
             Self::StoreDown => "R1b",
-            Self::SourceFull { .. } => "R2",
-            Self::PoolFull { .. } => "R4",
+            Self::SourceFull { .. } | Self::ClientFull { .. } | Self::ShareSpent { .. } => "R2",
+            Self::TooOften { .. } => "R3",
+            Self::PoolFull { .. } | Self::UnreservedFull { .. } => "R4",
             Self::OutOfDescriptors => "R4b",
+        }
+    }
+
+    /// The limit that was met, where it is one that can be in shadow.
+    pub fn limit(&self) -> Option<Limit> {
+        match self {
+            Self::Denied { .. } => Some(Limit::Deny),
+            Self::ClientFull { .. } => Some(Limit::Clients),
+            Self::SourceFull { prefix, .. } => Some(match Level::of(prefix) {
+                Level::Address => Limit::SessionsPerAddress,
+                Level::Network => Limit::SessionsPerNetwork,
+                Level::Site => Limit::SessionsPerSite,
+            }),
+            Self::ShareSpent { .. } => Some(Limit::FairShareAlpha),
+            Self::Ramping { .. } => Some(Limit::StartRamp),
+            Self::Restarting
+            | Self::StoreDown
+            | Self::TooOften { .. }
+            | Self::PoolFull { .. }
+            | Self::UnreservedFull { .. }
+            | Self::OutOfDescriptors => None,
+        }
+    }
+
+    /// The key in `[gate]` that the rule comes from, if it comes from one.
+    pub fn key(&self) -> Option<&'static str> {
+        match self {
+            Self::PoolFull { .. } | Self::UnreservedFull { .. } => Some("max_inbound"),
+            other => other.limit().map(Limit::key),
+        }
+    }
+}
+
+impl From<Usage> for Rule {
+    /// Why a pool that was used like this had no place.
+    fn from(usage: Usage) -> Self {
+        let Usage { in_use, general, limit, .. } = usage;
+        match usage.free() {
+            0 => Self::PoolFull { in_use, limit },
+            _ => Self::UnreservedFull { general, unreserved: usage.unreserved(), in_use, limit },
         }
     }
 }

@@ -4,8 +4,9 @@
 //! name; the code, the reason and the token are always whole. What gives way is the host's name: when it is too long for
 //! its line, as many of its first labels stay as fit. Rendering allocates nothing.
 //!
-//! Never a 554 greeting (RFC 5321 §3.1 would oblige us to wait for QUIT) nor any other 5xx, and never an authentication
-//! error on POP3: `[SYS/TEMP]` (RFC 3206) keeps clients from asking people for their password again. Cannot fail.
+//! For want of room never a 554 greeting (RFC 5321 §3.1 would oblige us to wait for QUIT) nor any other 5xx, and never an
+//! authentication error on POP3: `[SYS/TEMP]` (RFC 3206) keeps clients from asking people for their password again. Only who is
+//! denied is told so for good, with 554 and `[SYS/PERM]`. Cannot fail.
 
 use std::fmt::{self, Write};
 
@@ -26,9 +27,21 @@ impl Refusal {
     /// Writes the reply to this refusal into `line`, replacing what it held. `host` is our own name.
     pub fn render(&self, protocol: Protocol, host: &str, line: &mut ReplyLine) {
         let code = match (protocol, self.rule) {
+            (Protocol::Pop3, Rule::Denied { .. }) => "-ERR [SYS/PERM]",
             (Protocol::Pop3, _) => "-ERR [SYS/TEMP]",
-            (Protocol::Smtp, Rule::SourceFull { .. }) => "421 4.7.0",
-            (Protocol::Smtp, Rule::Restarting | Rule::StoreDown | Rule::PoolFull { .. } | Rule::OutOfDescriptors) => "421 4.3.2",
+            (Protocol::Smtp, Rule::Denied { .. }) => "554 5.7.1",
+            (Protocol::Smtp, Rule::SourceFull { .. } | Rule::ClientFull { .. } | Rule::ShareSpent { .. } | Rule::TooOften { .. }) => {
+                "421 4.7.0"
+            }
+            (
+                Protocol::Smtp,
+                Rule::Restarting
+                | Rule::Ramping { .. }
+                | Rule::StoreDown
+                | Rule::PoolFull { .. }
+                | Rule::UnreservedFull { .. }
+                | Rule::OutOfDescriptors,
+            ) => "421 4.3.2",
         };
         let mut rest = ReplyLine::new();
         rest.put(format_args!(" {} [{}]\r\n", Text(&self.rule), self.token));
@@ -95,11 +108,19 @@ struct Text<'a>(&'a Rule);
 impl fmt::Display for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Rule::Restarting => f.write_str("Service restarting, try again shortly"),
+            Rule::Denied { .. } => f.write_str("Connections from your network are not accepted"),
+            Rule::Restarting | Rule::Ramping { .. } => f.write_str("Service restarting, try again shortly"),
             Rule::StoreDown => f.write_str("Mail store unavailable, try again later"),
-            Rule::PoolFull { .. } | Rule::OutOfDescriptors => f.write_str("Too many connections, try again later"),
-            Rule::SourceFull { prefix, limit, .. } => {
+            Rule::PoolFull { .. } | Rule::UnreservedFull { .. } | Rule::OutOfDescriptors => {
+                f.write_str("Too many connections, try again later")
+            }
+            Rule::SourceFull { prefix, limit, .. }
+            | Rule::ClientFull { network: prefix, limit, .. }
+            | Rule::ShareSpent { prefix, share: limit, .. } => {
                 write!(f, "Too many connections from [{}] (limit {limit}), try again later", Bare(prefix))
+            }
+            Rule::TooOften { address, retry_seconds } => {
+                write!(f, "Connecting too often from [{address}], try again in {retry_seconds} seconds")
             }
         }
     }
@@ -143,7 +164,25 @@ mod tests {
     #[test]
     fn the_table_word_for_word() {
         let pool_full = Rule::PoolFull { in_use: 30, limit: 30 };
+        let (network, address) = ("192.0.2.0/24".parse().unwrap(), "192.0.2.7".parse().unwrap());
+        let unreserved_full = Rule::UnreservedFull { general: 27, unreserved: 27, in_use: 28, limit: 30 };
+        let share_spent = Rule::ShareSpent { prefix: network, held: 10, share: 10, free: 20 };
         let table = [
+            (Rule::Ramping { general: 3, places: 3 }, "4.3.2", "Service restarting, try again shortly", "R1"),
+            (
+                Rule::ClientFull { network, held: 10, limit: 10 },
+                "4.7.0",
+                "Too many connections from [192.0.2.0/24] (limit 10), try again later",
+                "R2",
+            ),
+            (share_spent, "4.7.0", "Too many connections from [192.0.2.0/24] (limit 10), try again later", "R2"),
+            (
+                Rule::TooOften { address, retry_seconds: 30 },
+                "4.7.0",
+                "Connecting too often from [192.0.2.7], try again in 30 seconds",
+                "R3",
+            ),
+            (unreserved_full, "4.3.2", "Too many connections, try again later", "R4"),
             (Rule::Restarting, "4.3.2", "Service restarting, try again shortly", "R1"),
             (Rule::StoreDown, "4.3.2", "Mail store unavailable, try again later", "R1b"),
             (source_full("192.0.2.7/32"), "4.7.0", "Too many connections from [192.0.2.7] (limit 10), try again later", "R2"),
@@ -158,6 +197,14 @@ mod tests {
             let pop3 = reply(rule, Protocol::Pop3, "mx.example.org");
             assert_eq!(pop3, format!("-ERR [SYS/TEMP] mx.example.org {text} [{id}.3zzzzzz]\r\n"));
         }
+    }
+
+    #[test]
+    fn who_is_denied_is_told_so_for_good() {
+        let denied = Rule::Denied { network: "192.0.2.0/24".parse().unwrap() };
+        let text = "mx.example.org Connections from your network are not accepted [R0.3zzzzzz]\r\n";
+        assert_eq!(reply(denied, Protocol::Smtp, "mx.example.org"), format!("554 5.7.1 {text}"));
+        assert_eq!(reply(denied, Protocol::Pop3, "mx.example.org"), format!("-ERR [SYS/PERM] {text}"));
     }
 
     #[test]
@@ -194,7 +241,10 @@ mod tests {
             Just(Rule::StoreDown),
             Just(Rule::OutOfDescriptors),
             any::<(u32, u32)>().prop_map(|(in_use, limit)| Rule::PoolFull { in_use, limit }),
-            (prefix, any::<u32>()).prop_map(|(prefix, limit)| Rule::SourceFull { prefix, held: limit, limit }),
+            (prefix.clone(), any::<u32>()).prop_map(|(prefix, limit)| Rule::SourceFull { prefix, held: limit, limit }),
+            (prefix.clone(), any::<u32>()).prop_map(|(network, limit)| Rule::ClientFull { network, held: limit, limit }),
+            (prefix.clone(), any::<u32>()).prop_map(|(prefix, share)| Rule::ShareSpent { prefix, held: share, share, free: share }),
+            (prefix, any::<u32>()).prop_map(|(prefix, retry_seconds)| Rule::TooOften { address: prefix.addr(), retry_seconds }),
         ]
     }
 

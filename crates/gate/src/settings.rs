@@ -4,14 +4,23 @@
 //! [`Settings::validate`] finds every fault there is, not the first, and a [`crate::Gate`] never has faulty settings in
 //! force. Refuses: unknown keys, while reading. Fails: [`SettingsError`], which is the configuration's fault.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::time::Duration;
 
+use mail::Span;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::client::ClientSettings;
+use crate::limit::Limit;
+use crate::network::Network;
+use crate::pool::{Pool, Size};
+use crate::portion::Portion;
+
 /// Who may come in. All of these can be changed while the server runs: edit the file, then reload. Nobody who is
 /// connected is put out by a lower limit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// How many sessions there may be at once, over all mail listeners (SMTP, submission and POP3) together. A session
@@ -20,15 +29,35 @@ pub struct Settings {
     ///
     /// An idle session costs a file descriptor and a few KiB of memory, more with TLS: at 1000 the sessions themselves
     /// stay in the tens of MiB, and a site of several thousand mailboxes seldom has that many at once. Must be at least
-    /// 1; to take no more sessions at all, drain the server: send it SIGTERM.
+    /// 1 and at most 2097151; to take no more sessions at all, drain the server: send it SIGTERM.
     #[schemars(range(min = 1))]
     pub max_inbound: u32,
 
+    /// How many of those places anonymous clients leave alone: a number, or a part of max_inbound. They are for people who have
+    /// shown their password, for clients, and by its two lanes (first_places, authenticating_places) for sources that hold
+    /// nothing yet and for people about to show a password. All of these may have other places, too, as long as there are any.
+    ///
+    /// A part is rounded up and leaves at least one place to everybody else: of max_inbound = 1 nothing is reserved. A number must
+    /// be less than max_inbound. 0 keeps nothing for anybody.
+    pub reserve: Portion,
+
+    /// How many places of the reserve may be had at once by sources that hold nothing else, when the other places are taken: so
+    /// a server that is full of a few busy senders still takes mail from all the others. A number, or a part of the reserve,
+    /// rounded up. Must be at most the reserve; 0 switches it off.
+    pub first_places: Portion,
+
+    /// How many places of the reserve may be had at once by clients that are about to show a password, on the submission and
+    /// POP3 ports, when they would be refused otherwise: so people get in however many strangers there are, even behind
+    /// the same address. One source, at its widest, may have half of them, rounded up; with the password the place is free for the
+    /// next one. A number, or a part of the reserve, rounded up. Must be at most the reserve; 0 switches it off.
+    pub authenticating_places: Portion,
+
     /// How many sessions one client address may have at once: an IPv4 address, or an IPv6 /64. The next one gets
-    /// "421 4.7.0 ... Too many connections from [192.0.2.7] (limit 20), try again later".
+    /// "421 4.7.0 ... Too many connections from [192.0.2.7] (limit 20), try again later". Sessions that have shown a password
+    /// do not count.
     ///
     /// Raise it when a whole office, a filtering service or a load balancer comes from one address, and
-    /// sessions_per_network with it. Must be at least 1 and at most sessions_per_network.
+    /// sessions_per_network with it, or name that client in clients. Must be at least 1 and at most sessions_per_network.
     #[schemars(range(min = 1))]
     pub sessions_per_address: u32,
 
@@ -41,17 +70,113 @@ pub struct Settings {
     /// IPv4 has no such level. Must be at least sessions_per_network.
     #[schemars(range(min = 1))]
     pub sessions_per_site: u32,
+
+    /// How much of what is free one source may come to hold, at every level: a source that holds anything may have one place
+    /// more while it holds less than this number times the unreserved places that are free. With 0.5 a source that is alone
+    /// gets a third of the unreserved places, with 1 half of them, and the more others come the less it can grow.
+    /// The next connection gets "421 4.7.0 ... Too many connections from [192.0.2.7] (limit 10), try again later".
+    ///
+    /// 0 switches it off: one source may then have all that its other limits allow. A small server for one office, where
+    /// everybody comes from one address, wants that, or its office in clients.
+    #[schemars(range(min = 0))]
+    pub fair_share_alpha: f64,
+
+    /// How long it takes after a start until all unreserved places are there. They begin with a tenth and grow evenly, so that
+    /// senders who found the server away do not all come back in the same moment; who comes too early gets "421 4.3.2 ... Service
+    /// restarting, try again shortly". A source that is alone is never refused, nor are clients. At most 1h; "0s" for all at once.
+    pub start_ramp: Span,
+
+    /// Networks nobody may come from. They get "554 5.7.1 ... Connections from your network are not accepted", and
+    /// "-ERR [SYS/PERM] ..." on POP3, which tells them not to try again.
+    pub deny: Vec<Network>,
+
+    /// Clients you know, each with a name, its networks and a class. "exempt" ones are under no limit by address, rate or share;
+    /// "trusted" ones are under no share. Both may have places of the reserve, and both need a place: max_inbound holds for
+    /// everybody. With sessions all clients of an entry together have that ceiling in place of the limits by address. A reason and
+    /// a last day (expires, in UTC) are for whoever reads this in a year.
+    ///
+    /// Of several networks that a client is in the longest prefix counts. Nothing is exempt by itself, 127.0.0.1 not either. An
+    /// entry is a table of its own under the heading [[gate.clients]], or an element of this list:
+    ///
+    /// { name = "office", networks = ["192.0.2.0/28"], class = "trusted", sessions = 200 }
+    pub clients: Vec<ClientSettings>,
+
+    /// Limits to try out, by key: each is counted and refuses nobody. The metrics gatepost_gate_shadow_*, one for each, say how many
+    /// it would have refused. There is no shadow for max_inbound.
+    pub shadow: Vec<Limit>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { max_inbound: 1000, sessions_per_address: 20, sessions_per_network: 100, sessions_per_site: 200 }
+        Self {
+            max_inbound: 1000,
+            reserve: Portion::Percent(10),
+            first_places: Portion::Percent(50),
+            authenticating_places: Portion::Percent(50),
+            sessions_per_address: 20,
+            sessions_per_network: 100,
+            sessions_per_site: 200,
+            fair_share_alpha: 0.5,
+            start_ramp: Span::secs(10),
+            deny: Vec::new(),
+            clients: Vec::new(),
+            shadow: Vec::new(),
+        }
     }
 }
 
 impl Settings {
+    /// The pool's size by these settings: the reserve and its lanes in places.
+    pub fn size(&self) -> Size {
+        let reserve = match self.reserve {
+            Portion::Places(places) => places,
+            // One place at least is anybody's.
+            percent @ Portion::Percent(_) => percent.of(self.max_inbound).min(self.max_inbound.saturating_sub(1)),
+        };
+        let (first_places, authenticating) = (self.first_places.of(reserve), self.authenticating_places.of(reserve));
+        Size { limit: self.max_inbound, reserve, first_places, authenticating }
+    }
+
     /// Every fault in these settings; none when they can be put in force.
     pub fn validate(&self) -> Vec<Fault> {
+        let mut faults = self.places();
+        faults.extend(self.ceilings());
+        if !self.fair_share_alpha.is_finite() || self.fair_share_alpha < 0.0 {
+            let alpha = self.fair_share_alpha;
+            let message = format!("fair_share_alpha >= 0 does not hold: {alpha} is no part of anything; 0 switches the fair share off");
+            faults.push(Fault::new("fair_share_alpha", message));
+        }
+        if self.start_ramp.0 > RAMP_MOST {
+            let message =
+                format!("start_ramp <= 1h does not hold: {} > 1h; a server that has just started would stay small", self.start_ramp);
+            faults.push(Fault::new("start_ramp", message));
+        }
+        faults.extend(self.clients());
+        faults
+    }
+
+    fn places(&self) -> Vec<Fault> {
+        let (most, size) = (Pool::PLACES_MOST, self.size());
+        let mut faults = Vec::new();
+        if self.max_inbound > most {
+            let message = format!("max_inbound <= {most} does not hold: {} > {most}; more than that is for several servers", size.limit);
+            faults.push(Fault::new("max_inbound", message));
+        }
+        if size.reserve >= size.limit && size.limit > 0 {
+            let hint = "nobody without a password could come in; raise max_inbound or lower reserve";
+            let message = format!("reserve < max_inbound does not hold: {} >= {}; {hint}", size.reserve, size.limit);
+            faults.push(Fault::new("reserve", message));
+        }
+        for (key, lane) in [("first_places", size.first_places), ("authenticating_places", size.authenticating)] {
+            if lane > size.reserve {
+                let hint = format!("{key} are places of the reserve; raise reserve or lower {key}");
+                faults.push(Fault::new(key, format!("{key} <= reserve does not hold: {lane} > {}; {hint}", size.reserve)));
+            }
+        }
+        faults
+    }
+
+    fn ceilings(&self) -> impl Iterator<Item = Fault> {
         let zero = [
             ("max_inbound", self.max_inbound),
             ("sessions_per_address", self.sessions_per_address),
@@ -75,7 +200,43 @@ impl Settings {
             Fault::new(key, format!("{key} <= {wider} does not hold: {narrow} > {wide}; {hint}"))
         });
 
-        zero.chain(unreachable).collect()
+        zero.chain(unreachable)
+    }
+
+    fn clients(&self) -> Vec<Fault> {
+        let (mut faults, mut names, mut networks) = (Vec::new(), HashMap::new(), HashMap::new());
+        let mut fault = |message| faults.push(Fault::new("clients", message));
+        for (number, client) in self.clients.iter().enumerate() {
+            let name = &client.name;
+            if name.trim().is_empty() {
+                fault(format!("entry {} has no name: it is what status and log call it by", number + 1));
+            } else if names.insert(name, ()).is_some() {
+                fault(format!("two entries are called {name:?}: give each its own name, or put their networks together"));
+            }
+            if client.networks.is_empty() {
+                fault(format!("{name:?} has no networks: it would be nobody; list some, or take the entry out"));
+            }
+            match client.sessions {
+                Some(0) => fault(format!("sessions >= 1 does not hold for {name:?}: it would be refused always; {DENY}")),
+                Some(sessions) if sessions > self.max_inbound && self.max_inbound > 0 => {
+                    let most = self.max_inbound;
+                    fault(format!("sessions <= max_inbound does not hold for {name:?}: {sessions} > {most}; it could never have as many"));
+                }
+                _ => {}
+            }
+            for network in &client.networks {
+                if network.0.prefix_len() == 0 {
+                    fault(format!("{network} in {name:?} is everybody: list your own networks only"));
+                }
+                if let Some(other) = networks.insert(network.0, name) {
+                    fault(format!("{network} is in {other:?} and in {name:?}: a network can be in one entry only"));
+                }
+                if let Some(denied) = self.deny.iter().find(|denied| denied.0.contains(&network.0)) {
+                    fault(format!("{network} in {name:?} is denied: deny has {denied}, and is asked first; take one of them out"));
+                }
+            }
+        }
+        faults
     }
 }
 
@@ -108,6 +269,8 @@ pub struct SettingsError {
     pub faults: Vec<Fault>,
 }
 
+const RAMP_MOST: Duration = Duration::from_secs(60 * 60);
+const DENY: &str = "to refuse it, put its networks into deny";
 const DRAIN: &str = "to take no more sessions and let the present ones finish, drain the server: send it SIGTERM";
 
 #[cfg(test)]
@@ -145,7 +308,7 @@ mod tests {
 
     #[test]
     fn every_fault_is_found_with_its_inequality() {
-        let settings = Settings { max_inbound: 0, sessions_per_address: 300, sessions_per_network: 250, sessions_per_site: 200 };
+        let settings = Settings { max_inbound: 0, sessions_per_address: 300, sessions_per_network: 250, ..Settings::default() };
         assert_eq!(keys(&settings), ["max_inbound", "sessions_per_address", "sessions_per_network"]);
         let error = SettingsError { faults: settings.validate() };
         assert_eq!(error.to_string().lines().count(), 3);
@@ -161,7 +324,62 @@ mod tests {
     fn every_key_is_documented() {
         let schema = schemars::schema_for!(Settings).to_value();
         let properties = schema["properties"].as_object().unwrap();
-        assert_eq!(properties.len(), 4);
+        assert_eq!(properties.len(), 12);
         assert!(properties.values().all(|property| property["description"].is_string()));
+    }
+
+    fn said(text: &str) -> Vec<String> {
+        toml::from_str::<Settings>(text).unwrap().validate().iter().map(Fault::to_string).collect()
+    }
+
+    #[test]
+    fn small_pools_have_small_reserves() {
+        let reserves = [1, 2, 5, 9, 10, 11, 1000].map(|max_inbound| Settings { max_inbound, ..Settings::default() }.size());
+        let expected = [(0, 0), (1, 1), (1, 1), (1, 1), (1, 1), (2, 1), (100, 50)];
+        assert_eq!(reserves.map(|size| (size.reserve, size.first_places)), expected);
+        for max_inbound in 1..2000 {
+            assert_eq!(Settings { max_inbound, ..Settings::default() }.validate(), []);
+        }
+    }
+
+    #[test]
+    fn impossible_sums_are_faults_with_their_inequality() {
+        for (text, beginning) in [
+            ("max_inbound = 2097152", "max_inbound <= 2097151 does not hold: 2097152 > 2097151; "),
+            ("max_inbound = 9\nreserve = 9", "reserve < max_inbound does not hold: 9 >= 9; "),
+            ("reserve = 5\nfirst_places = 6", "first_places <= reserve does not hold: 6 > 5; "),
+            ("reserve = 0\nauthenticating_places = 1", "authenticating_places <= reserve does not hold: 1 > 0; "),
+            ("fair_share_alpha = -0.5", "fair_share_alpha >= 0 does not hold: -0.5 "),
+            ("fair_share_alpha = nan", "fair_share_alpha >= 0 does not hold: NaN "),
+            ("start_ramp = '2h'", "start_ramp <= 1h does not hold: 2h > 1h; "),
+        ] {
+            let said = said(text);
+            assert!(said.len() == 1 && said[0].starts_with(beginning), "{text}: {said:?}");
+        }
+        assert_eq!(said("max_inbound = 1\nreserve = '100%'\nfair_share_alpha = 0\nstart_ramp = '0s'"), [""; 0]);
+    }
+
+    #[test]
+    fn clients_that_cannot_be_meant_are_faults() {
+        let client = |rest: &str| format!("deny = ['203.0.113.0/24']\n[[clients]]\nclass = 'exempt'\n{rest}");
+        for (text, part) in [
+            ("name = ''\nnetworks = ['192.0.2.1']", "entry 1 has no name"),
+            ("name = 'a'\nnetworks = []", "\"a\" has no networks"),
+            ("name = 'a'\nnetworks = ['0.0.0.0/0']", "is everybody"),
+            ("name = 'a'\nnetworks = ['192.0.2.1']\nsessions = 0", "sessions >= 1 does not hold for \"a\""),
+            ("name = 'a'\nnetworks = ['192.0.2.1']\nsessions = 1001", "1001 > 1000"),
+            ("name = 'a'\nnetworks = ['192.0.2.1', '192.0.2.1']", "is in \"a\" and in \"a\""),
+            ("name = 'a'\nnetworks = ['203.0.113.7']", "deny has 203.0.113.0/24"),
+            (
+                "name = 'a'\nnetworks = ['192.0.2.1']\n[[clients]]\nclass = 'trusted'\nname = 'a'\nnetworks = ['192.0.2.2']",
+                "two entries are called \"a\"",
+            ),
+        ] {
+            let said = said(&client(text));
+            assert!(said.len() == 1 && said[0].contains(part), "{text}: {said:?}");
+        }
+        let whole = "name = 'a'\nnetworks = ['192.0.2.1']\nsessions = 5\nreason = 'b'\nexpires = '2027-12-31'";
+        assert_eq!(said(&client(whole)), [""; 0]);
+        assert!(toml::from_str::<Settings>(&client("name = 'a'\nnetworks = ['192.0.2.1']\nreasn = 'b'")).is_err());
     }
 }

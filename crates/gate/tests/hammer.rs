@@ -5,7 +5,8 @@
 //! was given when all the others were in use; that instant lies between the call of `admit` and the raised count of
 //! whoever looks. So what is seen is at most the largest limit in force between those two moments, and the limits in
 //! force between two moments are known: the storm is planned, and announces each step before and after it.
-//! The same holds for each prefix and its ceiling.
+//! The same holds for each prefix and its ceiling, and for the places of anonymous clients and what the reserve leaves them: there
+//! the largest limit and the smallest reserve, as an admission may meet the old one of the one and the new one of the other.
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
@@ -18,10 +19,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
 use std::thread;
 use std::time::Instant;
 
-use gate::{Arrival, Gate, IpNet, Level, ListenerId, Permit, Rule, Settings, Source, Usage};
+use gate::{Arrival, Draw, Gate, IpNet, Level, ListenerId, Permit, Portion, Rule, Settings, Source};
 
-const THREADS: usize = 16;
-const RESIZES: usize = 20_000;
+const THREADS: usize = 64;
+const RESIZES: usize = 10_000;
 /// One move in so many, of whichever thread, is a resize: often, yet so that many admissions see one limit only.
 const MOVES_PER_RESIZE: u32 = 40;
 
@@ -37,17 +38,23 @@ fn no_limit_is_passed_and_nothing_is_lost_in_a_storm_of_resizes() {
 
     let snapshot = storm.gate.snapshot();
     let last = storm.plan.last().unwrap();
-    assert_eq!(snapshot.usage, Usage { in_use: 0, limit: last.max_inbound });
+    assert_eq!((snapshot.usage.in_use, snapshot.usage.general, snapshot.usage.limit), (0, 0, last.max_inbound));
+    assert_eq!((snapshot.first_places, snapshot.authenticating), (0, 0), "a lane outlived its last session");
     assert_eq!(snapshot.prefixes, 0, "an entry outlived its last session");
     assert_eq!(snapshot.admitted_total, storm.admitted.load(SeqCst));
     assert_eq!(snapshot.refused_total.source_full, storm.source_full.load(SeqCst));
+    assert_eq!(snapshot.refused_total.share_spent, storm.share_spent.load(SeqCst));
     assert_eq!(snapshot.refused_total.pool_full, storm.pool_full.load(SeqCst));
 
     // The storm must have been one: every outcome seen, and most limits watched by somebody who saw no other.
     assert_eq!(storm.in_force.load(SeqCst), RESIZES);
-    for (outcome, count) in [("source full", &storm.source_full), ("pool full", &storm.pool_full)] {
+    for (outcome, count) in [("source full", &storm.source_full), ("share spent", &storm.share_spent), ("pool full", &storm.pool_full)] {
         assert!(count.load(SeqCst) > 1_000, "too few refusals: {outcome}");
     }
+    for (draw, count) in [("general", &storm.general_draws), ("first place", &storm.first_draws), ("authenticating", &storm.lane_draws)] {
+        assert!(count.load(SeqCst) > 100, "too few places drawn: {draw}");
+    }
+    assert!(storm.migrated.load(SeqCst) > 1_000, "too few migrations");
     assert!(storm.panicked.load(SeqCst) > 100, "too few panics");
     assert!(storm.debts.load(SeqCst) > 100, "too few debts");
     assert!(storm.at_the_limit.load(SeqCst) > 100, "the limit was hardly ever reached, so hardly tested");
@@ -56,7 +63,8 @@ fn no_limit_is_passed_and_nothing_is_lost_in_a_storm_of_resizes() {
 #[test]
 fn a_full_gate_is_exactly_full() {
     const LIMIT: u32 = 500;
-    let gate = Gate::new(Settings { max_inbound: LIMIT, ..Settings::default() }).unwrap();
+    let settings = Settings { max_inbound: LIMIT, reserve: Portion::Places(0), fair_share_alpha: 0.0, ..Settings::default() };
+    let gate = Gate::new(settings).unwrap();
     gate.open();
     let take_until_refused = |thread: usize| -> Vec<Permit> {
         let hosts = (0..LIMIT).map(|host| arrival(IpAddr::V6(Ipv6Addr::from_bits((thread as u128) << 120 | u128::from(host) << 80))));
@@ -67,7 +75,7 @@ fn a_full_gate_is_exactly_full() {
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     });
     assert_eq!(held.len(), LIMIT as usize);
-    assert_eq!(gate.snapshot().usage, Usage { in_use: LIMIT, limit: LIMIT });
+    assert_eq!((gate.snapshot().usage.in_use, gate.snapshot().usage.general), (LIMIT, LIMIT));
     drop(held);
     assert_eq!((gate.snapshot().usage.in_use, gate.snapshot().prefixes), (0, 0));
 }
@@ -83,10 +91,16 @@ struct Storm {
     over: AtomicBool,
     hosts: Vec<IpAddr>,
     live: AtomicU32,
+    live_general: AtomicU32,
     live_by_prefix: HashMap<IpNet, AtomicU32>,
     admitted: AtomicU64,
     source_full: AtomicU64,
+    share_spent: AtomicU64,
     pool_full: AtomicU64,
+    general_draws: AtomicU64,
+    first_draws: AtomicU64,
+    lane_draws: AtomicU64,
+    migrated: AtomicU64,
     panicked: AtomicU64,
     debts: AtomicU64,
     at_the_limit: AtomicU64,
@@ -110,9 +124,15 @@ impl Storm {
             over: AtomicBool::new(false),
             hosts,
             live: AtomicU32::new(0),
+            live_general: AtomicU32::new(0),
             live_by_prefix,
             admitted: AtomicU64::new(0),
             source_full: AtomicU64::new(0),
+            share_spent: AtomicU64::new(0),
+            general_draws: AtomicU64::new(0),
+            first_draws: AtomicU64::new(0),
+            lane_draws: AtomicU64::new(0),
+            migrated: AtomicU64::new(0),
             pool_full: AtomicU64::new(0),
             panicked: AtomicU64::new(0),
             debts: AtomicU64::new(0),
@@ -144,9 +164,14 @@ impl Storm {
                 if !held.is_empty() {
                     self.end(held.swap_remove(random.below(held.len() as u32) as usize));
                 }
-            } else if let Some(permit) = self.begin(self.hosts[random.below(self.hosts.len() as u32) as usize]) {
+            } else if let Some(mut permit) = self.begin(self.hosts[random.below(self.hosts.len() as u32) as usize], random.below(3) == 0) {
                 match random.below(50) {
                     0 => self.die_in(permit),
+                    1..10 => {
+                        self.authenticate(&mut permit);
+                        // Few stay: with many the reserve would always be in use, and the lanes never.
+                        if random.below(8) == 0 { held.push(permit) } else { self.end(permit) }
+                    }
                     _ => held.push(permit),
                 }
             }
@@ -154,28 +179,39 @@ impl Storm {
         held.into_iter().for_each(|permit| self.end(permit));
     }
 
-    fn begin(&self, host: IpAddr) -> Option<Permit> {
+    fn begin(&self, host: IpAddr, authenticates: bool) -> Option<Permit> {
         let first = self.in_force.load(SeqCst);
-        let outcome = self.gate.admit(&arrival(host));
+        let outcome = self.gate.admit(&Arrival { authenticates, ..arrival(host) });
         let permit = match outcome {
             Ok(permit) => permit,
             Err(refusal) => {
                 match refusal.rule {
                     Rule::SourceFull { .. } => self.source_full.fetch_add(1, SeqCst),
-                    Rule::PoolFull { .. } => self.pool_full.fetch_add(1, SeqCst),
-                    Rule::Restarting | Rule::StoreDown | Rule::OutOfDescriptors => unreachable!("the node is open"),
+                    Rule::ShareSpent { .. } => self.share_spent.fetch_add(1, SeqCst),
+                    Rule::PoolFull { .. } | Rule::UnreservedFull { .. } => self.pool_full.fetch_add(1, SeqCst),
+                    rule => panic!("{rule} has no place in this storm"),
                 };
                 return None;
             }
         };
         let live = self.live.fetch_add(1, SeqCst) + 1;
+        let general = if permit.draw() == Draw::General { self.live_general.fetch_add(1, SeqCst) + 1 } else { 0 };
         let of_prefixes: Vec<_> = self.counts(&permit).map(|(level, count)| (level, count.fetch_add(1, SeqCst) + 1)).collect();
         let window = &self.plan[first..=self.announced.load(SeqCst)];
         self.admitted.fetch_add(1, SeqCst);
 
+        match permit.draw() {
+            Draw::General => self.general_draws.fetch_add(1, SeqCst),
+            Draw::FirstPlace => self.first_draws.fetch_add(1, SeqCst),
+            Draw::Authenticating => self.lane_draws.fetch_add(1, SeqCst),
+            Draw::Reserved => panic!("nobody here is known"),
+        };
+
         let most = |limit: fn(&Settings) -> u32| window.iter().map(limit).max().unwrap();
         let limit = most(|settings| settings.max_inbound);
         assert!(live <= limit, "{live} permits live, {limit} places in force");
+        let reserve = window.iter().map(|settings| settings.size().reserve).min().unwrap();
+        assert!(general <= limit - reserve, "{general} permits of strangers live, {reserve} of {limit} places reserved");
         if live == limit && window.len() == 1 {
             self.at_the_limit.fetch_add(1, SeqCst);
         }
@@ -206,15 +242,32 @@ impl Storm {
         self.panicked.fetch_add(1, SeqCst);
     }
 
+    /// Shows a password: neither the ceilings nor the general places count the session any more.
+    fn authenticate(&self, permit: &mut Permit) {
+        self.out_of_the_crowd(permit);
+        permit.authenticate();
+        self.migrated.fetch_add(1, SeqCst);
+        assert_eq!(permit.draw(), Draw::Reserved);
+    }
+
     fn counted_out(&self, permit: &Permit) {
         self.live.fetch_sub(1, SeqCst);
+        self.out_of_the_crowd(permit);
+    }
+
+    fn out_of_the_crowd(&self, permit: &Permit) {
+        if permit.draw() == Draw::General {
+            self.live_general.fetch_sub(1, SeqCst);
+        }
         for (_, count) in self.counts(permit) {
             count.fetch_sub(1, SeqCst);
         }
     }
 
+    /// The counts of the prefixes whose ceilings the permit counts towards.
     fn counts(&self, permit: &Permit) -> impl Iterator<Item = (Level, &AtomicU32)> {
-        permit.source().prefixes().map(|(level, prefix)| (level, &self.live_by_prefix[&prefix]))
+        let is_anonymous = matches!(permit.draw(), Draw::General | Draw::FirstPlace);
+        permit.source().prefixes().filter(move |_| is_anonymous).map(|(level, prefix)| (level, &self.live_by_prefix[&prefix]))
     }
 }
 
@@ -228,15 +281,16 @@ impl Drop for Over<'_> {
 }
 
 fn arrival(peer: IpAddr) -> Arrival {
-    Arrival { listener: ListenerId(0), peer, now: Instant::now() }
+    Arrival { listener: ListenerId(0), peer, authenticates: false, now: Instant::now() }
 }
 
-/// A few hosts that share networks and sites with one another.
+/// A few hosts that share networks and sites with one another, and many that are alone in theirs.
 fn hosts() -> Vec<IpAddr> {
     let v4 = (0..6).map(|n: u8| IpAddr::V4(Ipv4Addr::new(192, 0, n / 3, n)));
     let mapped = (0..3).map(|n: u8| IpAddr::V6(Ipv4Addr::new(192, 0, 0, n).to_ipv6_mapped()));
     let v6 = (0..8).map(|n: u16| IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, n / 4, (n / 2) << 8 | n, 0, 0, 0, n)));
-    v4.chain(mapped).chain(v6).collect()
+    let alone = (0..40).map(|n: u8| IpAddr::V4(Ipv4Addr::new(198, 51, n, 1)));
+    v4.chain(mapped).chain(v6).chain(alone).collect()
 }
 
 /// xorshift64*: the same storm each time, as far as the scheduler lets it.
@@ -259,6 +313,17 @@ impl Random {
         let sessions_per_address = 1 + self.below(12);
         let sessions_per_network = sessions_per_address + self.below(12);
         let sessions_per_site = sessions_per_network + self.below(12);
-        Settings { max_inbound: 1 + self.below(64), sessions_per_address, sessions_per_network, sessions_per_site }
+        let max_inbound = 1 + self.below(64);
+        Settings {
+            max_inbound,
+            reserve: Portion::Places(self.below(max_inbound.min(8))),
+            first_places: Portion::Percent(self.below(101) as u8),
+            authenticating_places: Portion::Percent(self.below(101) as u8),
+            sessions_per_address,
+            sessions_per_network,
+            sessions_per_site,
+            fair_share_alpha: f64::from(self.below(4)),
+            ..Settings::default()
+        }
     }
 }

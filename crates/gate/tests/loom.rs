@@ -8,8 +8,9 @@
 //! The models do not believe what the pool says of itself. `Watched` keeps a count of live places from outside, raised
 //! after a place was given and lowered before it is returned, so it never exceeds the truth; and it knows which
 //! limits can have been in force while a place was being given. Among the live places the one given last was given
-//! when all the others were in use, so their number is bounded by the limit at that instant. The count is kept in std's
-//! atomics: loom changes threads only at its own, so that the models stay small and the count close to the truth.
+//! when all the others were in use, so their number is bounded by the limit at that instant. The same holds for the general
+//! places among them and what the reserve leaves of the limit. The counts are kept in std's
+//! atomics: loom changes threads only at its own, so that the models stay small and the counts close to the truth.
 #![cfg(loom)]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -17,54 +18,81 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::SeqCst;
 
-use gate::{Place, Pool, Usage};
+use gate::{Draw, Place, Pool, Size, Usage};
 use loom::thread;
 
-/// A pool whose limit changes at most once, with a count kept beside it.
+/// A pool whose size changes at most once, with counts kept beside it.
 struct Watched {
     pool: Arc<Pool>,
-    limits: [u32; 2],
+    sizes: [Size; 2],
     /// 0 before the resize, 1 while it is under way, 2 once it is in force.
     progress: AtomicU32,
     live: AtomicU32,
+    general: AtomicU32,
 }
 
 impl Watched {
+    /// So many places for anybody, and then so many.
     fn new(limit: u32, next: u32) -> Arc<Self> {
-        let pool = Arc::new(Pool::new(limit));
-        Arc::new(Self { pool, limits: [limit, next], progress: AtomicU32::new(0), live: AtomicU32::new(0) })
+        Self::sized(Size::of(limit), Size::of(next))
+    }
+
+    fn sized(size: Size, next: Size) -> Arc<Self> {
+        let pool = Arc::new(Pool::new(size));
+        let (progress, live, general) = (AtomicU32::new(0), AtomicU32::new(0), AtomicU32::new(0));
+        Arc::new(Self { pool, sizes: [size, next], progress, live, general })
     }
 
     fn resize(&self) {
         self.progress.store(1, SeqCst);
-        self.pool.resize(self.limits[1]);
+        self.pool.resize(self.sizes[1]);
         self.progress.store(2, SeqCst);
     }
 
     fn acquire(&self) -> Option<Place> {
+        self.draw(Draw::General)
+    }
+
+    fn draw(&self, draw: Draw) -> Option<Place> {
         let before = self.progress.load(SeqCst);
-        let place = self.pool.acquire().ok()?;
+        let place = self.pool.acquire(draw).ok()?;
         let live = self.live.fetch_add(1, SeqCst) + 1;
+        let general = if draw == Draw::General { self.general.fetch_add(1, SeqCst) + 1 } else { 0 };
         let after = self.progress.load(SeqCst);
-        let old = (before < 2).then_some(self.limits[0]);
-        let new = (after > 0).then_some(self.limits[1]);
-        let in_force = old.max(new).unwrap();
-        assert!(live <= in_force, "{live} places live, {in_force} allowed");
+        let old = (before < 2).then_some(self.sizes[0]);
+        let new = (after > 0).then_some(self.sizes[1]);
+        let in_force = || old.into_iter().chain(new);
+        let limit = in_force().map(|size| size.limit).max().unwrap();
+        let reserve = in_force().map(|size| size.reserve).min().unwrap();
+        assert!(live <= limit, "{live} places live, {limit} allowed");
+        assert!(general <= limit - reserve, "{general} general places live, {reserve} reserved of {limit}");
         Some(place)
     }
 
+    fn keep(&self, place: &mut Place) {
+        self.general.fetch_sub(1, SeqCst);
+        place.keep();
+    }
+
     fn release(&self, place: Place) {
+        if place.draw() == Draw::General {
+            self.general.fetch_sub(1, SeqCst);
+        }
         self.live.fetch_sub(1, SeqCst);
         drop(place);
     }
 
     /// Every place is back, none of them twice: exactly `limit` can be taken.
     fn assert_whole(&self, limit: u32) {
-        assert_eq!(self.pool.usage(), Usage { in_use: 0, limit });
-        let places: Vec<_> = (0..limit).map(|_| self.pool.acquire().unwrap()).collect();
-        assert_eq!(self.pool.acquire().unwrap_err(), Usage { in_use: limit, limit });
-        drop(places);
-        assert_eq!(self.pool.usage(), Usage { in_use: 0, limit });
+        let reserve = self.pool.usage().reserve;
+        assert_eq!(self.pool.usage(), Usage { in_use: 0, general: 0, limit, reserve });
+        let unreserved = limit - reserve;
+        let places: Vec<_> = (0..unreserved).map(|_| self.pool.acquire(Draw::General).unwrap()).collect();
+        assert!(self.pool.acquire(Draw::General).is_err());
+        let reserved: Vec<_> = (0..reserve).map(|_| self.pool.acquire(Draw::Reserved).unwrap()).collect();
+        assert_eq!(self.pool.acquire(Draw::Reserved).unwrap_err(), Usage { in_use: limit, general: unreserved, limit, reserve });
+        drop((places, reserved));
+        assert_eq!(self.pool.usage(), Usage { in_use: 0, general: 0, limit, reserve });
     }
 }
 
@@ -157,7 +185,7 @@ fn a_debt_is_paid_before_anybody_comes_in() {
         assert!(!visit(&watched), "came in over a debt, or into the place of somebody who is still there");
         leaver.join().unwrap();
         assert!(!visitor.join().unwrap(), "came in over a debt, or into the place of somebody who is still there");
-        assert_eq!(watched.pool.usage(), Usage { in_use: 1, limit: 1 });
+        assert_eq!(watched.pool.usage(), Usage { in_use: 1, general: 1, limit: 1, reserve: 0 });
         watched.release(second);
         watched.assert_whole(1);
     });
@@ -176,6 +204,62 @@ fn a_raised_limit_serves_whoever_asks_after_it() {
         for place in [Some(held), mine, theirs].into_iter().flatten() {
             watched.release(place);
         }
+        watched.assert_whole(2);
+    });
+}
+
+#[test]
+fn a_place_that_is_kept_makes_room_for_exactly_one() {
+    loom::model(|| {
+        let size = Size { reserve: 1, ..Size::of(3) };
+        let watched = Watched::sized(size, size);
+        let [first, mut second] = [(); 2].map(|()| watched.acquire().unwrap());
+        let rival = spawn(&watched, Watched::acquire);
+        let keeper = spawn(&watched, move |watched| {
+            watched.keep(&mut second);
+            second
+        });
+        let mine = watched.acquire();
+        let (kept, theirs) = (keeper.join().unwrap(), rival.join().unwrap());
+        assert!(mine.is_none() || theirs.is_none(), "one place was kept, two came in");
+        let last = watched.acquire();
+        assert_eq!([&mine, &theirs, &last].iter().filter(|place| place.is_some()).count(), 1, "nobody found the room");
+        for place in [Some(first), Some(kept), mine, theirs, last].into_iter().flatten() {
+            watched.release(place);
+        }
+        watched.assert_whole(3);
+    });
+}
+
+#[test]
+fn a_place_is_kept_through_a_lowering_and_comes_back_once() {
+    loom::model(|| {
+        let watched = Watched::sized(Size::of(2), Size { reserve: 1, ..Size::of(2) });
+        let mut place = watched.acquire().unwrap();
+        let keeper = spawn(&watched, move |watched| {
+            watched.keep(&mut place);
+            watched.release(place);
+        });
+        let visitor = spawn(&watched, visit);
+        watched.resize();
+        keeper.join().unwrap();
+        visitor.join().unwrap();
+        watched.assert_whole(2);
+    });
+}
+
+#[test]
+fn the_reserve_is_there_for_whoever_may_have_it() {
+    loom::model(|| {
+        let size = Size { reserve: 1, ..Size::of(2) };
+        let watched = Watched::sized(size, size);
+        let strangers = [(); 2].map(|()| spawn(&watched, visit));
+        let known = watched.draw(Draw::Reserved);
+        assert!(known.is_some(), "strangers had the reserve");
+        for stranger in strangers {
+            stranger.join().unwrap();
+        }
+        known.into_iter().for_each(|place| watched.release(place));
         watched.assert_whole(2);
     });
 }

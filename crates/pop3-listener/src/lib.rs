@@ -103,12 +103,12 @@ impl Service for Listener {
     type Permit = Permit;
 
     fn admit(&self, peer: SocketAddr, reply: &mut BytesMut) -> Option<Permit> {
-        let arrival = Arrival { listener: self.0.id, peer: peer.ip(), now: net::now() };
+        let arrival = Arrival { listener: self.0.id, peer: peer.ip(), authenticates: true, now: net::now() };
         self.0.gate.admit(&arrival).map_err(|refusal| self.0.refuse(&refusal, &arrival, reply)).ok()
     }
 
     fn out_of_descriptors(&self, peer: SocketAddr, reply: &mut BytesMut) {
-        let arrival = Arrival { listener: self.0.id, peer: peer.ip(), now: net::now() };
+        let arrival = Arrival { listener: self.0.id, peer: peer.ip(), authenticates: true, now: net::now() };
         self.0.refuse(&self.0.gate.out_of_descriptors(), &arrival, reply);
     }
 

@@ -22,8 +22,8 @@ use crate::answers::Answers;
 pub(crate) fn serve(shared: Arc<Shared>, connection: Connection, permit: Permit) -> impl Future<Output = ()> + Send + 'static {
     let mut stay = Stay::new(shared, connection, permit);
     async move {
-        let Stay { connection, course, .. } = &mut stay;
-        course.end = match converse(&course.shared, connection, course.id).await {
+        let Stay { connection, permit, course } = &mut stay;
+        course.end = match converse(&course.shared, connection, permit, course.id).await {
             Ok(end) | Err(end) => Some(end),
         };
         Box::pin(connection.close()).await;
@@ -33,14 +33,14 @@ pub(crate) fn serve(shared: Arc<Shared>, connection: Connection, permit: Permit)
 /// Everything a session has. It ends in this order: the connection closes, the place is free, the end is told.
 struct Stay {
     connection: Connection,
-    _permit: Permit,
+    permit: Permit,
     course: Course,
 }
 
 impl Stay {
     fn new(shared: Arc<Shared>, connection: Connection, permit: Permit) -> Self {
         let course = Course::begin(shared, connection.peer().ip(), permit.admitted_at());
-        Self { connection, _permit: permit, course }
+        Self { connection, permit, course }
     }
 }
 
@@ -77,7 +77,7 @@ impl Drop for Course {
 }
 
 /// How the session has ended: with a last reply, or before that could be said.
-async fn converse(shared: &Arc<Shared>, connection: &mut Connection, id: SessionId) -> Result<SessionEnd, SessionEnd> {
+async fn converse(shared: &Arc<Shared>, connection: &mut Connection, permit: &mut Permit, id: SessionId) -> Result<SessionEnd, SessionEnd> {
     let settings = Arc::clone(&shared.settings.load().pop3);
     if shared.implicit_tls {
         Box::pin(encrypt(shared, connection, id)).await?;
@@ -89,7 +89,12 @@ async fn converse(shared: &Arc<Shared>, connection: &mut Connection, id: Session
             session.drain();
         }
         match session.next(&mut connection.input, net::now()) {
-            Want::Answer(question) => answers.answer(question, connection).await?,
+            Want::Answer(question) => {
+                answers.answer(question, connection).await?;
+                if session.is_authenticated() {
+                    permit.authenticate();
+                }
+            }
             Want::Flush => {
                 answers.write(session.output(), connection).await?;
                 answers.written();

@@ -102,12 +102,12 @@ impl Service for Listener {
     type Permit = Permit;
 
     fn admit(&self, peer: SocketAddr, reply: &mut BytesMut) -> Option<Permit> {
-        let arrival = Arrival { listener: self.0.id, peer: peer.ip(), now: net::now() };
+        let arrival = self.0.arrival(peer);
         self.0.gate.admit(&arrival).map_err(|refusal| self.0.refuse(&refusal, &arrival, reply)).ok()
     }
 
     fn out_of_descriptors(&self, peer: SocketAddr, reply: &mut BytesMut) {
-        let arrival = Arrival { listener: self.0.id, peer: peer.ip(), now: net::now() };
+        let arrival = self.0.arrival(peer);
         self.0.refuse(&self.0.gate.out_of_descriptors(), &arrival, reply);
     }
 
@@ -121,6 +121,11 @@ impl Service for Listener {
 }
 
 impl Shared {
+    fn arrival(&self, peer: SocketAddr) -> Arrival {
+        let authenticates = self.settings.load().smtp.role == smtp::Role::Submission;
+        Arrival { listener: self.id, peer: peer.ip(), authenticates, now: net::now() }
+    }
+
     /// Tells the client and the operator.
     fn refuse(&self, refusal: &Refusal, arrival: &Arrival, reply: &mut BytesMut) {
         let mut line = ReplyLine::new();

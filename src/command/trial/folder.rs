@@ -180,6 +180,9 @@ key = "key.pem"
 [gate]
 # How many sessions may be open at once. The next one is told 421.
 max_inbound = 5
+# All clients of a trial come from one address: it may have every place.
+reserve = 0
+fair_share_alpha = 0
 
 [store]
 # A trial is no place for many megabytes.

@@ -1,0 +1,94 @@
+//! The limits that can be tried before they are enforced, each by its key.
+//!
+//! A limit in shadow counts whom it would have refused, and lets them in. What has no shadow: `max_inbound`, which is exact, and
+//! what is no limit.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::settings::Settings;
+
+/// A limit, by its key in `[gate]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Limit {
+    /// Networks that are not let in.
+    Deny,
+    /// The ceilings of `clients`.
+    Clients,
+    /// Sessions of one address.
+    SessionsPerAddress,
+    /// Sessions of one network.
+    SessionsPerNetwork,
+    /// Sessions of one site.
+    SessionsPerSite,
+    /// The fair share.
+    FairShareAlpha,
+    /// The start ramp.
+    StartRamp,
+}
+
+impl Limit {
+    /// Every one, in the order they are asked in.
+    pub const ALL: [Self; 7] = [
+        Self::Deny,
+        Self::Clients,
+        Self::SessionsPerAddress,
+        Self::SessionsPerNetwork,
+        Self::SessionsPerSite,
+        Self::FairShareAlpha,
+        Self::StartRamp,
+    ];
+
+    /// The key.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Deny => "deny",
+            Self::Clients => "clients",
+            Self::SessionsPerAddress => "sessions_per_address",
+            Self::SessionsPerNetwork => "sessions_per_network",
+            Self::SessionsPerSite => "sessions_per_site",
+            Self::FairShareAlpha => "fair_share_alpha",
+            Self::StartRamp => "start_ramp",
+        }
+    }
+}
+
+/// The limits that are in shadow.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Shadow(u32);
+
+impl Shadow {
+    pub(crate) fn of(settings: &Settings) -> Self {
+        Self(settings.shadow.iter().fold(0, |bits, limit| bits | bit(*limit)))
+    }
+
+    pub(crate) fn covers(self, limit: Limit) -> bool {
+        self.0 & bit(limit) != 0
+    }
+}
+
+fn bit(limit: Limit) -> u32 {
+    1 << limit as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_written_as_its_key() {
+        for limit in Limit::ALL {
+            let settings: Settings = toml::from_str(&format!("shadow = [\"{}\"]", limit.key())).unwrap();
+            assert_eq!(settings.shadow, [limit]);
+            let others = Limit::ALL.into_iter().filter(|other| Shadow::of(&settings).covers(*other));
+            assert_eq!(others.collect::<Vec<_>>(), [limit]);
+        }
+    }
+
+    #[test]
+    fn every_limit_is_a_key() {
+        let schema = schemars::schema_for!(Settings).to_value();
+        assert!(Limit::ALL.iter().all(|limit| schema["properties"][limit.key()].is_object()));
+    }
+}
