@@ -8,6 +8,7 @@
 
 mod figures;
 mod kernel;
+mod known_good;
 mod listeners;
 mod privileges;
 mod reload;
@@ -124,7 +125,7 @@ async fn serve(plan: Plan, hangup: Signal, ready: impl FnOnce(&[Listening])) -> 
     }
     let listening: Vec<_> =
         listening.into_iter().chain(http.iter().map(|http| Listening { service: "http".into(), address: http.address() })).collect();
-    let drain_time = config.timeouts.drain.0;
+    let (drain_time, data_dir) = (config.timeouts.drain.0, config.data_dir.clone());
     let reloader = Arc::new(Reloader::new(file, config, &services, listeners, certificates.clone(), log));
     let admin = Arc::new(Admin {
         version: env!("CARGO_PKG_VERSION"),
@@ -143,13 +144,16 @@ async fn serve(plan: Plan, hangup: Signal, ready: impl FnOnce(&[Listening])) -> 
         watch(&drain, certificates, events.clone());
     }
 
-    gate.open();
+    known_good::restore(&gate, &data_dir);
+    drain.spawn_background(known_good::keep(Arc::clone(&gate), data_dir.clone()));
+    gate.open_gently(net::now());
     let places = Places(&listening);
     events.emit(ServerStarted { version: env!("CARGO_PKG_VERSION"), started, after: began.elapsed(), listeners: &places });
     notify(&[NotifyState::Ready]);
     ready(&listening);
     signals.until_told_to_leave(&reloader).await;
     leave(&gate, &drain, &events, &mut signals, drain_time).await;
+    known_good::save(&gate, &data_dir);
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use std::process;
 
 use events::{Figure, Figures};
-use gate::{Gate, Level, Node};
+use gate::{Gate, Level, Limit, Node};
 use serde::Serialize;
 
 use crate::Admin;
@@ -66,8 +66,28 @@ pub fn report_gate(gate: &Gate, figures: &mut Figures) {
     figures.set(Figure::GateOverLimit, snapshot.usage.over_limit().into());
     figures.set(Figure::GatePeak, snapshot.peak.into());
     figures.set(Figure::GatePrefixes, snapshot.prefixes as u64);
+    figures.set(Figure::GateGeneral, snapshot.usage.general.into());
+    figures.set(Figure::GateReserve, snapshot.usage.reserve.into());
+    figures.set(Figure::GateFirstPlaces, snapshot.first_places.into());
+    figures.set(Figure::GateAuthenticating, snapshot.authenticating.into());
+    figures.set(Figure::GateKnownGood, snapshot.known_good as u64);
+    figures.set(Figure::GateKnownGoodRefused, snapshot.known_good_refused_total);
+    Limit::ALL.into_iter().for_each(|limit| figures.set(in_shadow(limit), snapshot.shadow_total.of(limit)));
     figures.set(Figure::NodeOpen, (snapshot.node == Node::Open).into());
     figures.set(Figure::NodeDraining, (snapshot.node == Node::Draining).into());
+}
+
+/// Where is counted whom a limit in shadow would have refused.
+fn in_shadow(limit: Limit) -> Figure {
+    match limit {
+        Limit::Deny => Figure::GateShadowDeny,
+        Limit::Clients => Figure::GateShadowClients,
+        Limit::SessionsPerAddress => Figure::GateShadowAddress,
+        Limit::SessionsPerNetwork => Figure::GateShadowNetwork,
+        Limit::SessionsPerSite => Figure::GateShadowSite,
+        Limit::FairShareAlpha => Figure::GateShadowShare,
+        Limit::StartRamp => Figure::GateShadowRamp,
+    }
 }
 
 /// Enough to see who fills the gate.

@@ -198,6 +198,7 @@ impl Answers {
                 let (session, commit) = (self.session, net::now() - begun);
                 let (reverse_path, recipients) = (&reverse_path, &accounts[..]);
                 events.emit(MessageAccepted { listener, session, message: id, reverse_path, recipients, octets, commit });
+                self.shared.gate.delivered(self.source);
                 question.accept(receipt);
             }
             Err(error) => {
