@@ -15,6 +15,7 @@
 mod abuse;
 mod clients;
 mod crash;
+mod fair;
 mod harness;
 mod lifecycle;
 mod live;

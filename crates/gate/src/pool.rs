@@ -30,9 +30,9 @@ use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 
 #[cfg(loom)]
-use loom::sync::atomic::{AtomicU32 as ModelledU32, AtomicU64};
+use loom::sync::atomic::AtomicU64;
 #[cfg(not(loom))]
-use std::sync::atomic::{AtomicU32 as ModelledU32, AtomicU64};
+use std::sync::atomic::AtomicU64;
 
 use crate::lane::Lane;
 
@@ -40,7 +40,8 @@ use crate::lane::Lane;
 #[derive(Debug)]
 pub struct Pool {
     word: AtomicU64,
-    reserve: ModelledU32,
+    /// No atomic of the model's, which changes threads before each step on the word, so with the reserve changed and the word not.
+    reserve: AtomicU32,
     first_places: Lane,
     authenticating: Lane,
     /// A statistic that nothing is decided by; the model leaves it out.
@@ -57,7 +58,7 @@ impl Pool {
         let usage = Usage { in_use: 0, general: 0, limit, reserve };
         Self {
             word: AtomicU64::new(usage.to_word()),
-            reserve: ModelledU32::new(reserve),
+            reserve: AtomicU32::new(reserve),
             first_places: Lane::new(first_places),
             authenticating: Lane::new(authenticating),
             peak: AtomicU32::new(0),
