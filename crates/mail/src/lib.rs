@@ -2,7 +2,7 @@
 //!
 //! Addresses and the envelope (RFC 5321 §4.1.2, RFC 6531), the id a message keeps from accept to fetch, the receipt that proves
 //! it is on stable storage, the two framings of the wire (CRLF lines and dot-stuffed data), secrets that do not print, and
-//! sizes and durations written with units.
+//! sizes, durations and rates written with units.
 //!
 //! Everything here is a plain value: no sockets, no clock, no async. Parsing either yields a valid value or names what is wrong.
 
@@ -12,6 +12,7 @@ mod envelope;
 mod id;
 mod limits;
 pub mod line;
+mod rate;
 mod receipt;
 mod secret;
 pub mod units;
@@ -20,6 +21,7 @@ pub use address::{AddressError, Domain, ForwardPath, Host, Mailbox, ReversePath}
 pub use envelope::{BodyType, Envelope};
 pub use id::{IdError, MessageId};
 pub use limits::{DOMAIN_OCTETS, LABEL_OCTETS, LOCAL_PART_OCTETS, PATH_OCTETS};
+pub use rate::{ByteRate, Rate};
 pub use receipt::Receipt;
 pub use secret::Secret;
 pub use units::{ByteSize, Span};

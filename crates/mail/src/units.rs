@@ -17,7 +17,7 @@ pub struct ByteSize(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span(pub Duration);
 
-/// Why a text is not a size or duration.
+/// Why a text is not a size, a duration or a rate.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UnitError {
     /// Not a size.
@@ -26,6 +26,12 @@ pub enum UnitError {
     /// Not a duration.
     #[error("{0:?} is not a duration: write whole numbers and units, ms, s, m, h or d, as in \"5m\" or \"1h30m\"")]
     Span(String),
+    /// Not a rate.
+    #[error("{0:?} is not a rate: write a number and a time, as in \"60/1m\" or \"60/1m burst 10\", or \"off\"")]
+    Rate(String),
+    /// Not a rate of octets.
+    #[error("{0:?} is not a rate of octets: write a size and a time, as in \"100MiB/1h\" or \"100MiB/1h burst 25MiB\", or \"off\"")]
+    ByteRate(String),
 }
 
 impl ByteSize {
