@@ -22,6 +22,7 @@
 
 mod client;
 mod day;
+pub mod delivery;
 mod gate;
 mod known_good;
 mod lane;
@@ -44,6 +45,7 @@ mod tally;
 
 pub use client::{Class, ClientSettings, ClientUse, Privilege};
 pub use day::{Day, DayError};
+pub use delivery::Delivery;
 pub use gate::{Arrival, Gate, Snapshot};
 pub use ipnet::IpNet;
 pub use known_good::KNOWN_GOOD_DAYS;
