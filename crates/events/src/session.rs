@@ -42,6 +42,8 @@ pub enum SessionEnd {
     Dismissed,
     /// The server was draining.
     Drained,
+    /// Its place was needed for somebody else.
+    GaveWay,
     /// There was no TLS.
     HandshakeFailed,
     /// A fault of ours.
@@ -59,6 +61,7 @@ impl SessionEnd {
             Self::TakenOver => "taken_over",
             Self::Dismissed => "dismissed",
             Self::Drained => "drained",
+            Self::GaveWay => "gave_way",
             Self::HandshakeFailed => "handshake_failed",
             Self::Failed => "failed",
         }

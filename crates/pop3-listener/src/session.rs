@@ -158,6 +158,7 @@ fn ended(farewell: Option<Farewell>) -> SessionEnd {
         Some(Farewell::TimedOut) => SessionEnd::TimedOut,
         Some(Farewell::TooLong) => SessionEnd::TooLong,
         Some(Farewell::Drained) => SessionEnd::Drained,
+        Some(Farewell::GaveWay) => SessionEnd::GaveWay,
         Some(Farewell::TakenOver) => SessionEnd::TakenOver,
         Some(Farewell::Dismissed) => SessionEnd::Dismissed,
         Some(Farewell::Failed) | None => SessionEnd::Failed,

@@ -131,6 +131,8 @@ pub enum Refusal {
     NotRemoved,
     /// The server goes away; the session is closed.
     Restarting,
+    /// Somebody else needs the place; the session is closed.
+    PlaceNeeded,
     /// A newer session holds the maildrop now; this one is closed.
     TakenOver,
     /// The session's time is over; it is closed.
@@ -204,6 +206,7 @@ impl Display for Refusal {
             Self::MessageUnavailable => f.write_str("[SYS/TEMP] Cannot read the message at the moment, try again later"),
             Self::NotRemoved => f.write_str("[SYS/TEMP] Some deleted messages not removed"),
             Self::Restarting => f.write_str("[SYS/TEMP] Service restarting, try again shortly"),
+            Self::PlaceNeeded => f.write_str("[SYS/TEMP] Place needed, reconnect any time"),
             Self::TakenOver => f.write_str("[SYS/TEMP] A newer session has taken over this maildrop"),
             Self::SessionTooLong => f.write_str("[SYS/TEMP] Session has lasted too long, log in again"),
         }

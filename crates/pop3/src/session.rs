@@ -51,6 +51,8 @@ pub enum Farewell {
     TooLong,
     /// The server goes away.
     Drained,
+    /// Its place was needed for somebody else.
+    GaveWay,
     /// A newer session has the maildrop.
     TakenOver,
     /// For what the client did.
@@ -147,7 +149,15 @@ impl Session {
     /// The server restarts: ends the session at the next command boundary, which is at once when it waits for input. A QUIT that has
     /// arrived already is still obeyed; otherwise nothing is deleted and the client will ask again.
     pub fn drain(&mut self) {
-        self.ending.get_or_insert(Ending::Drain);
+        // A server that leaves says so, whatever else it wanted; but what was taken over stays that.
+        if self.ending != Some(Ending::TakenOver) {
+            self.ending = Some(Ending::Drain);
+        }
+    }
+
+    /// The place is needed for somebody else: as [`Session::drain`], with words that ask the client to come back at once (gate R7).
+    pub fn give_way(&mut self) {
+        self.ending.get_or_insert(Ending::PlaceNeeded);
     }
 
     /// A newer session of the same user has taken the maildrop over: ends this one at the next command boundary. Not even QUIT
@@ -228,6 +238,7 @@ pub(crate) enum Step {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Ending {
     Drain,
+    PlaceNeeded,
     TakenOver,
     TooLong,
 }
@@ -361,6 +372,7 @@ impl Ending {
     fn refusal(self) -> Refusal {
         match self {
             Self::Drain => Refusal::Restarting,
+            Self::PlaceNeeded => Refusal::PlaceNeeded,
             Self::TakenOver => Refusal::TakenOver,
             Self::TooLong => Refusal::SessionTooLong,
         }
@@ -369,6 +381,7 @@ impl Ending {
     fn farewell(self) -> Farewell {
         match self {
             Self::Drain => Farewell::Drained,
+            Self::PlaceNeeded => Farewell::GaveWay,
             Self::TakenOver => Farewell::TakenOver,
             Self::TooLong => Farewell::TooLong,
         }

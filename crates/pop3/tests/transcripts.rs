@@ -94,6 +94,7 @@ impl<'d> Play<'d> {
         let (word, rest) = event.split_once(' ').unwrap_or((event, ""));
         match word {
             "drain" => self.session.drain(),
+            "place-needed" => self.session.give_way(),
             "takeover" => self.session.take_over(),
             "upgraded" => {
                 assert!(std::mem::take(&mut self.upgrade), "{place}: not asked for");

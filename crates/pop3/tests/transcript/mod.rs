@@ -20,7 +20,7 @@
 //! | `S:` | the server's next line, exactly; `S>` without CRLF |
 //! | `A:` | how the next question is answered: `auth` with `temporary`, `drop`, `in-use`, `too-many-sessions` or `login-delay`; `retrieve` with `unavailable` or `drop`; `read` with `fail-at-once` or, halfway, `fail`, `drop` or `end-early`; `update` with `fail` or `drop` |
 //! | `T:` | so much time passes: `T: 4m59s` |
-//! | `X:` | `closed` and `open`: the connection is; `upgraded`: the handshake after STLS; `drain`: the server begins to; `takeover`: a newer session has the maildrop; `deleted 1 2` or `deleted nothing`: the store has been told so |
+//! | `X:` | `closed` and `open`: the connection is; `upgraded`: the handshake after STLS; `drain`: the server begins to; `place-needed`: the session is to give way; `takeover`: a newer session has the maildrop; `deleted 1 2` or `deleted nothing`: the store has been told so |
 //!
 //! In `C`, `S` and `M`, `\r`, `\n`, `\0`, `\\` and `\xNN` are octets, and `{x*1000}` is a thousand times `x`.
 
