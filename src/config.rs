@@ -55,6 +55,9 @@ pub(crate) struct Config {
     #[schemars(extend("x-takes-effect" = "restart"))]
     pub(crate) listen: Listen,
     pub(crate) gate: gate::Settings,
+    #[schemars(extend("x-restart" = ["keys"]))]
+    pub(crate) rates: gate::rates::Settings,
+    pub(crate) delivery: gate::delivery::Settings,
     #[schemars(extend("x-takes-effect" = "restart"))]
     pub(crate) tls: Tls,
     pub(crate) limits: Limits,
@@ -110,6 +113,8 @@ impl Default for Config {
             user: "gatepost".into(),
             listen: Listen::default(),
             gate: gate::Settings::default(),
+            rates: gate::rates::Settings::default(),
+            delivery: gate::delivery::Settings::default(),
             tls: Tls::default(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant, SystemTime};
 use admin::{Admin, ControlSocket, Http, Listening};
 use auth::Authenticator;
 use events::{CertificateLoaded, CertificateRejected, Events, ServerDraining, ServerStarted, ServerStopped};
-use gate::Gate;
+use gate::{Delivery, Gate, MailRates};
 use net::{Certificates, Counters, Drain, NetError};
 use sd_notify::NotifyState;
 use store_embedded::Embedded;
@@ -102,11 +102,14 @@ async fn serve(plan: Plan, hangup: Signal, ready: impl FnOnce(&[Listening])) -> 
     let mut signals = Signals::with(hangup)?;
     let Plan { config, file, bound, store, log } = plan;
     let (events, drain, counters) = (Events::new(started), Drain::new(), Arc::new(Counters::default()));
-    let gate = Arc::new(Gate::new(config.gate.clone())?);
+    let gate = Arc::new(Gate::with_rates(config.gate.clone(), &config.rates)?);
     let authenticator = Arc::new(Authenticator::new(store.clone(), &config.auth)?);
+    let (rates, delivery) = (Arc::new(MailRates::new(&config.rates)), Delivery::new(&config.delivery));
     let certificates = bound.certificates();
     let services = Services {
         gate: Arc::clone(&gate),
+        rates,
+        delivery,
         store: store.clone(),
         authenticator,
         login_delay: Arc::default(),

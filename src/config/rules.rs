@@ -10,7 +10,7 @@ use mail::{ByteSize, Span};
 use store_embedded::SettingsError;
 
 use super::fault::Finding;
-use super::{Address, Config};
+use super::{Address, Config, Network};
 
 /// Everything wrong with it.
 pub(super) fn findings(config: &Config) -> Vec<Finding> {
@@ -18,10 +18,19 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
     found.extend(hostname(config));
     found.extend(listen(config));
     found.extend(config.gate.validate().into_iter().map(|fault| Finding::error(format!("gate.{}", fault.key), fault.message)));
+    found.extend(
+        config
+            .rates
+            .validate(config.gate.max_inbound)
+            .into_iter()
+            .map(|fault| Finding::error(format!("rates.{}", fault.key), fault.message)),
+    );
+    found.extend(config.delivery.validate().into_iter().map(|fault| Finding::error(format!("delivery.{}", fault.key), fault.message)));
     found.extend(tls(config));
     found.extend(limits(config));
     found.extend(timeouts(config));
-    found.extend(relay(config));
+    found.extend(relay("relay.networks", &config.relay.networks));
+    found.extend(relay("relay.xclient_networks", &config.relay.xclient_networks));
     found.extend(pop3(config));
     found.extend(config.auth.validate().into_iter().map(|fault| Finding::error(format!("auth.{}", fault.key), fault.message)));
     found.extend(store(config));
@@ -105,6 +114,9 @@ fn limits(config: &Config) -> Vec<Finding> {
     if limits.recipients < 100 {
         found.push(Finding::error("limits.recipients", "must be at least 100 (RFC 5321, section 4.5.3.1.8)"));
     }
+    if !(1..=smtp::limits::MAILS_MOST).contains(&limits.messages) {
+        found.push(Finding::error("limits.messages", "must be at least 1 and at most 999999, or MAILMAX could not announce it (RFC 9422)"));
+    }
     match limits.hops {
         0 => found.push(Finding::error("limits.hops", "must be at least 1: every relayed message has Received headers")),
         1..100 => found
@@ -171,8 +183,8 @@ fn zero(key: &str, span: Span) -> Option<Finding> {
 }
 
 /// Invariant 3. One network is refused when it is larger than any one site's, and so are many that come to as much.
-fn relay(config: &Config) -> Vec<Finding> {
-    let networks: Vec<IpNet> = config.relay.networks.iter().map(|network| network.0).collect();
+fn relay(key: &str, networks: &[Network]) -> Vec<Finding> {
+    let networks: Vec<IpNet> = networks.iter().map(|network| network.0).collect();
     let strangers = |network: &IpNet| {
         format!("{network} is {}: this would be an open relay, which spammers find within hours; {INSTEAD}", whose(network))
     };
@@ -180,7 +192,7 @@ fn relay(config: &Config) -> Vec<Finding> {
         .iter()
         .enumerate()
         .filter(|(_, network)| too_large(network))
-        .map(|(index, network)| Finding::error("relay.networks", strangers(network)).at(index))
+        .map(|(index, network)| Finding::error(key, strangers(network)).at(index))
         .collect();
     let public: Vec<IpNet> = IpNet::aggregate(&networks).into_iter().filter(|network| !is_private(network)).collect();
     let addresses: u64 =
@@ -194,7 +206,7 @@ fn relay(config: &Config) -> Vec<Finding> {
         let message = format!(
             "together these networks hold {addresses} IPv4 addresses and {sites} IPv6 sites: this would be an open relay; {INSTEAD}"
         );
-        found.push(Finding::error("relay.networks", message));
+        found.push(Finding::error(key, message));
     }
     found
 }
@@ -266,9 +278,8 @@ mod tests {
     use super::*;
 
     fn relaying(networks: &[&str]) -> Vec<String> {
-        let mut config = Config::default();
-        config.relay.networks = networks.iter().map(|text| text.parse().unwrap()).collect();
-        relay(&config).into_iter().map(|finding| finding.message).collect()
+        let networks: Vec<Network> = networks.iter().map(|text| text.parse().unwrap()).collect();
+        relay("relay.networks", &networks).into_iter().map(|finding| finding.message).collect()
     }
 
     /// Invariant 3, and its edges.

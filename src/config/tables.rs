@@ -55,6 +55,10 @@ pub(crate) struct Limits {
     pub(crate) message_bytes: ByteSize,
     /// Recipients of one message. Must be at least 100 (RFC 5321, section 4.5.3.1.8).
     pub(crate) recipients: u32,
+    /// Messages in one session, announced as MAILMAX (RFC 9422); after that the client connects again. When more than half of the
+    /// places of the gate are taken it is less, down to 10, so that places change hands. Must be at least 1 and at most 999999.
+    #[schemars(range(min = 1, max = 999_999))]
+    pub(crate) messages: u32,
     /// Received headers in a message from which on it is taken to go round in a loop, and refused. RFC 5321, section 6.3, asks
     /// for at least 100.
     pub(crate) hops: u32,
@@ -101,6 +105,10 @@ pub(crate) struct Relay {
     /// ["192.0.2.0/24", "2001:db8:1::/48"]. Whoever gets an address in one of them can send to anybody in your name, so
     /// networks too large to be one site's are refused.
     pub(crate) networks: Vec<Network>,
+    /// Networks of proxies that may say for whom they speak, by XCLIENT: the client's address, its name, and who has logged in
+    /// there. Nobody else is offered it. Whoever gets an address in one of them can send to anybody as anybody, so the same networks are
+    /// refused.
+    pub(crate) xclient_networks: Vec<Network>,
 }
 
 /// Fetching mail.
@@ -187,6 +195,7 @@ impl Default for Limits {
         Self {
             message_bytes: ByteSize::mib(25),
             recipients: 1000,
+            messages: 1000,
             hops: 100,
             bad_commands: 10,
             idle_commands: 100,

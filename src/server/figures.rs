@@ -16,6 +16,9 @@ pub(crate) fn attend(services: &Services, store: &Arc<Embedded>, log: &Arc<Log>,
     let events = &services.events;
     let gate = Arc::clone(&services.gate);
     events.add_source(move |figures| admin::report_gate(&gate, figures));
+    let (rates, delivery) = (Arc::clone(&services.rates), services.delivery.clone());
+    events.add_source(move |figures| figures.set(Figure::RatesTarpitted, rates.held_back().into()));
+    events.add_source(move |figures| report_delivery(delivery.snapshot(net::now()), figures));
     let authenticator = Arc::clone(&services.authenticator);
     events.add_source(move |figures| authenticator.report(figures));
     let counters = Arc::clone(&services.counters);
@@ -25,6 +28,15 @@ pub(crate) fn attend(services: &Services, store: &Arc<Embedded>, log: &Arc<Log>,
     events.add_source(move |figures| kernel::report(&ports, figures));
     let log = Arc::clone(log);
     events.add_source(move |figures| figures.set(Figure::LogLinesLost, log.lost_lines()));
+}
+
+fn report_delivery(delivery: gate::delivery::Snapshot, figures: &mut Figures) {
+    figures.set(Figure::DeliveryLimit, delivery.limit.into());
+    figures.set(Figure::DeliveryInFlight, delivery.in_flight.into());
+    figures.set(Figure::DeliveryWaiting, delivery.waiting.into());
+    figures.set(Figure::DeliveryPromised, delivery.promised.into());
+    figures.set(Figure::DeliveryEstimate, u64::try_from(delivery.estimate.as_millis()).unwrap_or(u64::MAX));
+    figures.set(Figure::DeliveryRefused, delivery.refused_total);
 }
 
 fn report_net(net: net::Snapshot, figures: &mut Figures) {

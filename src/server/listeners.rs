@@ -8,7 +8,7 @@ use std::sync::Arc;
 use admin::Listening;
 use auth::Authenticator;
 use events::Events;
-use gate::{Gate, ListenerId};
+use gate::{Delivery, Gate, ListenerId, MailRates};
 use net::{Certificates, Counters, Drain, Handshakes, NetError, Pair, Tls};
 use pop3_listener::LoginDelay;
 use smtp::Role;
@@ -26,6 +26,8 @@ pub(crate) struct Bound {
 /// What every listener stands on.
 pub(crate) struct Services {
     pub(crate) gate: Arc<Gate>,
+    pub(crate) rates: Arc<MailRates>,
+    pub(crate) delivery: Delivery,
     pub(crate) store: Arc<Embedded>,
     pub(crate) authenticator: Arc<Authenticator>,
     pub(crate) login_delay: Arc<LoginDelay>,
@@ -127,9 +129,11 @@ impl Listeners {
         config: &Config,
         tls: Option<Tls>,
     ) {
-        let Services { gate, store, authenticator, events, drain, .. } = services;
+        let Services { gate, rates, delivery, store, authenticator, events, drain, .. } = services;
         let ground = smtp_listener::Ground {
             gate: Arc::clone(gate),
+            rates: Arc::clone(rates),
+            delivery: delivery.clone(),
             store: store.clone(),
             authenticator: Arc::clone(authenticator),
             events: events.clone(),
@@ -240,6 +244,8 @@ fn smtp_settings(config: &Config, role: Role, has_tls: bool) -> smtp_listener::S
         }),
         hops: usize::try_from(limits.hops).unwrap_or(usize::MAX),
         relay_networks: config.relay.networks.iter().map(|network| network.0).collect(),
+        xclient_networks: config.relay.xclient_networks.iter().map(|network| network.0).collect(),
+        messages: limits.messages,
         write_deadline: timeouts.write.0,
     }
 }

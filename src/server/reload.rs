@@ -10,7 +10,7 @@ use admin::{Control, Reloaded};
 use async_trait::async_trait;
 use auth::Authenticator;
 use events::{CertificateRejected, ConfigurationRejected, ConfigurationReloaded, Events};
-use gate::Gate;
+use gate::{Delivery, Gate, MailRates};
 use net::Certificates;
 
 use super::listeners::{Listeners, Services};
@@ -24,6 +24,8 @@ pub(crate) struct Reloader {
     started: Config,
     in_force: std::sync::Mutex<Config>,
     gate: Arc<Gate>,
+    rates: Arc<MailRates>,
+    delivery: Delivery,
     authenticator: Arc<Authenticator>,
     listeners: Arc<Listeners>,
     certificates: Option<Arc<Certificates>>,
@@ -41,12 +43,14 @@ impl Reloader {
         certificates: Option<Arc<Certificates>>,
         log: Arc<Log>,
     ) -> Self {
-        let Services { gate, authenticator, events, .. } = services;
+        let Services { gate, rates, delivery, authenticator, events, .. } = services;
         Self {
             file,
             in_force: std::sync::Mutex::new(config.clone()),
             started: config,
             gate: Arc::clone(gate),
+            rates: Arc::clone(rates),
+            delivery: delivery.clone(),
             authenticator: Arc::clone(authenticator),
             listeners,
             certificates,
@@ -93,6 +97,9 @@ impl Reloader {
             needs_restart: wanting(self.started.changes(&new), TakesEffect::Restart),
         };
         self.gate.apply(new.gate.clone()).map_err(|error| vec![error.to_string()])?;
+        self.gate.apply_rates(&new.rates);
+        self.rates.apply(&new.rates);
+        self.delivery.apply(&new.delivery);
         self.authenticator.apply(&new.auth).map_err(|error| vec![error.to_string()])?;
         self.listeners.configure(&new);
         self.log.set_level(&new.log.level);

@@ -86,6 +86,7 @@ fn in_shadow(limit: Limit) -> Figure {
         Limit::SessionsPerNetwork => Figure::GateShadowNetwork,
         Limit::SessionsPerSite => Figure::GateShadowSite,
         Limit::FairShareAlpha => Figure::GateShadowShare,
+        Limit::Connections => Figure::GateShadowConnections,
         Limit::StartRamp => Figure::GateShadowRamp,
     }
 }

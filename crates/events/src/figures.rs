@@ -52,6 +52,7 @@ figures! {
     GateShadowAddress Counter "gate_shadow_sessions_per_address" "Connections that sessions_per_address, in shadow, would have refused";
     GateShadowNetwork Counter "gate_shadow_sessions_per_network" "Connections that sessions_per_network, in shadow, would have refused";
     GateShadowSite Counter "gate_shadow_sessions_per_site" "Connections that sessions_per_site, in shadow, would have refused";
+    GateShadowConnections Counter "gate_shadow_connections" "Connections that the rates of connections, in shadow, would have refused";
     GateShadowShare Counter "gate_shadow_fair_share_alpha" "Connections that fair_share_alpha, in shadow, would have refused";
     GateShadowRamp Counter "gate_shadow_start_ramp" "Connections that start_ramp, in shadow, would have refused";
     NodeOpen Gauge "node_open" "1 when the node takes sessions, 0 when it starts, drains or has no store";
@@ -65,6 +66,13 @@ figures! {
     RefusalPauses Counter "net_refusal_pauses" "Times the refusing paused because its budget of processor time was spent";
     HandshakesActive Gauge "net_tls_handshakes_active" "TLS handshakes under way or waiting for their turn";
     HandshakesTimedOut Counter "net_tls_handshakes_timed_out" "TLS handshakes not completed by their deadline";
+    DeliveryLimit Gauge "delivery_limit_messages" "Messages that may be committed at once, following the store's latency";
+    DeliveryInFlight Gauge "delivery_in_flight_messages" "Messages being committed";
+    DeliveryWaiting Gauge "delivery_waiting_messages" "Whole messages that wait for their commit";
+    DeliveryPromised Gauge "delivery_promised_messages" "Messages begun whose end has not come";
+    DeliveryEstimate Gauge "delivery_estimate_milliseconds" "How long the reply to a message begun now would take";
+    DeliveryRefused Counter "delivery_refused_messages" "Messages refused at MAIL or DATA because the reply would come too late";
+    RatesTarpitted Gauge "rates_tarpitted_sessions" "Sessions whose answer is held back";
     BodyBudgetUsed Gauge "net_body_memory_octets" "Octets of message bodies in memory";
     AuthHashes Counter "auth_password_hashes" "Password hashes computed, for unknown users too";
     AuthRemembered Counter "auth_remembered" "Passwords recognised without computing a hash";

@@ -45,7 +45,7 @@ pub use server::{
     ServerStopped,
 };
 pub use session::{SessionEnd, SessionId};
-pub use smtp::{MessageAccepted, MessageRefused, RecipientRefused};
+pub use smtp::{MessageAccepted, MessageRefused, RateMet, RecipientRefused};
 pub use store::{MessageDamaged, StoreFailed, StoreFull, StoreRecovered};
 pub use tls::{HandshakeCompleted, HandshakeFailed};
 

@@ -70,6 +70,24 @@ pub struct RecipientRefused<'e> {
     pub now: Instant,
 }
 
+/// A sender has met a rate, and was told to come back.
+pub struct RateMet<'e> {
+    /// Where.
+    pub listener: &'e Listener,
+    /// In which session.
+    pub session: SessionId,
+    /// From where.
+    pub source: IpAddr,
+    /// Who has authenticated.
+    pub account: Option<&'e str>,
+    /// The rate, by its key under `rates` in the configuration.
+    pub rate: &'static str,
+    /// After how long it may go on.
+    pub wait: Duration,
+    /// When.
+    pub now: Instant,
+}
+
 impl Event for MessageAccepted<'_> {
     fn count(&self, metrics: &crate::Metrics) {
         let on = self.listener.smtp(metrics);
@@ -126,6 +144,24 @@ impl Event for RecipientRefused<'_> {
     }
 }
 
+impl Event for RateMet<'_> {
+    fn count(&self, metrics: &crate::Metrics) {
+        metrics.smtp.rates_met.get_or_create(&RateLabels { listener: self.listener.shared_name(), rate: self.rate }).inc();
+    }
+
+    fn log(&self, left_out: u64) {
+        let account = self.account.map(Said).map(tracing::field::display);
+        info!(
+            target: "gatepost::smtp", session = %self.session, listener = %self.listener, source = %self.source, account, rate = self.rate,
+            wait_seconds = self.wait.as_secs_f64(), left_out, "rate met",
+        );
+    }
+
+    fn repeat(&self) -> Option<Repeat> {
+        Some(Repeat { kind: self.rate, source: Some(self.source), burst: 1, now: self.now })
+    }
+}
+
 /// A list that a log line can hold.
 struct FirstFew<'r>(&'r [Arc<str>]);
 
@@ -151,6 +187,7 @@ fn class(code: u16) -> &'static str {
     }
 }
 
+listener_and!(RateLabels, rate: &'static str);
 listener_and!(ReplyLabels, reply: &'static str);
 
 #[derive(Debug)]
@@ -161,6 +198,7 @@ pub(crate) struct Metrics {
     commit_seconds: Family<ListenerLabel, Histogram, fn() -> Histogram>,
     refused: Family<ReplyLabels, Counter>,
     recipients_refused: Family<ReplyLabels, Counter>,
+    rates_met: Family<RateLabels, Counter>,
 }
 
 /// What is counted for one listener.
@@ -182,12 +220,18 @@ impl Metrics {
             commit_seconds: Family::new_with_constructor(|| Histogram::new(SECONDS)),
             refused: Family::default(),
             recipients_refused: Family::default(),
+            rates_met: Family::default(),
         };
         registry.register("messages_accepted", "Messages on stable storage", metrics.accepted.clone());
         registry.register("recipients_accepted", "Recipients of those messages", metrics.recipients.clone());
         registry.register("message_octets", "Octets of the bodies of accepted messages", metrics.octets.clone());
         registry.register("message_commit_seconds", "How long the store took to commit a message", metrics.commit_seconds.clone());
         registry.register("messages_refused", "Messages refused at MAIL, DATA or their end", metrics.refused.clone());
+        registry.register(
+            "rates_met",
+            "Commands told to come back because a rate was met, by its key under rates",
+            metrics.rates_met.clone(),
+        );
         registry.register("recipients_refused", "Recipients refused", metrics.recipients_refused.clone());
         metrics
     }

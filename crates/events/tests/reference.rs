@@ -106,6 +106,7 @@ fn emit_each(events: &Events) {
     events.emit(MessageAccepted { listener: smtp, session, message, reverse_path, recipients, octets: 10_240, commit: second });
     events.emit(MessageRefused { listener: smtp, session, source, reverse_path: None, code: 452, cause, now });
     events.emit(RecipientRefused { listener: smtp, session, source, recipient: &"<x@example.org>", code: 550, cause, now });
+    events.emit(RateMet { listener: smtp, session, source, account: Some(account), rate: "messages_per_account", wait: second, now });
 
     events.emit(MaildropOpened { listener: pop3, session, account, messages: 1, octets: 10_240 });
     events.emit(MaildropRefused { listener: pop3, session, account, cause });

@@ -1,8 +1,8 @@
 //! The gate itself: the checks, in their order, and everything that changes them while it runs.
 //!
 //! Guarantees:
-//! - [`Gate::admit`] never waits, and checks in the order of its text: node, denied networks, the ceilings of the source, its fair
-//!   share, the start ramp, the pool. Each admission is judged by the rules of one instant.
+//! - [`Gate::admit`] never waits, and checks in the order of its text: node, denied networks, the ceilings of the source, how often
+//!   it comes, its fair share, the start ramp, the pool. Each admission is judged by the rules of one instant.
 //! - [`Gate::apply`] is all or nothing, and in force for every admission that begins after it returns.
 //! - Every admission and refusal is counted.
 //!
@@ -27,6 +27,7 @@ use crate::node::{Facts, Node};
 use crate::permit::{ListenerId, Permit, Taken};
 use crate::pool::{Draw, Pool, Usage};
 use crate::ramp::Ramp;
+use crate::rates::{self, ConnectionRates, Counted};
 use crate::refusal::{Refusal, Rule};
 use crate::rules::Rules;
 use crate::settings::{Settings, SettingsError};
@@ -42,6 +43,7 @@ pub struct Gate {
     rules: ArcSwap<Rules>,
     sources: Arc<Sources>,
     pool: Arc<Pool>,
+    rates: ConnectionRates,
     known_good: KnownGood,
     /// A [`Day`].
     today: AtomicU32,
@@ -56,12 +58,21 @@ impl Gate {
     /// # Errors
     /// Every fault in `settings`.
     pub fn new(settings: Settings) -> Result<Self, SettingsError> {
+        Self::with_rates(settings, &rates::Settings::default())
+    }
+
+    /// The same, with the rates of connections that `rates` names.
+    ///
+    /// # Errors
+    /// Every fault in `settings`.
+    pub fn with_rates(settings: Settings, rates: &rates::Settings) -> Result<Self, SettingsError> {
         check(&settings)?;
         Ok(Self {
             node: Facts::default(),
             ramp: Ramp::default(),
             sources: Arc::default(),
             pool: Arc::new(Pool::new(settings.size())),
+            rates: ConnectionRates::new(rates),
             known_good: KnownGood::default(),
             today: AtomicU32::new(0),
             tally: Tally::default(),
@@ -109,6 +120,11 @@ impl Gate {
         let rules = Rules::new(settings, Some(&self.rules.load()));
         self.rules.store(Arc::new(rules));
         Ok(self.pool.resize(size))
+    }
+
+    /// Puts other rates of connections in force. One that changes starts over.
+    pub fn apply_rates(&self, rates: &rates::Settings) {
+        self.rates.apply(rates);
     }
 
     /// The settings in force.
@@ -218,32 +234,48 @@ impl Gate {
             self.met(&rules, Rule::Denied { network })?;
         }
         match rules.clients.find(source.address(), self.day()) {
-            Some((network, client)) => self.decide_client(&rules, source, network, client),
+            Some((network, client)) => self.decide_client(&rules, arrival.now, source, network, client),
             None => self.decide_stranger(&rules, arrival, source),
         }
     }
 
     /// A client the operator knows: under its own ceiling or those of its source, with a right to the reserve.
-    fn decide_client(&self, rules: &Rules, source: Source, network: IpNet, client: &Client) -> Result<Taken, Rule> {
+    fn decide_client(&self, rules: &Rules, now: Instant, source: Source, network: IpNet, client: &Client) -> Result<Taken, Rule> {
         let full = |(held, limit)| self.met(rules, Rule::ClientFull { network, held, limit }).map(|()| client.enter_regardless());
         let tenancy = client.enter().or_else(full)?;
         let held = match client.is_beside_the_ceilings() {
             true => self.sources.take_beside(source),
             false => self.sources.take(source, rules.ceilings, |rule| self.met(rules, rule))?.0,
         };
+        let counted = if client.class() == Privilege::Exempt { None } else { self.count(rules, source, now)? };
         let place = self.pool.acquire(Draw::Reserved)?;
+        counted.into_iter().for_each(Counted::keep);
         Ok(Taken { place, held, tenancy: Some(tenancy) })
     }
 
     /// Anybody else: under all limits, unless about to show a password.
     fn decide_stranger(&self, rules: &Rules, arrival: &Arrival, source: Source) -> Result<Taken, Rule> {
         let held = self.sources.take(source, rules.ceilings, |rule| self.met(rules, rule));
-        let taken = held.and_then(|(held, standing)| self.seat(rules, arrival.now, held, &standing));
-        match taken {
-            // The lane is for want of room, not for who comes too often.
-            Err(rule) if arrival.authenticates && !matches!(rule, Rule::TooOften { .. }) => self.seat_in_lane(rules, source).ok_or(rule),
-            taken => taken,
-        }
+        // The ceilings speak first. Somebody who can go round them through the lane is counted all the same.
+        let counted = match &held {
+            Err(rule) if !arrival.authenticates => return Err(*rule),
+            _ => self.count(rules, source, arrival.now)?,
+        };
+        let seated = held.and_then(|(held, standing)| self.seat(rules, arrival.now, held, &standing));
+        let taken = seated.or_else(|rule| {
+            let in_lane = arrival.authenticates.then(|| self.seat_in_lane(rules, source)).flatten();
+            in_lane.ok_or(rule)
+        })?;
+        counted.into_iter().for_each(Counted::keep);
+        Ok(taken)
+    }
+
+    /// Counts a connection towards the rates, if it keeps to them; not if they are exceeded and in shadow.
+    fn count(&self, rules: &Rules, source: Source, now: Instant) -> Result<Option<Counted<'_>>, Rule> {
+        self.rates.count(source, now).map(Some).or_else(|too_often| {
+            let rule = Rule::TooOften { address: source.address(), retry_seconds: too_often.seconds() };
+            self.met(rules, rule).map(|()| None)
+        })
     }
 
     /// A place of the general ones, or the first one for a source that has none.
@@ -416,6 +448,27 @@ mod tests {
         assert_eq!(gate.out_of_descriptors().token.to_string(), "R4b.0004");
         let totals = gate.snapshot().refused_total.by_rule();
         assert_eq!(totals, [("R0", 0), ("R1", 1), ("R1b", 0), ("R2", 1), ("R3", 0), ("R4", 2), ("R4b", 1)]);
+    }
+
+    #[test]
+    fn who_comes_too_often_is_told_when_and_a_refused_attempt_takes_nothing() {
+        let rates = rates::Settings { connections_per_address: "2/1m".parse().unwrap(), ..rates::Settings::default() };
+        let gate = Gate::with_rates(settings(1, 9), &rates).unwrap();
+        gate.open();
+        let now = Instant::now();
+        let arrive = |seconds| gate.admit(&Arrival { now: now + std::time::Duration::from_secs(seconds), ..arrival("192.0.2.1") });
+        let only = arrive(0).unwrap();
+        for _ in 0..9 {
+            assert_eq!(arrive(0).unwrap_err().rule, Rule::PoolFull { in_use: 1, limit: 1 }, "nothing of the rate is taken");
+        }
+        drop(only);
+        drop(arrive(0).unwrap());
+        let address = "192.0.2.1".parse().unwrap();
+        assert_eq!(arrive(1).unwrap_err().rule, Rule::TooOften { address, retry_seconds: 29 });
+        drop(arrive(30).unwrap());
+        gate.apply(Settings { shadow: vec![crate::Limit::Connections], ..settings(1, 9) }).unwrap();
+        drop(arrive(30).unwrap());
+        assert_eq!(gate.snapshot().shadow_total.of(crate::Limit::Connections), 1);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::settings::Settings;
 
-/// A limit, by its key in `[gate]`.
+/// A limit, by its key in `[gate]`; the rates of connections, which are in `[rates]`, go by one name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Limit {
@@ -22,6 +22,8 @@ pub enum Limit {
     SessionsPerNetwork,
     /// Sessions of one site.
     SessionsPerSite,
+    /// The rates of connections.
+    Connections,
     /// The fair share.
     FairShareAlpha,
     /// The start ramp.
@@ -30,12 +32,13 @@ pub enum Limit {
 
 impl Limit {
     /// Every one, in the order they are asked in.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Deny,
         Self::Clients,
         Self::SessionsPerAddress,
         Self::SessionsPerNetwork,
         Self::SessionsPerSite,
+        Self::Connections,
         Self::FairShareAlpha,
         Self::StartRamp,
     ];
@@ -48,6 +51,7 @@ impl Limit {
             Self::SessionsPerAddress => "sessions_per_address",
             Self::SessionsPerNetwork => "sessions_per_network",
             Self::SessionsPerSite => "sessions_per_site",
+            Self::Connections => "connections",
             Self::FairShareAlpha => "fair_share_alpha",
             Self::StartRamp => "start_ramp",
         }
@@ -88,7 +92,9 @@ mod tests {
 
     #[test]
     fn every_limit_is_a_key() {
-        let schema = schemars::schema_for!(Settings).to_value();
-        assert!(Limit::ALL.iter().all(|limit| schema["properties"][limit.key()].is_object()));
+        let [gate, rates] =
+            [schemars::schema_for!(Settings), schemars::schema_for!(crate::rates::Settings)].map(|schema| schema.to_value());
+        let is_key = |limit: &Limit| [&gate, &rates].iter().any(|schema| schema["properties"][limit.key()].is_object());
+        assert!(Limit::ALL.iter().all(is_key));
     }
 }

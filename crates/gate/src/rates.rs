@@ -31,6 +31,7 @@ use governor::middleware::NoOpMiddleware;
 use governor::nanos::Nanos;
 use governor::{Quota, RateLimiter};
 
+pub(crate) use arrivals::Counted;
 pub use arrivals::{ConnectionRates, TooOften};
 pub use mail::{Limit, MailRates, Measure, RateExceeded, Scope, Sender};
 pub use settings::Settings;

@@ -141,18 +141,14 @@ impl Rule {
                 Level::Network => Limit::SessionsPerNetwork,
                 Level::Site => Limit::SessionsPerSite,
             }),
+            Self::TooOften { .. } => Some(Limit::Connections),
             Self::ShareSpent { .. } => Some(Limit::FairShareAlpha),
             Self::Ramping { .. } => Some(Limit::StartRamp),
-            Self::Restarting
-            | Self::StoreDown
-            | Self::TooOften { .. }
-            | Self::PoolFull { .. }
-            | Self::UnreservedFull { .. }
-            | Self::OutOfDescriptors => None,
+            Self::Restarting | Self::StoreDown | Self::PoolFull { .. } | Self::UnreservedFull { .. } | Self::OutOfDescriptors => None,
         }
     }
 
-    /// The key in `[gate]` that the rule comes from, if it comes from one.
+    /// The key in `[gate]` or `[rates]` that the rule comes from, if it comes from one.
     pub fn key(&self) -> Option<&'static str> {
         match self {
             Self::PoolFull { .. } | Self::UnreservedFull { .. } => Some("max_inbound"),

@@ -4,20 +4,25 @@
 //! log. A question dropped with its future means 451, so all of this may be dropped at any time: what was begun is undone, but for
 //! a commit under way, whose outcome is open then, and which the drain waits for.
 
+use std::cell::Cell;
 use std::fmt::Display;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use auth::{Claim, Verdict};
 use events::{
-    AuthFailed, AuthSucceeded, AuthThrottled, MessageAccepted, MessageRefused, RecipientRefused, SessionId, StoreFailed, StoreFull,
+    AuthFailed, AuthSucceeded, AuthThrottled, MessageAccepted, MessageRefused, RateMet, RecipientRefused, SessionId, StoreFailed, StoreFull,
 };
+use gate::delivery::{Passage, Promise};
+use gate::rates::{Measure, RateExceeded, Sender};
 use jiff::Timestamp;
-use mail::{ForwardPath, MessageId, ReversePath};
+use mail::{ForwardPath, Host, MessageId, ReversePath};
 use net::Hold;
-use smtp::{Auth, Chunk, Data, EndOfData, Mail, MailFrom, Question, Rcpt, Reply};
+use smtp::{Auth, Chunk, Data, EndOfData, Mail, MailFrom, Question, Rcpt, Reply, Told, Xclient};
 use store::{Error, Resolution};
 
+use crate::freight::Freight;
 use crate::hops::Hops;
 use crate::trace::Trace;
 use crate::transaction::{Message, Transaction};
@@ -29,15 +34,18 @@ pub(crate) struct Answers {
     /// What the session began with.
     settings: Arc<Settings>,
     session: SessionId,
+    /// The client's address, of whomever a proxy speaks for.
     source: IpAddr,
     transaction: Option<Box<Transaction>>,
+    /// A rate has been met since the last reply was written.
+    rate_met: Cell<bool>,
     /// From before a commit until its 250 has been written.
     hold: Option<Hold>,
 }
 
 impl Answers {
     pub(crate) fn new(shared: Arc<Shared>, settings: Arc<Settings>, session: SessionId, source: IpAddr) -> Self {
-        Self { shared, settings, session, source, transaction: None, hold: None }
+        Self { shared, settings, session, source, transaction: None, rate_met: Cell::new(false), hold: None }
     }
 
     /// The transaction has ended without a question: RSET, a fault, a new greeting.
@@ -65,7 +73,19 @@ impl Answers {
             Question::Data(data) => self.data(data).await,
             Question::Chunk(chunk) => self.chunk(chunk).await,
             Question::EndOfData(end) => Box::pin(self.end_of_data(end)).await,
+            Question::Xclient(xclient) => self.xclient(xclient),
         }
+    }
+
+    /// Before replies are written: so many commands have failed. Their answers, and those to whom a rate has refused, may be held back.
+    pub(crate) fn failed(&self, failures: u16, account: Option<&str>) -> Option<impl Future<Output = ()> + Send + use<'_>> {
+        if failures == 0 {
+            return self.rate_met.take().then(|| hold_back(&self.shared));
+        }
+        let reverse_path = self.transaction.as_ref().map(|transaction| &transaction.from.reverse_path);
+        self.shared.rates.owe(Measure::FailedCommands, failures.into(), &self.sender(account, reverse_path), net::now());
+        self.rate_met.set(false);
+        Some(hold_back(&self.shared))
     }
 
     async fn auth(&mut self, question: Auth<'_>) {
@@ -73,6 +93,11 @@ impl Answers {
         let (login, mechanism) = (credentials.authcid.clone(), credentials.mechanism.name());
         let Shared { events, listener, authenticator, .. } = &*self.shared;
         let (session, source) = (self.session, self.source);
+        let rate = self.shared.rates.look(Measure::FailedCommands, &self.sender(None, None), net::now());
+        if let Err(met) = rate {
+            self.rate_met(&met, None);
+            return question.reject(Reply::TRY_LATER_AUTH);
+        }
         let claim = Claim { login: &login, acting_as: credentials.authzid.as_deref(), password: credentials.password.clone(), source };
         match authenticator.verify(claim).await {
             Ok(Verdict::Right { account }) => {
@@ -98,16 +123,39 @@ impl Answers {
 
     fn mail(&mut self, question: Mail<'_>) {
         self.transaction = None;
-        match self.shared.store.ready() {
-            Ok(()) => self.transaction = Some(Box::new(Transaction::new(question.accept()))),
-            Err(error) => {
-                let reply = self.failed("accept mail", &error, Some(&question.from().reverse_path));
+        match self.may_begin(&question) {
+            Ok((promise, freight)) => self.transaction = Some(Box::new(Transaction::new(question.accept(), promise, freight))),
+            Err(reply) => {
                 question.reject(reply);
             }
         }
     }
 
+    /// The store, its pace, and then the sender's rates: what one of the first refuses has taken nothing.
+    fn may_begin(&self, question: &Mail<'_>) -> Result<(Promise, Freight), Reply> {
+        let (from, account, now) = (question.from(), question.session().identity(), net::now());
+        let reverse_path = Some(&from.reverse_path);
+        self.shared.store.ready().map_err(|error| self.store_failed("accept mail", &error, reverse_path))?;
+        let promise = self.shared.delivery.promise(now).map_err(|late| {
+            self.refused(Reply::STORE_SLOW, reverse_path, &late);
+            Reply::STORE_SLOW
+        })?;
+        let sender = self.sender(account, reverse_path);
+        let freight = Freight::new(&self.shared.rates, &sender, from.size.unwrap_or_default(), now).map_err(|met| {
+            let reply = self.rate_met(&met, account);
+            self.refused(reply, reverse_path, &met);
+            reply
+        })?;
+        Ok((promise, freight))
+    }
+
     async fn rcpt(&mut self, question: Rcpt<'_>) {
+        let account = question.session().identity();
+        let reverse_path = self.transaction.as_ref().map(|transaction| &transaction.from.reverse_path);
+        if let Err(met) = self.shared.rates.take(Measure::Recipients, 1, &self.sender(account, reverse_path), net::now()) {
+            let reply = self.rate_met(&met, account);
+            return self.refuse_recipient(question, reply, &met);
+        }
         match self.shared.store.resolve(question.forward_path()).await {
             Ok(Resolution::Accounts(accounts)) => {
                 let recipient = question.accept();
@@ -148,12 +196,17 @@ impl Answers {
 
     async fn data(&mut self, question: Data<'_>) {
         let Some(transaction) = &mut self.transaction else { return };
+        if let Err(late) = transaction.promise.begin(net::now()) {
+            let transaction = self.transaction.take();
+            self.refused(Reply::STORE_SLOW, transaction.as_ref().map(|transaction| &transaction.from.reverse_path), &late);
+            return question.reject(Reply::STORE_SLOW);
+        }
         let id = MessageId::generate();
         let envelope = transaction.envelope(id);
         let accounts = envelope.recipients.clone();
         match self.shared.store.begin(envelope).await {
             Ok(incoming) => {
-                transaction.message = Some(Message { id, accounts, incoming, hops: Hops::new(self.settings.hops), octets: 0 });
+                transaction.message = Some(Message { id, accounts, incoming, hops: Hops::new(self.settings.hops) });
                 question.accept();
             }
             Err(error) => {
@@ -164,10 +217,11 @@ impl Answers {
     }
 
     async fn chunk(&mut self, question: Chunk<'_>) {
-        let Some(message) = self.transaction.as_mut().and_then(|transaction| transaction.message.as_mut()) else { return };
+        let Some(transaction) = self.transaction.as_mut() else { return };
+        let Some(message) = transaction.message.as_mut() else { return };
         let text = question.text();
         message.hops.watch(text);
-        message.octets += text.len() as u64;
+        transaction.freight.octets += text.len() as u64;
         match message.incoming.write(text).await {
             Ok(()) => question.taken(),
             Err(error) => {
@@ -179,12 +233,18 @@ impl Answers {
 
     async fn end_of_data(&mut self, question: EndOfData<'_>) {
         let Some(transaction) = self.transaction.take() else { return };
-        let Transaction { from: MailFrom { reverse_path, .. }, sole_recipient, message: Some(message), .. } = *transaction else { return };
-        let Message { id, accounts, incoming, hops, octets } = message;
+        let Transaction { from, promise, freight, sole_recipient, message: Some(message), .. } = *transaction else { return };
+        let (MailFrom { reverse_path, .. }, octets) = (from, freight.octets);
+        let Message { id, accounts, incoming, hops } = message;
         if let Some(hops) = hops.too_many() {
             self.refused(Reply::TOO_MANY_HOPS, Some(&reverse_path), &format_args!("{hops} Received fields"));
             return question.reject(Reply::TOO_MANY_HOPS);
         }
+        let deadline = net::now() + self.shared.delivery.deadline();
+        let Some(passage) = net::clock::within(deadline, promise.turn(net::now())).await else {
+            self.refused(Reply::STORE_SLOW, Some(&reverse_path), &"the store has become too slow since the message began");
+            return question.reject(Reply::STORE_SLOW);
+        };
         let Some(hold) = self.shared.drain.hold() else {
             self.refused(Reply::RESTARTING, Some(&reverse_path), &"the server is leaving");
             return question.reject(Reply::RESTARTING);
@@ -192,7 +252,10 @@ impl Answers {
         self.hold = Some(hold);
         let trace = self.trace(&question, id, &reverse_path, sole_recipient.as_ref());
         let begun = net::now();
-        match incoming.commit(trace).await {
+        let outcome = incoming.commit(trace).await;
+        let told = if outcome.is_ok() { Passage::stored } else { Passage::failed };
+        told(passage, net::now());
+        match outcome {
             Ok(receipt) => {
                 let Shared { events, listener, .. } = &*self.shared;
                 let (session, commit) = (self.session, net::now() - begun);
@@ -202,7 +265,7 @@ impl Answers {
                 question.accept(receipt);
             }
             Err(error) => {
-                let reply = self.failed("commit", &error, Some(&reverse_path));
+                let reply = self.store_failed("commit", &error, Some(&reverse_path));
                 question.reject(reply);
             }
         }
@@ -224,14 +287,48 @@ impl Answers {
         trace.fields()
     }
 
-    /// [`Answers::failed`] in the middle of a transaction, which is over then.
+    /// Whom the rates count for.
+    fn sender<'s>(&self, account: Option<&'s str>, reverse_path: Option<&'s ReversePath>) -> Sender<'s> {
+        let domain = reverse_path.and_then(|path| match path {
+            ReversePath::Mailbox(mailbox) => match mailbox.host() {
+                Host::Domain(domain) => Some(domain.as_str()),
+                Host::Literal(_) => None,
+            },
+            ReversePath::Null => None,
+        });
+        Sender { source: self.source.into(), account, domain }
+    }
+
+    /// Tells the operator, and gives the reply.
+    fn rate_met(&self, met: &RateExceeded, account: Option<&str>) -> Reply {
+        self.rate_met.set(true);
+        let (Shared { events, listener, .. }, session, source) = (&*self.shared, self.session, self.source);
+        events.emit(RateMet { listener, session, source, account, rate: met.limit.key(), wait: met.wait, now: net::now() });
+        let reply = match met.limit.measure {
+            Measure::Messages => Reply::MESSAGE_RATE,
+            Measure::Recipients => Reply::RECIPIENT_RATE,
+            Measure::Kib => Reply::OCTET_RATE,
+            Measure::FailedCommands => Reply::FAILURE_RATE,
+        };
+        reply.with(met.wait.as_secs() + 1)
+    }
+
+    /// Who may say it was decided when the session began.
+    fn xclient(&mut self, question: Xclient<'_>) {
+        self.transaction = None;
+        if let Told::Is(address) = question.accept().address {
+            self.source = address;
+        }
+    }
+
+    /// [`Answers::store_failed`] in the middle of a transaction, which is over then.
     fn transaction_failed(&mut self, operation: &'static str, error: &Error) -> Reply {
         let transaction = self.transaction.take();
-        self.failed(operation, error, transaction.as_ref().map(|transaction| &transaction.from.reverse_path))
+        self.store_failed(operation, error, transaction.as_ref().map(|transaction| &transaction.from.reverse_path))
     }
 
     /// Says what the store could not do, and gives the reply for it.
-    fn failed(&self, operation: &'static str, error: &Error, from: Option<&ReversePath>) -> Reply {
+    fn store_failed(&self, operation: &'static str, error: &Error, from: Option<&ReversePath>) -> Reply {
         let now = net::now();
         match error {
             Error::Full(_) => self.shared.events.emit(StoreFull { cause: error, now }),
@@ -246,4 +343,13 @@ impl Answers {
         let (Shared { events, listener, .. }, session, source) = (&*self.shared, self.session, self.source);
         events.emit(MessageRefused { listener, session, source, reverse_path, code: reply.code(), cause, now: net::now() });
     }
+}
+
+/// The tarpit, where there is one and it has a place. Boxed: it is rare.
+fn hold_back(shared: &Shared) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+    Box::pin(async {
+        let Some((_place, time)) = shared.rates.hold_back() else { return };
+        // The drain does not wait for it.
+        let _left = net::clock::within(net::now() + time, shared.drain.wait()).await;
+    })
 }

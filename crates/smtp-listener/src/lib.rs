@@ -11,13 +11,14 @@
 //! networks that may relay and the write deadline.
 
 mod answers;
+mod freight;
 mod hops;
 mod rescue;
 mod session;
 mod trace;
 mod transaction;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,8 +26,10 @@ use arc_swap::ArcSwap;
 use auth::Authenticator;
 use bytes::BytesMut;
 use events::{Events, SessionRefused};
-use gate::{Arrival, Gate, IpNet, ListenerId, Permit, Protocol, Refusal, ReplyLine};
+use gate::rates::MailRates;
+use gate::{Arrival, Delivery, Gate, IpNet, ListenerId, Permit, Protocol, Refusal, ReplyLine, Usage};
 use net::{Connection, Drain, Service, Tls};
+use smtp::Circumstance;
 use store::Store;
 
 /// What a reload may change.
@@ -38,6 +41,10 @@ pub struct Settings {
     pub hops: usize,
     /// Networks whose clients may send to other hosts without a password.
     pub relay_networks: Vec<IpNet>,
+    /// Networks whose clients may say for whom they speak (XCLIENT).
+    pub xclient_networks: Vec<IpNet>,
+    /// Messages one session may send while the gate is at most half full, from 1 to [`smtp::limits::MAILS_MOST`].
+    pub messages: u32,
     /// How long a client may take to read what it is sent.
     pub write_deadline: Duration,
 }
@@ -48,6 +55,10 @@ pub struct Ground {
     pub gate: Arc<Gate>,
     /// Where mail goes, and whom it is for.
     pub store: Arc<dyn Store>,
+    /// How often somebody may do what.
+    pub rates: Arc<MailRates>,
+    /// How fast messages go to the store.
+    pub delivery: Delivery,
     /// Who somebody is.
     pub authenticator: Arc<Authenticator>,
     /// Where events go.
@@ -66,6 +77,8 @@ pub(crate) struct Shared {
     listener: events::Listener,
     gate: Arc<Gate>,
     store: Arc<dyn Store>,
+    rates: Arc<MailRates>,
+    delivery: Delivery,
     authenticator: Arc<Authenticator>,
     events: Events,
     drain: Drain,
@@ -77,12 +90,14 @@ pub(crate) struct Shared {
 impl Listener {
     /// A listener called `name` in log and metrics, with TLS from the first octet where `implicit_tls`.
     pub fn new(id: ListenerId, name: &str, ground: &Ground, tls: Option<Tls>, implicit_tls: bool, settings: Settings) -> Self {
-        let Ground { gate, store, authenticator, events, drain } = ground;
+        let Ground { gate, store, rates, delivery, authenticator, events, drain } = ground;
         Self(Arc::new(Shared {
             id,
             listener: events.listener(name),
             gate: Arc::clone(gate),
             store: Arc::clone(store),
+            rates: Arc::clone(rates),
+            delivery: delivery.clone(),
             authenticator: Arc::clone(authenticator),
             events: events.clone(),
             drain: drain.clone(),
@@ -126,6 +141,12 @@ impl Shared {
         Arrival { listener: self.id, peer: peer.ip(), authenticates, now: net::now() }
     }
 
+    /// What is known of a client before its first octet.
+    fn circumstance(&self, settings: &Settings, peer: IpAddr, tls: Option<smtp::Tls>) -> Circumstance {
+        let xclient = settings.xclient_networks.iter().any(|network| network.contains(&peer));
+        Circumstance { peer, tls, xclient, mails: Some(messages(settings.messages, self.gate.snapshot().usage)) }
+    }
+
     /// Tells the client and the operator.
     fn refuse(&self, refusal: &Refusal, arrival: &Arrival, reply: &mut BytesMut) {
         let mut line = ReplyLine::new();
@@ -133,5 +154,27 @@ impl Shared {
         reply.extend_from_slice(line.as_bytes());
         let (rule, Arrival { peer: source, now, .. }) = (refusal.rule.id(), *arrival);
         self.events.emit(SessionRefused { listener: &self.listener, source, rule, cause: refusal, now });
+    }
+}
+
+/// Messages that a session may send which begins now: all of them while half of the places are free, and then fewer the fewer
+/// are, so that places change hands; but never less than a sender with a queue can make use of.
+fn messages(most: u32, Usage { in_use, limit, .. }: Usage) -> u32 {
+    let free = u64::from(limit.saturating_sub(in_use));
+    let share = (u64::from(most) * free * 2).checked_div(limit.into()).unwrap_or_default();
+    u32::try_from(share).unwrap_or(most).clamp(MESSAGES_LEAST.min(most), most)
+}
+
+const MESSAGES_LEAST: u32 = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fuller_the_gate_the_fewer_messages_a_session_may_send() {
+        let at = |in_use| messages(1000, Usage { in_use, general: in_use, limit: 100, reserve: 0 });
+        assert_eq!([0, 50, 51, 75, 99, 100, 200].map(at), [1000, 1000, 980, 500, 20, 10, 10]);
+        assert_eq!(messages(3, Usage { in_use: 100, general: 100, limit: 100, reserve: 0 }), 3);
     }
 }

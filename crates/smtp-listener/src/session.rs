@@ -14,7 +14,7 @@ use bytes::BytesMut;
 use events::{HandshakeCompleted, HandshakeFailed, SessionAdmitted, SessionEnd, SessionEnded, SessionId};
 use gate::Permit;
 use net::{Connection, NetError, Read};
-use smtp::{Circumstance, Reply, Session, Tls, Want};
+use smtp::{Reply, Session, Tls, Want};
 
 use crate::Shared;
 use crate::answers::Answers;
@@ -81,7 +81,7 @@ impl Drop for Course {
 async fn converse(shared: &Arc<Shared>, connection: &mut Connection, permit: &mut Permit, id: SessionId) -> Result<SessionEnd, SessionEnd> {
     let settings = shared.settings.load_full();
     let tls = if shared.implicit_tls { Some(Box::pin(encrypt(shared, connection, id)).await?) } else { None };
-    let here = Circumstance { peer: connection.peer().ip(), tls };
+    let here = shared.circumstance(&settings, connection.peer().ip(), tls);
     let mut session = Session::new(Arc::clone(&settings.smtp), here, net::now());
     let mut answers = Answers::new(Arc::clone(shared), settings, id, here.peer);
     loop {
@@ -101,6 +101,9 @@ async fn converse(shared: &Arc<Shared>, connection: &mut Connection, permit: &mu
                 answers.written();
             }
             Want::Input => {
+                if let Some(held_back) = answers.failed(session.take_failures(), session.identity()) {
+                    held_back.await;
+                }
                 write(connection, session.output(), shared).await?;
                 answers.written();
                 match connection.read(session.deadline()).await {
@@ -116,6 +119,7 @@ async fn converse(shared: &Arc<Shared>, connection: &mut Connection, permit: &mu
                 session = session.secured(tls, net::now());
             }
             Want::Close => {
+                let _held_back = answers.failed(session.take_failures(), session.identity());
                 write(connection, session.output(), shared).await?;
                 return Ok(ended(session.farewell()));
             }
@@ -168,6 +172,7 @@ fn ended(farewell: Option<Reply>) -> SessionEnd {
         Some(Reply::TIMEOUT) => SessionEnd::TimedOut,
         Some(Reply::SESSION_TOO_LONG) => SessionEnd::TooLong,
         Some(Reply::RESTARTING) => SessionEnd::Drained,
+        Some(Reply::PLACE_NEEDED) => SessionEnd::GaveWay,
         _ => SessionEnd::Dismissed,
     }
 }

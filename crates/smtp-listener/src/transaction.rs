@@ -5,15 +5,21 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use gate::delivery::Promise;
 use mail::{Envelope, ForwardPath, MessageId};
 use smtp::MailFrom;
 use store::Incoming;
 
+use crate::freight::Freight;
 use crate::hops::Hops;
 
 /// One transaction.
 pub(crate) struct Transaction {
     pub(crate) from: MailFrom,
+    /// That its message will have its reply in time.
+    pub(crate) promise: Promise,
+    /// What it costs its sender.
+    pub(crate) freight: Freight,
     /// Each once, however many recipients come to it.
     accounts: BTreeSet<Arc<str>>,
     recipients: usize,
@@ -29,13 +35,11 @@ pub(crate) struct Message {
     pub(crate) accounts: Vec<Arc<str>>,
     pub(crate) incoming: Box<dyn Incoming>,
     pub(crate) hops: Hops,
-    /// Octets of the body so far.
-    pub(crate) octets: u64,
 }
 
 impl Transaction {
-    pub(crate) fn new(from: MailFrom) -> Self {
-        Self { from, accounts: BTreeSet::new(), recipients: 0, sole_recipient: None, message: None }
+    pub(crate) fn new(from: MailFrom, promise: Promise, freight: Freight) -> Self {
+        Self { from, promise, freight, accounts: BTreeSet::new(), recipients: 0, sole_recipient: None, message: None }
     }
 
     /// One recipient more, and the accounts it comes to.
@@ -55,14 +59,24 @@ impl Transaction {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+    use std::time::Instant;
+
+    use gate::Delivery;
+    use gate::rates::{MailRates, Sender};
     use mail::{BodyType, ReversePath};
 
     use super::*;
 
     #[test]
     fn accounts_are_each_named_once_and_only_a_sole_recipient_is_remembered() {
-        let mut transaction =
-            Transaction::new(MailFrom { reverse_path: ReversePath::Null, size: None, body: BodyType::SevenBit, utf8: false });
+        let (now, rates) = (Instant::now(), Arc::new(MailRates::new(&gate::rates::Settings::default())));
+        let sender = Sender { source: IpAddr::from([192, 0, 2, 7]).into(), account: None, domain: None };
+        let mut transaction = Transaction::new(
+            MailFrom { reverse_path: ReversePath::Null, size: None, body: BodyType::SevenBit, utf8: false },
+            Delivery::new(&gate::delivery::Settings::default()).promise(now).unwrap(),
+            Freight::new(&rates, &sender, 0, now).unwrap(),
+        );
         let path = |text| ForwardPath::parse(text).unwrap();
         let (ann, bob): (Arc<str>, Arc<str>) = ("ann@example.org".into(), "bob@example.org".into());
         transaction.add(path("<all@example.org>"), vec![Arc::clone(&ann), Arc::clone(&bob)]);

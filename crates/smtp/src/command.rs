@@ -23,6 +23,7 @@ pub(crate) enum Command<'l> {
     Quit,
     StartTls,
     Auth { mechanism: &'l str, initial: Option<&'l str> },
+    Xclient(&'l str),
 }
 
 /// What stands behind BDAT (RFC 3030 §2).
@@ -67,6 +68,7 @@ impl<'l> Command<'l> {
             b"HELP\0\0\0\0" => Ok(Self::Help),
             b"AUTH\0\0\0\0" => Self::auth(rest),
             b"STARTTLS" => alone(Self::StartTls),
+            b"XCLIENT\0" => Ok(Self::Xclient(rest)),
             b"EXPN\0\0\0\0" | b"TURN\0\0\0\0" | b"ETRN\0\0\0\0" | b"ATRN\0\0\0\0" | b"SEND\0\0\0\0" | b"SOML\0\0\0\0" | b"SAML\0\0\0\0" => {
                 Err(Fault::Wrong(Reply::NOT_IMPLEMENTED))
             }
@@ -83,11 +85,12 @@ impl<'l> Command<'l> {
         Ok(Self::Auth { mechanism, initial })
     }
 
-    /// Whether the client has to wait for the reply before it sends anything (RFC 2920 §3.1, RFC 3207 §4, RFC 4954 §4). What is
+    /// Whether the client has to wait for the reply before it sends anything (RFC 2920 §3.1, RFC 3207 §4, RFC 4954 §4), or for the greeting that answers
+    /// XCLIENT. What is
     /// sent behind the other commands that RFC 2920 wants last (NOOP, VRFY, EXPN, HELP, QUIT) can be misread by nobody, and is
     /// answered in its turn.
     pub(crate) fn is_last_of_its_group(&self) -> bool {
-        matches!(self, Self::Ehlo(_) | Self::Helo(_) | Self::Data | Self::Auth { .. } | Self::StartTls)
+        matches!(self, Self::Ehlo(_) | Self::Helo(_) | Self::Data | Self::Auth { .. } | Self::StartTls | Self::Xclient(_))
     }
 }
 

@@ -2,10 +2,12 @@
 
 use bytes::BytesMut;
 
-use crate::{Blanks, Mechanism, Reply, Settings};
+use crate::limits::MAILS_MOST;
+use crate::{Blanks, Circumstance, Client, Mechanism, Reply, Settings};
 
-/// Appends the answer. STARTTLS is offered in clear only (RFC 3207 §4.2), AUTH under TLS only.
-pub(crate) fn answer(settings: &Settings, tls: bool, blanks: &Blanks<'_>, out: &mut BytesMut) {
+/// Appends the answer. STARTTLS is offered in clear only (RFC 3207 §4.2), AUTH under TLS only, XCLIENT to those who may.
+pub(crate) fn answer(settings: &Settings, here: &Circumstance, blanks: &Blanks<'_>, out: &mut BytesMut) {
+    let tls = here.tls.is_some();
     let mut keyword = |text: &str, last| Reply::HELLO.line(text, last, blanks, out);
     keyword(Reply::HELLO.text(), false);
     keyword("PIPELINING", false);
@@ -19,6 +21,16 @@ pub(crate) fn answer(settings: &Settings, tls: bool, blanks: &Blanks<'_>, out: &
     if settings.auth && tls {
         keyword(Mechanism::OFFER, false);
     }
+    if here.xclient {
+        keyword(Client::OFFER, false);
+    }
+    // RFC 9422: a name a value.
+    Reply::HELLO.with(settings.recipients.min(MAILS_MOST).into()).line(
+        if here.mails.is_some() { "LIMITS RCPTMAX={n} MAILMAX={detail}" } else { "LIMITS RCPTMAX={n}" },
+        false,
+        &Blanks { detail: here.mails.as_ref().map(|mails| mails as &dyn std::fmt::Display), ..*blanks },
+        out,
+    );
     Reply::HELLO.with(settings.message_bytes).line("SIZE {n}", false, blanks, out);
     Reply::HELLO.line("HELP", true, blanks, out);
 }

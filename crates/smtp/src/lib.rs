@@ -11,7 +11,7 @@
 //!
 //! # fn drive(now: Instant) -> Result<BytesMut, mail::AddressError> {
 //! let settings = Arc::new(Settings::relay("mx.example".parse()?));
-//! let here = Circumstance { peer: IpAddr::from([192, 0, 2, 7]), tls: None };
+//! let here = Circumstance::new(IpAddr::from([192, 0, 2, 7]));
 //! let mut input = BytesMut::from(&b"EHLO client.example\r\nQUIT\r\n"[..14]);
 //! let mut session = Session::new(settings, here, now);
 //! loop {
@@ -51,10 +51,12 @@ mod reply;
 mod sasl;
 mod session;
 mod settings;
+mod xclient;
 
 pub use arguments::MailFrom;
-pub use question::{Auth, Chunk, Data, EndOfData, Mail, Question, Rcpt};
+pub use question::{Auth, Chunk, Data, EndOfData, Mail, Question, Rcpt, Xclient};
 pub use reply::{Blanks, Reply};
 pub use sasl::{Credentials, Mechanism};
 pub use session::{Phase, Session, Want};
 pub use settings::{Circumstance, Role, Settings, Timing, Tls};
+pub use xclient::{Client, Told};

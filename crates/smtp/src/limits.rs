@@ -39,6 +39,9 @@ pub const DATA_GRACE: Duration = Duration::from_secs(60);
 /// The default of [`Timing::session`](crate::Timing::session).
 pub const SESSION: Duration = Duration::from_secs(2 * 60 * 60);
 
+/// The greatest number LIMITS can announce (RFC 9422 §4).
+pub const MAILS_MOST: u32 = 999_999;
+
 /// Output that is written before more input is looked at, though the peer has sent some.
 pub(crate) const OUTPUT_BYTES: usize = 16 << 10;
 

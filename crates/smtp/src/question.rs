@@ -9,7 +9,7 @@
 
 use mail::{ForwardPath, Receipt};
 
-use crate::{Credentials, MailFrom, Reply, Session};
+use crate::{Client, Credentials, MailFrom, Reply, Session};
 
 /// A question, to be answered by value.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub enum Question<'s> {
     Chunk(Chunk<'s>),
     /// The message is whole: is it safe?
     EndOfData(EndOfData<'s>),
+    /// Is this who the proxy speaks for?
+    Xclient(Xclient<'s>),
 }
 
 /// Someone wants to authenticate, under TLS.
@@ -66,6 +68,13 @@ pub struct Chunk<'s> {
 #[derive(Debug)]
 pub struct EndOfData<'s> {
     session: &'s mut Session,
+}
+
+/// A proxy that is trusted says for whom it speaks.
+#[derive(Debug)]
+pub struct Xclient<'s> {
+    session: &'s mut Session,
+    client: Box<Client>,
 }
 
 impl<'s> Auth<'s> {
@@ -220,5 +229,32 @@ impl<'s> EndOfData<'s> {
     /// The message is not taken; the transaction is over.
     pub fn reject(self, reply: Reply) {
         self.session.message_refused(reply);
+    }
+}
+
+impl<'s> Xclient<'s> {
+    pub(crate) fn new(session: &'s mut Session, client: Box<Client>) -> Self {
+        Self { session, client }
+    }
+
+    /// The session that asks.
+    pub fn session(&self) -> &Session {
+        self.session
+    }
+
+    /// For whom it speaks.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The session is that client's, and begins again: `220`. Gives back what was said.
+    pub fn accept(self) -> Client {
+        self.session.xclient_accepted(&self.client);
+        *self.client
+    }
+
+    /// It is not; the session goes on as it was.
+    pub fn reject(self, reply: Reply) {
+        self.session.xclient_refused(reply);
     }
 }

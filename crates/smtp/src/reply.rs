@@ -150,6 +150,7 @@ replies! {
     // The door. Connections that are refused there never become a session: their replies are the gate's.
     GREETING = 220 "" "{host} ESMTP Gatepost", "The greeting.";
     RESTARTING = 421 "4.3.2" "{host} Service restarting, try again shortly", "R1: draining; at the next boundary.";
+    PLACE_NEEDED = 421 "4.3.2" "{host} Place needed, reconnect any time", "R7: somebody else needs the place; at the next boundary.";
     TIMEOUT = 421 "4.4.2" "{host} Timeout", "R8: idle or too slow.";
     SESSION_TOO_LONG = 421 "4.4.2" "{host} Timeout, the session has lasted too long", "R8: the session's time is over.";
 
@@ -179,6 +180,8 @@ replies! {
     PARAMETER_WRONG = 501 "5.5.4" "A parameter is not well formed or given twice", "A parameter of MAIL we know, with a wrong value.";
     PARAMETER_UNKNOWN = 555 "5.5.4" "A parameter is not recognised", "A parameter of MAIL or RCPT we do not know (RFC 5321 §4.1.1.11).";
     TOO_MANY_ERRORS = 421 "4.7.0" "{host} Too many errors", "More bad commands, or more recipients refused for good, than allowed.";
+    ENOUGH_MESSAGES = 421 "4.7.0" "{host} Enough messages for one session, reconnect for more", "MAIL beyond the MAILMAX that LIMITS has announced (RFC 9422).";
+    XCLIENT_DENIED = 550 "5.7.0" "You may not speak for other clients", "XCLIENT from a client that is not listed.";
     TOO_MANY_IDLE_COMMANDS = 421 "4.7.0" "{host} Too many commands without a message", "More idle commands than allowed.";
 
     // TLS and authentication.
@@ -199,6 +202,10 @@ replies! {
 
     // The envelope.
     SENDER_OK = 250 "2.1.0" "Sender ok", "MAIL.";
+    MESSAGE_RATE = 451 "4.7.1" "Too many messages in a short time, try again in {n} seconds", "MAIL beyond a rate of messages.";
+    OCTET_RATE = 451 "4.7.1" "Too much mail in a short time, try again in {n} seconds", "MAIL beyond a rate of octets.";
+    FAILURE_RATE = 451 "4.7.1" "Too many failed commands, try again in {n} seconds", "MAIL beyond a rate of failed commands.";
+    RECIPIENT_RATE = 450 "4.7.1" "Too many recipients in a short time, try again in {n} seconds", "RCPT beyond a rate of recipients.";
     RECIPIENT_OK = 250 "2.1.5" "Recipient ok", "RCPT.";
     REVERSE_PATH_WRONG = 501 "5.1.7" "Sender not understood: {detail}", "MAIL with a path that is not well formed.";
     FORWARD_PATH_WRONG = 501 "5.1.3" "Recipient not understood: {detail}", "RCPT with a path that is not well formed.";
@@ -220,6 +227,7 @@ replies! {
 
     // Ourselves.
     STORE_FULL = 452 "4.3.1" "Out of storage, try again later", "R6, MAIL, DATA or end of data: the disk is full.";
+    STORE_SLOW = 451 "4.3.2" "Mail is stored slowly at present, try again later", "R5, MAIL or DATA: the reply to the message would come too late; at the end of data it has.";
     STORE_UNAVAILABLE = 451 "4.3.0" "Mail store unavailable, try again later", "The store failed, or whether it succeeded is not known.";
     UNANSWERED = 451 "4.3.0" "Local error, try again later", "A fault of ours: a question was left without an answer.";
 }

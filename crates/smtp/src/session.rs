@@ -21,11 +21,11 @@ use mail::{ForwardPath, ReversePath};
 use crate::clock::{Awaited, Clock};
 use crate::command::BdatSize;
 use crate::limits::{COMMAND_LINE_BYTES, OUTPUT_BYTES};
-use crate::question::{Auth, Chunk, Data, EndOfData, Mail, Question, Rcpt};
+use crate::question::{Auth, Chunk, Data, EndOfData, Mail, Question, Rcpt, Xclient};
 use crate::sasl::Exchange;
-use crate::{Blanks, Circumstance, Credentials, MailFrom, Reply, Settings, Tls};
+use crate::{Blanks, Circumstance, Client, Credentials, MailFrom, Reply, Settings, Tls};
 
-/// One session, a plain value: no task, no socket, at most 300 octets and the client's name.
+/// One session, a plain value: no task, no socket, at most 320 octets and the client's name.
 #[derive(Debug)]
 pub struct Session {
     settings: Arc<Settings>,
@@ -42,12 +42,17 @@ pub struct Session {
     /// Octets at the front of the input that the last chunk showed.
     shown_bytes: usize,
     counts: Counts,
+    /// Transactions begun.
+    mails: u32,
+    /// Failed commands nobody has asked for yet.
+    failures: u16,
     extended: bool,
     /// The front of the input is the rest of a line that is too long.
     overlong: bool,
     /// MAIL was refused, so the RCPT and DATA that were pipelined behind it are no fault of the client's.
     excused: bool,
-    draining: bool,
+    /// What the session is closed with as soon as no transaction is open.
+    parting: Option<Parting>,
 }
 
 /// What the session wants of its driver.
@@ -104,7 +109,8 @@ impl Session {
     /// session must end. It does not greet (RFC 3207 §4.2). Input read before the handshake must not be given to it.
     pub fn secured(self, tls: Tls, now: Instant) -> Self {
         let circumstance = Circumstance { tls: Some(tls), ..self.circumstance };
-        Self { draining: self.draining, ..Self::begin(self.settings, circumstance, self.clock.secured(now)) }
+        let Self { parting, failures, .. } = self;
+        Self { parting, failures, ..Self::begin(self.settings, circumstance, self.clock.secured(now)) }
     }
 
     fn begin(settings: Arc<Settings>, circumstance: Circumstance, clock: Clock) -> Self {
@@ -121,10 +127,12 @@ impl Session {
             unanswered: None,
             shown_bytes: 0,
             counts: Counts::default(),
+            mails: 0,
+            failures: 0,
             extended: false,
             overlong: false,
             excused: false,
-            draining: false,
+            parting: None,
         }
     }
 
@@ -185,7 +193,17 @@ impl Session {
     /// From now on the session is closed with `421 4.3.2` as soon as no transaction is open; the driver goes on with
     /// [`Session::next`] at once.
     pub fn drain(&mut self) {
-        self.draining = true;
+        self.parting = Some(Parting::Restarting);
+    }
+
+    /// The place is needed for somebody else: as [`Session::drain`], with words that ask the client to come back at once (gate R7).
+    pub fn give_way(&mut self) {
+        self.parting.get_or_insert(Parting::PlaceNeeded);
+    }
+
+    /// Commands that have failed since this was last asked: wrong ones, recipients refused for good, wrong passwords.
+    pub fn take_failures(&mut self) -> u16 {
+        std::mem::take(&mut self.failures)
     }
 
     /// The server leaves now, whatever the session is doing: `421 4.3.2`, and the session wants to be closed.
@@ -269,8 +287,11 @@ impl Session {
             Stage::Discard { .. } => return self.discard(input),
             Stage::Command | Stage::Sasl(_) => {}
         }
-        if self.draining && self.transaction.is_none() {
-            self.say(Reply::RESTARTING);
+        if let Some(parting) = self.parting.filter(|_| self.transaction.is_none()) {
+            self.say(match parting {
+                Parting::Restarting => Reply::RESTARTING,
+                Parting::PlaceNeeded => Reply::PLACE_NEEDED,
+            });
             return Step::Again;
         }
         self.line(input)
@@ -284,6 +305,7 @@ impl Session {
             Ask::Data => Self::data_refused,
             Ask::Chunk { .. } => Self::chunk_refused,
             Ask::EndOfData => Self::message_refused,
+            Ask::Xclient(_) => Self::xclient_refused,
         });
         match ask {
             Ask::Auth(credentials) => Question::Auth(Auth::new(self, credentials)),
@@ -292,6 +314,7 @@ impl Session {
             Ask::Data => Question::Data(Data::new(self)),
             Ask::Chunk { at, octets } => Question::Chunk(Chunk::new(self, input.get(at..at.saturating_add(octets)).unwrap_or_default())),
             Ask::EndOfData => Question::EndOfData(EndOfData::new(self)),
+            Ask::Xclient(client) => Question::Xclient(Xclient::new(self, client)),
         }
     }
 
@@ -349,6 +372,7 @@ enum Ask {
         octets: usize,
     },
     EndOfData,
+    Xclient(Box<Client>),
 }
 
 /// What the front of the input is.
@@ -394,6 +418,13 @@ struct Chunks {
     bare: BareWatch,
 }
 
+/// Why a session ends between two transactions.
+#[derive(Debug, Clone, Copy)]
+enum Parting {
+    Restarting,
+    PlaceNeeded,
+}
+
 #[derive(Debug, Default)]
 struct Counts {
     bad_commands: u16,
@@ -408,7 +439,7 @@ mod tests {
 
     #[test]
     fn a_session_is_small() {
-        assert!(size_of::<Session>() <= 300, "{} octets", size_of::<Session>());
+        assert!(size_of::<Session>() <= 320, "{} octets", size_of::<Session>());
     }
 
     #[test]

@@ -102,6 +102,17 @@ pub struct Circumstance {
     pub peer: IpAddr,
     /// The TLS it speaks, when the listener began with TLS.
     pub tls: Option<Tls>,
+    /// Whether it may say for whom it speaks, by XCLIENT.
+    pub xclient: bool,
+    /// Transactions it may begin, from 1 to [`limits::MAILS_MOST`], announced by LIMITS (RFC 9422); none for no limit.
+    pub mails: Option<u32>,
+}
+
+impl Circumstance {
+    /// A client in clear that is nobody special.
+    pub fn new(peer: IpAddr) -> Self {
+        Self { peer, tls: None, xclient: false, mails: None }
+    }
 }
 
 /// The TLS of a connection, in words for the Received field.

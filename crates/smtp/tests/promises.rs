@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use smtp::{Circumstance, Question, Session, Settings, Want};
 
 /// Pieces of which dialogues are made, so that chance gets further than the first command.
-const PIECES: [&[u8]; 30] = [
+const PIECES: [&[u8]; 32] = [
     b"EHLO client.example\r\n",
     b"HELO client.example\r\n",
     b"MAIL FROM:<a@client.example>\r\n",
@@ -41,6 +41,8 @@ const PIECES: [&[u8]; 30] = [
     b"dGlt\r\n",
     b"*\r\n",
     b"HELP\r\n",
+    b"XCLIENT ADDR=198.51.100.9 LOGIN=tim PROTO=ESMTP HELO=client.example\r\n",
+    b"XCLIENT NAME=[UNAVAILABLE]\r\n",
     b"\0",
     b"\xff",
     &[b'x'; 3000],
@@ -68,7 +70,7 @@ proptest! {
 
 fn session() -> Session {
     let settings = Arc::new(Settings::relay("mx.example".parse().unwrap()));
-    Session::new(settings, Circumstance { peer: IpAddr::from([192, 0, 2, 7]), tls: None }, Instant::now())
+    Session::new(settings, Circumstance::new(IpAddr::from([192, 0, 2, 7])), Instant::now())
 }
 
 #[test]
@@ -95,7 +97,7 @@ fn replies_to_pipelined_commands_leave_together() {
 fn much_output_is_written_before_more_input_is_read() {
     let now = Instant::now();
     let settings = Settings { idle_commands: u16::MAX, ..Settings::relay("mx.example".parse().unwrap()) };
-    let mut session = Session::new(Arc::new(settings), Circumstance { peer: IpAddr::from([192, 0, 2, 7]), tls: None }, now);
+    let mut session = Session::new(Arc::new(settings), Circumstance::new(IpAddr::from([192, 0, 2, 7])), now);
     let mut input = BytesMut::from(&b"HELP\r\n".repeat(400)[..]);
     let (mut flushes, mut written) = (0, 0);
     while !matches!(session.next(&mut input, now), Want::Input) {
@@ -170,7 +172,7 @@ fn a_question_about_a_password_does_not_print_it() {
     let settings = Arc::new(Settings::submission("mx.example".parse().unwrap()));
     let tls = Some(smtp::Tls { version: "TLSv1.3", cipher: "TLS_AES_128_GCM_SHA256" });
     let now = Instant::now();
-    let mut session = Session::new(settings, Circumstance { peer: IpAddr::from([192, 0, 2, 7]), tls }, now);
+    let mut session = Session::new(settings, Circumstance { tls, ..Circumstance::new(IpAddr::from([192, 0, 2, 7])) }, now);
     let mut input = BytesMut::from(&b"EHLO client.example\r\n"[..]);
     assert!(matches!(session.next(&mut input, now), Want::Input));
     input.extend_from_slice(b"AUTH PLAIN AHRpbQBzZWNyZXQ=\r\n");

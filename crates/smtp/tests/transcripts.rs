@@ -1,7 +1,7 @@
 //! Plays every transcript on the pure machine, the client's octets cut at every 1, 2, 3 and 7 and whole, in simulated time.
 //!
 //! Words that `Given:` may hold: `submission`, `auth`, `tls`, `no-starttls`, `ehlo` (greeting and EHLO are over), `signed-in` (AUTH is
-//! over, too), `size=`, `recipients=`, `bad=`, `idle=`, `refused=`, and `whole` (what matters is that octets arrive together: no cutting).
+//! over, too), `xclient` (the client may say for whom it speaks), `mails=`, `size=`, `recipients=`, `bad=`, `idle=`, `refused=`, and `whole` (what matters is that octets arrive together: no cutting).
 //! A password is right when it is `secret`; other questions are accepted unless `A:` says otherwise.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use mail::{BodyType, MessageId, Receipt};
-use smtp::{Circumstance, Question, Reply, Session, Settings, Tls, Want};
+use smtp::{Circumstance, Question, Reply, Session, Settings, Tls, Told, Want};
 
 use transcript::{Line, Transcript, fits};
 
@@ -73,6 +73,7 @@ impl Play {
         settings.starttls = !has("no-starttls");
         for (key, value) in given.iter().filter_map(|word| word.split_once('=')) {
             match key {
+                "mails" => {}
                 "size" => settings.message_bytes = value.parse().unwrap(),
                 "recipients" => settings.recipients = value.parse().unwrap(),
                 "bad" => settings.bad_commands = value.parse().unwrap(),
@@ -81,7 +82,12 @@ impl Play {
                 _ => panic!("{name}: Given: {key}="),
             }
         }
-        let circumstance = Circumstance { peer: IpAddr::from([192, 0, 2, 7]), tls: has("tls").then_some(TLS) };
+        let circumstance = Circumstance {
+            tls: has("tls").then_some(TLS),
+            xclient: has("xclient"),
+            mails: given.iter().find_map(|word| word.strip_prefix("mails=")).map(|most| most.parse().unwrap()),
+            ..Circumstance::new(IpAddr::from([192, 0, 2, 7]))
+        };
         let now = Instant::now();
         let mut play = Self {
             name,
@@ -134,6 +140,10 @@ impl Play {
                 Line::Passes(time) => self.pass(*time),
                 Line::Drain => {
                     self.session.as_mut().unwrap().drain();
+                    self.pump();
+                }
+                Line::GiveWay => {
+                    self.session.as_mut().unwrap().give_way();
                     self.pump();
                 }
                 Line::Closed => assert!(self.closed, "{here}: still open"),
@@ -244,6 +254,9 @@ impl Script {
                 data.accept();
             }
             Question::Chunk(chunk) => chunk.taken(),
+            Question::Xclient(xclient) => {
+                xclient.accept();
+            }
             Question::EndOfData(end) => {
                 self.kept = std::mem::take(&mut self.arriving);
                 #[expect(clippy::disallowed_methods, reason = "the store of this test is a Vec")]
@@ -261,6 +274,7 @@ fn reject(question: Question<'_>, reply: Reply) {
         Question::Data(data) => data.reject(reply),
         Question::Chunk(chunk) => chunk.refuse(reply),
         Question::EndOfData(end) => end.reject(reply),
+        Question::Xclient(xclient) => xclient.reject(reply),
     }
 }
 
@@ -287,6 +301,22 @@ fn asked(question: &Question<'_>) -> (&'static str, String) {
         }
         Question::Chunk(_) => ("chunk", String::new()),
         Question::EndOfData(_) => ("end", "end".into()),
+        Question::Xclient(xclient) => {
+            let client = xclient.client();
+            let told = |name, told: Option<String>| told.map(|told| format!(" {name}={told}")).unwrap_or_default();
+            let address = told("addr", word(&client.address)) + &told("port", word(&client.port)) + &told("name", word(&client.name));
+            let said = told("helo", word(&client.helo)) + &told("login", word(&client.login)) + &told("extended", word(&client.extended));
+            ("xclient", format!("xclient{address}{said}"))
+        }
+    }
+}
+
+/// An attribute of XCLIENT, where it was mentioned.
+fn word<T: std::fmt::Display>(told: &Told<T>) -> Option<String> {
+    match told {
+        Told::No => None,
+        Told::Unavailable => Some("unavailable".into()),
+        Told::Is(value) => Some(value.to_string()),
     }
 }
 

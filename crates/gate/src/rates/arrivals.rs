@@ -49,11 +49,15 @@ impl ConnectionRates {
         self.total.apply(settings.connections);
     }
 
-    /// Counts one connection from `source`.
+    /// Counts one connection from `source`, until what is returned is dropped; for good when it is [kept](Counted::keep).
     ///
     /// # Errors
     /// It comes too soon; nothing was counted.
-    pub fn take(&self, source: Source, now: Instant) -> Result<(), TooOften> {
+    pub(crate) fn count(&self, source: Source, now: Instant) -> Result<Counted<'_>, TooOften> {
+        self.take(source, now).map(|()| Counted { rates: self, source, kept: false })
+    }
+
+    fn take(&self, source: Source, now: Instant) -> Result<(), TooOften> {
         for (level, prefix) in source.prefixes() {
             if let Err(wait) = self.of(level).take(prefix, 1, now) {
                 let narrower = source.prefixes().take_while(|(taken, _)| *taken < level);
@@ -67,8 +71,7 @@ impl ConnectionRates {
         })
     }
 
-    /// Gives back what [`ConnectionRates::take`] counted for a connection that was refused after all.
-    pub fn give_back(&self, source: Source) {
+    fn give_back(&self, source: Source) {
         self.give_back_prefixes(source);
         self.total.give_back((), 1);
     }
@@ -83,6 +86,36 @@ impl ConnectionRates {
             Level::Network => &self.per_network,
             Level::Site => &self.per_site,
         }
+    }
+}
+
+/// A connection that was counted, and is not when it is refused after all.
+#[derive(Debug)]
+pub(crate) struct Counted<'r> {
+    rates: &'r ConnectionRates,
+    source: Source,
+    kept: bool,
+}
+
+impl Counted<'_> {
+    /// It was let in.
+    pub(crate) fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        if !self.kept {
+            self.rates.give_back(self.source);
+        }
+    }
+}
+
+impl TooOften {
+    /// The wait in whole seconds, at least one.
+    pub(crate) fn seconds(self) -> u32 {
+        u32::try_from(self.wait.as_secs_f64().ceil() as u64).unwrap_or(u32::MAX).max(1)
     }
 }
 
@@ -123,10 +156,10 @@ mod tests {
     fn whom_the_pool_refuses_has_taken_nothing() {
         let (rates, now) = (rates("1/1m", "1/1m", "1/1m"), Instant::now());
         for _ in 0..9 {
-            rates.take(source("192.0.2.1"), now).unwrap();
-            rates.give_back(source("192.0.2.1"));
+            drop(rates.count(source("192.0.2.1"), now).unwrap());
         }
-        assert!(rates.take(source("192.0.2.1"), now).is_ok());
+        rates.count(source("192.0.2.1"), now).unwrap().keep();
+        assert!(rates.count(source("192.0.2.1"), now).is_err());
     }
 
     #[test]

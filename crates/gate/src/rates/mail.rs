@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use mail::{Rate, Span};
 
 use super::{Limiter, Settings};
-use crate::pool::{Place, Pool};
+use crate::pool::{Draw, Place, Pool, Size};
 use crate::source::{Level, Source};
 
 /// The rates of messages, recipients, octets and failed commands.
@@ -84,7 +84,7 @@ impl MailRates {
     pub fn new(settings: &Settings) -> Self {
         Self {
             limiters: Limit::ALL.map(|limit| Limiter::new(limit.rate(settings), settings.keys())),
-            tarpit: Arc::new(Pool::new(settings.tarpit_places)),
+            tarpit: Arc::new(Pool::new(Size::of(settings.tarpit_places))),
             tarpit_millis: AtomicU64::new(millis(settings.tarpit)),
         }
     }
@@ -92,14 +92,14 @@ impl MailRates {
     /// Puts other rates in force.
     pub fn apply(&self, settings: &Settings) {
         self.limiters.iter().zip(Limit::ALL).for_each(|(limiter, limit)| limiter.apply(limit.rate(settings)));
-        self.tarpit.resize(settings.tarpit_places);
+        self.tarpit.resize(Size::of(settings.tarpit_places));
         self.tarpit_millis.store(millis(settings.tarpit), Relaxed);
     }
 
     /// For how long an answer is to be held back, and the place to keep meanwhile; none without a tarpit, or when it is full.
     pub fn hold_back(&self) -> Option<(Place, Duration)> {
         let time = Duration::from_millis(self.tarpit_millis.load(Relaxed));
-        if time.is_zero() { None } else { Some((self.tarpit.acquire().ok()?, time)) }
+        if time.is_zero() { None } else { Some((self.tarpit.acquire(Draw::General).ok()?, time)) }
     }
 
     /// Sessions whose answer is held back.

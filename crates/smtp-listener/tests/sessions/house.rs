@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use auth::Authenticator;
 use bytes::BytesMut;
 use events::Events;
-use gate::{Gate, ListenerId};
+use gate::{Delivery, Gate, ListenerId, MailRates};
 use mail::{ByteSize, Secret};
 use net::{Certificates, Connection, Drain, Handshakes, Pair, Service, Tls, clock};
 use rcgen::{CertificateParams, KeyPair};
@@ -32,6 +32,8 @@ pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 pub(crate) struct Plan {
     pub(crate) settings: Settings,
     pub(crate) auth: auth::Settings,
+    pub(crate) rates: gate::rates::Settings,
+    pub(crate) delivery: gate::delivery::Settings,
     pub(crate) implicit_tls: bool,
     /// Octets that fit between client and server.
     pub(crate) pipe: usize,
@@ -61,13 +63,16 @@ impl Plan {
     }
 
     fn of(smtp: smtp::Settings) -> Self {
-        let settings = Settings { smtp: Arc::new(smtp), hops: 100, relay_networks: Vec::new(), write_deadline: 2 * MINUTE };
+        let (relay_networks, xclient_networks) = (Vec::new(), Vec::new());
+        let settings =
+            Settings { smtp: Arc::new(smtp), hops: 100, relay_networks, xclient_networks, messages: 1000, write_deadline: 2 * MINUTE };
         let auth = auth::Settings { hash_memory: ByteSize::kib(8), hash_passes: NonZeroU32::MIN, ..auth::Settings::default() };
-        Self { settings, auth, implicit_tls: false, pipe: 1 << 16, before_store: |store| Arc::new(store) }
+        let (rates, delivery) = (gate::rates::Settings::default(), gate::delivery::Settings::default());
+        Self { settings, auth, rates, delivery, implicit_tls: false, pipe: 1 << 16, before_store: |store| Arc::new(store) }
     }
 
     pub(crate) async fn build(self) -> House {
-        let Self { settings, auth, implicit_tls, pipe, before_store } = self;
+        let Self { settings, auth, rates, delivery, implicit_tls, pipe, before_store } = self;
         let store = Memory::new(MINUTE);
         let password_hash = auth::hash_password(&Secret::new(PASSWORD), &auth).unwrap();
         for change in [
@@ -86,6 +91,8 @@ impl Plan {
         gate.open();
         let ground = Ground {
             gate: Arc::clone(&gate),
+            rates: Arc::new(MailRates::new(&rates)),
+            delivery: Delivery::new(&delivery),
             store: before_store(store.clone()),
             authenticator: Arc::new(Authenticator::new(Arc::new(store.clone()), &auth).unwrap()),
             events: events.clone(),

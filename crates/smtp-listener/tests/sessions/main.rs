@@ -8,5 +8,7 @@ mod drain;
 mod house;
 mod messages;
 mod places;
+mod rates;
 mod relay;
+mod slow_store;
 mod store_faults;

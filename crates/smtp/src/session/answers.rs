@@ -4,7 +4,7 @@ use mail::MessageId;
 use mail::dot::Decoder;
 
 use super::{Counts, Session, Stage, Text, Transaction};
-use crate::Reply;
+use crate::{Client, Reply, Told};
 
 impl Session {
     pub(crate) fn auth_accepted(&mut self, identity: Box<str>) {
@@ -17,6 +17,7 @@ impl Session {
     pub(crate) fn auth_wrong(&mut self) {
         self.unanswered = None;
         self.counts.auth_failures = self.counts.auth_failures.saturating_add(1);
+        self.failures = self.failures.saturating_add(1);
         self.say(Reply::CREDENTIALS_WRONG);
         if self.counts.auth_failures >= self.settings.auth_failures {
             self.say(Reply::TOO_MANY_AUTH_FAILURES);
@@ -32,6 +33,7 @@ impl Session {
     pub(crate) fn mail_accepted(&mut self, utf8: bool) {
         self.unanswered = None;
         self.excused = false;
+        self.mails = self.mails.saturating_add(1);
         self.transaction = Some(Transaction { utf8, ..Transaction::default() });
         self.say(Reply::SENDER_OK);
     }
@@ -58,6 +60,7 @@ impl Session {
         self.say(reply);
         if reply.is_permanent() {
             self.counts.refused_recipients = self.counts.refused_recipients.saturating_add(1);
+            self.failures = self.failures.saturating_add(1);
             if self.counts.refused_recipients >= self.settings.refused_recipients {
                 self.end(Reply::TOO_MANY_ERRORS);
             }
@@ -112,5 +115,35 @@ impl Session {
         self.transaction = None;
         self.excused = true;
         self.say(reply);
+    }
+
+    /// The session begins again, as that client's. What is not mentioned is as it was, but for the name after EHLO.
+    pub(crate) fn xclient_accepted(&mut self, client: &Client) {
+        self.unanswered = None;
+        if let Told::Is(address) = client.address {
+            self.circumstance.peer = address;
+        }
+        self.helo = match &client.helo {
+            Told::Is(helo) => Some(helo.clone()),
+            Told::Unavailable | Told::No => None,
+        };
+        self.extended = match client.extended {
+            Told::Is(extended) => extended,
+            Told::Unavailable | Told::No => self.extended,
+        };
+        match &client.login {
+            Told::Is(login) => self.identity = Some(login.clone()),
+            Told::Unavailable => self.identity = None,
+            Told::No => {}
+        }
+        self.counts = Counts::default();
+        self.excused = false;
+        self.mails = 0;
+        self.say(Reply::GREETING);
+    }
+
+    pub(crate) fn xclient_refused(&mut self, reply: Reply) {
+        self.unanswered = None;
+        self.wrong(reply);
     }
 }

@@ -8,9 +8,10 @@ use mail::line::{Line, Lines};
 use super::{Ask, Chunks, Session, Stage, Step};
 use crate::arguments::{self, MailFrom, Refusal};
 use crate::command::{BdatSize, Command, Fault, begins_auth};
-use crate::limits::{AUTH_LINE_BYTES, CLIENT_NAME_BYTES, COMMAND_LINE_BYTES};
+use crate::limits::{AUTH_LINE_BYTES, COMMAND_LINE_BYTES};
 use crate::sasl::{Exchange, Next};
-use crate::{Blanks, Mechanism, Reply, Role, extensions};
+use crate::xclient::is_client_name;
+use crate::{Blanks, Client, Mechanism, Reply, Role, extensions};
 
 impl Session {
     /// Takes a line off the input and does what it says.
@@ -91,13 +92,13 @@ impl Session {
             }
             Command::StartTls => self.starttls(),
             Command::Auth { mechanism, initial } => self.auth(mechanism, initial),
+            Command::Xclient(arguments) => self.xclient(arguments),
         }
     }
 
     /// EHLO and HELO, which also do what RSET does (RFC 5321 §4.1.4).
     fn hello(&mut self, name: &str, extended: bool) -> Step {
-        let plausible = |octet: u8| octet.is_ascii_alphanumeric() || b"-_.:[]".contains(&octet);
-        if name.is_empty() || name.len() > CLIENT_NAME_BYTES || !name.bytes().all(plausible) {
+        if !is_client_name(name) {
             return self.wrong(Reply::CLIENT_NAME_WRONG);
         }
         self.transaction = None;
@@ -106,7 +107,7 @@ impl Session {
         let again = self.helo.replace(name.into()).is_some();
         if extended {
             let blanks = Blanks { host: self.settings.host.as_str(), peer: Some(self.circumstance.peer), ..Blanks::default() };
-            extensions::answer(&self.settings, self.circumstance.tls.is_some(), &blanks, &mut self.output);
+            extensions::answer(&self.settings, &self.circumstance, &blanks, &mut self.output);
         } else {
             self.say(Reply::HELLO);
         }
@@ -131,6 +132,10 @@ impl Session {
                 let reply = Reply::MESSAGE_TOO_LARGE;
                 self.say(reply);
                 Step::Refused { reply, reverse_path: Some(from.reverse_path) }
+            }
+            Ok(_) if self.circumstance.mails.is_some_and(|most| self.mails >= most) => {
+                self.say(Reply::ENOUGH_MESSAGES);
+                Step::Again
             }
             Ok(from) => Step::Ask(Ask::Mail(from)),
             Err(refusal) => self.refuse_arguments(refusal),
@@ -268,6 +273,16 @@ impl Session {
         }
     }
 
+    fn xclient(&mut self, arguments: &str) -> Step {
+        let refusal = match Client::parse(arguments) {
+            _ if !self.circumstance.xclient => Reply::XCLIENT_DENIED,
+            _ if self.transaction.is_some() => Reply::NOT_IN_A_TRANSACTION,
+            Some(client) => return Step::Ask(Ask::Xclient(Box::new(client))),
+            None => Reply::ARGUMENTS_WRONG,
+        };
+        self.wrong(refusal)
+    }
+
     fn refuse_arguments(&mut self, refusal: Refusal) -> Step {
         self.say_with(refusal.reply, refusal.why.as_ref().map(|why| why as &dyn Display));
         self.count_bad()
@@ -293,6 +308,7 @@ impl Session {
 
     fn count_bad(&mut self) -> Step {
         self.counts.bad_commands = self.counts.bad_commands.saturating_add(1);
+        self.failures = self.failures.saturating_add(1);
         if self.counts.bad_commands >= self.settings.bad_commands {
             self.end(Reply::TOO_MANY_ERRORS);
         }

@@ -29,7 +29,13 @@ pub(crate) fn drive(octets: &[u8]) {
     let tls = choices.one_in(2).then_some(TLS);
     let now = Instant::now();
     let settings = Arc::new(settings);
-    let session = Session::new(settings.clone(), Circumstance { peer: IpAddr::from([192, 0, 2, 7]), tls }, now);
+    let here = Circumstance {
+        tls,
+        xclient: choices.one_in(4),
+        mails: choices.one_in(4).then_some(3),
+        ..Circumstance::new(IpAddr::from([192, 0, 2, 7]))
+    };
+    let session = Session::new(settings.clone(), here, now);
     Drive { session: Some(session), settings, input: BytesMut::new(), now, choices, agreed: false }.run(input);
 }
 
@@ -55,6 +61,9 @@ impl Drive<'_> {
             let session = self.session.as_mut().expect("a session");
             if self.choices.one_in(50) {
                 session.drain();
+            }
+            if self.choices.one_in(60) {
+                session.give_way();
             }
             if self.choices.one_in(10) {
                 self.now += Duration::from_secs(self.choices.next().into());
@@ -122,6 +131,7 @@ fn promised(question: &Question<'_>, settings: &Settings, agreed: bool) {
             assert!(agreed && !chunk.text().is_empty() && chunk.session().in_transaction());
         }
         Question::EndOfData(end) => assert!(agreed && end.session().in_transaction()),
+        Question::Xclient(xclient) => assert!(!xclient.session().in_transaction()),
     }
 }
 
@@ -139,12 +149,16 @@ fn answer(question: Question<'_>, choices: &mut Choices<'_>, agreed: &mut bool) 
             chunk.refuse(Reply::STORE_FULL);
             *agreed = false;
         }
+        (_, true, Question::Xclient(xclient)) => xclient.reject(Reply::ARGUMENTS_WRONG),
         (_, true, Question::EndOfData(end)) => {
             end.reject(Reply::TOO_MANY_HOPS);
             *agreed = false;
         }
         (.., Question::Auth(auth)) if choices.one_in(2) => auth.wrong(),
         (.., Question::Auth(auth)) => auth.accept("tim"),
+        (.., Question::Xclient(xclient)) => {
+            xclient.accept();
+        }
         (.., Question::Mail(mail)) => {
             mail.accept();
         }

@@ -19,7 +19,7 @@
 //! | `Q:` | what was asked, or `refused` without a question, since the client's last write, in order, chunks left out |
 //! | `M:` | the next line of the message as it was kept |
 //! | `T:` | so much time passes: `T: 4m59s` |
-//! | `X:` | what the server does: `closed`, `upgraded`, `drain` (it begins to) |
+//! | `X:` | what the server does: `closed`, `upgraded`, `drain` (it begins to), `place-needed` (the session is to give way) |
 //!
 //! In `C:` and `C>`, `\r`, `\n`, `\t`, `\0`, `\\` and `\xNN` are octets, and `{x*1000}` is a thousand times `x`.
 
@@ -46,6 +46,7 @@ pub(crate) enum Line {
     Closed,
     Upgraded,
     Drain,
+    GiveWay,
 }
 
 impl Transcript {
@@ -88,6 +89,7 @@ impl Line {
             "X:" if rest == "closed" => Self::Closed,
             "X:" if rest == "upgraded" => Self::Upgraded,
             "X:" if rest == "drain" => Self::Drain,
+            "X:" if rest == "place-needed" => Self::GiveWay,
             _ => return None,
         })
     }

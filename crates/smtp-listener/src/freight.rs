@@ -1,0 +1,50 @@
+//! The octets of one transaction, as its sender's rates count them.
+//!
+//! What MAIL announces is taken there; what has come by the end is made up for when the transaction is over, however it ends:
+//! more is owed, less is given back, and a message of which nothing came has cost nothing.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use gate::Source;
+use gate::rates::{MailRates, Measure, RateExceeded, Sender};
+
+/// Dropping it settles the account.
+pub(crate) struct Freight {
+    rates: Arc<MailRates>,
+    source: Source,
+    account: Option<Box<str>>,
+    domain: Option<Box<str>>,
+    taken_kib: u32,
+    /// Octets that have come.
+    pub(crate) octets: u64,
+}
+
+impl Freight {
+    /// Takes one message and the octets that are announced.
+    ///
+    /// # Errors
+    /// The rate that was met; nothing was taken.
+    pub(crate) fn new(rates: &Arc<MailRates>, sender: &Sender<'_>, announced: u64, now: Instant) -> Result<Self, RateExceeded> {
+        let taken_kib = kib(announced).max(1);
+        rates.look(Measure::FailedCommands, sender, now)?;
+        rates.take(Measure::Messages, 1, sender, now)?;
+        rates.take(Measure::Kib, taken_kib, sender, now).inspect_err(|_| rates.give_back(Measure::Messages, 1, sender))?;
+        let (source, account, domain) = (sender.source, sender.account.map(Box::from), sender.domain.map(Box::from));
+        Ok(Self { rates: Arc::clone(rates), source, account, domain, taken_kib, octets: 0 })
+    }
+}
+
+impl Drop for Freight {
+    fn drop(&mut self) {
+        let sender = Sender { source: self.source, account: self.account.as_deref(), domain: self.domain.as_deref() };
+        match kib(self.octets) {
+            more if more > self.taken_kib => self.rates.owe(Measure::Kib, more - self.taken_kib, &sender, net::now()),
+            less => self.rates.give_back(Measure::Kib, self.taken_kib - less, &sender),
+        }
+    }
+}
+
+fn kib(octets: u64) -> u32 {
+    u32::try_from(octets.div_ceil(1 << 10)).unwrap_or(u32::MAX)
+}

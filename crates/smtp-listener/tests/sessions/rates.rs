@@ -1,0 +1,123 @@
+//! Rates: who goes too fast is told to come back, and the session goes on.
+
+use gate::rates::Settings;
+use net::clock;
+
+use crate::house::{ANN, House, MINUTE, Plan, SECOND, timed};
+
+async fn house(rates: Settings) -> House {
+    Plan { rates, ..Plan::relay() }.build().await
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_of_a_source_over_all_its_sessions() {
+    let house = house(Settings { messages_per_source: "2/1m".parse().unwrap(), ..Settings::default() }).await;
+    let (mut one, mut other) = (house.greet().await, house.greet().await);
+    one.asks("MAIL FROM:<a@elsewhere.example>", "250 2.1.0").await;
+    other.asks("MAIL FROM:<>", "250 2.1.0").await;
+    one.asks("RSET", "250").await;
+    one.asks("MAIL FROM:<>", "451 4.7.1 Too many messages in a short time, try again in ").await;
+    assert_eq!(house.metric("rates_met_total{listener=\"smtp\",rate=\"messages_per_source\"}"), 1);
+    clock::pause(MINUTE / 2).await;
+    one.asks("MAIL FROM:<>", "250 2.1.0").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn recipients_for_a_sender_domain() {
+    let house = house(Settings { recipients_per_sender_domain: "1/1m".parse().unwrap(), ..Settings::default() }).await;
+    let mut client = house.greet().await;
+    client.asks("MAIL FROM:<a@elsewhere.example>", "250").await;
+    client.asks("RCPT TO:<ann@example.org>", "250 2.1.5").await;
+    client.asks("RCPT TO:<bob@example.org>", "450 4.7.1 Too many recipients").await;
+    client.asks("DATA", "354").await;
+    client.says("Subject: for one\r\n.\r\n").await;
+    client.hears("250 2.0.0").await;
+    client.asks("MAIL FROM:<b@Elsewhere.Example>", "250").await;
+    client.asks("RCPT TO:<bob@example.org>", "450 4.7.1").await;
+    client.asks("RSET", "250").await;
+    client.asks("MAIL FROM:<a@another.example>", "250").await;
+    client.asks("RCPT TO:<bob@example.org>", "250 2.1.5").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn octets_are_refused_before_they_are_sent_and_never_after() {
+    let house = house(Settings { bytes_per_source: "10KiB/1m".parse().unwrap(), ..Settings::default() }).await;
+    let mut client = house.greet().await;
+    // Announced and not sent: nothing was had.
+    for _ in 0..9 {
+        client.asks("MAIL FROM:<> SIZE=10000", "250 2.1.0").await;
+        client.asks("RSET", "250").await;
+    }
+    // More than announced: taken, and made up for.
+    client.asks("MAIL FROM:<> SIZE=1", "250 2.1.0").await;
+    client.asks("RCPT TO:<ann@example.org>", "250 2.1.5").await;
+    client.asks("DATA", "354").await;
+    client.says("Subject: large\r\n\r\n".to_owned() + &"x\r\n".repeat(5000) + ".\r\n").await;
+    client.hears("250 2.0.0").await;
+    client.asks("MAIL FROM:<>", "451 4.7.1 Too much mail in a short time").await;
+    clock::pause(MINUTE / 2).await;
+    client.asks("MAIL FROM:<>", "451 4.7.1").await;
+    clock::pause(MINUTE / 2).await;
+    client.asks("MAIL FROM:<>", "250 2.1.0").await;
+    assert_eq!(house.store.texts(ANN).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn failed_commands_over_all_sessions_close_mail_and_auth() {
+    let house = house(Settings { failed_commands_per_source: "6/1m".parse().unwrap(), ..Settings::default() }).await;
+    for _ in 0..2 {
+        let mut client = house.greet().await;
+        client.asks("WHAT", "500").await;
+        client.asks("MAIL FROM:<>", "250").await;
+        client.asks("RCPT TO:<nobody@example.org>", "550").await;
+        client.asks("RCPT TO:<noone@example.org>", "550").await;
+        client.asks("QUIT", "221").await;
+    }
+    let mut client = house.greet().await;
+    client.asks("MAIL FROM:<>", "451 4.7.1 Too many failed commands").await;
+    clock::pause(MINUTE).await;
+    client.asks("MAIL FROM:<>", "250 2.1.0").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_account_has_its_own_rate() {
+    let rates = Settings { messages_per_account: "1/1h".parse().unwrap(), ..Settings::default() };
+    let house = Plan { rates, ..Plan::submission() }.build().await;
+    let (mut one, mut other) = (house.log_in().await, house.log_in().await);
+    one.asks("MAIL FROM:<ann@example.org>", "250 2.1.0").await;
+    other.asks("MAIL FROM:<ann@example.org>", "451 4.7.1 Too many messages").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_tarpit_holds_back_as_many_as_it_has_places() {
+    let tarpit = Settings { tarpit: mail::Span::secs(5), tarpit_places: 1, ..Settings::default() };
+    let house = house(tarpit).await;
+    let (mut held, mut free) = (house.greet().await, house.greet().await);
+    let (first, ()) = tokio::join!(timed(held.asks("WHAT", "500")), async {
+        clock::pause(SECOND).await;
+        let ((), time) = timed(free.asks("WHAT", "500")).await;
+        assert_eq!(time, std::time::Duration::ZERO, "the tarpit is full");
+    });
+    assert_eq!(first.1, 5 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_proxy_speaks_for_its_clients_and_they_are_counted() {
+    let rates = Settings { messages_per_source: "1/1h".parse().unwrap(), ..Settings::default() };
+    let mut plan = Plan { rates, ..Plan::relay() };
+    plan.settings.xclient_networks = vec!["127.0.0.0/8".parse().unwrap()];
+    let house = plan.build().await;
+    for (address, reply) in [("198.51.100.9", "250 2.1.0"), ("198.51.100.9", "451 4.7.1"), ("198.51.100.10", "250 2.1.0")] {
+        let mut client = house.greet().await;
+        client.asks(&format!("XCLIENT ADDR={address}"), "220 mx.example ESMTP").await;
+        client.asks("EHLO client.example", &format!("250-mx.example greets [{address}]")).await;
+        client.asks("MAIL FROM:<>", reply).await;
+    }
+    let mut client = house.greet().await;
+    client.asks("XCLIENT ADDR=IPV6:2001:db8::9 HELO=spike PROTO=ESMTP", "220").await;
+    client.begins(&["ann@example.org"]).await;
+    client.says("Subject: through a proxy\r\n.\r\n").await;
+    client.hears("250 2.0.0").await;
+    let text = String::from_utf8(house.store.texts(ANN)[0].clone()).unwrap();
+    assert!(text.contains("Received: from spike ([IPv6:2001:db8::9])"), "{text}");
+}
