@@ -81,6 +81,10 @@ pub(crate) enum Command {
     #[command(after_long_help = "Examples:\n  gatepost status\n  gatepost status --json | jq .gate")]
     Status(Asked),
 
+    /// The gate: why it refused somebody
+    #[command(subcommand, after_long_help = "Examples:\n  gatepost gate explain R4.k3f9")]
+    Gate(Gate),
+
     /// Accounts: who has a mailbox and may send
     ///
     /// An account's name is its address. Works while the server runs and while it is stopped.
@@ -168,6 +172,27 @@ pub(crate) struct Asked {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Gate {
+    /// Say why a connection was refused
+    ///
+    /// Every refusal ends with a token in brackets. This shows the rule it met, the key of the configuration that set the limit and
+    /// its line, limit and use at that instant, what the client's address held, who held the most, and what to do. The last
+    /// 65,536 refusals since the start are remembered.
+    #[command(after_long_help = "Examples:\n  gatepost gate explain R4.k3f9\n  gatepost gate explain R2.0a1b --json")]
+    Explain(Explain),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// What stands in the brackets, as in R4.k3f9
+    #[arg(value_name = "TOKEN")]
+    pub(crate) token: String,
+
+    #[command(flatten)]
+    pub(crate) asked: Asked,
 }
 
 #[derive(Debug, Subcommand)]
@@ -350,6 +375,7 @@ mod tests {
             "gatepost check --json",
             "gatepost reload -c gatepost.toml",
             "gatepost status --json --data-dir /tmp/mail",
+            "gatepost gate explain R4.k3f9 --json",
             "gatepost user add ann@example.org --generate",
             "gatepost user passwd ann@example.org --password-file -",
             "gatepost user remove ann@example.org",

@@ -19,6 +19,7 @@ mod tables;
 mod text;
 mod values;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -81,6 +82,8 @@ pub(crate) struct Loaded {
     pub(crate) config: Config,
     /// Holds warnings only.
     pub(crate) report: Report,
+    /// The line of every key that is written, by its name with its tables.
+    pub(crate) lines: BTreeMap<String, usize>,
 }
 
 /// Why there is no configuration. The one in force, if any, stays.
@@ -145,13 +148,19 @@ impl Config {
         let findings = rules::findings(&config).into_iter().chain(surroundings::findings(&config));
         let findings = findings.filter(|finding| !read.document.lost(&finding.key));
         let faults = read.faults.into_iter().chain(findings.map(|finding| read.document.place(finding))).collect();
-        let report = Report::new(path, faults);
-        if report.errors() > 0 { Err(LoadError::Faulty(report)) } else { Ok(Loaded { config, report }) }
+        let (report, lines) = (Report::new(path, faults), read.document.lines());
+        if report.errors() > 0 { Err(LoadError::Faulty(report)) } else { Ok(Loaded { config, report, lines }) }
     }
 
     /// The name in force: the one in the file, else the machine's, else `localhost`.
     pub(crate) fn hostname(&self) -> Domain {
         self.hostname.clone().map_or_else(surroundings::machine_name, |hostname| hostname.0)
+    }
+
+    /// The value of a key, as `gate.max_inbound`, as it would be written in the file.
+    pub(crate) fn written(&self, key: &str) -> String {
+        let whole = serde_json::to_value(self).unwrap_or_default();
+        change::written(key.split('.').fold(&whole, schema::part))
     }
 
     /// The socket `gatepost reload` and the other commands reach the running server by.

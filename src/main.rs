@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         Command::Check(check) => command::check::run(check).map_err(Into::into),
         Command::Reload(server) => command::reload::run(server),
         Command::Status(asked) => command::status::run(asked),
+        Command::Gate(gate) => command::gate::run(gate),
         Command::User(user) => command::directory::user(user),
         Command::Domain(domain) => command::directory::domain(domain),
         Command::Alias(alias) => command::directory::alias(alias),

@@ -13,6 +13,7 @@ mod listeners;
 mod privileges;
 mod reload;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,7 +32,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::config::Config;
 use crate::log::Log;
 use listeners::{Listeners, Services};
-use reload::Reloader;
+use reload::{Reloader, Source};
 
 pub(crate) use listeners::{BACKLOG, Bound};
 pub(crate) use privileges::{Unprivileged, give_up, raise_descriptors, take_owner};
@@ -58,8 +59,10 @@ pub(crate) enum ServerError {
 /// Everything a server is built from.
 pub(crate) struct Plan {
     pub(crate) config: Config,
-    /// Where the configuration was read, and is read again on reload. None when it was made up.
-    pub(crate) file: Option<PathBuf>,
+    /// The line of each key of it that is written.
+    pub(crate) lines: BTreeMap<String, usize>,
+    /// Where the configuration was read, and is read again on reload.
+    pub(crate) file: PathBuf,
     pub(crate) bound: Bound,
     pub(crate) store: Arc<Embedded>,
     pub(crate) log: Arc<Log>,
@@ -100,7 +103,7 @@ impl Stage {
 async fn serve(plan: Plan, hangup: Signal, ready: impl FnOnce(&[Listening])) -> Result<(), ServerError> {
     let (started, began) = (SystemTime::now(), Instant::now());
     let mut signals = Signals::with(hangup)?;
-    let Plan { config, file, bound, store, log } = plan;
+    let Plan { config, lines, file, bound, store, log } = plan;
     let (events, drain, counters) = (Events::new(started), Drain::new(), Arc::new(Counters::default()));
     let gate = Arc::new(Gate::with_rates(config.gate.clone(), &config.rates)?);
     let authenticator = Arc::new(Authenticator::new(store.clone(), &config.auth)?);
@@ -129,7 +132,7 @@ async fn serve(plan: Plan, hangup: Signal, ready: impl FnOnce(&[Listening])) -> 
     let listening: Vec<_> =
         listening.into_iter().chain(http.iter().map(|http| Listening { service: "http".into(), address: http.address() })).collect();
     let (drain_time, data_dir) = (config.timeouts.drain.0, config.data_dir.clone());
-    let reloader = Arc::new(Reloader::new(file, config, &services, listeners, certificates.clone(), log));
+    let reloader = Arc::new(Reloader::new(Source { file, lines }, config, &services, listeners, certificates.clone(), log));
     let admin = Arc::new(Admin {
         version: env!("CARGO_PKG_VERSION"),
         started: began,

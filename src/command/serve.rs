@@ -24,7 +24,7 @@ pub(crate) fn run(serve: &Serve, level: Option<&Filter>) -> Outcome {
 /// Serves by a configuration file, on sockets of `sources` where it has them; `ready` is told where.
 pub(crate) fn serve_file(file: &Path, level: Option<&Filter>, sources: net::Listeners, ready: impl FnOnce(&[Listening])) -> Outcome {
     let loaded = Config::load(file)?;
-    let config = loaded.config;
+    let (config, lines) = (loaded.config, loaded.lines);
     let log = Arc::new(Log::start(level, &config.log.level, config.log.format)?);
     warn(&loaded.report);
     check_descriptors(&config);
@@ -36,7 +36,7 @@ pub(crate) fn serve_file(file: &Path, level: Option<&Filter>, sources: net::List
         Embedded::open_with(&config.data_dir, config.store.clone(), &mut |progress| bar.show(progress.segments_done, progress.segments))?;
     bar.finish();
     let file = std::path::absolute(file)?;
-    stage.run(Plan { config, file: Some(file), bound, store: Arc::new(store), log }, ready)?;
+    stage.run(Plan { config, lines, file, bound, store: Arc::new(store), log }, ready)?;
     Ok(Exit::Done)
 }
 

@@ -6,6 +6,7 @@
 //!
 //! Guarantees: always ends, with a `Config` and all faults; the `Config` is worth something only when there are none.
 
+use std::collections::BTreeMap;
 use std::mem;
 use std::ops::Range;
 
@@ -72,6 +73,27 @@ impl Document<'_> {
         Fault { severity: finding.severity, ..fault }
     }
 
+    /// The line of every key that is written, by its name with its tables. Of a list of tables, that of the list.
+    pub(super) fn lines(&self) -> BTreeMap<String, usize> {
+        let mut lines = BTreeMap::new();
+        self.lines_below(self.table.get_ref(), "", &mut lines);
+        lines
+    }
+
+    fn lines_below(&self, table: &DeTable<'_>, path: &str, lines: &mut BTreeMap<String, usize>) {
+        for (name, value) in table {
+            let key = format!("{path}{}", name.get_ref());
+            match value.get_ref() {
+                DeValue::Table(inner) => self.lines_below(inner, &format!("{key}."), lines),
+                _ => drop(self.line(name.span()).map(|line| lines.insert(key, line))),
+            }
+        }
+    }
+
+    fn line(&self, span: Range<usize>) -> Option<usize> {
+        self.text.get(..span.start).map(|before| before.matches('\n').count() + 1)
+    }
+
     fn deserialize(&mut self, whole: Schema<'_>, faults: &mut Vec<Fault>) -> Config {
         loop {
             let error = match serde_path_to_error::deserialize(toml::Deserializer::from(self.table.clone())) {
@@ -118,8 +140,8 @@ impl Document<'_> {
     }
 
     fn fault(&self, span: Option<Range<usize>>, key: String, message: String) -> Fault {
+        let line = span.clone().and_then(|span| self.line(span));
         let before = span.and_then(|span| self.text.get(..span.start));
-        let line = before.map(|before| before.matches('\n').count() + 1);
         let column = before.map(|before| before.rsplit('\n').next().unwrap_or_default().chars().count() + 1);
         Fault { severity: Severity::Error, line, column, key, message }
     }

@@ -3,10 +3,11 @@
 //! The whole file is read and checked first: one fault, and everything stays as it is. Then what can change live does, each
 //! limit in one step, and what needs a restart is named. One reload at a time.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
-use admin::{Control, Reloaded};
+use admin::{Control, Origin, Reloaded, Setting};
 use async_trait::async_trait;
 use auth::Authenticator;
 use events::{CertificateRejected, ConfigurationRejected, ConfigurationReloaded, Events};
@@ -14,15 +15,22 @@ use gate::{Delivery, Gate, MailRates};
 use net::Certificates;
 
 use super::listeners::{Listeners, Services};
-use crate::config::{Change, Config, LoadError, TakesEffect};
+use crate::config::{Change, Config, LoadError, Loaded, TakesEffect};
 use crate::log::Log;
+
+/// Where a configuration was read.
+pub(crate) struct Source {
+    pub(crate) file: PathBuf,
+    /// The line of each key that is written.
+    pub(crate) lines: BTreeMap<String, usize>,
+}
 
 /// Reloads.
 pub(crate) struct Reloader {
-    file: Option<PathBuf>,
+    file: PathBuf,
     /// What the server was started with: keys that need a restart are compared with this.
     started: Config,
-    in_force: std::sync::Mutex<Config>,
+    in_force: std::sync::Mutex<InForce>,
     gate: Arc<Gate>,
     rates: Arc<MailRates>,
     delivery: Delivery,
@@ -34,9 +42,15 @@ pub(crate) struct Reloader {
     turn: tokio::sync::Mutex<()>,
 }
 
+/// The configuration in force, and the lines of the file it was read from.
+struct InForce {
+    config: Config,
+    lines: BTreeMap<String, usize>,
+}
+
 impl Reloader {
     pub(crate) fn new(
-        file: Option<PathBuf>,
+        source: Source,
         config: Config,
         services: &Services,
         listeners: Arc<Listeners>,
@@ -45,8 +59,8 @@ impl Reloader {
     ) -> Self {
         let Services { gate, rates, delivery, authenticator, events, .. } = services;
         Self {
-            file,
-            in_force: std::sync::Mutex::new(config.clone()),
+            file: source.file,
+            in_force: std::sync::Mutex::new(InForce { config: config.clone(), lines: source.lines }),
             started: config,
             gate: Arc::clone(gate),
             rates: Arc::clone(rates),
@@ -64,12 +78,10 @@ impl Reloader {
     /// next reload does all of it.
     pub(crate) async fn reload_now(&self) -> Result<Reloaded, Vec<String>> {
         let _turn = self.turn.lock().await;
-        let Some(file) = self.file.clone() else {
-            return Err(vec!["this server has no configuration file: it was started by `gatepost try`".into()]);
-        };
+        let file = self.file.clone();
         let read = tokio::task::spawn_blocking(move || Config::load(&file)).await;
         let outcome = match read {
-            Ok(Ok(loaded)) => self.apply(loaded.config),
+            Ok(Ok(loaded)) => self.apply(loaded),
             Ok(Err(error)) => Err(faults(&error)),
             Err(error) => Err(vec![error.to_string()]),
         };
@@ -80,9 +92,13 @@ impl Reloader {
         outcome
     }
 
-    fn apply(&self, new: Config) -> Result<Reloaded, Vec<String>> {
+    fn lock(&self) -> MutexGuard<'_, InForce> {
         // A configuration is replaced whole, so a panic elsewhere cannot have left it half written.
-        let mut in_force = self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
+        self.in_force.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn apply(&self, loaded: Loaded) -> Result<Reloaded, Vec<String>> {
+        let (new, mut in_force) = (loaded.config, self.lock());
         let wanting = |changes: Vec<Change>, effect| -> Vec<String> {
             changes.iter().filter(|change| change.takes_effect == effect).map(ToString::to_string).collect()
         };
@@ -93,7 +109,7 @@ impl Reloader {
             return Err(faults);
         }
         let reloaded = Reloaded {
-            applied: wanting(in_force.changes(&new), TakesEffect::Live),
+            applied: wanting(in_force.config.changes(&new), TakesEffect::Live),
             needs_restart: wanting(self.started.changes(&new), TakesEffect::Restart),
         };
         self.gate.apply(new.gate.clone()).map_err(|error| vec![error.to_string()])?;
@@ -108,7 +124,7 @@ impl Reloader {
                 self.events.emit(CertificateRejected { certificate: "tls.certificate", cause: &error });
             }
         }
-        *in_force = new;
+        *in_force = InForce { config: new, lines: loaded.lines };
         Ok(reloaded)
     }
 }
@@ -117,6 +133,12 @@ impl Reloader {
 impl Control for Reloader {
     async fn reload(&self) -> Result<Reloaded, Vec<String>> {
         self.reload_now().await
+    }
+
+    fn setting(&self, key: &str) -> Setting {
+        let in_force = self.lock();
+        let origin = in_force.lines.get(key).map_or(Origin::Default, |line| Origin::File { path: self.file.clone(), line: *line });
+        Setting { key: key.to_owned(), value: in_force.config.written(key), origin }
     }
 }
 

@@ -15,6 +15,7 @@ mod bounded;
 mod client;
 mod control;
 mod directory;
+mod explain;
 mod http;
 mod status;
 mod wire;
@@ -35,7 +36,10 @@ pub use control::ControlSocket;
 pub use directory::administer;
 pub use http::Http;
 pub use status::{Readiness, report_gate};
-pub use wire::{Alias, DirectoryRequest, Domain, Holder, Listening, PasswordHash, Reloaded, Reply, Request, Status};
+pub use wire::{
+    Alias, DirectoryRequest, Domain, Explained, GateRequest, Holder, Listening, Origin, PasswordHash, Reloaded, Reply, Request, Setting,
+    Status,
+};
 
 /// The running server, as far as an administrator sees it.
 pub struct Admin {
@@ -51,7 +55,7 @@ pub struct Admin {
     pub events: Events,
     /// What only the server itself can do.
     pub control: Arc<dyn Control>,
-    /// Where it listens.
+    /// Where it listens; the mail listeners come first, in the order of their ids at the gate.
     pub listening: Vec<Listening>,
 }
 
@@ -63,6 +67,9 @@ pub trait Control: Send + Sync {
     /// # Errors
     /// Every fault of the file, one line each; what was in force stays.
     async fn reload(&self) -> Result<Reloaded, Vec<String>>;
+
+    /// The value in force of a key, as `gate.max_inbound`, and where it is from.
+    fn setting(&self, key: &str) -> Setting;
 }
 
 /// Why the administrator could not be served, worded for them.

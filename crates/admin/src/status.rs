@@ -1,9 +1,10 @@
 //! Whether the server takes mail, and how it is.
 
 use std::process;
+use std::time::Instant;
 
 use events::{Figure, Figures};
-use gate::{Gate, Level, Limit, Node};
+use gate::{Gate, Level, Limit, Node, Phase};
 use serde::Serialize;
 
 use crate::Admin;
@@ -38,7 +39,6 @@ impl Admin {
     /// How the server is.
     pub fn status(&self) -> Status {
         let (gate, readiness) = (self.gate.snapshot(), self.readiness());
-        let holder = |holder: gate::Holder| Holder { prefix: holder.prefix.to_string(), sessions: holder.sessions };
         Status {
             version: self.version.to_owned(),
             pid: process::id(),
@@ -51,7 +51,7 @@ impl Admin {
             peak: gate.peak,
             admitted: gate.admitted_total,
             refused: gate.refused_total.by_rule().into_iter().map(|(rule, count)| (rule.to_owned(), count)).collect(),
-            holders: self.gate.holders(Level::Address, HOLDERS).into_iter().map(holder).collect(),
+            holders: self.gate.holders(Level::Address, HOLDERS).into_iter().map(Holder::from).collect(),
             listening: self.listening.clone(),
             figures: self.events.figures().iter().collect(),
         }
@@ -73,6 +73,16 @@ pub fn report_gate(gate: &Gate, figures: &mut Figures) {
     figures.set(Figure::GateKnownGood, snapshot.known_good as u64);
     figures.set(Figure::GateKnownGoodRefused, snapshot.known_good_refused_total);
     Limit::ALL.into_iter().for_each(|limit| figures.set(in_shadow(limit), snapshot.shadow_total.of(limit)));
+    let slot_time = gate.roster().slot_time(Instant::now());
+    for (figure, phase) in [
+        (Figure::SlotClientMicros, Phase::Client),
+        (Figure::SlotTlsMicros, Phase::Tls),
+        (Figure::SlotOwnMicros, Phase::Own),
+        (Figure::SlotStoreMicros, Phase::Store),
+        (Figure::SlotTarpitMicros, Phase::Tarpit),
+    ] {
+        figures.set(figure, u64::try_from(slot_time.of(phase).as_micros()).unwrap_or(u64::MAX));
+    }
     figures.set(Figure::NodeOpen, (snapshot.node == Node::Open).into());
     figures.set(Figure::NodeDraining, (snapshot.node == Node::Draining).into());
 }

@@ -3,11 +3,15 @@
 //! A request is its name, `"status"`, or its name with what it needs,
 //! `{"directory":{"add-user":{"name":"...","password_hash":"..."}}}`. Unknown names and unknown fields are refused.
 
+mod gate;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
+
+pub use gate::{Explained, GateRequest, Origin, Setting};
 
 /// What is asked of a running server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +24,8 @@ pub enum Request {
     Status,
     /// Show or change who mail is for and who may log in.
     Directory(DirectoryRequest),
+    /// Explain or steer the gate.
+    Gate(GateRequest),
 }
 
 /// What is asked of a directory, whether its server runs or not.
@@ -77,6 +83,8 @@ pub enum Reply {
     Domains(Vec<Domain>),
     /// The aliases.
     Aliases(Vec<Alias>),
+    /// Why a connection was refused.
+    Explained(Box<Explained>),
     /// It was not done; each line says why and what to do.
     Refused(Vec<String>),
 }
@@ -150,13 +158,19 @@ pub struct Listening {
     pub address: SocketAddr,
 }
 
-/// An address and the sessions it has.
+/// A source and the sessions it has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
-    /// The address, or the IPv6 /64.
+    /// The prefix, as `192.0.2.7/32`.
     pub prefix: String,
     /// Its sessions.
     pub sessions: u32,
+}
+
+impl From<::gate::Holder> for Holder {
+    fn from(holder: ::gate::Holder) -> Self {
+        Self { prefix: holder.prefix.to_string(), sessions: holder.sessions }
+    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-use admin::{Admin, Control, ControlSocket, DirectoryRequest, Error, Http, PasswordHash, Reloaded, Reply, Request, ask};
+use admin::{
+    Admin, Control, ControlSocket, DirectoryRequest, Error, GateRequest, Holder, Http, Listening, Origin, PasswordHash, Reloaded, Reply,
+    Request, Setting, ask,
+};
 use async_trait::async_trait;
 use events::Events;
 use gate::{Arrival, Gate, ListenerId, Portion, Settings};
@@ -31,6 +34,10 @@ impl Control for Reloads {
             }
             faults => Err(faults),
         }
+    }
+
+    fn setting(&self, key: &str) -> Setting {
+        Setting { key: key.into(), value: "2".into(), origin: Origin::File { path: "/etc/gatepost/gatepost.toml".into(), line: 7 } }
     }
 }
 
@@ -61,7 +68,7 @@ impl Server {
             store: Arc::new(store.clone()),
             events,
             control: Arc::<Reloads>::clone(&reloads),
-            listening: Vec::new(),
+            listening: vec![Listening { service: "smtp".into(), address: "127.0.0.1:25".parse().unwrap() }],
         };
         Self { store, gate, reloads, admin: Arc::new(admin), dir: tempfile::tempdir().unwrap(), serving: JoinSet::new() }
     }
@@ -337,4 +344,31 @@ async fn only_loopback_is_listened_on() {
     }
     let taken = Http::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     assert!(matches!(Http::bind(taken.address()).await, Err(Error::Bind { .. })));
+}
+
+#[tokio::test]
+async fn a_refusal_is_explained_by_its_token_and_a_wrong_token_is_told_apart() {
+    let mut server = Server::new();
+    let _stop = server.control();
+    let arrive = |peer: &str| {
+        server.gate.admit(&Arrival { listener: ListenerId(0), peer: peer.parse().unwrap(), authenticates: false, now: Instant::now() })
+    };
+    let _held = ["192.0.2.1", "192.0.2.1"].map(|peer| arrive(peer).unwrap());
+    let token = arrive("198.51.100.7").unwrap_err().token.to_string();
+    let explain = async |token: &str| asked(server.path(), Request::Gate(GateRequest::Explain { token: token.to_owned() })).await.unwrap();
+    let Reply::Explained(explained) = explain(&token).await else { panic!("it is not explained") };
+    assert_eq!((&*explained.token, &*explained.rule, &*explained.cause), (&*token, "R4", "2 sessions in use of 2"));
+    assert_eq!((explained.source.to_string().as_str(), explained.in_use, explained.limit), ("198.51.100.7", 2, 2));
+    assert_eq!(explained.listener.unwrap().service, "smtp");
+    assert_eq!(explained.key.unwrap().key, "gate.max_inbound");
+    let told = |holders: &[Holder]| holders.iter().map(|holder| format!("{} {}", holder.prefix, holder.sessions)).collect::<Vec<_>>();
+    assert_eq!(told(&explained.share), ["198.51.100.7/32 0", "198.51.100.0/24 0"]);
+    assert_eq!(told(&explained.holders), ["192.0.2.1/32 2"]);
+
+    for (token, why) in
+        [("R4", "\"R4\" is not a token"), ("R4.9999", "R4.9999 was not given"), ("R2.0000", "R2.0000 was not given; R4.0000 was")]
+    {
+        let Reply::Refused(said) = explain(token).await else { panic!("{token} is explained") };
+        assert!(said[0].starts_with(why), "{said:?}");
+    }
 }

@@ -1,5 +1,6 @@
 //! Who logs in, and who tries to.
 
+use std::fmt::Display;
 use std::net::IpAddr;
 use std::time::Instant;
 
@@ -56,6 +57,24 @@ pub struct AuthThrottled<'e> {
     pub login: &'e str,
     /// Why not.
     pub throttle: Throttle,
+    /// When.
+    pub now: Instant,
+}
+
+/// R9: the password was right, and the user has all the sessions it may.
+pub struct UserSessionsRefused<'e> {
+    /// Where.
+    pub listener: &'e Listener,
+    /// Which session.
+    pub session: SessionId,
+    /// From where.
+    pub source: IpAddr,
+    /// Who.
+    pub account: &'e str,
+    /// The limit.
+    pub limit: u32,
+    /// Who holds the sessions: address, program, age, commands and octets of each.
+    pub holders: &'e dyn Display,
     /// When.
     pub now: Instant,
 }
@@ -126,6 +145,23 @@ impl Event for AuthThrottled<'_> {
 
     fn repeat(&self) -> Option<Repeat> {
         Some(Repeat { kind: self.throttle.as_str(), source: Some(self.source), burst: 1, now: self.now })
+    }
+}
+
+impl Event for UserSessionsRefused<'_> {
+    fn count(&self, metrics: &crate::Metrics) {
+        metrics.auth.count(self.listener, "too_many_sessions");
+    }
+
+    fn log(&self, left_out: u64) {
+        warn!(
+            target: "gatepost::auth", listener = %self.listener, session = %self.session, source = %self.source,
+            account = %Said(self.account), limit = self.limit, holders = %self.holders, left_out, "user has too many sessions",
+        );
+    }
+
+    fn repeat(&self) -> Option<Repeat> {
+        Some(Repeat { kind: "user_sessions", source: Some(self.source), burst: Repeats::BURST, now: self.now })
     }
 }
 

@@ -55,6 +55,11 @@ figures! {
     GateShadowConnections Counter "gate_shadow_connections" "Connections that the rates of connections, in shadow, would have refused";
     GateShadowShare Counter "gate_shadow_fair_share_alpha" "Connections that fair_share_alpha, in shadow, would have refused";
     GateShadowRamp Counter "gate_shadow_start_ramp" "Connections that start_ramp, in shadow, would have refused";
+    SlotClientMicros Seconds "slot_client_seconds" "Time sessions spent waiting for their clients";
+    SlotTlsMicros Seconds "slot_tls_seconds" "Time sessions spent on TLS handshakes";
+    SlotOwnMicros Seconds "slot_own_seconds" "Time sessions spent on our own work, passwords included";
+    SlotStoreMicros Seconds "slot_store_seconds" "Time sessions spent waiting for the store";
+    SlotTarpitMicros Seconds "slot_tarpit_seconds" "Time sessions spent making clients wait that had done wrong";
     NodeOpen Gauge "node_open" "1 when the node takes sessions, 0 when it starts, drains or has no store";
     NodeDraining Gauge "node_draining" "1 when the node is on its way out";
     AcceptQueue Gauge "net_accept_queue_connections" "Connections that wait in the kernel to be accepted, over all listeners";

@@ -16,6 +16,7 @@ mod auth;
 mod figures;
 mod gate;
 mod listener;
+mod occupancy;
 mod pop3;
 mod repeats;
 mod said;
@@ -33,10 +34,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 
-pub use auth::{AuthFailed, AuthSucceeded, AuthThrottled, Throttle};
+pub use auth::{AuthFailed, AuthSucceeded, AuthThrottled, Throttle, UserSessionsRefused};
 pub use figures::{Figure, Figures};
 pub use gate::{SessionAdmitted, SessionEnded, SessionRefused};
 pub use listener::Listener;
+pub use occupancy::{GateCleared, GateFilling, GateFull, GateSteered};
 pub use pop3::{MaildropOpened, MaildropRefused, MaildropTakenOver, MessageFetched, MessagesDeleted};
 pub use repeats::{Repeat, Repeats};
 pub use said::Said;
@@ -44,7 +46,7 @@ pub use server::{
     CertificateLoaded, CertificateRejected, ConfigurationRejected, ConfigurationReloaded, DirectoryChanged, ServerDraining, ServerStarted,
     ServerStopped,
 };
-pub use session::{SessionEnd, SessionId};
+pub use session::{NotAnId, SessionEnd, SessionId};
 pub use smtp::{MessageAccepted, MessageRefused, RateMet, RecipientRefused};
 pub use store::{MessageDamaged, StoreFailed, StoreFull, StoreRecovered};
 pub use tls::{HandshakeCompleted, HandshakeFailed};
@@ -81,6 +83,7 @@ struct Inner {
 pub struct Metrics {
     pub(crate) auth: auth::Metrics,
     pub(crate) gate: gate::Metrics,
+    pub(crate) occupancy: occupancy::Metrics,
     pub(crate) pop3: pop3::Metrics,
     pub(crate) server: server::Metrics,
     pub(crate) smtp: smtp::Metrics,
@@ -95,6 +98,7 @@ impl Events {
         let metrics = Metrics {
             auth: auth::Metrics::register(&mut registry),
             gate: gate::Metrics::register(&mut registry),
+            occupancy: occupancy::Metrics::register(&mut registry),
             pop3: pop3::Metrics::register(&mut registry),
             server: server::Metrics::register(&mut registry),
             smtp: smtp::Metrics::register(&mut registry),

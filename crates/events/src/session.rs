@@ -1,6 +1,7 @@
 //! What a session is called in the log, and how it ended.
 
 use std::fmt;
+use std::str::FromStr;
 
 use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
 
@@ -24,6 +25,23 @@ impl fmt::Display for SessionId {
     }
 }
 
+/// Why a text is no session's id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotAnId;
+
+impl FromStr for SessionId {
+    type Err = NotAnId;
+
+    /// Reads what it displays, in either case.
+    fn from_str(text: &str) -> Result<Self, NotAnId> {
+        let append = |id: u64, digit: u8| {
+            let value = DIGITS.iter().position(|known| *known == digit.to_ascii_lowercase())?;
+            Some(id.checked_mul(32)? | value as u64)
+        };
+        text.bytes().try_fold(0, append).filter(|_| !text.is_empty()).map(Self).ok_or(NotAnId)
+    }
+}
+
 /// How a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -38,6 +56,8 @@ pub enum SessionEnd {
     TooLong,
     /// A newer session has taken its maildrop.
     TakenOver,
+    /// The operator has ended it.
+    Ended,
     /// We closed it for what the client did.
     Dismissed,
     /// The server was draining.
@@ -59,6 +79,7 @@ impl SessionEnd {
             Self::TimedOut => "timed_out",
             Self::TooLong => "too_long",
             Self::TakenOver => "taken_over",
+            Self::Ended => "ended",
             Self::Dismissed => "dismissed",
             Self::Drained => "drained",
             Self::GaveWay => "gave_way",
@@ -86,6 +107,10 @@ mod tests {
     fn ids_are_short_and_whole() {
         for (id, text) in [(0, "0"), (31, "z"), (32, "10"), (u64::MAX, "fzzzzzzzzzzzz")] {
             assert_eq!(SessionId(id).to_string(), text);
+            assert_eq!(text.to_uppercase().parse(), Ok(SessionId(id)));
+        }
+        for wrong in ["", "u", "0 ", "g0000000000000"] {
+            assert_eq!(wrong.parse::<SessionId>(), Err(NotAnId), "{wrong:?}");
         }
     }
 }

@@ -101,6 +101,13 @@ fn emit_each(events: &Events) {
     events.emit(AuthSucceeded { listener: smtp, session, source, account, mechanism: "PLAIN" });
     events.emit(AuthFailed { listener: smtp, session, source, login: "ann", mechanism: "PLAIN", now });
     events.emit(AuthThrottled { listener: smtp, session, source, login: "ann", throttle: Throttle::Busy, now });
+    events.emit(UserSessionsRefused { listener: smtp, session, source, account, limit: 32, holders: cause, now });
+
+    let (in_use, limit, lasted, remedy) = (9, 10, second, "wait");
+    events.emit(GateFilling { in_use, limit, lasted, slot_time: cause, holders: cause, remedy });
+    events.emit(GateFull { in_use, limit, lasted: Duration::ZERO, refused: 1, slot_time: cause, holders: cause, remedy });
+    events.emit(GateCleared { in_use, limit, was_full: second, refused: 1 });
+    events.emit(GateSteered { change: "drain begun", detail: cause });
 
     let recipients = &["ann@example.org".into()];
     events.emit(MessageAccepted { listener: smtp, session, message, reverse_path, recipients, octets: 10_240, commit: second });

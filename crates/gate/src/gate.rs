@@ -23,17 +23,20 @@ use ipnet::IpNet;
 use crate::client::{Class, Client, ClientUse, Privilege, Tenancy};
 use crate::day::Day;
 use crate::known_good::KnownGood;
+use crate::ledger::{self, Explanation, Ledger, Scene, Unexplained};
 use crate::node::{Facts, Node};
 use crate::permit::{ListenerId, Permit, Taken};
 use crate::pool::{Draw, Pool, Usage};
 use crate::ramp::Ramp;
 use crate::rates::{self, ConnectionRates, Counted};
 use crate::refusal::{Refusal, Rule};
+use crate::roster::{Roster, Seat};
 use crate::rules::Rules;
 use crate::settings::{Settings, SettingsError};
 use crate::source::{Level, Source};
 use crate::sources::{Held, Holder, Sources, Standing};
 use crate::tally::{InShadow, Refused, Tally};
+use crate::users::{Exemption, UserFull};
 
 /// Decides who may come in. Share it in an `Arc`; permits outlive it.
 #[derive(Debug)]
@@ -48,6 +51,8 @@ pub struct Gate {
     /// A [`Day`].
     today: AtomicU32,
     tally: Tally,
+    ledger: Ledger,
+    roster: Arc<Roster>,
     /// Keeps two reloads apart. Admission does not take it.
     reloading: Mutex<()>,
 }
@@ -76,6 +81,8 @@ impl Gate {
             known_good: KnownGood::default(),
             today: AtomicU32::new(0),
             tally: Tally::default(),
+            ledger: Ledger::default(),
+            roster: Arc::new(Roster::new(&settings)),
             rules: ArcSwap::from_pointee(Rules::new(settings, None)),
             reloading: Mutex::new(()),
         })
@@ -97,15 +104,23 @@ impl Gate {
                 if self.known_good.knows(source, self.day()) {
                     self.tally.refuse_known_good();
                 }
-                Err(self.tally.refuse(rule))
+                Err(self.refuse(rule, source, arrival))
             }
         }
     }
 
     /// Refuses a connection that there is no file descriptor to serve with, which the caller found out on accepting it.
     /// [`Gate::admit`] is not asked then; the refusal is counted and has a token like any other.
-    pub fn out_of_descriptors(&self) -> Refusal {
-        self.tally.refuse(Rule::OutOfDescriptors)
+    pub fn out_of_descriptors(&self, arrival: &Arrival) -> Refusal {
+        self.refuse(Rule::OutOfDescriptors, Source::from(arrival.peer), arrival)
+    }
+
+    /// What was written down about the refusal that a token names.
+    ///
+    /// # Errors
+    /// See [`Unexplained`].
+    pub fn explain(&self, token: &str) -> Result<Explanation, Unexplained> {
+        self.ledger.explain(token, self.tally.refusals())
     }
 
     /// Puts `settings` in force for every admission from now on, and returns the usage under them. Who is in stays in.
@@ -117,6 +132,7 @@ impl Gate {
         // What the lock guards is replaced whole, so a panic elsewhere cannot have left it half written.
         let _alone = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let size = settings.size();
+        self.roster.apply(&settings);
         let rules = Rules::new(settings, Some(&self.rules.load()));
         self.rules.store(Arc::new(rules));
         Ok(self.pool.resize(size))
@@ -199,6 +215,24 @@ impl Gate {
         self.rules.load().clients.in_use(self.day())
     }
 
+    /// The sessions in use, and what each of them does.
+    pub fn roster(&self) -> &Arc<Roster> {
+        &self.roster
+    }
+
+    /// The session's user is `account`, which has given its password.
+    ///
+    /// # Errors
+    /// The account has as many sessions as it may; this one is nobody's then.
+    pub fn log_in(&self, seat: &Seat, account: &Arc<str>) -> Result<(), UserFull> {
+        self.roster.log_in(seat, account, self.day())
+    }
+
+    /// The accounts with limits of their own, in the order of the configuration.
+    pub fn exemptions(&self) -> Vec<Exemption> {
+        self.roster.exemptions(self.day())
+    }
+
     /// The gate's own figures.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
@@ -220,6 +254,18 @@ impl Gate {
     /// table, holding up admissions of a fraction of the sources at a time: for people, not for each connection.
     pub fn holders(&self, level: Level, most: usize) -> Vec<Holder> {
         self.sources.holders(level, most)
+    }
+
+    /// Counts a refusal and writes it down.
+    fn refuse(&self, rule: Rule, source: Source, arrival: &Arrival) -> Refusal {
+        let refusal = self.tally.refuse(rule);
+        let usage = match rule {
+            Rule::PoolFull { in_use, limit } | Rule::UnreservedFull { in_use, limit, .. } => Usage { in_use, limit, ..self.pool.usage() },
+            _ => self.pool.usage(),
+        };
+        let scene = Scene { source, listener: arrival.listener, at: arrival.now, usage, share: self.sources.held_by(source) };
+        self.ledger.record(refusal, scene, || (self.sources.holders(Level::Address, ledger::HOLDERS), self.sources.prefixes()));
+        refusal
     }
 
     fn day(&self) -> Day {
@@ -445,7 +491,7 @@ mod tests {
         assert_eq!(tokens, ["R2.0000", "R4.0001", "R4.0002"]);
         gate.drain();
         refused(&gate, "192.0.2.1");
-        assert_eq!(gate.out_of_descriptors().token.to_string(), "R4b.0004");
+        assert_eq!(gate.out_of_descriptors(&arrival("192.0.2.1")).token.to_string(), "R4b.0004");
         let totals = gate.snapshot().refused_total.by_rule();
         assert_eq!(totals, [("R0", 0), ("R1", 1), ("R1b", 0), ("R2", 1), ("R3", 0), ("R4", 2), ("R4b", 1)]);
     }

@@ -179,6 +179,12 @@ pub struct Token {
     sequence: u32,
 }
 
+impl Token {
+    pub(crate) fn sequence(self) -> u32 {
+        self.sequence
+    }
+}
+
 impl fmt::Display for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.", self.rule)?;
@@ -188,6 +194,21 @@ impl fmt::Display for Token {
             .filter(|(place, rest)| *place < TOKEN_DIGITS_LEAST || *rest != 0)
             .try_for_each(|(_, rest)| write!(f, "{}", digit(rest)))
     }
+}
+
+/// Rule and number of a token that somebody has typed; `None` when it cannot be one. The case of the digits is of no matter,
+/// and those that Crockford takes for others are read as such.
+pub(crate) fn parse_token(text: &str) -> Option<(&str, u32)> {
+    let (rule, digits) = text.split_once('.')?;
+    let value = |digit: u8| match digit.to_ascii_lowercase() {
+        b'o' => Some(0),
+        b'i' | b'l' => Some(1),
+        digit => DIGITS.iter().position(|known| *known == digit),
+    };
+    let append = |number: u64, digit| Some(number << DIGIT_BITS | value(digit)? as u64);
+    let fits = digits.len() >= TOKEN_DIGITS_LEAST as usize && digits.len() <= TOKEN_DIGITS_MOST as usize;
+    let number = if fits { digits.bytes().try_fold(0, append)? } else { return None };
+    (!rule.is_empty() && rule.bytes().all(|octet| octet.is_ascii_alphanumeric())).then_some((rule, u32::try_from(number).ok()?))
 }
 
 /// The lowest digit of `number`.
@@ -217,6 +238,18 @@ mod tests {
         assert_eq!(token(19 << 15 | 3 << 10 | 15 << 5 | 9), "R4.k3f9");
         assert_eq!(token(1 << 20), "R4.10000");
         assert_eq!(token(u32::MAX), "R4.3zzzzzz");
+    }
+
+    #[test]
+    fn tokens_are_read_as_they_are_said() {
+        for sequence in [0, 31, 626_153, 1 << 20, u32::MAX] {
+            assert_eq!(parse_token(&token(sequence)), Some(("R4", sequence)));
+        }
+        assert_eq!(parse_token("r1b.K3F9"), Some(("r1b", 626_153)));
+        assert_eq!(parse_token("R4.oolI"), Some(("R4", 33)), "read aloud, o is 0 and l is 1");
+        for wrong in ["", "R4", "R4.", "R4.k3f", "R4.k3u9", "R4.4000000", "R4.00000000", ".k3f9", "R 4.k3f9", "R4.k3f9.1"] {
+            assert_eq!(parse_token(wrong), None, "{wrong:?}");
+        }
     }
 
     #[test]

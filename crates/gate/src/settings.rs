@@ -17,6 +17,7 @@ use crate::limit::Limit;
 use crate::network::Network;
 use crate::pool::{Pool, Size};
 use crate::portion::Portion;
+use crate::users::{self, UserRule};
 
 /// Who may come in. All of these can be changed while the server runs: edit the file, then reload. Nobody who is
 /// connected is put out by a lower limit.
@@ -101,6 +102,19 @@ pub struct Settings {
     /// { name = "office", networks = ["192.0.2.0/28"], class = "trusted", sessions = 200 }
     pub clients: Vec<ClientSettings>,
 
+    /// How many sessions one account may have at once, by submission and POP3 together, once it has given its password. The next one
+    /// gets "421 4.7.0 ... Too many sessions for this user (limit 32)", or "-ERR [IN-USE] ..." on POP3, and the log says who holds
+    /// the others. Must be at least 1.
+    #[schemars(range(min = 1))]
+    pub sessions_per_user: u32,
+
+    /// Accounts whose number is another: each with a name, either sessions or exempt = true, the reason, and the last day this
+    /// holds (expires, in UTC) if it is not for ever. `gatepost gate status` says how often each was needed. An entry is a table of its
+    /// own under the heading [[gate.users]], or an element of this list:
+    ///
+    /// { name = "scan@example.org", sessions = 100, reason = "scanners of all floors", expires = "2027-03-31" }
+    pub users: Vec<UserRule>,
+
     /// Limits to try out, by key: each is counted and refuses nobody. The metrics gatepost_gate_shadow_*, one for each, say how many
     /// it would have refused. There is no shadow for max_inbound.
     pub shadow: Vec<Limit>,
@@ -120,6 +134,8 @@ impl Default for Settings {
             start_ramp: Span::secs(10),
             deny: Vec::new(),
             clients: Vec::new(),
+            sessions_per_user: 32,
+            users: Vec::new(),
             shadow: Vec::new(),
         }
     }
@@ -152,6 +168,7 @@ impl Settings {
             faults.push(Fault::new("start_ramp", message));
         }
         faults.extend(self.clients());
+        faults.extend(users::faults(self));
         faults
     }
 
@@ -182,6 +199,7 @@ impl Settings {
             ("sessions_per_address", self.sessions_per_address),
             ("sessions_per_network", self.sessions_per_network),
             ("sessions_per_site", self.sessions_per_site),
+            ("sessions_per_user", self.sessions_per_user),
         ]
         .into_iter()
         .filter(|(_, number)| *number == 0)
@@ -250,7 +268,7 @@ pub struct Fault {
 }
 
 impl Fault {
-    fn new(key: &'static str, message: String) -> Self {
+    pub(crate) fn new(key: &'static str, message: String) -> Self {
         Self { key, message }
     }
 }
@@ -324,7 +342,7 @@ mod tests {
     fn every_key_is_documented() {
         let schema = schemars::schema_for!(Settings).to_value();
         let properties = schema["properties"].as_object().unwrap();
-        assert_eq!(properties.len(), 12);
+        assert_eq!(properties.len(), 14);
         assert!(properties.values().all(|property| property["description"].is_string()));
     }
 

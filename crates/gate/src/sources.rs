@@ -113,6 +113,12 @@ impl Sources {
         self.held.len()
     }
 
+    /// What each prefix of `source` holds now, by level.
+    pub(crate) fn held_by(&self, source: Source) -> [u32; Level::ALL.len()] {
+        Level::ALL
+            .map(|level| source.prefix(level).and_then(|prefix| self.held.get(&prefix).map(|count| count.sessions())).unwrap_or_default())
+    }
+
     /// The `most` biggest holders at `level`, biggest first. Walks the whole table: for people, not for admission.
     pub(crate) fn holders(&self, level: Level, most: usize) -> Vec<Holder> {
         let mut holders: Vec<_> = self

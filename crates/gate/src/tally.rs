@@ -71,6 +71,11 @@ impl Tally {
         }
     }
 
+    /// Refusals so far, whatever the rule; modulo 2^32, as the tokens.
+    pub(crate) fn refusals(&self) -> u64 {
+        self.next_refusal.load(Relaxed).into()
+    }
+
     pub(crate) fn admitted(&self) -> u64 {
         self.admitted.load(Relaxed)
     }

@@ -12,15 +12,18 @@ use events::{
     AuthFailed, AuthSucceeded, AuthThrottled, MaildropOpened, MaildropRefused, MaildropTakenOver, MessageDamaged, MessageFetched,
     MessagesDeleted, SessionEnd, SessionId, StoreFailed,
 };
+use gate::{Phase, Seat};
 use net::{Connection, Hold, NetError};
 use pop3::{Auth, AuthRefusal, Progress, Question, Retrieve, Transfer, Update};
 use store::{Body, Entry, Error, Maildrop};
 
 use crate::Shared;
+use crate::session::during;
 
 /// One session's answers, and what they remember.
 pub(crate) struct Answers {
     shared: Arc<Shared>,
+    seat: Arc<Seat>,
     session: SessionId,
     source: IpAddr,
     opened: Option<Opened>,
@@ -41,8 +44,8 @@ impl Drop for Answers {
 }
 
 impl Answers {
-    pub(crate) fn new(shared: Arc<Shared>, session: SessionId, source: IpAddr) -> Self {
-        Self { shared, session, source, opened: None, hold: None }
+    pub(crate) fn new(shared: Arc<Shared>, seat: Arc<Seat>, session: SessionId, source: IpAddr) -> Self {
+        Self { shared, seat, session, source, opened: None, hold: None }
     }
 
     /// All answers have been written.
@@ -85,12 +88,15 @@ impl Answers {
             return Ok(());
         }
         connection.output = std::mem::take(output);
+        self.seat.sent(connection.output.len());
         let deadline = net::now() + self.shared.settings.load().write_deadline;
+        self.seat.enter(Phase::Client, net::now());
         let flushed = tokio::select! {
             biased;
             flushed = connection.flush(deadline) => flushed,
             () = self.taken_over() => return Err(SessionEnd::TakenOver),
         };
+        self.seat.enter(Phase::Own, net::now());
         self.touch();
         flushed.map_err(|error| match error {
             NetError::WriteTimedOut => SessionEnd::TimedOut,
@@ -120,12 +126,15 @@ impl Answers {
         match authenticator.verify(claim).await {
             Ok(Verdict::Right { account }) => {
                 events.emit(AuthSucceeded { listener, session, source, account: &account, mechanism });
-                self.open(account, question).await;
+                match self.shared.log_in(&self.seat, session, source, &account) {
+                    Ok(()) => self.open(account, question).await,
+                    Err(full) => question.refuse(AuthRefusal::TooManySessions { limit: full.limit }),
+                }
             }
             Ok(Verdict::Wrong { delay }) => {
                 events.emit(AuthFailed { listener, session, source, login: &login, mechanism, now: net::now() });
                 // Who has guessed waits, but the drain does not.
-                let _left = net::clock::within(net::now() + delay, self.shared.drain.wait()).await;
+                let _left = during(&self.seat, Phase::Tarpit, net::clock::within(net::now() + delay, self.shared.drain.wait())).await;
                 question.refuse(AuthRefusal::WrongCredentials);
             }
             Ok(Verdict::Refused { throttle, .. }) => {
@@ -147,9 +156,10 @@ impl Answers {
         {
             let cause = &"the account's last login was a moment ago";
             events.emit(MaildropRefused { listener, session, account: &account, cause });
+            self.shared.gate.roster().log_out(&self.seat);
             return question.refuse(AuthRefusal::LoginDelay);
         }
-        match self.shared.store.open(&account).await {
+        match during(&self.seat, Phase::Store, self.shared.store.open(&account)).await {
             Ok(maildrop) => {
                 if let Some(delay) = delay {
                     login_delay.remember(&account, delay, net::now());
@@ -162,6 +172,7 @@ impl Answers {
             }
             Err(error) => {
                 events.emit(MaildropRefused { listener, session, account: &account, cause: &error });
+                self.shared.gate.roster().log_out(&self.seat);
                 question.refuse(if matches!(error, Error::InUse) { AuthRefusal::InUse } else { AuthRefusal::Temporary });
             }
         }
@@ -171,7 +182,7 @@ impl Answers {
         let Some(opened) = &self.opened else { return Ok(()) };
         let Some(entry) = opened.maildrop.listing().get(question.index()).copied() else { return Ok(()) };
         let whole = question.top().is_none();
-        match opened.maildrop.read(&entry).await {
+        match during(&self.seat, Phase::Store, opened.maildrop.read(&entry)).await {
             Ok(body) => {
                 if self.transfer(body, question.begin(), connection).await? && whole {
                     let Shared { events, listener, .. } = &*self.shared;
@@ -192,7 +203,7 @@ impl Answers {
         let mut piece = Vec::new();
         loop {
             piece.clear();
-            let more = match body.next(&mut piece).await {
+            let more = match during(&self.seat, Phase::Store, body.next(&mut piece)).await {
                 Ok(more) => more,
                 Err(error) => {
                     self.failed("read", &error);
@@ -224,7 +235,7 @@ impl Answers {
         let deleted: Vec<Entry> = question.deleted().filter_map(|(index, _)| listing.get(index).copied()).collect();
         let messages = deleted.len();
         let (Shared { events, listener, .. }, session) = (&*self.shared, self.session);
-        match maildrop.update(deleted).await {
+        match during(&self.seat, Phase::Store, maildrop.update(deleted)).await {
             Ok(()) => {
                 events.emit(MessagesDeleted { listener, session, account: &account, messages });
                 question.done();

@@ -16,15 +16,15 @@ mod answers;
 mod login_delay;
 mod session;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use auth::Authenticator;
 use bytes::BytesMut;
-use events::{Events, SessionRefused};
-use gate::{Arrival, Gate, ListenerId, Permit, Protocol, Refusal, ReplyLine};
+use events::{Events, SessionId, SessionRefused, UserSessionsRefused};
+use gate::{Arrival, Gate, Holders, ListenerId, Permit, Protocol, Refusal, ReplyLine, Seat, UserFull};
 use net::{Connection, Drain, Service, Tls};
 use store::Store;
 
@@ -109,7 +109,7 @@ impl Service for Listener {
 
     fn out_of_descriptors(&self, peer: SocketAddr, reply: &mut BytesMut) {
         let arrival = Arrival { listener: self.0.id, peer: peer.ip(), authenticates: true, now: net::now() };
-        self.0.refuse(&self.0.gate.out_of_descriptors(), &arrival, reply);
+        self.0.refuse(&self.0.gate.out_of_descriptors(&arrival), &arrival, reply);
     }
 
     fn session(self: Arc<Self>, connection: Connection, permit: Permit) -> impl Future<Output = ()> + Send + 'static {
@@ -122,6 +122,15 @@ impl Service for Listener {
 }
 
 impl Shared {
+    /// Counts a session for its user, who has given the right password; or tells the operator who holds the user's others.
+    fn log_in(&self, seat: &Seat, session: SessionId, source: IpAddr, account: &Arc<str>) -> Result<(), UserFull> {
+        self.gate.log_in(seat, account).inspect_err(|full| {
+            let (now, limit) = (net::now(), full.limit);
+            let holders = &Holders(&self.gate.roster().sessions_of(account, now));
+            self.events.emit(UserSessionsRefused { listener: &self.listener, session, source, account, limit, holders, now });
+        })
+    }
+
     /// Tells the client and the operator.
     fn refuse(&self, refusal: &Refusal, arrival: &Arrival, reply: &mut BytesMut) {
         let mut line = ReplyLine::new();

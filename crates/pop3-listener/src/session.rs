@@ -1,17 +1,21 @@
 //! Drives one session: octets to the machine, questions to [`Answers`], replies to the client.
 //!
 //! Output is written when the machine waits for the client or has much to say. Every end of a session passes through here and is
-//! told, a panic's too; the maildrop is free before the last reply is written. May be dropped at any time: the maildrop is let go
+//! told, a panic's too. Every wait is attributed to a phase, here or in [`Answers`]. A session that an operator ends is told so at its
+//! next command boundary, which is at once while it waits; the maildrop is free before the last reply is written. May be dropped at any time: the maildrop is let go
 //! of, the connection closes, and then the place is free.
 //!
 //! An idle session is its future and little else: what is rare or short is boxed, and arguments are captured, not moved.
 
+use std::future::poll_fn;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Instant;
 
 use events::{HandshakeCompleted, HandshakeFailed, SessionAdmitted, SessionEnd, SessionEnded, SessionId};
-use gate::Permit;
+use gate::{Enrolment, Newcomer, Permit, Phase, Seat};
 use net::{Connection, NetError, Read};
 use pop3::{Circumstance, Farewell, Session, Want};
 
@@ -23,9 +27,10 @@ pub(crate) fn serve(shared: Arc<Shared>, connection: Connection, permit: Permit)
     let mut stay = Stay::new(shared, connection, permit);
     async move {
         let Stay { connection, permit, course } = &mut stay;
-        course.end = match converse(&course.shared, connection, permit, course.id).await {
+        course.end = match converse(course, connection, permit).await {
             Ok(end) | Err(end) => Some(end),
         };
+        course.seat().enter(Phase::Client, net::now());
         Box::pin(connection.close()).await;
     }
 }
@@ -47,6 +52,7 @@ impl Stay {
 /// Tells of a session's beginning when it is made, and of its end when it is dropped.
 struct Course {
     shared: Arc<Shared>,
+    enrolment: Enrolment,
     id: SessionId,
     source: IpAddr,
     admitted_at: Instant,
@@ -56,10 +62,15 @@ struct Course {
 
 impl Course {
     fn begin(shared: Arc<Shared>, source: IpAddr, admitted_at: Instant) -> Self {
-        let Shared { events, listener, .. } = &*shared;
+        let Shared { events, listener, gate, id: listener_id, .. } = &*shared;
         let id = events.next_session();
         events.emit(SessionAdmitted { listener, session: id, source });
-        Self { shared, id, source, admitted_at, end: None }
+        let enrolment = gate.roster().enrol(Newcomer { id: id.0, listener: *listener_id, source, admitted_at });
+        Self { shared, enrolment, id, source, admitted_at, end: None }
+    }
+
+    fn seat(&self) -> &Arc<Seat> {
+        self.enrolment.seat()
     }
 
     /// Only the drain cuts sessions off; anything else is a fault of ours.
@@ -70,23 +81,36 @@ impl Course {
 
 impl Drop for Course {
     fn drop(&mut self) {
-        let Shared { events, listener, .. } = &*self.shared;
-        let (end, duration) = (self.end.unwrap_or_else(|| self.cut_off()), net::now() - self.admitted_at);
+        let (Shared { events, listener, .. }, now) = (&*self.shared, net::now());
+        self.seat().enter(Phase::Own, now);
+        let (end, duration) = (self.end.unwrap_or_else(|| self.cut_off()), now - self.admitted_at);
         events.emit(SessionEnded { listener, session: self.id, source: self.source, end, duration });
     }
 }
 
+/// Attributes what `future` takes to `phase`.
+pub(crate) async fn during<T>(seat: &Seat, phase: Phase, future: impl Future<Output = T>) -> T {
+    seat.enter(phase, net::now());
+    let outcome = future.await;
+    seat.enter(Phase::Own, net::now());
+    outcome
+}
+
 /// How the session has ended: with a last reply, or before that could be said.
-async fn converse(shared: &Arc<Shared>, connection: &mut Connection, permit: &mut Permit, id: SessionId) -> Result<SessionEnd, SessionEnd> {
+async fn converse(course: &Course, connection: &mut Connection, permit: &mut Permit) -> Result<SessionEnd, SessionEnd> {
+    let (shared, seat, id) = (&course.shared, course.seat(), course.id);
     let settings = Arc::clone(&shared.settings.load().pop3);
     if shared.implicit_tls {
-        Box::pin(encrypt(shared, connection, id)).await?;
+        Box::pin(encrypt(course, connection)).await?;
     }
     let mut session = Session::new(settings, Circumstance { tls: shared.implicit_tls }, net::now());
-    let mut answers = Answers::new(Arc::clone(shared), id, connection.peer().ip());
+    let mut answers = Answers::new(Arc::clone(shared), Arc::clone(seat), id, connection.peer().ip());
     loop {
         if connection.drain_requested() {
             session.drain();
+        }
+        if seat.is_ending() {
+            session.dismiss();
         }
         match session.next(&mut connection.input, net::now()) {
             Want::Answer(question) => {
@@ -102,26 +126,23 @@ async fn converse(shared: &Arc<Shared>, connection: &mut Connection, permit: &mu
             Want::Input => {
                 answers.write(session.output(), connection).await?;
                 answers.written();
-                let deadline = session.deadline();
-                let read = tokio::select! {
-                    biased;
-                    () = answers.taken_over() => None,
-                    read = connection.read(deadline) => Some(read),
-                };
-                match read {
-                    None => session.take_over(),
-                    Some(Read::Some) => answers.touch(),
-                    Some(Read::TimedOut) => session.timed_out(net::now()),
-                    Some(Read::Drained) => session.drain(),
-                    Some(Read::Eof | Read::Lost(_)) => return Err(SessionEnd::PeerGone),
+                seat.count_commands(session.commands());
+                match read(connection, session.deadline(), seat, &answers).await {
+                    Woken::Taken => session.take_over(),
+                    Woken::ToEnd => {}
+                    Woken::Read(Read::Some) => answers.touch(),
+                    Woken::Read(Read::TimedOut) => session.timed_out(net::now()),
+                    Woken::Read(Read::Drained) => session.drain(),
+                    Woken::Read(Read::Eof | Read::Lost(_)) => return Err(SessionEnd::PeerGone),
                 }
             }
             Want::Upgrade => {
                 answers.write(session.output(), connection).await?;
-                Box::pin(encrypt(shared, connection, id)).await?;
+                Box::pin(encrypt(course, connection)).await?;
                 session = session.secured(net::now());
             }
             Want::Close => {
+                seat.count_commands(session.commands());
                 answers.release();
                 answers.write(session.output(), connection).await?;
                 return Ok(ended(session.farewell()));
@@ -130,12 +151,43 @@ async fn converse(shared: &Arc<Shared>, connection: &mut Connection, permit: &mu
     }
 }
 
+/// How a wait for the client ended.
+enum Woken {
+    /// By the client, a deadline or the drain.
+    Read(Read),
+    /// A newer session has the maildrop.
+    Taken,
+    /// The session is to end.
+    ToEnd,
+}
+
+async fn read(connection: &mut Connection, deadline: Instant, seat: &Seat, answers: &Answers) -> Woken {
+    let before = connection.input.len();
+    seat.enter(Phase::Client, net::now());
+    let woken = {
+        let (mut taken_over, mut read) = (pin!(answers.taken_over()), pin!(connection.read(deadline)));
+        poll_fn(|cx| {
+            seat.attend(cx.waker());
+            if taken_over.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Woken::Taken);
+            }
+            match read.as_mut().poll(cx) {
+                Poll::Pending if seat.is_ending() => Poll::Ready(Woken::ToEnd),
+                polled => polled.map(Woken::Read),
+            }
+        })
+        .await
+    };
+    seat.enter(Phase::Own, net::now());
+    seat.received(connection.input.len().saturating_sub(before));
+    woken
+}
+
 /// Shakes hands.
-async fn encrypt(shared: &Shared, connection: &mut Connection, id: SessionId) -> Result<(), SessionEnd> {
-    let source = connection.peer().ip();
-    let Shared { events, listener, .. } = shared;
-    let outcome = match &shared.tls {
-        Some(tls) => connection.start_tls(tls).await,
+async fn encrypt(course: &Course, connection: &mut Connection) -> Result<(), SessionEnd> {
+    let (source, id, Shared { events, listener, tls, .. }) = (course.source, course.id, &*course.shared);
+    let outcome = match tls {
+        Some(tls) => during(course.seat(), Phase::Tls, connection.start_tls(tls)).await,
         None => Err(NetError::NoCertificate),
     };
     match (outcome, connection.tls()) {
@@ -160,6 +212,7 @@ fn ended(farewell: Option<Farewell>) -> SessionEnd {
         Some(Farewell::Drained) => SessionEnd::Drained,
         Some(Farewell::GaveWay) => SessionEnd::GaveWay,
         Some(Farewell::TakenOver) => SessionEnd::TakenOver,
+        Some(Farewell::Ended) => SessionEnd::Ended,
         Some(Farewell::Dismissed) => SessionEnd::Dismissed,
         Some(Farewell::Failed) | None => SessionEnd::Failed,
     }

@@ -135,6 +135,8 @@ pub enum Refusal {
     PlaceNeeded,
     /// A newer session holds the maildrop now; this one is closed.
     TakenOver,
+    /// An operator has ended the session; it is closed.
+    SessionEnded,
     /// The session's time is over; it is closed.
     SessionTooLong,
 }
@@ -208,6 +210,7 @@ impl Display for Refusal {
             Self::Restarting => f.write_str("[SYS/TEMP] Service restarting, try again shortly"),
             Self::PlaceNeeded => f.write_str("[SYS/TEMP] Place needed, reconnect any time"),
             Self::TakenOver => f.write_str("[SYS/TEMP] A newer session has taken over this maildrop"),
+            Self::SessionEnded => f.write_str("[SYS/TEMP] Session ended by the operator, try again later"),
             Self::SessionTooLong => f.write_str("[SYS/TEMP] Session has lasted too long, log in again"),
         }
     }

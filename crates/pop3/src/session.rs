@@ -55,6 +55,8 @@ pub enum Farewell {
     GaveWay,
     /// A newer session has the maildrop.
     TakenOver,
+    /// Somebody wanted it to end.
+    Ended,
     /// For what the client did.
     Dismissed,
     /// For a fault of ours, in the middle of a message or of an update.
@@ -75,6 +77,7 @@ pub struct Session {
     /// A line has been dealt with since the last wait, so the next one starts anew.
     dealt: bool,
     bad_commands: u16,
+    commands: u32,
     ending: Option<Ending>,
 }
 
@@ -89,7 +92,8 @@ impl Session {
     /// The session under TLS that follows this one after STLS: a new value without a greeting (RFC 2595 §4), in which nothing lives on
     /// but the settings, the time that has been used up, and a [`Session::drain`].
     pub fn secured(self, now: Instant) -> Self {
-        Self { started: self.started, ending: self.ending, ..Self::silent(self.settings, true, now) }
+        let (started, ending, commands) = (self.started, self.ending, self.commands);
+        Self { started, ending, commands, ..Self::silent(self.settings, true, now) }
     }
 
     fn silent(settings: Arc<Settings>, tls: bool, now: Instant) -> Self {
@@ -105,6 +109,7 @@ impl Session {
             waiting_since: now,
             dealt: false,
             bad_commands: 0,
+            commands: 0,
             ending: None,
         }
     }
@@ -164,6 +169,16 @@ impl Session {
     /// deletes any more.
     pub fn take_over(&mut self) {
         self.ending = Some(Ending::TakenOver);
+    }
+
+    /// Somebody wants this session to end: at the next command boundary, as [`Session::drain`].
+    pub fn dismiss(&mut self) {
+        self.ending.get_or_insert(Ending::Dismissed);
+    }
+
+    /// Commands so far, before TLS too.
+    pub fn commands(&self) -> u32 {
+        self.commands
     }
 
     /// How the session has ended, once it wants to be closed.
@@ -240,6 +255,7 @@ enum Ending {
     Drain,
     PlaceNeeded,
     TakenOver,
+    Dismissed,
     TooLong,
 }
 
@@ -299,6 +315,7 @@ impl Session {
     }
 
     fn line(&mut self, text: &[u8], more_behind: bool, now: Instant) -> Option<Ask> {
+        self.commands = self.commands.saturating_add(u32::from(!self.in_exchange()));
         if let Some(ending) = self.ending_at(now) {
             let obeyed = ending != Ending::TakenOver && Command::parse(text) == Ok(Command::Quit);
             if !obeyed {
@@ -374,6 +391,7 @@ impl Ending {
             Self::Drain => Refusal::Restarting,
             Self::PlaceNeeded => Refusal::PlaceNeeded,
             Self::TakenOver => Refusal::TakenOver,
+            Self::Dismissed => Refusal::SessionEnded,
             Self::TooLong => Refusal::SessionTooLong,
         }
     }
@@ -383,6 +401,7 @@ impl Ending {
             Self::Drain => Farewell::Drained,
             Self::PlaceNeeded => Farewell::GaveWay,
             Self::TakenOver => Farewell::TakenOver,
+            Self::Dismissed => Farewell::Ended,
             Self::TooLong => Farewell::TooLong,
         }
     }

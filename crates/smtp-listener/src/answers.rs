@@ -16,6 +16,7 @@ use events::{
 };
 use gate::delivery::{Passage, Promise};
 use gate::rates::{Measure, RateExceeded, Sender};
+use gate::{Phase, Seat};
 use jiff::Timestamp;
 use mail::{ForwardPath, Host, MessageId, ReversePath};
 use net::Hold;
@@ -24,6 +25,7 @@ use store::{Error, Resolution};
 
 use crate::freight::Freight;
 use crate::hops::Hops;
+use crate::session::during;
 use crate::trace::Trace;
 use crate::transaction::{Message, Transaction};
 use crate::{Settings, Shared, rescue};
@@ -33,6 +35,7 @@ pub(crate) struct Answers {
     shared: Arc<Shared>,
     /// What the session began with.
     settings: Arc<Settings>,
+    seat: Arc<Seat>,
     session: SessionId,
     /// The client's address, of whomever a proxy speaks for.
     source: IpAddr,
@@ -44,8 +47,8 @@ pub(crate) struct Answers {
 }
 
 impl Answers {
-    pub(crate) fn new(shared: Arc<Shared>, settings: Arc<Settings>, session: SessionId, source: IpAddr) -> Self {
-        Self { shared, settings, session, source, transaction: None, rate_met: Cell::new(false), hold: None }
+    pub(crate) fn new(shared: Arc<Shared>, settings: Arc<Settings>, seat: Arc<Seat>, session: SessionId, source: IpAddr) -> Self {
+        Self { shared, settings, seat, session, source, transaction: None, rate_met: Cell::new(false), hold: None }
     }
 
     /// The transaction has ended without a question: RSET, a fault, a new greeting.
@@ -102,12 +105,15 @@ impl Answers {
         match authenticator.verify(claim).await {
             Ok(Verdict::Right { account }) => {
                 events.emit(AuthSucceeded { listener, session, source, account: &account, mechanism });
-                question.accept(&*account);
+                match self.shared.log_in(&self.seat, session, source, &account) {
+                    Ok(()) => question.accept(&*account),
+                    Err(full) => question.reject(Reply::TOO_MANY_USER_SESSIONS.with(full.limit.into())),
+                }
             }
             Ok(Verdict::Wrong { delay }) => {
                 events.emit(AuthFailed { listener, session, source, login: &login, mechanism, now: net::now() });
                 // Who has guessed waits, but the drain does not.
-                let _left = net::clock::within(net::now() + delay, self.shared.drain.wait()).await;
+                let _left = during(&self.seat, Phase::Tarpit, net::clock::within(net::now() + delay, self.shared.drain.wait())).await;
                 question.wrong();
             }
             Ok(Verdict::Refused { throttle, .. }) => {
@@ -156,7 +162,7 @@ impl Answers {
             let reply = self.rate_met(&met, account);
             return self.refuse_recipient(question, reply, &met);
         }
-        match self.shared.store.resolve(question.forward_path()).await {
+        match during(&self.seat, Phase::Store, self.shared.store.resolve(question.forward_path())).await {
             Ok(Resolution::Accounts(accounts)) => {
                 let recipient = question.accept();
                 if let Some(transaction) = &mut self.transaction {
@@ -204,7 +210,7 @@ impl Answers {
         let id = MessageId::generate();
         let envelope = transaction.envelope(id);
         let accounts = envelope.recipients.clone();
-        match self.shared.store.begin(envelope).await {
+        match during(&self.seat, Phase::Store, self.shared.store.begin(envelope)).await {
             Ok(incoming) => {
                 transaction.message = Some(Message { id, accounts, incoming, hops: Hops::new(self.settings.hops) });
                 question.accept();
@@ -222,7 +228,7 @@ impl Answers {
         let text = question.text();
         message.hops.watch(text);
         transaction.freight.octets += text.len() as u64;
-        match message.incoming.write(text).await {
+        match during(&self.seat, Phase::Store, message.incoming.write(text)).await {
             Ok(()) => question.taken(),
             Err(error) => {
                 let reply = self.transaction_failed("write", &error);
@@ -252,7 +258,7 @@ impl Answers {
         self.hold = Some(hold);
         let trace = self.trace(&question, id, &reverse_path, sole_recipient.as_ref());
         let begun = net::now();
-        let outcome = incoming.commit(trace).await;
+        let outcome = during(&self.seat, Phase::Store, incoming.commit(trace)).await;
         let told = if outcome.is_ok() { Passage::stored } else { Passage::failed };
         told(passage, net::now());
         match outcome {

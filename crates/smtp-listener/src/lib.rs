@@ -25,9 +25,9 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use auth::Authenticator;
 use bytes::BytesMut;
-use events::{Events, SessionRefused};
+use events::{Events, SessionId, SessionRefused, UserSessionsRefused};
 use gate::rates::MailRates;
-use gate::{Arrival, Delivery, Gate, IpNet, ListenerId, Permit, Protocol, Refusal, ReplyLine, Usage};
+use gate::{Arrival, Delivery, Gate, Holders, IpNet, ListenerId, Permit, Protocol, Refusal, ReplyLine, Seat, Usage, UserFull};
 use net::{Connection, Drain, Service, Tls};
 use smtp::Circumstance;
 use store::Store;
@@ -123,7 +123,7 @@ impl Service for Listener {
 
     fn out_of_descriptors(&self, peer: SocketAddr, reply: &mut BytesMut) {
         let arrival = self.0.arrival(peer);
-        self.0.refuse(&self.0.gate.out_of_descriptors(), &arrival, reply);
+        self.0.refuse(&self.0.gate.out_of_descriptors(&arrival), &arrival, reply);
     }
 
     fn session(self: Arc<Self>, connection: Connection, permit: Permit) -> impl Future<Output = ()> + Send + 'static {
@@ -145,6 +145,15 @@ impl Shared {
     fn circumstance(&self, settings: &Settings, peer: IpAddr, tls: Option<smtp::Tls>) -> Circumstance {
         let xclient = settings.xclient_networks.iter().any(|network| network.contains(&peer));
         Circumstance { peer, tls, xclient, mails: Some(messages(settings.messages, self.gate.snapshot().usage)) }
+    }
+
+    /// Counts a session for its user, who has given the right password; or tells the operator who holds the user's others.
+    fn log_in(&self, seat: &Seat, session: SessionId, source: IpAddr, account: &Arc<str>) -> Result<(), UserFull> {
+        self.gate.log_in(seat, account).inspect_err(|full| {
+            let (now, limit) = (net::now(), full.limit);
+            let holders = &Holders(&self.gate.roster().sessions_of(account, now));
+            self.events.emit(UserSessionsRefused { listener: &self.listener, session, source, account, limit, holders, now });
+        })
     }
 
     /// Tells the client and the operator.

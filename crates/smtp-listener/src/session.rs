@@ -1,18 +1,22 @@
 //! Drives one session: octets to the machine, questions to [`Answers`], replies to the client.
 //!
 //! Output is written exactly when the machine waits for the client. Every end of a session passes through here and is told, a
-//! panic's too. May be dropped at any time: the message in progress is forgotten, the connection closes, and then the place is
+//! panic's too. Every wait is attributed to a phase, here or in [`Answers`]. A session that an operator ends is told so at its next
+//! command boundary, and between the commands of a transaction; a message that is under way is finished first. May be dropped at any time: the message in progress is forgotten, the connection closes, and then the place is
 //! free.
 //!
 //! An idle session is its future and little else: what is rare or short is boxed, and arguments are captured, not moved.
 
+use std::future::poll_fn;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Instant;
 
 use bytes::BytesMut;
 use events::{HandshakeCompleted, HandshakeFailed, SessionAdmitted, SessionEnd, SessionEnded, SessionId};
-use gate::Permit;
+use gate::{Enrolment, Newcomer, Permit, Phase, Seat};
 use net::{Connection, NetError, Read};
 use smtp::{Reply, Session, Tls, Want};
 
@@ -24,9 +28,10 @@ pub(crate) fn serve(shared: Arc<Shared>, connection: Connection, permit: Permit)
     let mut stay = Stay::new(shared, connection, permit);
     async move {
         let Stay { connection, permit, course } = &mut stay;
-        course.end = match converse(&course.shared, connection, permit, course.id).await {
+        course.end = match converse(course, connection, permit).await {
             Ok(end) | Err(end) => Some(end),
         };
+        course.seat().enter(Phase::Client, net::now());
         Box::pin(connection.close()).await;
     }
 }
@@ -48,6 +53,7 @@ impl Stay {
 /// Tells of a session's beginning when it is made, and of its end when it is dropped.
 struct Course {
     shared: Arc<Shared>,
+    enrolment: Enrolment,
     id: SessionId,
     source: IpAddr,
     admitted_at: Instant,
@@ -57,10 +63,15 @@ struct Course {
 
 impl Course {
     fn begin(shared: Arc<Shared>, source: IpAddr, admitted_at: Instant) -> Self {
-        let Shared { events, listener, .. } = &*shared;
+        let Shared { events, listener, gate, id: listener_id, .. } = &*shared;
         let id = events.next_session();
         events.emit(SessionAdmitted { listener, session: id, source });
-        Self { shared, id, source, admitted_at, end: None }
+        let enrolment = gate.roster().enrol(Newcomer { id: id.0, listener: *listener_id, source, admitted_at });
+        Self { shared, enrolment, id, source, admitted_at, end: None }
+    }
+
+    fn seat(&self) -> &Arc<Seat> {
+        self.enrolment.seat()
     }
 
     /// Only the drain cuts sessions off; anything else is a fault of ours.
@@ -71,22 +82,36 @@ impl Course {
 
 impl Drop for Course {
     fn drop(&mut self) {
-        let Shared { events, listener, .. } = &*self.shared;
-        let (end, duration) = (self.end.unwrap_or_else(|| self.cut_off()), net::now() - self.admitted_at);
+        let (Shared { events, listener, .. }, now) = (&*self.shared, net::now());
+        self.seat().enter(Phase::Own, now);
+        let (end, duration) = (self.end.unwrap_or_else(|| self.cut_off()), now - self.admitted_at);
         events.emit(SessionEnded { listener, session: self.id, source: self.source, end, duration });
     }
 }
 
+/// Attributes what `future` takes to `phase`.
+pub(crate) async fn during<T>(seat: &Seat, phase: Phase, future: impl Future<Output = T>) -> T {
+    seat.enter(phase, net::now());
+    let outcome = future.await;
+    seat.enter(Phase::Own, net::now());
+    outcome
+}
+
 /// How the session has ended: with a last reply, or before that could be said.
-async fn converse(shared: &Arc<Shared>, connection: &mut Connection, permit: &mut Permit, id: SessionId) -> Result<SessionEnd, SessionEnd> {
+async fn converse(course: &Course, connection: &mut Connection, permit: &mut Permit) -> Result<SessionEnd, SessionEnd> {
+    let (shared, seat, id) = (&course.shared, course.seat(), course.id);
     let settings = shared.settings.load_full();
-    let tls = if shared.implicit_tls { Some(Box::pin(encrypt(shared, connection, id)).await?) } else { None };
+    let tls = if shared.implicit_tls { Some(Box::pin(encrypt(course, connection)).await?) } else { None };
     let here = shared.circumstance(&settings, connection.peer().ip(), tls);
     let mut session = Session::new(Arc::clone(&settings.smtp), here, net::now());
-    let mut answers = Answers::new(Arc::clone(shared), settings, id, here.peer);
+    let mut answers = Answers::new(Arc::clone(shared), settings, Arc::clone(seat), id, here.peer);
     loop {
         if connection.drain_requested() {
             session.drain();
+        }
+        let in_message = session.phase() == smtp::Phase::Message;
+        if seat.is_ending() && !in_message {
+            session.dismiss(Reply::SESSION_ENDED);
         }
         match session.next(&mut connection.input, net::now()) {
             Want::Answer(question) => {
@@ -97,30 +122,32 @@ async fn converse(shared: &Arc<Shared>, connection: &mut Connection, permit: &mu
             }
             Want::Refused { reply, reverse_path } => answers.refused_unasked(reply, reverse_path.as_ref()),
             Want::Flush => {
-                write(connection, session.output(), shared).await?;
+                write(connection, session.output(), course).await?;
                 answers.written();
             }
             Want::Input => {
                 if let Some(held_back) = answers.failed(session.take_failures(), session.identity()) {
-                    held_back.await;
+                    during(seat, Phase::Tarpit, held_back).await;
                 }
-                write(connection, session.output(), shared).await?;
+                write(connection, session.output(), course).await?;
                 answers.written();
-                match connection.read(session.deadline()).await {
-                    Read::Some => {}
-                    Read::TimedOut => session.timed_out(net::now()),
-                    Read::Drained => session.leave(),
-                    Read::Eof | Read::Lost(_) => return Err(SessionEnd::PeerGone),
+                tell(seat, &session);
+                match read(connection, session.deadline(), seat, session.phase() != smtp::Phase::Message).await {
+                    None | Some(Read::Some) => {}
+                    Some(Read::TimedOut) => session.timed_out(net::now()),
+                    Some(Read::Drained) => session.leave(),
+                    Some(Read::Eof | Read::Lost(_)) => return Err(SessionEnd::PeerGone),
                 }
             }
             Want::Upgrade => {
-                write(connection, session.output(), shared).await?;
-                let tls = Box::pin(encrypt(shared, connection, id)).await?;
+                write(connection, session.output(), course).await?;
+                let tls = Box::pin(encrypt(course, connection)).await?;
                 session = session.secured(tls, net::now());
             }
             Want::Close => {
                 let _held_back = answers.failed(session.take_failures(), session.identity());
-                write(connection, session.output(), shared).await?;
+                tell(seat, &session);
+                write(connection, session.output(), course).await?;
                 return Ok(ended(session.farewell()));
             }
         }
@@ -130,25 +157,56 @@ async fn converse(shared: &Arc<Shared>, connection: &mut Connection, permit: &mu
     }
 }
 
+/// What the roster is told when the session waits.
+fn tell(seat: &Seat, session: &Session) {
+    seat.count_commands(session.commands());
+    if let Some(helo) = session.helo() {
+        seat.introduce(helo);
+    }
+}
+
+/// Waits for the client; `None` when the session is to end, which ends the wait only where it `may_end`.
+async fn read(connection: &mut Connection, deadline: Instant, seat: &Seat, may_end: bool) -> Option<Read> {
+    let before = connection.input.len();
+    seat.enter(Phase::Client, net::now());
+    let outcome = {
+        let mut read = pin!(connection.read(deadline));
+        poll_fn(|cx| {
+            seat.attend(cx.waker());
+            match read.as_mut().poll(cx) {
+                Poll::Pending if may_end && seat.is_ending() => Poll::Ready(None),
+                polled => polled.map(Some),
+            }
+        })
+        .await
+    };
+    seat.enter(Phase::Own, net::now());
+    seat.received(connection.input.len().saturating_sub(before));
+    outcome
+}
+
 /// Writes all of `output`, and leaves an empty buffer that holds no memory.
-async fn write(connection: &mut Connection, output: &mut BytesMut, shared: &Shared) -> Result<(), SessionEnd> {
+async fn write(connection: &mut Connection, output: &mut BytesMut, course: &Course) -> Result<(), SessionEnd> {
     if output.is_empty() {
         return Ok(());
     }
     connection.output = std::mem::take(output);
-    let deadline = net::now() + shared.settings.load().write_deadline;
-    connection.flush(deadline).await.map_err(|error| match error {
+    course.seat().sent(connection.output.len());
+    let deadline = net::now() + course.shared.settings.load().write_deadline;
+    course.seat().enter(Phase::Client, net::now());
+    let flushed = connection.flush(deadline).await;
+    course.seat().enter(Phase::Own, net::now());
+    flushed.map_err(|error| match error {
         NetError::WriteTimedOut => SessionEnd::TimedOut,
         _ => SessionEnd::PeerGone,
     })
 }
 
 /// Shakes hands.
-async fn encrypt(shared: &Shared, connection: &mut Connection, id: SessionId) -> Result<Tls, SessionEnd> {
-    let source = connection.peer().ip();
-    let Shared { events, listener, .. } = shared;
-    let outcome = match &shared.tls {
-        Some(tls) => connection.start_tls(tls).await,
+async fn encrypt(course: &Course, connection: &mut Connection) -> Result<Tls, SessionEnd> {
+    let (source, id, Shared { events, listener, tls, .. }) = (course.source, course.id, &*course.shared);
+    let outcome = match tls {
+        Some(tls) => during(course.seat(), Phase::Tls, connection.start_tls(tls)).await,
         None => Err(NetError::NoCertificate),
     };
     match (outcome, connection.tls()) {
@@ -173,6 +231,7 @@ fn ended(farewell: Option<Reply>) -> SessionEnd {
         Some(Reply::SESSION_TOO_LONG) => SessionEnd::TooLong,
         Some(Reply::RESTARTING) => SessionEnd::Drained,
         Some(Reply::PLACE_NEEDED) => SessionEnd::GaveWay,
+        Some(Reply::SESSION_ENDED) => SessionEnd::Ended,
         _ => SessionEnd::Dismissed,
     }
 }

@@ -154,6 +154,8 @@ replies! {
     TIMEOUT = 421 "4.4.2" "{host} Timeout", "R8: idle or too slow.";
     SESSION_TOO_LONG = 421 "4.4.2" "{host} Timeout, the session has lasted too long", "R8: the session's time is over.";
 
+    SESSION_ENDED = 421 "4.3.2" "{host} Session ended by the operator, try again later", "An operator has ended the session; at the next boundary.";
+
     // The session.
     HELLO = 250 "" "{host} greets [{peer}]", "EHLO, as its first line, and HELO.";
     BYE = 221 "2.0.0" "{host} Closing connection", "QUIT.";
@@ -198,6 +200,7 @@ replies! {
     AUTH_LINE_TOO_LONG = 500 "5.5.6" "Authentication line too long", "An AUTH response beyond its limit (RFC 4954 §4).";
     CREDENTIALS_WRONG = 535 "5.7.8" "User name or password is wrong", "AUTH with a wrong password or an unknown user, alike.";
     TRY_LATER_AUTH = 454 "4.7.0" "Authentication is not possible now, try again later", "AUTH that cannot be decided now, or is asked for too often.";
+    TOO_MANY_USER_SESSIONS = 421 "4.7.0" "{host} Too many sessions for this user (limit {n})", "R9: AUTH with the right password, by a user who has all the sessions it may.";
     TOO_MANY_AUTH_FAILURES = 421 "4.7.0" "{host} Too many failed authentications", "More wrong passwords than allowed.";
 
     // The envelope.

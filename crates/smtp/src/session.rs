@@ -46,6 +46,7 @@ pub struct Session {
     mails: u32,
     /// Failed commands nobody has asked for yet.
     failures: u16,
+    commands: u32,
     extended: bool,
     /// The front of the input is the rest of a line that is too long.
     overlong: bool,
@@ -109,8 +110,8 @@ impl Session {
     /// session must end. It does not greet (RFC 3207 §4.2). Input read before the handshake must not be given to it.
     pub fn secured(self, tls: Tls, now: Instant) -> Self {
         let circumstance = Circumstance { tls: Some(tls), ..self.circumstance };
-        let Self { parting, failures, .. } = self;
-        Self { parting, failures, ..Self::begin(self.settings, circumstance, self.clock.secured(now)) }
+        let Self { parting, failures, commands, .. } = self;
+        Self { parting, failures, commands, ..Self::begin(self.settings, circumstance, self.clock.secured(now)) }
     }
 
     fn begin(settings: Arc<Settings>, circumstance: Circumstance, clock: Clock) -> Self {
@@ -129,6 +130,7 @@ impl Session {
             counts: Counts::default(),
             mails: 0,
             failures: 0,
+            commands: 0,
             extended: false,
             overlong: false,
             excused: false,
@@ -211,6 +213,11 @@ impl Session {
         self.end(Reply::RESTARTING);
     }
 
+    /// Somebody wants this session to end: `421`, whatever it is doing, and the session wants to be closed.
+    pub fn dismiss(&mut self, farewell: Reply) {
+        self.end(farewell);
+    }
+
     /// The last reply, once it has been given: how the session has ended.
     pub fn farewell(&self) -> Option<Reply> {
         match self.stage {
@@ -237,6 +244,11 @@ impl Session {
     /// Who has authenticated.
     pub fn identity(&self) -> Option<&str> {
         self.identity.as_deref()
+    }
+
+    /// Commands so far, before TLS too.
+    pub fn commands(&self) -> u32 {
+        self.commands
     }
 
     /// Whether a transaction is open: from MAIL's 250 to the reply to the message, RSET, or a fault that ends it.

@@ -59,6 +59,7 @@ impl Session {
     }
 
     fn command(&mut self, line: &[u8], behind: bool) -> Step {
+        self.commands = self.commands.saturating_add(1);
         let command = match Command::parse(line) {
             Ok(command) => command,
             Err(Fault::Wrong(reply)) => return self.wrong(reply),

@@ -1,0 +1,68 @@
+//! What a rule means to whoever runs the server: in words, and what to do. The key it comes from is [`Rule::key`].
+
+use crate::refusal::Rule;
+
+/// What a rule means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Meaning {
+    /// What was not so.
+    pub words: &'static str,
+    /// What to look at, and what to do.
+    pub remedy: &'static str,
+}
+
+impl Rule {
+    /// What it means, for whoever runs the server.
+    pub fn meaning(&self) -> Meaning {
+        let (words, remedy) = match self {
+            Self::Denied { .. } => (
+                "You have denied the client's network.",
+                "Nothing, if it is meant. To let it in, take the network out of deny, or name a narrower one.",
+            ),
+            Self::Restarting => (
+                "The server took no sessions: it was starting, or draining.",
+                "Nothing, if it was being restarted: clients come back. `gatepost gate status` says whether it drains now; `gatepost \
+                 drain --undo` ends a drain that was begun with `gatepost drain`.",
+            ),
+            Self::Ramping { .. } => (
+                "The server had just started, and its places come one after the other.",
+                "Nothing: the client comes back. A shorter ramp lets everybody in at once, who all come at once.",
+            ),
+            Self::StoreDown => (
+                "The server took no sessions: its store was away.",
+                "See to the store: the log says what is wrong with it, `gatepost status` whether it is back.",
+            ),
+            Self::ClientFull { .. } => (
+                "The clients that you have named so held as many sessions as their entry says.",
+                "Raise the entry's sessions, or find out why it needs them: `gatepost sessions --source NETWORK`.",
+            ),
+            Self::ShareSpent { .. } => (
+                "The client's address, or a network around it, held its fair share of what was free.",
+                "Nothing, as a rule: the share grows as places come free. For a client you know, make an entry in clients; `gatepost gate \
+                 status` says who holds the places.",
+            ),
+            Self::SourceFull { .. } => (
+                "The client's address, or a network around it, held as many sessions as one may.",
+                "`gatepost sessions --source ADDRESS` shows what it holds. Raise the key, or make an entry in clients, for an office or a \
+                 service that is welcome; leave it for one that is not.",
+            ),
+            Self::TooOften { .. } => (
+                "Connections came too often.",
+                "Nothing, as a rule: the client may again after the time it was told. For one you know, make an entry in clients.",
+            ),
+            Self::UnreservedFull { .. } => (
+                "Every place that is not reserved was taken; the others are kept for people with a password and for clients you know.",
+                FULL,
+            ),
+            Self::PoolFull { .. } => ("Every place was taken.", FULL),
+            Self::OutOfDescriptors => (
+                "The process had no file descriptor left for the connection. No limit of the gate was met.",
+                "Raise the process's limit of open files (LimitNOFILE= of the systemd unit), or lower max_inbound.",
+            ),
+        };
+        Meaning { words, remedy }
+    }
+}
+
+const FULL: &str = "`gatepost gate status` says what the sessions spend their time on and who holds the most. Raise the key only when they \
+                    wait for their clients; when they wait for the store, more of them make it slower still.";
