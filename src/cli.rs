@@ -6,7 +6,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use mail::Span;
 
 use crate::config::Filter;
 
@@ -81,9 +82,30 @@ pub(crate) enum Command {
     #[command(after_long_help = "Examples:\n  gatepost status\n  gatepost status --json | jq .gate")]
     Status(Asked),
 
-    /// The gate: why it refused somebody
-    #[command(subcommand, after_long_help = "Examples:\n  gatepost gate explain R4.k3f9")]
+    /// The gate: how full it is, why it refused somebody, another limit for a time
+    #[command(
+        subcommand,
+        after_long_help = "Examples:\n  gatepost gate status\n  gatepost gate explain R4.k3f9\n  gatepost gate set max_inbound 500 --for 1h"
+    )]
     Gate(Gate),
+
+    /// List the sessions in use, or end one
+    ///
+    /// Of each: its id, where it comes from, its user, the name its client gives itself, how long it has lasted, what it is doing and
+    /// for how long, and what it has cost. Phases are client (waiting for it), tls, own (our work), store (waiting for it) and tarpit.
+    #[command(
+        args_conflicts_with_subcommands = true,
+        after_long_help = "Examples:\n  gatepost sessions\n  gatepost sessions --user ann@example.org\n  gatepost sessions --source 192.0.2.0/24 \
+                           --json\n  gatepost sessions end 1hq3c5k8000a"
+    )]
+    Sessions(Sessions),
+
+    /// Take no more sessions and let the present ones finish, or undo that
+    ///
+    /// New connections are told to come back shortly (R1). Sessions finish what they are at and are told so at their next command; one
+    /// that stays silent ends at its time-out. The server goes on running: --undo opens it again. To stop it, send it SIGTERM.
+    #[command(after_long_help = "Examples:\n  gatepost drain\n  gatepost sessions\n  gatepost drain --undo")]
+    Drain(Drain),
 
     /// Accounts: who has a mailbox and may send
     ///
@@ -183,6 +205,94 @@ pub(crate) enum Gate {
     /// 65,536 refusals since the start are remembered.
     #[command(after_long_help = "Examples:\n  gatepost gate explain R4.k3f9\n  gatepost gate explain R2.0a1b --json")]
     Explain(Explain),
+
+    /// Say how full the gate is, what the sessions' time goes to, who holds the most, and what was refused
+    #[command(after_long_help = "Examples:\n  gatepost gate status\n  gatepost gate status --json | jq .phases")]
+    Status(Asked),
+
+    /// Have another limit for a time, whatever the file says
+    ///
+    /// It is in force at once and ends by itself; nobody is put out. A reload keeps it and says so, a restart ends it. For good, edit
+    /// the file and reload.
+    #[command(after_long_help = "Examples:\n  gatepost gate set max_inbound 500 --for 1h\n  gatepost gate set max_inbound --undo")]
+    Set(Set),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Set {
+    /// What to set
+    #[arg(value_name = "KEY")]
+    pub(crate) key: SetKey,
+
+    /// Its value
+    #[arg(value_name = "VALUE", required_unless_present = "undo", requires = "time")]
+    pub(crate) value: Option<u32>,
+
+    /// For how long, as in 30m, 1h or 2d; at most 7d
+    #[arg(long = "for", id = "time", value_name = "TIME")]
+    pub(crate) time: Option<Span>,
+
+    /// Go by the file again
+    #[arg(long, conflicts_with_all = ["value", "time"])]
+    pub(crate) undo: bool,
+
+    #[command(flatten)]
+    pub(crate) asked: Asked,
+}
+
+/// What can be set for a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SetKey {
+    /// Sessions there may be at once
+    #[value(name = "max_inbound")]
+    MaxInbound,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Sessions {
+    #[command(subcommand)]
+    pub(crate) end: Option<EndSession>,
+
+    /// Only those of this account
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) user: Option<String>,
+
+    /// Only those from this address or network, as in 192.0.2.7 or 2001:db8::/48
+    #[arg(long, value_name = "NETWORK")]
+    pub(crate) source: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) asked: Asked,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum EndSession {
+    /// End sessions
+    ///
+    /// Each is told so at its next command, at once while it waits for one; a message that is coming in is finished first. Its client is
+    /// told to try again later, and may.
+    #[command(after_long_help = "Examples:\n  gatepost sessions end 1hq3c5k8000a")]
+    End(SessionIds),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SessionIds {
+    /// Their ids, as `gatepost sessions` and the log show them
+    #[arg(value_name = "ID", required = true)]
+    pub(crate) ids: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) server: Server,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Drain {
+    /// Take sessions again
+    #[arg(long)]
+    pub(crate) undo: bool,
+
+    #[command(flatten)]
+    pub(crate) asked: Asked,
 }
 
 #[derive(Debug, Args)]
@@ -376,6 +486,13 @@ mod tests {
             "gatepost reload -c gatepost.toml",
             "gatepost status --json --data-dir /tmp/mail",
             "gatepost gate explain R4.k3f9 --json",
+            "gatepost gate status --json",
+            "gatepost gate set max_inbound 500 --for 1h30m",
+            "gatepost gate set max_inbound --undo",
+            "gatepost sessions",
+            "gatepost sessions --user ann@example.org --source 192.0.2.0/24 --json",
+            "gatepost sessions end 1hq3c5k8000a 1hq3c5k8000b --data-dir /tmp/mail",
+            "gatepost drain --undo -c gatepost.toml",
             "gatepost user add ann@example.org --generate",
             "gatepost user passwd ann@example.org --password-file -",
             "gatepost user remove ann@example.org",
@@ -399,6 +516,12 @@ mod tests {
             ("gatepost user add ann@example.org --generate --password-file f", ErrorKind::ArgumentConflict),
             ("gatepost status --config f --data-dir d", ErrorKind::ArgumentConflict),
             ("gatepost alias add sales@example.org", ErrorKind::MissingRequiredArgument),
+            ("gatepost gate set max_inbound 500", ErrorKind::MissingRequiredArgument),
+            ("gatepost gate set max_inbound --for 1h", ErrorKind::MissingRequiredArgument),
+            ("gatepost gate set max_inbound 500 --for 1h --undo", ErrorKind::ArgumentConflict),
+            ("gatepost gate set max_inbound 500 --for 1", ErrorKind::ValueValidation),
+            ("gatepost gate set sessions_per_address 5 --for 1h", ErrorKind::InvalidValue),
+            ("gatepost sessions end", ErrorKind::MissingRequiredArgument),
             ("gatepost stauts", ErrorKind::InvalidSubcommand),
         ] {
             assert_eq!(parse(line).unwrap_err(), why, "{line}");

@@ -30,6 +30,8 @@ fn main() -> ExitCode {
         Command::Reload(server) => command::reload::run(server),
         Command::Status(asked) => command::status::run(asked),
         Command::Gate(gate) => command::gate::run(gate),
+        Command::Sessions(sessions) => command::sessions::run(sessions),
+        Command::Drain(drain) => command::gate::drain(drain),
         Command::User(user) => command::directory::user(user),
         Command::Domain(domain) => command::directory::domain(domain),
         Command::Alias(alias) => command::directory::alias(alias),

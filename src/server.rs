@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use admin::{Admin, ControlSocket, Http, Listening};
+use admin::{Admin, ControlSocket, Http, Listening, Watch};
 use auth::Authenticator;
 use events::{CertificateLoaded, CertificateRejected, Events, ServerDraining, ServerStarted, ServerStopped};
 use gate::{Delivery, Gate, MailRates};
@@ -140,12 +140,14 @@ async fn serve(plan: Plan, hangup: Signal, ready: impl FnOnce(&[Listening])) -> 
         store: store.clone(),
         events: events.clone(),
         control: reloader.clone(),
+        watch: Watch::default(),
         listening: listening.clone(),
     });
     drain.spawn_background(control.serve(Arc::clone(&admin), std::future::pending()));
     for http in http {
         drain.spawn_background(http.serve(Arc::clone(&admin), std::future::pending()));
     }
+    drain.spawn_background(look_after(Arc::clone(&admin), Arc::clone(&reloader)));
     if let Some(certificates) = certificates {
         watch(&drain, certificates, events.clone());
     }
@@ -175,6 +177,15 @@ async fn leave(gate: &Gate, drain: &Drain, events: &Events, signals: &mut Signal
         () = signals.told_again() => drain.finish(net::now()).await,
     };
     events.emit(ServerStopped { sessions_cut: finished.cut as u64, after: began.elapsed() });
+}
+
+/// Looks at the gate once a second, and ends what was set for a time.
+async fn look_after(admin: Arc<Admin>, reloader: Arc<Reloader>) {
+    loop {
+        net::clock::pause(Duration::from_secs(1)).await;
+        reloader.expire();
+        admin.look(net::now());
+    }
 }
 
 /// Looks after the certificate files for as long as there are sessions.

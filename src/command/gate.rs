@@ -1,14 +1,14 @@
-//! `gatepost gate`: the running server's gate, explained.
+//! `gatepost gate` and `gatepost drain`: the running server's gate, shown, explained and steered.
 
 mod explain;
+mod status;
 
-use admin::{GateRequest, Reply, Request};
-use serde::Serialize;
-use std::io::{self, Write};
+use admin::{GateRequest, GateStatus, Reply, Request};
+use mail::Span;
 
-use super::Outcome;
 use super::place::Place;
-use crate::cli::{Exit, Explain, Gate};
+use super::{Outcome, show};
+use crate::cli::{Asked, Drain, Explain, Gate, Set, SetKey};
 
 /// Does what is asked of the gate.
 ///
@@ -17,7 +17,28 @@ use crate::cli::{Exit, Explain, Gate};
 pub(crate) fn run(gate: &Gate) -> Outcome {
     match gate {
         Gate::Explain(explain) => explained(explain),
+        Gate::Status(asked) => {
+            let status = steered(asked, GateRequest::Status)?;
+            show(asked.json, &status, |out| status::print(out, &status))
+        }
+        Gate::Set(set) => set_for_a_time(set),
     }
+}
+
+/// Drains the running server, or opens it again.
+///
+/// # Errors
+/// That no server runs there, or that there is nothing to undo.
+pub(crate) fn drain(Drain { undo, asked }: &Drain) -> Outcome {
+    let status = steered(asked, if *undo { GateRequest::UndoDrain } else { GateRequest::Drain })?;
+    show(asked.json, &status, |out| {
+        let GateStatus { node, in_use, .. } = &status;
+        if *undo {
+            writeln!(out, "the drain is undone; the node is {node}, {in_use} sessions in use")
+        } else {
+            writeln!(out, "drained: new connections are refused with R1, {in_use} sessions finish; `gatepost drain --undo` ends it")
+        }
+    })
 }
 
 fn explained(Explain { token, asked }: &Explain) -> Outcome {
@@ -28,14 +49,18 @@ fn explained(Explain { token, asked }: &Explain) -> Outcome {
     show(asked.json, &explained, |out| explain::print(out, &explained))
 }
 
-/// As JSON, or as `print` has it.
-fn show<T: Serialize>(json: bool, value: &T, print: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Outcome {
-    let mut out = io::stdout().lock();
-    if json {
-        serde_json::to_writer_pretty(&mut out, value)?;
-        writeln!(out)?;
-    } else {
-        print(&mut out)?;
+fn set_for_a_time(Set { key: SetKey::MaxInbound, value, time, asked, .. }: &Set) -> Outcome {
+    let request = match value.zip(*time) {
+        Some((max_inbound, Span(time))) => GateRequest::SetMaxInbound { max_inbound, seconds: time.as_secs() },
+        None => GateRequest::UnsetMaxInbound,
+    };
+    let status = steered(asked, request)?;
+    show(asked.json, &status, |out| status::print_limit(out, &status))
+}
+
+fn steered(asked: &Asked, request: GateRequest) -> Result<GateStatus, Box<dyn std::error::Error>> {
+    match Place::find(&asked.server)?.ask(&Request::Gate(request))? {
+        Reply::GateStatus(status) => Ok(*status),
+        other => Err(format!("the server answered something else: {other:?}").into()),
     }
-    Ok(Exit::Done)
 }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use admin::{Reply, Request};
+use admin::{Reloaded, Reply, Request};
 
 use super::Outcome;
 use super::place::Place;
@@ -20,10 +20,13 @@ pub(crate) fn run(server: &Server) -> Outcome {
     for change in &reloaded.applied {
         writeln!(out, "in force: {change}")?;
     }
+    for kept in &reloaded.kept {
+        writeln!(out, "not yet: {kept}")?;
+    }
     for change in &reloaded.needs_restart {
         writeln!(out, "not yet: {change}")?;
     }
-    if reloaded.applied.is_empty() && reloaded.needs_restart.is_empty() {
+    if reloaded == Reloaded::default() {
         writeln!(out, "nothing has changed")?;
     }
     Ok(Exit::Done)

@@ -2,16 +2,21 @@
 //!
 //! The whole file is read and checked first: one fault, and everything stays as it is. Then what can change live does, each
 //! limit in one step, and what needs a restart is named. One reload at a time.
+//!
+//! What an operator has set for a time goes before the file until that is over or undone: a reload keeps it, and says so.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use admin::{Control, Origin, Reloaded, Setting};
+use admin::{Control, Origin, Override, Reloaded, Setting};
 use async_trait::async_trait;
 use auth::Authenticator;
-use events::{CertificateRejected, ConfigurationRejected, ConfigurationReloaded, Events};
+use events::{CertificateRejected, ConfigurationRejected, ConfigurationReloaded, Events, GateSteered};
 use gate::{Delivery, Gate, MailRates};
+use jiff::{SignedDuration, Timestamp};
+use mail::Span;
 use net::Certificates;
 
 use super::listeners::{Listeners, Services};
@@ -42,10 +47,29 @@ pub(crate) struct Reloader {
     turn: tokio::sync::Mutex<()>,
 }
 
-/// The configuration in force, and the lines of the file it was read from.
+/// The configuration in force, the lines of the file it was read from, and what goes before it.
 struct InForce {
     config: Config,
     lines: BTreeMap<String, usize>,
+    set: Option<SetForATime>,
+}
+
+/// A limit an operator has set.
+#[derive(Clone, Copy)]
+struct SetForATime {
+    max_inbound: u32,
+    until: Instant,
+}
+
+impl SetForATime {
+    fn left(self) -> Duration {
+        self.until.saturating_duration_since(Instant::now())
+    }
+}
+
+/// The gate's settings by the file, with what is set before it.
+fn effective(gate: &gate::Settings, set: Option<SetForATime>) -> gate::Settings {
+    gate::Settings { max_inbound: set.map_or(gate.max_inbound, |set| set.max_inbound), ..gate.clone() }
 }
 
 impl Reloader {
@@ -60,7 +84,7 @@ impl Reloader {
         let Services { gate, rates, delivery, authenticator, events, .. } = services;
         Self {
             file: source.file,
-            in_force: std::sync::Mutex::new(InForce { config: config.clone(), lines: source.lines }),
+            in_force: std::sync::Mutex::new(InForce { config: config.clone(), lines: source.lines, set: None }),
             started: config,
             gate: Arc::clone(gate),
             rates: Arc::clone(rates),
@@ -86,10 +110,27 @@ impl Reloader {
             Err(error) => Err(vec![error.to_string()]),
         };
         match &outcome {
-            Ok(Reloaded { applied, needs_restart }) => self.events.emit(ConfigurationReloaded { applied, needs_restart }),
+            Ok(Reloaded { applied, needs_restart, .. }) => self.events.emit(ConfigurationReloaded { applied, needs_restart }),
             Err(faults) => self.events.emit(ConfigurationRejected { cause: &faults.join("\n") }),
         }
         outcome
+    }
+
+    /// Goes by the file again when the time of what was set is over. To be called every now and then.
+    pub(crate) fn expire(&self) {
+        let mut in_force = self.lock();
+        if in_force.set.is_some_and(|set| set.left().is_zero()) {
+            // The file's own settings have passed every rule.
+            let _valid = self.put(&mut in_force, None);
+            self.events.emit(GateSteered { change: "max_inbound as in the file again", detail: &in_force.config.gate.max_inbound });
+        }
+    }
+
+    fn put(&self, in_force: &mut InForce, set: Option<SetForATime>) -> Result<(), Vec<String>> {
+        let applied = self.gate.apply(effective(&in_force.config.gate, set));
+        applied.map_err(|error| error.faults.iter().map(|fault| format!("gate.{fault}")).collect::<Vec<_>>())?;
+        in_force.set = set;
+        Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, InForce> {
@@ -103,16 +144,24 @@ impl Reloader {
             changes.iter().filter(|change| change.takes_effect == effect).map(ToString::to_string).collect()
         };
         // All of it or nothing: who could refuse is asked before anything changes.
-        let gate = new.gate.validate().into_iter().map(|fault| format!("gate.{fault}"));
-        let faults: Vec<_> = gate.chain(new.auth.validate().into_iter().map(|fault| format!("auth.{fault}"))).collect();
+        let (set, gate) = (in_force.set, effective(&new.gate, in_force.set));
+        let faults = gate.validate().into_iter().map(|fault| format!("gate.{fault}{}", set.map_or("", |_| SET_BESIDE)));
+        let faults: Vec<_> = faults.chain(new.auth.validate().into_iter().map(|fault| format!("auth.{fault}"))).collect();
         if !faults.is_empty() {
             return Err(faults);
         }
-        let reloaded = Reloaded {
-            applied: wanting(in_force.config.changes(&new), TakesEffect::Live),
-            needs_restart: wanting(self.started.changes(&new), TakesEffect::Restart),
+        let mut changes = in_force.config.changes(&new);
+        changes.retain(|change| set.is_none() || change.key != MAX_INBOUND);
+        let stays = |set: SetForATime| {
+            let (left, file) = (Span::secs(set.left().as_secs()), new.gate.max_inbound);
+            format!("{MAX_INBOUND} stays {} for another {left}, as it was set; then it is {file}, as in the file", set.max_inbound)
         };
-        self.gate.apply(new.gate.clone()).map_err(|error| vec![error.to_string()])?;
+        let reloaded = Reloaded {
+            applied: wanting(changes, TakesEffect::Live),
+            needs_restart: wanting(self.started.changes(&new), TakesEffect::Restart),
+            kept: set.map(stays).into_iter().collect(),
+        };
+        self.gate.apply(gate).map_err(|error| vec![error.to_string()])?;
         self.gate.apply_rates(&new.rates);
         self.rates.apply(&new.rates);
         self.delivery.apply(&new.delivery);
@@ -124,7 +173,7 @@ impl Reloader {
                 self.events.emit(CertificateRejected { certificate: "tls.certificate", cause: &error });
             }
         }
-        *in_force = InForce { config: new, lines: loaded.lines };
+        *in_force = InForce { config: new, lines: loaded.lines, set };
         Ok(reloaded)
     }
 }
@@ -140,9 +189,44 @@ impl Control for Reloader {
         let origin = in_force.lines.get(key).map_or(Origin::Default, |line| Origin::File { path: self.file.clone(), line: *line });
         Setting { key: key.to_owned(), value: in_force.config.written(key), origin }
     }
+
+    fn set_max_inbound(&self, max_inbound: u32, time: Duration) -> Result<(), Vec<String>> {
+        if !(Duration::from_secs(1)..=SET_LONGEST).contains(&time) {
+            let longest = Span(SET_LONGEST);
+            return Err(vec![format!("a limit is set for 1s to {longest}; to change it for good, edit the file and `gatepost reload`")]);
+        }
+        let set = SetForATime { max_inbound, until: Instant::now() + time };
+        self.put(&mut self.lock(), Some(set))?;
+        let detail = format_args!("{max_inbound} for {}", Span(time));
+        self.events.emit(GateSteered { change: "max_inbound set for a time", detail: &detail });
+        Ok(())
+    }
+
+    fn unset_max_inbound(&self) -> Result<(), Vec<String>> {
+        let mut in_force = self.lock();
+        if in_force.set.is_none() {
+            return Err(vec![format!("{MAX_INBOUND} is as in the file: nothing was set, or its time is over")]);
+        }
+        self.put(&mut in_force, None)?;
+        self.events.emit(GateSteered { change: "max_inbound as in the file again", detail: &in_force.config.gate.max_inbound });
+        Ok(())
+    }
+
+    fn overridden(&self) -> Option<Override> {
+        let set = self.lock().set?;
+        let left = set.left();
+        let until = Timestamp::now().checked_add(SignedDuration::try_from(left).ok()?).ok()?;
+        let until = Timestamp::from_second(until.as_second()).ok()?.to_string();
+        Some(Override { max_inbound: set.max_inbound, seconds_left: left.as_secs(), until })
+    }
 }
 
 /// One line each.
 fn faults(error: &LoadError) -> Vec<String> {
     error.to_string().lines().map(ToOwned::to_owned).collect()
 }
+
+const MAX_INBOUND: &str = "gate.max_inbound";
+/// Whoever wants it for longer wants it in the file.
+const SET_LONGEST: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+const SET_BESIDE: &str = " (max_inbound is set for a time; `gatepost gate set max_inbound --undo` ends that)";

@@ -22,6 +22,7 @@ mod live;
 mod postfix;
 mod programs;
 mod smoke;
+mod steering;
 mod trial;
 mod upkeep;
 mod wire;

@@ -21,7 +21,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::wire::{GateRequest, Reply, Request};
+use crate::wire::{Reply, Request};
 use crate::{Admin, Error, administer, directory};
 
 /// A socket that is bound and not yet served. Its name goes when it is dropped.
@@ -157,16 +157,9 @@ async fn answer(admin: &Admin, line: &[u8]) -> Reply {
             }
             reply
         }
-        Ok(Request::Gate(request)) => gate(admin, request),
+        Ok(Request::Gate(request)) => admin.steer(request),
+        Ok(Request::Sessions(request)) => admin.sessions(request),
         Err(error) => refused(format!("not a request: {error}")),
-    }
-}
-
-fn gate(admin: &Admin, request: GateRequest) -> Reply {
-    match request {
-        GateRequest::Explain { token } => {
-            admin.explain(&token).map_or_else(|why| refused(why.to_string()), |explained| Reply::Explained(Box::new(explained)))
-        }
     }
 }
 

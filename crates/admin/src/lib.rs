@@ -1,10 +1,11 @@
-//! For whoever runs the server: metrics and health over HTTP, and the control socket that `gatepost reload`, `status`, `user`,
-//! `domain` and `alias` speak to.
+//! For whoever runs the server: metrics and health over HTTP, and the control socket that `gatepost reload`, `status`, `gate`,
+//! `sessions`, `drain`, `user`, `domain` and `alias` speak to.
 //!
 //! - [`Http`] answers `/metrics`, `/healthz` and `/readyz` on a loopback address, without a password and without changing
 //!   anything. It binds no other address.
 //! - [`ControlSocket`] is a Unix socket that only its owner and root can open. One JSON request a line, one JSON reply a line:
 //!   [`Request`], [`Reply`]. [`ask`] is its client.
+//! - [`Admin::look`], about once a second, says in the log when the gate fills, is full and is clear again.
 //! - [`administer`] does what a request asks of a directory, running server or not, so that the command line has one way of doing it.
 //!
 //! Both are outside the gate's places: the operator can always get in. Both bound how many connections they have and how much a
@@ -17,14 +18,17 @@ mod control;
 mod directory;
 mod explain;
 mod http;
+mod sessions;
 mod status;
+mod steering;
+mod watch;
 mod wire;
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use events::Events;
@@ -36,9 +40,10 @@ pub use control::ControlSocket;
 pub use directory::administer;
 pub use http::Http;
 pub use status::{Readiness, report_gate};
+pub use watch::Watch;
 pub use wire::{
-    Alias, DirectoryRequest, Domain, Explained, GateRequest, Holder, Listening, Origin, PasswordHash, Reloaded, Reply, Request, Setting,
-    Status,
+    Alias, ClientStatus, DirectoryRequest, Domain, ExemptionStatus, Explained, GateRequest, GateStatus, Holder, Listening, Origin,
+    Override, PasswordHash, PhaseStatus, Reloaded, Reply, Request, Session, SessionsRequest, Setting, Status,
 };
 
 /// The running server, as far as an administrator sees it.
@@ -55,6 +60,8 @@ pub struct Admin {
     pub events: Events,
     /// What only the server itself can do.
     pub control: Arc<dyn Control>,
+    /// What is remembered of the gate over time.
+    pub watch: Watch,
     /// Where it listens; the mail listeners come first, in the order of their ids at the gate.
     pub listening: Vec<Listening>,
 }
@@ -70,6 +77,21 @@ pub trait Control: Send + Sync {
 
     /// The value in force of a key, as `gate.max_inbound`, and where it is from.
     fn setting(&self, key: &str) -> Setting;
+
+    /// Has another `max_inbound` for a time, whatever the file says.
+    ///
+    /// # Errors
+    /// Why not, one line each; what was in force stays.
+    fn set_max_inbound(&self, max_inbound: u32, time: Duration) -> Result<(), Vec<String>>;
+
+    /// Goes by the file again.
+    ///
+    /// # Errors
+    /// That nothing was set, or why the file's value cannot be put in force.
+    fn unset_max_inbound(&self) -> Result<(), Vec<String>>;
+
+    /// What is set for a time.
+    fn overridden(&self) -> Option<Override>;
 }
 
 /// Why the administrator could not be served, worded for them.

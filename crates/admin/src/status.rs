@@ -29,6 +29,7 @@ impl Admin {
             Node::Open => None,
             Node::Starting => Some("the server is starting"),
             Node::StoreDown => Some("the gate refuses sessions because the store is away"),
+            Node::Drained => Some("an operator has drained the server; `gatepost drain --undo` ends that"),
             Node::Draining => Some("the server is draining and will not come back by itself"),
         };
         let store = self.store.ready().err().map(|error| error.to_string());
@@ -84,7 +85,7 @@ pub fn report_gate(gate: &Gate, figures: &mut Figures) {
         figures.set(figure, u64::try_from(slot_time.of(phase).as_micros()).unwrap_or(u64::MAX));
     }
     figures.set(Figure::NodeOpen, (snapshot.node == Node::Open).into());
-    figures.set(Figure::NodeDraining, (snapshot.node == Node::Draining).into());
+    figures.set(Figure::NodeDraining, gate.is_draining().into());
 }
 
 /// Where is counted whom a limit in shadow would have refused.
@@ -102,4 +103,4 @@ fn in_shadow(limit: Limit) -> Figure {
 }
 
 /// Enough to see who fills the gate.
-const HOLDERS: usize = 5;
+pub(crate) const HOLDERS: usize = 5;

@@ -4,6 +4,7 @@
 //! `{"directory":{"add-user":{"name":"...","password_hash":"..."}}}`. Unknown names and unknown fields are refused.
 
 mod gate;
+mod sessions;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,7 +12,8 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-pub use gate::{Explained, GateRequest, Origin, Setting};
+pub use gate::{ClientStatus, ExemptionStatus, Explained, GateRequest, GateStatus, Origin, Override, PhaseStatus, Setting};
+pub use sessions::{Session, SessionsRequest};
 
 /// What is asked of a running server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +28,8 @@ pub enum Request {
     Directory(DirectoryRequest),
     /// Explain or steer the gate.
     Gate(GateRequest),
+    /// Show or end sessions.
+    Sessions(SessionsRequest),
 }
 
 /// What is asked of a directory, whether its server runs or not.
@@ -85,6 +89,10 @@ pub enum Reply {
     Aliases(Vec<Alias>),
     /// Why a connection was refused.
     Explained(Box<Explained>),
+    /// How the gate is, after what was asked for was done.
+    GateStatus(Box<GateStatus>),
+    /// Sessions in use, the oldest first.
+    Sessions(Vec<Session>),
     /// It was not done; each line says why and what to do.
     Refused(Vec<String>),
 }
@@ -96,6 +104,8 @@ pub struct Reloaded {
     pub applied: Vec<String>,
     /// Keys that changed and need a restart.
     pub needs_restart: Vec<String>,
+    /// What an operator has set for a time, which goes before the file until then.
+    pub kept: Vec<String>,
 }
 
 /// A domain.
@@ -125,7 +135,7 @@ pub struct Status {
     pub pid: u32,
     /// For how long it has run.
     pub uptime_seconds: u64,
-    /// `starting`, `open`, `store_down` or `draining`.
+    /// `starting`, `open`, `store_down`, `drained` (by an operator) or `draining` (for good).
     pub node: String,
     /// Why it takes no mail at present; nothing when it does.
     pub not_ready: Vec<String>,

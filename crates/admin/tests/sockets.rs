@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use admin::{
-    Admin, Control, ControlSocket, DirectoryRequest, Error, GateRequest, Holder, Http, Listening, Origin, PasswordHash, Reloaded, Reply,
-    Request, Setting, ask,
+    Admin, Control, ControlSocket, DirectoryRequest, Error, GateRequest, Holder, Http, Listening, Origin, Override, PasswordHash, Reloaded,
+    Reply, Request, SessionsRequest, Setting, Watch, ask,
 };
 use async_trait::async_trait;
 use events::Events;
@@ -30,7 +30,7 @@ impl Control for Reloads {
     async fn reload(&self) -> Result<Reloaded, Vec<String>> {
         match self.0.lock().unwrap().clone() {
             faults if faults.is_empty() => {
-                Ok(Reloaded { applied: vec!["gate.max_inbound".into()], needs_restart: vec!["log.format".into()] })
+                Ok(Reloaded { applied: vec!["gate.max_inbound".into()], needs_restart: vec!["log.format".into()], kept: Vec::new() })
             }
             faults => Err(faults),
         }
@@ -38,6 +38,18 @@ impl Control for Reloads {
 
     fn setting(&self, key: &str) -> Setting {
         Setting { key: key.into(), value: "2".into(), origin: Origin::File { path: "/etc/gatepost/gatepost.toml".into(), line: 7 } }
+    }
+
+    fn set_max_inbound(&self, max_inbound: u32, time: Duration) -> Result<(), Vec<String>> {
+        Err(vec![format!("{max_inbound} for {time:?}")])
+    }
+
+    fn unset_max_inbound(&self) -> Result<(), Vec<String>> {
+        Ok(())
+    }
+
+    fn overridden(&self) -> Option<Override> {
+        None
     }
 }
 
@@ -68,6 +80,7 @@ impl Server {
             store: Arc::new(store.clone()),
             events,
             control: Arc::<Reloads>::clone(&reloads),
+            watch: Watch::default(),
             listening: vec![Listening { service: "smtp".into(), address: "127.0.0.1:25".parse().unwrap() }],
         };
         Self { store, gate, reloads, admin: Arc::new(admin), dir: tempfile::tempdir().unwrap(), serving: JoinSet::new() }
@@ -191,7 +204,8 @@ async fn a_password_is_not_taken_for_its_hash() {
 async fn a_reload_is_applied_or_every_fault_is_told() {
     let mut server = Server::new();
     let _stop = server.control();
-    let reloaded = Reloaded { applied: vec!["gate.max_inbound".into()], needs_restart: vec!["log.format".into()] };
+    let (applied, needs_restart) = (vec!["gate.max_inbound".into()], vec!["log.format".into()]);
+    let reloaded = Reloaded { applied, needs_restart, kept: Vec::new() };
     assert_eq!(asked(server.path(), Request::Reload).await.unwrap(), Reply::Reloaded(reloaded));
     let faults = vec!["gatepost.toml:3: gate.max_inbound: must be at least 1".to_owned(), "gatepost.toml:9: ...".to_owned()];
     server.reloads.0.lock().unwrap().clone_from(&faults);
@@ -371,4 +385,89 @@ async fn a_refusal_is_explained_by_its_token_and_a_wrong_token_is_told_apart() {
         let Reply::Refused(said) = explain(token).await else { panic!("{token} is explained") };
         assert!(said[0].starts_with(why), "{said:?}");
     }
+}
+
+#[tokio::test]
+async fn an_operator_drains_and_opens_again() {
+    let mut server = Server::new();
+    let _stop = server.control();
+    let gate = async |request: GateRequest| asked(server.path(), Request::Gate(request)).await.unwrap();
+    let arrive =
+        || server.gate.admit(&Arrival { listener: ListenerId(0), peer: [192, 0, 2, 1].into(), authenticates: false, now: Instant::now() });
+    let Reply::Refused(why) = gate(GateRequest::UndoDrain).await else { panic!("there is nothing to undo") };
+    assert!(why[0].starts_with("there is no drain to undo"), "{why:?}");
+    let _held = arrive().unwrap();
+    let Reply::GateStatus(status) = gate(GateRequest::Drain).await else { panic!("it does not drain") };
+    assert_eq!((&*status.node, status.in_use, arrive().unwrap_err().rule.id()), ("drained", 1, "R1"));
+    assert!(matches!(gate(GateRequest::Drain).await, Reply::Refused(_)), "twice is a mistake");
+    assert_eq!(server.admin.readiness().reasons, ["an operator has drained the server; `gatepost drain --undo` ends that"]);
+    let Reply::GateStatus(status) = gate(GateRequest::UndoDrain).await else { panic!("it does not open") };
+    assert!(status.node == "open" && arrive().is_ok());
+    server.gate.drain();
+    let Reply::Refused(_) = gate(GateRequest::UndoDrain).await else { panic!("the end is final") };
+}
+
+#[tokio::test]
+async fn sessions_are_listed_found_and_ended() {
+    let mut server = Server::new();
+    let _stop = server.control();
+    let enrol = |id, source: &str| {
+        let newcomer = gate::Newcomer { id, listener: ListenerId(0), source: source.parse().unwrap(), admitted_at: Instant::now() };
+        server.gate.roster().enrol(newcomer)
+    };
+    let (first, second) = (enrol(32, "192.0.2.7"), enrol(33, "2001:db8::7"));
+    server.gate.log_in(second.seat(), &"ann@example.org".into()).unwrap();
+    second.seat().introduce("client.example");
+    let sessions = async |request: SessionsRequest| asked(server.path(), Request::Sessions(request)).await.unwrap();
+    let found = async |user: Option<&str>, source: Option<&str>| {
+        let request = SessionsRequest::List { user: user.map(Into::into), source: source.map(Into::into) };
+        match sessions(request).await {
+            Reply::Sessions(found) => found.iter().map(|session| session.id.clone()).collect::<Vec<_>>(),
+            Reply::Refused(why) => why,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(found(None, None).await, ["10", "11"]);
+    assert_eq!(found(Some("Ann@example.org"), None).await, ["11"]);
+    assert_eq!(found(None, Some("192.0.2.0/24")).await, ["10"]);
+    assert_eq!(found(None, Some("2001:db8::7")).await, ["11"]);
+    assert_eq!(found(Some("ann@example.org"), Some("192.0.2.7")).await, [""; 0]);
+    assert!(found(None, Some("office")).await[0].starts_with("\"office\" is neither an address nor a network"));
+
+    assert_eq!(sessions(SessionsRequest::End { id: "10".into() }).await, Reply::Done);
+    assert!(first.seat().is_ending() && !second.seat().is_ending());
+    for (id, why) in [("u", "\"u\" is no session's id"), ("12", "there is no session 12 now")] {
+        let Reply::Refused(said) = sessions(SessionsRequest::End { id: id.into() }).await else { panic!("{id} has ended") };
+        assert!(said[0].starts_with(why), "{said:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_gate_says_how_it_is_and_what_to_do() {
+    let mut server = Server::new();
+    let _stop = server.control();
+    // A minute ago, by the clock that its status goes by.
+    let start = Instant::now() - Duration::from_secs(60);
+    let newcomer = gate::Newcomer { id: 1, listener: ListenerId(0), source: [192, 0, 2, 1].into(), admitted_at: start };
+    let enrolled = server.gate.roster().enrol(newcomer);
+    enrolled.seat().enter(gate::Phase::Store, start);
+    let arrive = || server.gate.admit(&Arrival { listener: ListenerId(0), peer: [192, 0, 2, 1].into(), authenticates: false, now: start });
+    let held = [arrive().unwrap(), arrive().unwrap()];
+    assert!(arrive().is_err());
+    let status = async || match asked(server.path(), Request::Gate(GateRequest::Status)).await.unwrap() {
+        Reply::GateStatus(status) => *status,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((&*status().await.occupancy, status().await.remedy), ("clear", None), "nobody has looked yet");
+    server.admin.look(start + Duration::from_secs(1));
+    let full = status().await;
+    assert_eq!((&*full.occupancy, full.in_use, full.limit, full.refused["R4"]), ("full", 2, 2, 1));
+    assert!(full.remedy.unwrap().starts_with("the store is slow"), "its only session waits for the store");
+    let store = full.phases.iter().find(|phase| phase.phase == "store").unwrap();
+    assert_eq!(store.sessions, 1);
+    drop(held);
+    server.admin.look(start + Duration::from_secs(2));
+    assert_eq!(status().await.occupancy, "full", "not at once");
+    server.admin.look(start + Duration::from_secs(20));
+    assert_eq!((&*status().await.occupancy, status().await.remedy), ("clear", None));
 }

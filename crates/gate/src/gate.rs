@@ -174,6 +174,22 @@ impl Gate {
         self.node.draining();
     }
 
+    /// An operator wants no sessions: nobody comes in, and those there are are to finish, until [`Gate::undo_drain`]. Whether that is
+    /// new.
+    pub fn drain_for_operator(&self) -> bool {
+        self.node.drained()
+    }
+
+    /// The operator wants sessions again. Whether there was a drain of theirs. The drain at the end stays.
+    pub fn undo_drain(&self) -> bool {
+        self.node.drain_undone()
+    }
+
+    /// Whether sessions are to finish, for good or for an operator.
+    pub fn is_draining(&self) -> bool {
+        matches!(self.node(), Node::Draining | Node::Drained)
+    }
+
     /// Whether this node takes sessions, and why not.
     pub fn node(&self) -> Node {
         self.node.node()

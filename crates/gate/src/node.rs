@@ -1,8 +1,9 @@
 //! Whether this node takes sessions at all: the first check of an admission.
 //!
-//! Three facts that different parts of the server learn at different times (the start is complete, the store is away,
-//! the end has begun) share one atomic, and the state is derived from them. So a store that fails during the start
-//! is still down when the start completes, and nothing leads back out of a drain. Cannot fail.
+//! Four facts that different parts of the server learn at different times (the start is complete, the store is away, an
+//! operator wants no sessions, the end has begun) share one atomic, and the state is derived from them. So a store that fails
+//! during the start is still down when the start completes, an operator may change their mind, and nothing leads back out of the
+//! drain at the end. Cannot fail.
 
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
@@ -14,6 +15,8 @@ use crate::refusal::Rule;
 pub enum Node {
     /// On its way out: sessions finish, nobody comes in. Final.
     Draining,
+    /// An operator wants no sessions: those there are finish, nobody comes in until it is undone.
+    Drained,
     /// Not yet ready.
     Starting,
     /// Ready, but its store is not.
@@ -27,6 +30,7 @@ impl Node {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Draining => "draining",
+            Self::Drained => "drained",
             Self::Starting => "starting",
             Self::StoreDown => "store_down",
             Self::Open => "open",
@@ -36,7 +40,7 @@ impl Node {
     /// The first check of an admission.
     pub(crate) fn check(self) -> Result<(), Rule> {
         match self {
-            Self::Draining | Self::Starting => Err(Rule::Restarting),
+            Self::Draining | Self::Drained | Self::Starting => Err(Rule::Restarting),
             Self::StoreDown => Err(Rule::StoreDown),
             Self::Open => Ok(()),
         }
@@ -64,11 +68,23 @@ impl Facts {
         self.0.fetch_or(DRAINING, AcqRel);
     }
 
+    /// Whether this changed anything.
+    pub(crate) fn drained(&self) -> bool {
+        self.0.fetch_or(DRAINED, AcqRel) & DRAINED == 0
+    }
+
+    /// Whether this changed anything.
+    pub(crate) fn drain_undone(&self) -> bool {
+        self.0.fetch_and(!DRAINED, AcqRel) & DRAINED != 0
+    }
+
     pub(crate) fn node(&self) -> Node {
         let facts = self.0.load(Acquire);
         let known = |fact| facts & fact != 0;
         if known(DRAINING) {
             Node::Draining
+        } else if known(DRAINED) {
+            Node::Drained
         } else if !known(OPENED) {
             Node::Starting
         } else if known(STORE_DOWN) {
@@ -82,6 +98,7 @@ impl Facts {
 const OPENED: u8 = 1;
 const STORE_DOWN: u8 = 2;
 const DRAINING: u8 = 4;
+const DRAINED: u8 = 8;
 
 #[cfg(test)]
 mod tests {
@@ -115,6 +132,19 @@ mod tests {
         facts.opened();
         facts.store_down();
         facts.store_up();
+        facts.drained();
+        facts.drain_undone();
         assert_eq!(facts.node(), Node::Draining);
+    }
+
+    #[test]
+    fn an_operator_may_change_their_mind() {
+        let facts = Facts::default();
+        assert!(facts.drained() && !facts.drained());
+        facts.opened();
+        facts.store_down();
+        assert_eq!(facts.node(), Node::Drained);
+        assert!(facts.drain_undone() && !facts.drain_undone());
+        assert_eq!(facts.node(), Node::StoreDown, "what was learned in between is not forgotten");
     }
 }

@@ -103,6 +103,20 @@ impl Occupancy {
         None
     }
 
+    /// `clear`, `filling` or `full`.
+    pub fn as_str(&self) -> &'static str {
+        match self.state {
+            State::Filling { said: true, .. } => "filling",
+            State::Clear | State::Filling { .. } => "clear",
+            State::Full { .. } => "full",
+        }
+    }
+
+    /// Whether nobody need be told of anything.
+    pub fn is_clear(&self) -> bool {
+        matches!(self.state, State::Clear | State::Filling { said: false, .. })
+    }
+
     /// Notes what all sessions have spent so far, every now and then.
     pub fn note(&mut self, now: Instant, slot_time: SlotTime) {
         self.slot_time.push_back((now, slot_time));

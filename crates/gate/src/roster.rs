@@ -155,6 +155,17 @@ impl Roster {
         book.told
     }
 
+    /// How many sessions there are in each phase, in the order of [`Phase::ALL`].
+    pub fn phases(&self) -> [u32; Phase::ALL.len()] {
+        let mut sessions = [0; Phase::ALL.len()];
+        for seat in self.lock().seats.values() {
+            if let Some(sessions) = sessions.get_mut(seat.words().clock.phase() as usize) {
+                *sessions += 1;
+            }
+        }
+        sessions
+    }
+
     /// The accounts with limits of their own, in the order of the configuration.
     pub(crate) fn exemptions(&self, today: Day) -> Vec<Exemption> {
         let book = self.lock();

@@ -124,13 +124,13 @@ impl Answers {
         let (session, source) = (self.session, self.source);
         let claim = Claim { login: &login, acting_as: credentials.authzid.as_deref(), password: credentials.password.clone(), source };
         match authenticator.verify(claim).await {
-            Ok(Verdict::Right { account }) => {
-                events.emit(AuthSucceeded { listener, session, source, account: &account, mechanism });
-                match self.shared.log_in(&self.seat, session, source, &account) {
-                    Ok(()) => self.open(account, question).await,
-                    Err(full) => question.refuse(AuthRefusal::TooManySessions { limit: full.limit }),
+            Ok(Verdict::Right { account }) => match self.shared.log_in(&self.seat, session, source, &account) {
+                Ok(()) => {
+                    events.emit(AuthSucceeded { listener, session, source, account: &account, mechanism });
+                    self.open(account, question).await;
                 }
-            }
+                Err(full) => question.refuse(AuthRefusal::TooManySessions { limit: full.limit }),
+            },
             Ok(Verdict::Wrong { delay }) => {
                 events.emit(AuthFailed { listener, session, source, login: &login, mechanism, now: net::now() });
                 // Who has guessed waits, but the drain does not.

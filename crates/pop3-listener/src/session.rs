@@ -106,7 +106,7 @@ async fn converse(course: &Course, connection: &mut Connection, permit: &mut Per
     let mut session = Session::new(settings, Circumstance { tls: shared.implicit_tls }, net::now());
     let mut answers = Answers::new(Arc::clone(shared), Arc::clone(seat), id, connection.peer().ip());
     loop {
-        if connection.drain_requested() {
+        if connection.drain_requested() || shared.gate.is_draining() {
             session.drain();
         }
         if seat.is_ending() {

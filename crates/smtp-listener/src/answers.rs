@@ -103,13 +103,13 @@ impl Answers {
         }
         let claim = Claim { login: &login, acting_as: credentials.authzid.as_deref(), password: credentials.password.clone(), source };
         match authenticator.verify(claim).await {
-            Ok(Verdict::Right { account }) => {
-                events.emit(AuthSucceeded { listener, session, source, account: &account, mechanism });
-                match self.shared.log_in(&self.seat, session, source, &account) {
-                    Ok(()) => question.accept(&*account),
-                    Err(full) => question.reject(Reply::TOO_MANY_USER_SESSIONS.with(full.limit.into())),
+            Ok(Verdict::Right { account }) => match self.shared.log_in(&self.seat, session, source, &account) {
+                Ok(()) => {
+                    events.emit(AuthSucceeded { listener, session, source, account: &account, mechanism });
+                    question.accept(&*account);
                 }
-            }
+                Err(full) => question.reject(Reply::TOO_MANY_USER_SESSIONS.with(full.limit.into())),
+            },
             Ok(Verdict::Wrong { delay }) => {
                 events.emit(AuthFailed { listener, session, source, login: &login, mechanism, now: net::now() });
                 // Who has guessed waits, but the drain does not.
@@ -247,7 +247,7 @@ impl Answers {
             return question.reject(Reply::TOO_MANY_HOPS);
         }
         let deadline = net::now() + self.shared.delivery.deadline();
-        let Some(passage) = net::clock::within(deadline, promise.turn(net::now())).await else {
+        let Some(passage) = during(&self.seat, Phase::Store, net::clock::within(deadline, promise.turn(net::now()))).await else {
             self.refused(Reply::STORE_SLOW, Some(&reverse_path), &"the store has become too slow since the message began");
             return question.reject(Reply::STORE_SLOW);
         };

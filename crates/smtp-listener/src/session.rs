@@ -106,7 +106,7 @@ async fn converse(course: &Course, connection: &mut Connection, permit: &mut Per
     let mut session = Session::new(Arc::clone(&settings.smtp), here, net::now());
     let mut answers = Answers::new(Arc::clone(shared), settings, Arc::clone(seat), id, here.peer);
     loop {
-        if connection.drain_requested() {
+        if connection.drain_requested() || shared.gate.is_draining() {
             session.drain();
         }
         let in_message = session.phase() == smtp::Phase::Message;

@@ -13,11 +13,7 @@ pub(super) fn print(out: &mut dyn Write, explained: &Explained) -> io::Result<()
     writeln!(out, "why       {meaning}")?;
     writeln!(out, "          {cause}")?;
     if let Some(Setting { key, value, origin }) = key {
-        let origin = match origin {
-            Origin::File { path, line } => format!("{} line {line}", path.display()),
-            _ => "the default; the file does not set it".into(),
-        };
-        writeln!(out, "limit     {key} = {value} now, {origin}")?;
+        writeln!(out, "limit     {key} = {value} now, {}", self::origin(origin))?;
     }
     writeln!(out, "places    {in_use} of {limit} in use then")?;
     for Holder { prefix, sessions } in share {
@@ -27,4 +23,12 @@ pub(super) fn print(out: &mut dyn Write, explained: &Explained) -> io::Result<()
         writeln!(out, "holder    {prefix} had {sessions}")?;
     }
     writeln!(out, "do        {remedy}")
+}
+
+/// Where a value is from, in words.
+pub(super) fn origin(origin: &Origin) -> String {
+    match origin {
+        Origin::File { path, line } => format!("{} line {line}", path.display()),
+        _ => "the default; the file does not set it".into(),
+    }
 }

@@ -1,5 +1,6 @@
 //! What is asked of the gate and what it answers.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -17,6 +18,130 @@ pub enum GateRequest {
         /// What stands in the brackets at the end of the refusal, as `R4.k3f9`.
         token: String,
     },
+    /// How are you?
+    Status,
+    /// Let nobody in, and have the sessions there are finish.
+    Drain,
+    /// Let people in again.
+    UndoDrain,
+    /// Have another limit for a time, whatever the file says.
+    SetMaxInbound {
+        /// The limit.
+        max_inbound: u32,
+        /// The time.
+        seconds: u64,
+    },
+    /// Go by the file again.
+    UnsetMaxInbound,
+}
+
+/// How the gate is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GateStatus {
+    /// `starting`, `open`, `store_down`, `drained` (by an operator) or `draining` (for good).
+    pub node: String,
+    /// `clear`, `filling` (80 % for a minute) or `full`.
+    pub occupancy: String,
+    /// Sessions in use.
+    pub in_use: u32,
+    /// The limit in force.
+    pub limit: u32,
+    /// Sessions beyond a limit that was lowered.
+    pub over_limit: u32,
+    /// Sessions in use in places that are not reserved.
+    pub unreserved_in_use: u32,
+    /// Places that anonymous clients leave alone.
+    pub reserve: u32,
+    /// Sessions in places of the reserve, for sources that held nothing.
+    pub first_places: u32,
+    /// Sessions in places of the reserve, about to show a password.
+    pub authenticating: u32,
+    /// The most sessions ever in use at once.
+    pub peak: u32,
+    /// The limit that the configuration says.
+    pub max_inbound: Setting,
+    /// What an operator has set in its place.
+    pub overridden: Option<Override>,
+    /// Sessions let in since the start.
+    pub admitted: u64,
+    /// Connections turned away since the start, by rule.
+    pub refused: BTreeMap<String, u64>,
+    /// Those of them that came from sources known to be good.
+    pub known_good_refused: u64,
+    /// What limits in shadow would have turned away, by key.
+    pub in_shadow: BTreeMap<String, u64>,
+    /// What the sessions do, and what their time went to.
+    pub phases: Vec<PhaseStatus>,
+    /// The addresses with the most sessions, biggest first.
+    pub holders: Vec<Holder>,
+    /// The clients that the configuration names.
+    pub clients: Vec<ClientStatus>,
+    /// The accounts with limits of their own.
+    pub users: Vec<ExemptionStatus>,
+    /// What to do, while it is filling or full.
+    pub remedy: Option<String>,
+}
+
+/// A limit set for a time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Override {
+    /// The limit.
+    pub max_inbound: u32,
+    /// Time left.
+    pub seconds_left: u64,
+    /// When it ends, RFC 3339.
+    pub until: String,
+}
+
+/// One thing sessions do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PhaseStatus {
+    /// `client`, `tls`, `own`, `store` or `tarpit`.
+    pub phase: String,
+    /// Sessions that do it now.
+    pub sessions: u32,
+    /// What went to it of all sessions' time in about the last minute, from 0 to 1.
+    pub share_of_late: f64,
+    /// What went to it since the start.
+    pub seconds: f64,
+}
+
+/// Clients that the configuration names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientStatus {
+    /// The entry's name.
+    pub name: String,
+    /// The ceiling of all of them together, where they have one.
+    pub sessions: Option<u32>,
+    /// Why.
+    pub reason: Option<String>,
+    /// The last day it holds.
+    pub expires: Option<String>,
+    /// That day is over.
+    pub expired: bool,
+    /// Sessions they have.
+    pub in_use: u32,
+    /// Sessions the entry ever let in.
+    pub admitted: u64,
+}
+
+/// An account with a limit of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExemptionStatus {
+    /// The account.
+    pub name: String,
+    /// Its limit; none when it is exempt.
+    pub sessions: Option<u32>,
+    /// Why.
+    pub reason: String,
+    /// The last day it holds.
+    pub expires: Option<String>,
+    /// That day is over.
+    pub expired: bool,
+    /// Sessions it has.
+    pub held: u32,
+    /// Logins it has let in that the general limit would have refused.
+    pub hits: u64,
 }
 
 /// One refusal, as it was.

@@ -8,4 +8,5 @@ mod house;
 mod login;
 mod maildrop;
 mod places;
+mod roster;
 mod take_over;

@@ -10,5 +10,6 @@ mod messages;
 mod places;
 mod rates;
 mod relay;
+mod roster;
 mod slow_store;
 mod store_faults;
