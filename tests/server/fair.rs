@@ -6,7 +6,7 @@ use crate::harness::{ANN, Dialogue, PASSWORD, Server};
 #[test]
 fn an_office_whose_address_fills_the_gate_submits_fifty_times_over() {
     let server = Server::start(
-        "[gate]\nmax_inbound = 80\nreserve = 60\nsessions_per_address = 80\nsessions_per_network = 80\nsessions_per_site = 80\n\
+        "[gate]\nmax_inbound = 80\nreserve = 60\nsessions_per_user = 50\nsessions_per_address = 80\nsessions_per_network = 80\nsessions_per_site = 80\n\
          fair_share_alpha = 0\n[auth]\nhash_memory = \"8KiB\"\nhash_passes = 1\n",
     );
     let strangers: Vec<Dialogue> = (0..20)
