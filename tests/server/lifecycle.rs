@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::geteuid;
@@ -113,17 +113,27 @@ fn a_signal_to_reload_does_not_end_a_start() {
     succeed(program("mkfifo").arg(&lock));
     let taken = fs::File::options().read(true).write(true).open(&lock).unwrap();
     flock(&taken, FlockOperation::LockExclusive).unwrap();
-    let mut starting = gatepost().args(["serve", "--config"]).arg(server.config()).stderr(Stdio::null()).spawn().unwrap();
-    let signal = |name: &str| succeed(program("kill").args(["-s", name, &starting.id().to_string()]));
+    let mut starting = Starting(gatepost().args(["serve", "--config"]).arg(server.config()).stderr(Stdio::null()).spawn().unwrap());
+    let pid = starting.0.id().to_string();
+    let signal = |name: &str| succeed(program("kill").args(["-s", name, &pid]));
     server.eventually("it hears the signal before it has its store", |_| {
-        let status = fs::read_to_string(format!("/proc/{}/status", starting.id())).unwrap();
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
         let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
         u64::from_str_radix(caught.trim(), 16).unwrap() & 1 == 1
     });
     signal("HUP");
     // The other signals do end it, and at once.
     signal("TERM");
-    assert_eq!(starting.wait().unwrap().signal(), Some(15));
+    assert_eq!(starting.0.wait().unwrap().signal(), Some(15));
+}
+
+/// A process that would wait for ever: a failed test does not leave it behind.
+struct Starting(Child);
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        let (_killed, _waited) = (self.0.kill(), self.0.wait());
+    }
 }
 
 #[test]
