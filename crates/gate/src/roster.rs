@@ -5,8 +5,7 @@
 //! nothing is cut in the middle of a promise.
 //!
 //! Guarantees: a session is on the roster from [`Roster::enrol`] until its [`Enrolment`] is dropped, on every path; so is the
-//! count of its user's sessions, from the login on. A seat costs under 300 octets, its texts included. Telling costs an
-//! atomic or an uncontended lock.
+//! count of its user's sessions, from the login on. A session costs the roster under 300 octets.
 //!
 //! Refuses a user's session beyond the user's limit: [`UserFull`]. Cannot fail: what the locks guard is plain values, whole after
 //! a panic too; a seat's lock is taken within the roster's and never the other way round.
@@ -14,16 +13,14 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use crate::day::Day;
 use crate::permit::ListenerId;
+use crate::seat::Seat;
 use crate::settings::Settings;
-use crate::slot_time::{Phase, SlotClock, SlotTime};
+use crate::slot_time::{Phase, SlotTime};
 use crate::users::{Exemption, UserFull, UserLimits};
 
 /// The sessions in use. Share it in an `Arc`.
@@ -92,15 +89,7 @@ impl Roster {
 
     /// Puts a session on the roster.
     pub fn enrol(self: &Arc<Self>, newcomer: Newcomer) -> Enrolment {
-        let words = Words { clock: SlotClock::new(newcomer.admitted_at), user: None, program: None, waker: None };
-        let seat = Arc::new(Seat {
-            newcomer,
-            words: Mutex::new(words),
-            commands: AtomicU32::new(0),
-            octets_in: AtomicU64::new(0),
-            octets_out: AtomicU64::new(0),
-            ending: AtomicBool::new(false),
-        });
+        let seat = Arc::new(Seat::new(newcomer));
         self.lock().seats.insert(newcomer.id, Arc::clone(&seat));
         Enrolment { roster: Arc::clone(self), seat }
     }
@@ -196,96 +185,9 @@ impl Drop for Enrolment {
     fn drop(&mut self) {
         let mut book = self.roster.lock();
         book.leave(&self.seat);
-        book.seats.remove(&self.seat.newcomer.id);
+        book.seats.remove(&self.seat.id());
         // There is no time to tell here: what counts is what the session has told, and it has told of its end.
         book.spent = book.spent.and(&self.seat.words().clock.settled());
-    }
-}
-
-/// Where one session tells what it does.
-#[derive(Debug)]
-pub struct Seat {
-    newcomer: Newcomer,
-    words: Mutex<Words>,
-    commands: AtomicU32,
-    octets_in: AtomicU64,
-    octets_out: AtomicU64,
-    ending: AtomicBool,
-}
-
-impl Seat {
-    /// From `now` on the session's time goes to `phase`.
-    pub fn enter(&self, phase: Phase, now: Instant) {
-        self.words().clock.enter(phase, now);
-    }
-
-    /// What the client calls itself; the first [`PROGRAM_OCTETS`] of it are kept.
-    pub fn introduce(&self, program: &str) {
-        let kept = program.get(..program.floor_char_boundary(PROGRAM_OCTETS)).unwrap_or_default();
-        let mut words = self.words();
-        if words.program.as_deref() != Some(kept) {
-            words.program = Some(kept.into());
-        }
-    }
-
-    /// How many commands there were so far.
-    pub fn count_commands(&self, so_far: u32) {
-        self.commands.store(so_far, Relaxed);
-    }
-
-    /// So many octets more have come.
-    pub fn received(&self, octets: usize) {
-        self.octets_in.fetch_add(octets as u64, Relaxed);
-    }
-
-    /// So many octets more are sent.
-    pub fn sent(&self, octets: usize) {
-        self.octets_out.fetch_add(octets as u64, Relaxed);
-    }
-
-    /// The task to wake when the session is to end. To be told before [`Seat::is_ending`] is asked for the last time before a wait.
-    pub fn attend(&self, waker: &Waker) {
-        let mut words = self.words();
-        if !words.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
-            words.waker = Some(waker.clone());
-        }
-    }
-
-    /// Whether the session is to end at its next command boundary.
-    pub fn is_ending(&self) -> bool {
-        self.ending.load(Relaxed)
-    }
-
-    fn end(&self) {
-        // The lock orders the mark before whatever the woken task looks at.
-        let words = self.words();
-        self.ending.store(true, Relaxed);
-        if let Some(waker) = &words.waker {
-            waker.wake_by_ref();
-        }
-    }
-
-    fn session(&self, now: Instant) -> Session {
-        let (Newcomer { id, listener, source, admitted_at }, words) = (self.newcomer, self.words());
-        Session {
-            id,
-            listener,
-            source,
-            user: words.user.clone(),
-            program: words.program.clone(),
-            age: now.saturating_duration_since(admitted_at),
-            phase: words.clock.phase(),
-            in_phase: words.clock.in_phase(now),
-            slot_time: words.clock.spent(now),
-            commands: self.commands.load(Relaxed),
-            octets_in: self.octets_in.load(Relaxed),
-            octets_out: self.octets_out.load(Relaxed),
-            ending: self.is_ending(),
-        }
-    }
-
-    fn words(&self) -> MutexGuard<'_, Words> {
-        self.words.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -304,14 +206,6 @@ impl fmt::Display for Holders<'_> {
         }
         if more.is_empty() { Ok(()) } else { write!(f, ", and {} more", more.len()) }
     }
-}
-
-#[derive(Debug)]
-struct Words {
-    clock: SlotClock,
-    user: Option<Arc<str>>,
-    program: Option<Box<str>>,
-    waker: Option<Waker>,
 }
 
 #[derive(Debug)]
@@ -340,15 +234,13 @@ impl Book {
 
 /// A line's worth.
 const HOLDERS_SHOWN: usize = 8;
-/// What is kept of a client's name for itself.
-pub const PROGRAM_OCTETS: usize = 64;
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::seat::PROGRAM_OCTETS;
     use crate::users::UserRule;
-    use std::sync::atomic::AtomicUsize;
-    use std::task::Wake;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    use std::task::{Wake, Waker};
 
     fn newcomer(id: u64, at: Instant) -> Newcomer {
         Newcomer { id, listener: ListenerId(1), source: [192, 0, 2, 7].into(), admitted_at: at }

@@ -1,0 +1,129 @@
+//! Where one session tells what it does, and hears that it is to end.
+//!
+//! Guarantees: telling costs an atomic or an uncontended lock; what is kept of a client's words is bounded. Cannot fail: what the lock
+//! guards is plain values, whole after a panic too.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::Instant;
+
+use crate::roster::{Newcomer, Session};
+use crate::slot_time::{Phase, SlotClock};
+
+/// Where one session tells what it does.
+#[derive(Debug)]
+pub struct Seat {
+    newcomer: Newcomer,
+    words: Mutex<Words>,
+    commands: AtomicU32,
+    octets_in: AtomicU64,
+    octets_out: AtomicU64,
+    ending: AtomicBool,
+}
+
+impl Seat {
+    pub(crate) fn new(newcomer: Newcomer) -> Self {
+        Self {
+            newcomer,
+            words: Mutex::new(Words { clock: SlotClock::new(newcomer.admitted_at), user: None, program: None, waker: None }),
+            commands: AtomicU32::new(0),
+            octets_in: AtomicU64::new(0),
+            octets_out: AtomicU64::new(0),
+            ending: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.newcomer.id
+    }
+
+    /// From `now` on the session's time goes to `phase`.
+    pub fn enter(&self, phase: Phase, now: Instant) {
+        self.words().clock.enter(phase, now);
+    }
+
+    /// What the client calls itself; the first [`PROGRAM_OCTETS`] of it are kept.
+    pub fn introduce(&self, program: &str) {
+        let kept = program.get(..program.floor_char_boundary(PROGRAM_OCTETS)).unwrap_or_default();
+        let mut words = self.words();
+        if words.program.as_deref() != Some(kept) {
+            words.program = Some(kept.into());
+        }
+    }
+
+    /// How many commands there were so far.
+    pub fn count_commands(&self, so_far: u32) {
+        self.commands.store(so_far, Relaxed);
+    }
+
+    /// So many octets more have come.
+    pub fn received(&self, octets: usize) {
+        self.octets_in.fetch_add(octets as u64, Relaxed);
+    }
+
+    /// So many octets more are sent.
+    pub fn sent(&self, octets: usize) {
+        self.octets_out.fetch_add(octets as u64, Relaxed);
+    }
+
+    /// The task to wake when the session is to end. To be told before [`Seat::is_ending`] is asked for the last time before a wait.
+    pub fn attend(&self, waker: &Waker) {
+        let mut words = self.words();
+        if !words.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            words.waker = Some(waker.clone());
+        }
+    }
+
+    /// Whether the session is to end at its next command boundary.
+    pub fn is_ending(&self) -> bool {
+        self.ending.load(Relaxed)
+    }
+
+    /// Marks the session and wakes its task.
+    pub(crate) fn end(&self) {
+        // The lock orders the mark before whatever the woken task looks at.
+        let words = self.words();
+        self.ending.store(true, Relaxed);
+        if let Some(waker) = &words.waker {
+            waker.wake_by_ref();
+        }
+    }
+
+    pub(crate) fn session(&self, now: Instant) -> Session {
+        let (Newcomer { id, listener, source, admitted_at }, words) = (self.newcomer, self.words());
+        Session {
+            id,
+            listener,
+            source,
+            user: words.user.clone(),
+            program: words.program.clone(),
+            age: now.saturating_duration_since(admitted_at),
+            phase: words.clock.phase(),
+            in_phase: words.clock.in_phase(now),
+            slot_time: words.clock.spent(now),
+            commands: self.commands.load(Relaxed),
+            octets_in: self.octets_in.load(Relaxed),
+            octets_out: self.octets_out.load(Relaxed),
+            ending: self.is_ending(),
+        }
+    }
+
+    pub(crate) fn words(&self) -> MutexGuard<'_, Words> {
+        self.words.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is not a plain number.
+#[derive(Debug)]
+pub(crate) struct Words {
+    pub(crate) clock: SlotClock,
+    /// The account whose sessions it is counted with.
+    pub(crate) user: Option<Arc<str>>,
+    program: Option<Box<str>>,
+    waker: Option<Waker>,
+}
+
+/// What is kept of a client's name for itself.
+pub const PROGRAM_OCTETS: usize = 64;
