@@ -3,6 +3,7 @@
 //! Guarantees: telling costs an atomic or an uncontended lock; what is kept of a client's words is bounded. Cannot fail: what the lock
 //! guards is plain values, whole after a panic too.
 
+use std::net::IpAddr;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,7 +28,13 @@ impl Seat {
     pub(crate) fn new(newcomer: Newcomer) -> Self {
         Self {
             newcomer,
-            words: Mutex::new(Words { clock: SlotClock::new(newcomer.admitted_at), user: None, program: None, waker: None }),
+            words: Mutex::new(Words {
+                clock: SlotClock::new(newcomer.admitted_at),
+                source: newcomer.source,
+                user: None,
+                program: None,
+                waker: None,
+            }),
             commands: AtomicU32::new(0),
             octets_in: AtomicU64::new(0),
             octets_out: AtomicU64::new(0),
@@ -51,6 +58,11 @@ impl Seat {
         if words.program.as_deref() != Some(kept) {
             words.program = Some(kept.into());
         }
+    }
+
+    /// The client is another than who has connected: a proxy speaks for it.
+    pub fn speak_for(&self, source: IpAddr) {
+        self.words().source = source;
     }
 
     /// How many commands there were so far.
@@ -92,11 +104,11 @@ impl Seat {
     }
 
     pub(crate) fn session(&self, now: Instant) -> Session {
-        let (Newcomer { id, listener, source, admitted_at }, words) = (self.newcomer, self.words());
+        let (Newcomer { id, listener, admitted_at, .. }, words) = (self.newcomer, self.words());
         Session {
             id,
             listener,
-            source,
+            source: words.source,
             user: words.user.clone(),
             program: words.program.clone(),
             age: now.saturating_duration_since(admitted_at),
@@ -119,6 +131,7 @@ impl Seat {
 #[derive(Debug)]
 pub(crate) struct Words {
     pub(crate) clock: SlotClock,
+    source: IpAddr,
     /// The account whose sessions it is counted with.
     pub(crate) user: Option<Arc<str>>,
     program: Option<Box<str>>,

@@ -324,6 +324,7 @@ impl Answers {
         self.transaction = None;
         if let Told::Is(address) = question.accept().address {
             self.source = address;
+            self.seat.speak_for(address);
         }
     }
 

@@ -119,3 +119,13 @@ async fn a_drain_of_the_operators_ends_sessions_at_their_next_command_and_can_be
     quiet.asks("NOOP", "250").await;
     house.greet().await.asks("QUIT", "221").await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_session_is_shown_from_where_its_proxy_says() {
+    let mut plan = Plan::relay();
+    plan.settings.xclient_networks = vec!["127.0.0.0/8".parse().unwrap()];
+    let house = plan.build().await;
+    let mut client = house.greet().await;
+    client.asks("XCLIENT ADDR=192.0.2.9", "220").await;
+    assert_eq!(only(&house).source.to_string(), "192.0.2.9");
+}

@@ -16,8 +16,8 @@ use crate::house::{ANN, Client, House, MINUTE, Plan, SECOND, timed};
 #[tokio::test(start_paused = true)]
 async fn nobody_times_out_and_the_store_is_never_idle() {
     let house = Arc::new(Plan { before_store: |store| Arc::new(Slow::new(store)), ..Plan::relay() }.build().await);
-    let wide = gate::Settings { sessions_per_address: 1000, sessions_per_network: 1000, sessions_per_site: 1000, ..house.gate.settings() };
-    let many = gate::Settings { fair_share_alpha: 0.0, ..wide };
+    let settings = gate::Settings { fair_share_alpha: 0.0, ..house.gate.settings() };
+    let many = gate::Settings { sessions_per_address: 1000, sessions_per_network: 1000, sessions_per_site: 1000, ..settings };
     house.gate.apply(many).unwrap();
     let start = clock::now();
     let mut clients = JoinSet::new();
