@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -72,7 +73,7 @@ impl Postfix {
         let daemons = succeed(program("postconf").args(["-d", "-h", "daemon_directory"]));
         let mut master = privileged(&format!("{}/master", daemons.trim()));
         // Whatever happens to this process, it ends in time.
-        let lifetime = (2 * PATIENCE).as_secs().to_string();
+        let lifetime = (2 * MINUTES).as_secs().to_string();
         let master = master.arg("-c").arg(&etc).args(["-d", "-e", &lifetime]).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut master = master.stderr(Stdio::null()).spawn().unwrap();
         let log = Log::of(master.stdout.take().unwrap());
@@ -160,7 +161,7 @@ impl Log {
     fn wait_for(&self, words: &str, count: usize) {
         let holding = |lines: &mut Vec<String>| lines.iter().filter(|line| line.contains(words)).count();
         let (mut lines, waited) =
-            self.more.wait_timeout_while(self.lines.lock().unwrap(), PATIENCE, |lines| holding(lines) < count).unwrap();
+            self.more.wait_timeout_while(self.lines.lock().unwrap(), MINUTES, |lines| holding(lines) < count).unwrap();
         let end = lines.len().saturating_sub(30);
         assert!(!waited.timed_out(), "{words:?}: {} of {count}\n{}", holding(&mut lines), lines[end..].join("\n"));
     }
@@ -218,6 +219,8 @@ fn body(number: usize) -> Vec<u8> {
 }
 
 const MESSAGES: usize = 200;
+/// Now and then Postfix's queue manager leaves a message that was deferred alone for a minute, whatever its backoff times say.
+const MINUTES: Duration = PATIENCE.saturating_mul(3);
 
 /// Everything goes to the program; what is refused for now is tried again within a second.
 const MAIN: &str = "\
