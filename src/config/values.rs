@@ -8,8 +8,6 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 
 use mail::Domain;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 /// A host's name.
@@ -108,38 +106,9 @@ impl fmt::Display for Filter {
     }
 }
 
-/// Read and written as text.
-macro_rules! as_text {
-    ($($type:ident),*) => {$(
-        impl Serialize for $type {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $type {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-            }
-        }
-
-        impl JsonSchema for $type {
-            fn schema_name() -> std::borrow::Cow<'static, str> {
-                stringify!($type).into()
-            }
-
-            fn inline_schema() -> bool {
-                true
-            }
-
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({ "type": "string" })
-            }
-        }
-    )*};
-}
-
-as_text!(Hostname, Address, Filter);
+mail::as_text!(Hostname);
+mail::as_text!(Address);
+mail::as_text!(Filter);
 
 #[cfg(test)]
 mod tests {

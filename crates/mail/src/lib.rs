@@ -7,6 +7,7 @@
 //! Everything here is a plain value: no sockets, no clock, no async. Parsing either yields a valid value or names what is wrong.
 
 pub mod address;
+mod as_text;
 pub mod dot;
 mod envelope;
 mod id;

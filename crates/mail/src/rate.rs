@@ -7,9 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
+use crate::as_text;
 use crate::units::{ByteSize, Span, UnitError};
 
 /// So many in a time, so many at once. The default is [`Rate::OFF`].
@@ -109,39 +107,8 @@ impl fmt::Display for ByteRate {
     }
 }
 
-/// Written and read as text.
-macro_rules! as_text {
-    ($($type:ident),*) => {$(
-        impl Serialize for $type {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $type {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-                text.parse().map_err(serde::de::Error::custom)
-            }
-        }
-
-        impl JsonSchema for $type {
-            fn schema_name() -> std::borrow::Cow<'static, str> {
-                stringify!($type).into()
-            }
-
-            fn inline_schema() -> bool {
-                true
-            }
-
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({ "type": "string" })
-            }
-        }
-    )*};
-}
-
-as_text!(Rate, ByteRate);
+as_text!(Rate);
+as_text!(ByteRate);
 
 const OFF: &str = "off";
 const BURST: &str = " burst ";
