@@ -3,7 +3,9 @@
 //! Guarantees: telling costs an atomic or an uncontended lock; what is kept of a client's words is bounded. Cannot fail: what the lock
 //! guards is plain values, whole after a panic too.
 
+use std::future::poll_fn;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -49,6 +51,26 @@ impl Seat {
     /// From `now` on the session's time goes to `phase`.
     pub fn enter(&self, phase: Phase, now: Instant) {
         self.words().clock.enter(phase, now);
+    }
+
+    /// Attributes to `phase` what the session waits for `future`, and then goes on with our own work; `clock` tells the time. What does
+    /// not wait is our own work, and the clock is not asked. Dropping it is as safe as dropping `future`, which is boxed or
+    /// pinned, so that an idle session holds it once.
+    pub async fn during<T>(&self, phase: Phase, clock: fn() -> Instant, mut future: impl Future<Output = T> + Unpin) -> T {
+        let mut waits = false;
+        let outcome = poll_fn(|cx| {
+            let polled = Pin::new(&mut future).poll(cx);
+            if polled.is_pending() && !waits {
+                waits = true;
+                self.enter(phase, clock());
+            }
+            polled
+        })
+        .await;
+        if waits {
+            self.enter(Phase::Own, clock());
+        }
+        outcome
     }
 
     /// What the client calls itself; the first [`PROGRAM_OCTETS`] of it are kept.

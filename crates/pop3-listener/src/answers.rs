@@ -4,6 +4,7 @@
 //! log. May be dropped at any time: the maildrop is free then and nothing is deleted.
 
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 
 use auth::{Claim, Verdict};
@@ -18,7 +19,6 @@ use pop3::{Auth, AuthRefusal, Progress, Question, Retrieve, Transfer, Update};
 use store::{Body, Entry, Error, Maildrop};
 
 use crate::Shared;
-use crate::session::during;
 
 /// One session's answers, and what they remember.
 pub(crate) struct Answers {
@@ -134,7 +134,8 @@ impl Answers {
             Ok(Verdict::Wrong { delay }) => {
                 events.emit(AuthFailed { listener, session, source, login: &login, mechanism, now: net::now() });
                 // Who has guessed waits, but the drain does not.
-                let _left = during(&self.seat, Phase::Tarpit, net::clock::within(net::now() + delay, self.shared.drain.wait())).await;
+                let _left =
+                    self.seat.during(Phase::Tarpit, net::now, pin!(net::clock::within(net::now() + delay, self.shared.drain.wait()))).await;
                 question.refuse(AuthRefusal::WrongCredentials);
             }
             Ok(Verdict::Refused { throttle, .. }) => {
@@ -159,7 +160,7 @@ impl Answers {
             self.shared.gate.roster().log_out(&self.seat);
             return question.refuse(AuthRefusal::LoginDelay);
         }
-        match during(&self.seat, Phase::Store, self.shared.store.open(&account)).await {
+        match self.seat.during(Phase::Store, net::now, self.shared.store.open(&account)).await {
             Ok(maildrop) => {
                 if let Some(delay) = delay {
                     login_delay.remember(&account, delay, net::now());
@@ -182,7 +183,7 @@ impl Answers {
         let Some(opened) = &self.opened else { return Ok(()) };
         let Some(entry) = opened.maildrop.listing().get(question.index()).copied() else { return Ok(()) };
         let whole = question.top().is_none();
-        match during(&self.seat, Phase::Store, opened.maildrop.read(&entry)).await {
+        match self.seat.during(Phase::Store, net::now, opened.maildrop.read(&entry)).await {
             Ok(body) => {
                 if self.transfer(body, question.begin(), connection).await? && whole {
                     let Shared { events, listener, .. } = &*self.shared;
@@ -203,7 +204,7 @@ impl Answers {
         let mut piece = Vec::new();
         loop {
             piece.clear();
-            let more = match during(&self.seat, Phase::Store, body.next(&mut piece)).await {
+            let more = match self.seat.during(Phase::Store, net::now, body.next(&mut piece)).await {
                 Ok(more) => more,
                 Err(error) => {
                     self.failed("read", &error);
@@ -235,7 +236,7 @@ impl Answers {
         let deleted: Vec<Entry> = question.deleted().filter_map(|(index, _)| listing.get(index).copied()).collect();
         let messages = deleted.len();
         let (Shared { events, listener, .. }, session) = (&*self.shared, self.session);
-        match during(&self.seat, Phase::Store, maildrop.update(deleted)).await {
+        match self.seat.during(Phase::Store, net::now, maildrop.update(deleted)).await {
             Ok(()) => {
                 events.emit(MessagesDeleted { listener, session, account: &account, messages });
                 question.done();

@@ -88,14 +88,6 @@ impl Drop for Course {
     }
 }
 
-/// Attributes what `future` takes to `phase`.
-pub(crate) async fn during<T>(seat: &Seat, phase: Phase, future: impl Future<Output = T>) -> T {
-    seat.enter(phase, net::now());
-    let outcome = future.await;
-    seat.enter(Phase::Own, net::now());
-    outcome
-}
-
 /// How the session has ended: with a last reply, or before that could be said.
 async fn converse(course: &Course, connection: &mut Connection, permit: &mut Permit) -> Result<SessionEnd, SessionEnd> {
     let (shared, seat, id) = (&course.shared, course.seat(), course.id);
@@ -163,6 +155,7 @@ enum Woken {
 
 async fn read(connection: &mut Connection, deadline: Instant, seat: &Seat, answers: &Answers) -> Woken {
     let before = connection.input.len();
+    // Written out: an idle session is in here, and is to be small.
     seat.enter(Phase::Client, net::now());
     let woken = {
         let (mut taken_over, mut read) = (pin!(answers.taken_over()), pin!(connection.read(deadline)));
@@ -187,7 +180,7 @@ async fn read(connection: &mut Connection, deadline: Instant, seat: &Seat, answe
 async fn encrypt(course: &Course, connection: &mut Connection) -> Result<(), SessionEnd> {
     let (source, id, Shared { events, listener, tls, .. }) = (course.source, course.id, &*course.shared);
     let outcome = match tls {
-        Some(tls) => during(course.seat(), Phase::Tls, connection.start_tls(tls)).await,
+        Some(tls) => course.seat().during(Phase::Tls, net::now, pin!(connection.start_tls(tls))).await,
         None => Err(NetError::NoCertificate),
     };
     match (outcome, connection.tls()) {

@@ -7,7 +7,7 @@
 use std::cell::Cell;
 use std::fmt::Display;
 use std::net::IpAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use auth::{Claim, Verdict};
@@ -25,7 +25,6 @@ use store::{Error, Resolution};
 
 use crate::freight::Freight;
 use crate::hops::Hops;
-use crate::session::during;
 use crate::trace::Trace;
 use crate::transaction::{Message, Transaction};
 use crate::{Settings, Shared, rescue};
@@ -73,7 +72,7 @@ impl Answers {
             Question::Auth(auth) => Box::pin(self.auth(auth)).await,
             Question::Mail(mail) => self.mail(mail),
             Question::Rcpt(rcpt) => self.rcpt(rcpt).await,
-            Question::Data(data) => self.data(data).await,
+            Question::Data(data) => Box::pin(self.data(data)).await,
             Question::Chunk(chunk) => self.chunk(chunk).await,
             Question::EndOfData(end) => Box::pin(self.end_of_data(end)).await,
             Question::Xclient(xclient) => self.xclient(xclient),
@@ -113,7 +112,8 @@ impl Answers {
             Ok(Verdict::Wrong { delay }) => {
                 events.emit(AuthFailed { listener, session, source, login: &login, mechanism, now: net::now() });
                 // Who has guessed waits, but the drain does not.
-                let _left = during(&self.seat, Phase::Tarpit, net::clock::within(net::now() + delay, self.shared.drain.wait())).await;
+                let _left =
+                    self.seat.during(Phase::Tarpit, net::now, pin!(net::clock::within(net::now() + delay, self.shared.drain.wait()))).await;
                 question.wrong();
             }
             Ok(Verdict::Refused { throttle, .. }) => {
@@ -162,7 +162,7 @@ impl Answers {
             let reply = self.rate_met(&met, account);
             return self.refuse_recipient(question, reply, &met);
         }
-        match during(&self.seat, Phase::Store, self.shared.store.resolve(question.forward_path())).await {
+        match self.seat.during(Phase::Store, net::now, self.shared.store.resolve(question.forward_path())).await {
             Ok(Resolution::Accounts(accounts)) => {
                 let recipient = question.accept();
                 if let Some(transaction) = &mut self.transaction {
@@ -210,7 +210,7 @@ impl Answers {
         let id = MessageId::generate();
         let envelope = transaction.envelope(id);
         let accounts = envelope.recipients.clone();
-        match during(&self.seat, Phase::Store, self.shared.store.begin(envelope)).await {
+        match self.seat.during(Phase::Store, net::now, self.shared.store.begin(envelope)).await {
             Ok(incoming) => {
                 transaction.message = Some(Message { id, accounts, incoming, hops: Hops::new(self.settings.hops) });
                 question.accept();
@@ -228,7 +228,7 @@ impl Answers {
         let text = question.text();
         message.hops.watch(text);
         transaction.freight.octets += text.len() as u64;
-        match during(&self.seat, Phase::Store, message.incoming.write(text)).await {
+        match self.seat.during(Phase::Store, net::now, message.incoming.write(text)).await {
             Ok(()) => question.taken(),
             Err(error) => {
                 let reply = self.transaction_failed("write", &error);
@@ -247,7 +247,8 @@ impl Answers {
             return question.reject(Reply::TOO_MANY_HOPS);
         }
         let deadline = net::now() + self.shared.delivery.deadline();
-        let Some(passage) = during(&self.seat, Phase::Store, net::clock::within(deadline, promise.turn(net::now()))).await else {
+        let Some(passage) = self.seat.during(Phase::Store, net::now, pin!(net::clock::within(deadline, promise.turn(net::now())))).await
+        else {
             self.refused(Reply::STORE_SLOW, Some(&reverse_path), &"the store has become too slow since the message began");
             return question.reject(Reply::STORE_SLOW);
         };
@@ -258,7 +259,7 @@ impl Answers {
         self.hold = Some(hold);
         let trace = self.trace(&question, id, &reverse_path, sole_recipient.as_ref());
         let begun = net::now();
-        let outcome = during(&self.seat, Phase::Store, incoming.commit(trace)).await;
+        let outcome = self.seat.during(Phase::Store, net::now, incoming.commit(trace)).await;
         let told = if outcome.is_ok() { Passage::stored } else { Passage::failed };
         told(passage, net::now());
         match outcome {

@@ -89,14 +89,6 @@ impl Drop for Course {
     }
 }
 
-/// Attributes what `future` takes to `phase`.
-pub(crate) async fn during<T>(seat: &Seat, phase: Phase, future: impl Future<Output = T>) -> T {
-    seat.enter(phase, net::now());
-    let outcome = future.await;
-    seat.enter(Phase::Own, net::now());
-    outcome
-}
-
 /// How the session has ended: with a last reply, or before that could be said.
 async fn converse(course: &Course, connection: &mut Connection, permit: &mut Permit) -> Result<SessionEnd, SessionEnd> {
     let (shared, seat, id) = (&course.shared, course.seat(), course.id);
@@ -127,7 +119,7 @@ async fn converse(course: &Course, connection: &mut Connection, permit: &mut Per
             }
             Want::Input => {
                 if let Some(held_back) = answers.failed(session.take_failures(), session.identity()) {
-                    during(seat, Phase::Tarpit, held_back).await;
+                    seat.during(Phase::Tarpit, net::now, pin!(held_back)).await;
                 }
                 write(connection, session.output(), course).await?;
                 answers.written();
@@ -168,6 +160,7 @@ fn tell(seat: &Seat, session: &Session) {
 /// Waits for the client; `None` when the session is to end, which ends the wait only where it `may_end`.
 async fn read(connection: &mut Connection, deadline: Instant, seat: &Seat, may_end: bool) -> Option<Read> {
     let before = connection.input.len();
+    // Written out: an idle session is in here, and is to be small.
     seat.enter(Phase::Client, net::now());
     let outcome = {
         let mut read = pin!(connection.read(deadline));
@@ -193,10 +186,7 @@ async fn write(connection: &mut Connection, output: &mut BytesMut, course: &Cour
     connection.output = std::mem::take(output);
     course.seat().sent(connection.output.len());
     let deadline = net::now() + course.shared.settings.load().write_deadline;
-    course.seat().enter(Phase::Client, net::now());
-    let flushed = connection.flush(deadline).await;
-    course.seat().enter(Phase::Own, net::now());
-    flushed.map_err(|error| match error {
+    course.seat().during(Phase::Client, net::now, pin!(connection.flush(deadline))).await.map_err(|error| match error {
         NetError::WriteTimedOut => SessionEnd::TimedOut,
         _ => SessionEnd::PeerGone,
     })
@@ -206,7 +196,7 @@ async fn write(connection: &mut Connection, output: &mut BytesMut, course: &Cour
 async fn encrypt(course: &Course, connection: &mut Connection) -> Result<Tls, SessionEnd> {
     let (source, id, Shared { events, listener, tls, .. }) = (course.source, course.id, &*course.shared);
     let outcome = match tls {
-        Some(tls) => during(course.seat(), Phase::Tls, connection.start_tls(tls)).await,
+        Some(tls) => course.seat().during(Phase::Tls, net::now, pin!(connection.start_tls(tls))).await,
         None => Err(NetError::NoCertificate),
     };
     match (outcome, connection.tls()) {
