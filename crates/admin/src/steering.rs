@@ -30,7 +30,7 @@ impl Admin {
         if !self.gate.drain_for_operator() {
             return Err("the server is drained already; `gatepost drain --undo` ends that".into());
         }
-        let in_use = self.gate.snapshot().usage.in_use;
+        let in_use = self.gate.usage().in_use;
         self.events.emit(GateSteered { change: "drain begun", detail: &format_args!("{in_use} sessions in use") });
         Ok(())
     }

@@ -250,6 +250,11 @@ impl Gate {
         self.roster.exemptions(self.day())
     }
 
+    /// Places in use, and how many there may be.
+    pub fn usage(&self) -> Usage {
+        self.pool.usage()
+    }
+
     /// The gate's own figures.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {

@@ -27,7 +27,9 @@ pub(crate) struct KnownGood {
 impl KnownGood {
     /// Mail of `source` was accepted on `day`.
     pub(crate) fn delivered(&self, source: Source, day: Day) {
-        if let Some(prefix) = source.prefix(Level::Address) {
+        let Some(prefix) = source.prefix(Level::Address) else { return };
+        // Asked of every message; all but the first of a day only look.
+        if self.last.get(&prefix).is_none_or(|last| *last < day) {
             self.learn(prefix, day, day);
         }
     }

@@ -65,7 +65,7 @@ pub use occupancy::{Look, Notice, Occupancy, remedy};
 pub use permit::{ListenerId, Permit};
 pub use pool::{Draw, Place, Pool, Size, Usage};
 pub use portion::{Portion, PortionError};
-pub use rates::{ConnectionRates, Limiter, MailRates, TooOften};
+pub use rates::{Limiter, MailRates};
 pub use refusal::{Refusal, Rule, Token};
 pub use reply::{Protocol, ReplyLine};
 pub use roster::{Enrolment, Holders, Newcomer, Roster, Session};

@@ -1,7 +1,7 @@
 //! How often: governor's GCRA over a table with a bound, on a clock that is told.
 //!
 //! A [`Limiter`] counts one thing for any number of keys (a prefix, an account, a domain), each against the same
-//! [`Rate`]. [`ConnectionRates`] is made of some, and so is [`MailRates`].
+//! [`Rate`]. The rates of connections are made of some, and so is [`MailRates`].
 //!
 //! Guarantees:
 //! - What is refused takes nothing, and what another check refuses afterwards can be [given back](Limiter::give_back).
@@ -31,8 +31,7 @@ use governor::middleware::NoOpMiddleware;
 use governor::nanos::Nanos;
 use governor::{Quota, RateLimiter};
 
-pub(crate) use arrivals::Counted;
-pub use arrivals::{ConnectionRates, TooOften};
+pub(crate) use arrivals::{ConnectionRates, Counted};
 pub use mail::{Limit, MailRates, Measure, RateExceeded, Scope, Sender};
 pub use settings::Settings;
 

@@ -30,7 +30,7 @@ pub struct Settings {
     ///
     /// An idle session costs a file descriptor and a few KiB of memory, more with TLS: at 1000 the sessions themselves
     /// stay in the tens of MiB, and a site of several thousand mailboxes seldom has that many at once. Must be at least
-    /// 1 and at most 2097151; to take no more sessions at all, drain the server: send it SIGTERM.
+    /// 1 and at most 2097151; to take no more sessions at all, drain the server: `gatepost drain`.
     #[schemars(range(min = 1))]
     pub max_inbound: u32,
 
@@ -289,7 +289,7 @@ pub struct SettingsError {
 
 const RAMP_MOST: Duration = Duration::from_secs(60 * 60);
 const DENY: &str = "to refuse it, put its networks into deny";
-const DRAIN: &str = "to take no more sessions and let the present ones finish, drain the server: send it SIGTERM";
+const DRAIN: &str = "to take no more sessions and let the present ones finish, drain the server: `gatepost drain`";
 
 #[cfg(test)]
 mod tests {
@@ -320,7 +320,7 @@ mod tests {
         assert_eq!(
             faults[0].to_string(),
             "max_inbound >= 1 does not hold: max_inbound = 0 would refuse everybody; \
-             to take no more sessions and let the present ones finish, drain the server: send it SIGTERM"
+             to take no more sessions and let the present ones finish, drain the server: `gatepost drain`"
         );
     }
 

@@ -30,7 +30,9 @@ impl Freight {
         rates.look(Measure::FailedCommands, sender, now)?;
         rates.take(Measure::Messages, 1, sender, now)?;
         rates.take(Measure::Kib, taken_kib, sender, now).inspect_err(|_| rates.give_back(Measure::Messages, 1, sender))?;
-        let (source, account, domain) = (sender.source, sender.account.map(Box::from), sender.domain.map(Box::from));
+        // Where octets are not counted nobody asks for the names again.
+        let kept = |name: Option<&str>| name.filter(|_| rates.counts(Measure::Kib)).map(Box::from);
+        let (source, account, domain) = (sender.source, kept(sender.account), kept(sender.domain));
         Ok(Self { rates: Arc::clone(rates), source, account, domain, taken_kib, octets: 0 })
     }
 }

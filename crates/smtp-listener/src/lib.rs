@@ -144,7 +144,7 @@ impl Shared {
     /// What is known of a client before its first octet.
     fn circumstance(&self, settings: &Settings, peer: IpAddr, tls: Option<smtp::Tls>) -> Circumstance {
         let xclient = settings.xclient_networks.iter().any(|network| network.contains(&peer));
-        Circumstance { peer, tls, xclient, mails: Some(messages(settings.messages, self.gate.snapshot().usage)) }
+        Circumstance { peer, tls, xclient, mails: Some(messages(settings.messages, self.gate.usage())) }
     }
 
     /// Counts a session for its user, who has given the right password; or tells the operator who holds the user's others.

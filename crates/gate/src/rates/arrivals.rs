@@ -13,7 +13,7 @@ use crate::source::{Level, Source};
 
 /// The rates of connections.
 #[derive(Debug)]
-pub struct ConnectionRates {
+pub(crate) struct ConnectionRates {
     per_address: Limiter,
     per_network: Limiter,
     per_site: Limiter,
@@ -22,16 +22,16 @@ pub struct ConnectionRates {
 
 /// Somebody connects too often, or everybody does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooOften {
+pub(crate) struct TooOften {
     /// The narrowest prefix that does; none when it is all of them together.
-    pub prefix: Option<IpNet>,
+    pub(crate) prefix: Option<IpNet>,
     /// After how long it may again, if nobody else does.
-    pub wait: Duration,
+    pub(crate) wait: Duration,
 }
 
 impl ConnectionRates {
     /// The rates that `settings` name.
-    pub fn new(settings: &Settings) -> Self {
+    pub(crate) fn new(settings: &Settings) -> Self {
         let keyed = |rate| Limiter::new(rate, settings.keys());
         Self {
             per_address: keyed(settings.connections_per_address),
@@ -42,7 +42,7 @@ impl ConnectionRates {
     }
 
     /// Puts other rates in force.
-    pub fn apply(&self, settings: &Settings) {
+    pub(crate) fn apply(&self, settings: &Settings) {
         self.per_address.apply(settings.connections_per_address);
         self.per_network.apply(settings.connections_per_network);
         self.per_site.apply(settings.connections_per_site);

@@ -107,6 +107,11 @@ impl MailRates {
         self.tarpit.usage().in_use
     }
 
+    /// Whether there is any limit on it.
+    pub fn counts(&self, measure: Measure) -> bool {
+        Limit::ALL.iter().zip(&self.limiters).any(|(limit, limiter)| limit.measure == measure && limiter.is_on())
+    }
+
     /// Takes `n` of what is measured, for everything that is known of the sender.
     ///
     /// # Errors
