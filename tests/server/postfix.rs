@@ -222,7 +222,7 @@ const MESSAGES: usize = 200;
 /// Now and then Postfix's queue manager leaves a message that was deferred alone for a minute, whatever its backoff times say.
 const MINUTES: Duration = PATIENCE.saturating_mul(3);
 
-/// Everything goes to the program; what is refused for now is tried again within a second.
+/// Everything goes to the program; what is refused for now is tried again within a second, or see [`MINUTES`].
 const MAIN: &str = "\
 compatibility_level = 3.6
 queue_directory = @HOME@/queue
