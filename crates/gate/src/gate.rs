@@ -38,6 +38,7 @@ use crate::source::{Level, Source};
 use crate::sources::{Held, Holder, Sources, Standing};
 use crate::tally::{InShadow, Refused, Tally};
 use crate::users::{Exemption, UserFull};
+use crate::vacancy::Vacancy;
 
 /// Decides who may come in. Share it in an `Arc`; permits outlive it.
 #[derive(Debug)]
@@ -94,26 +95,46 @@ impl Gate {
     /// # Errors
     /// The first rule met, after which nothing is held.
     pub fn admit(&self, arrival: &Arrival) -> Result<Permit, Refusal> {
+        self.try_admit(arrival).map_err(|rule| self.refuse(rule, arrival))
+    }
+
+    /// [`Gate::admit`] for who may wait: what is in the way is no refusal yet, and is not counted. Ends in [`Gate::refuse`] or in
+    /// another try.
+    ///
+    /// # Errors
+    /// The first rule met, after which nothing is held.
+    pub fn try_admit(&self, arrival: &Arrival) -> Result<Permit, Rule> {
+        let taken = self.decide(arrival, Source::from(arrival.peer))?;
+        taken.tenancy.iter().for_each(Tenancy::admitted);
+        self.tally.admit();
+        Ok(Permit::new(taken, arrival.listener, arrival.now))
+    }
+
+    /// Refuses what [`Gate::try_admit`] did not let in: counts it, writes it down and gives it its token.
+    pub fn refuse(&self, rule: Rule, arrival: &Arrival) -> Refusal {
         let source = Source::from(arrival.peer);
-        match self.decide(arrival, source) {
-            Ok(taken) => {
-                taken.tenancy.iter().for_each(Tenancy::admitted);
-                self.tally.admit();
-                Ok(Permit::new(taken, arrival.listener, arrival.now))
-            }
-            Err(rule) => {
-                if self.known_good.knows(source, self.day()) {
-                    self.tally.refuse_known_good();
-                }
-                Err(self.refuse(rule, source, arrival))
-            }
+        if self.known_good.knows(source, self.day()) {
+            self.tally.refuse_known_good();
         }
+        let refusal = self.tally.refuse(rule);
+        let usage = match rule {
+            Rule::PoolFull { in_use, limit } | Rule::UnreservedFull { in_use, limit, .. } => Usage { in_use, limit, ..self.pool.usage() },
+            _ => self.pool.usage(),
+        };
+        let scene = Scene { source, listener: arrival.listener, at: arrival.now, usage, share: self.sources.held_by(source) };
+        self.ledger.record(refusal, scene, || (self.sources.holders(Level::Address, ledger::HOLDERS), self.sources.prefixes()));
+        refusal
+    }
+
+    /// How who waits for a place learns that it is worth another try: a place is back, or limits or node have changed.
+    pub fn vacancy(&self) -> &Vacancy {
+        self.pool.vacancy()
     }
 
     /// Refuses a connection that there is no file descriptor to serve with, which the caller found out on accepting it.
     /// [`Gate::admit`] is not asked then; the refusal is counted and has a token like any other.
     pub fn out_of_descriptors(&self, arrival: &Arrival) -> Refusal {
-        self.refuse(Rule::OutOfDescriptors, Source::from(arrival.peer), arrival)
+        self.refuse(Rule::OutOfDescriptors, arrival)
     }
 
     /// What was written down about the refusal that a token names.
@@ -163,6 +184,7 @@ impl Gate {
     /// The store is away: nobody comes in until [`Gate::store_up`].
     pub fn store_down(&self) {
         self.node.store_down();
+        self.vacancy().tell_all();
     }
 
     /// The store is back.
@@ -173,12 +195,15 @@ impl Gate {
     /// The end has begun: nobody comes in any more. Final.
     pub fn drain(&self) {
         self.node.draining();
+        self.vacancy().tell_all();
     }
 
     /// An operator wants no sessions: nobody comes in, and those there are are to finish, until [`Gate::undo_drain`]. Whether that is
     /// new.
     pub fn drain_for_operator(&self) -> bool {
-        self.node.drained()
+        let drained = self.node.drained();
+        self.vacancy().tell_all();
+        drained
     }
 
     /// The operator wants sessions again. Whether there was a drain of theirs. The drain at the end stays.
@@ -276,18 +301,6 @@ impl Gate {
     /// table, holding up admissions of a fraction of the sources at a time: for people, not for each connection.
     pub fn holders(&self, level: Level, most: usize) -> Vec<Holder> {
         self.sources.holders(level, most)
-    }
-
-    /// Counts a refusal and writes it down.
-    fn refuse(&self, rule: Rule, source: Source, arrival: &Arrival) -> Refusal {
-        let refusal = self.tally.refuse(rule);
-        let usage = match rule {
-            Rule::PoolFull { in_use, limit } | Rule::UnreservedFull { in_use, limit, .. } => Usage { in_use, limit, ..self.pool.usage() },
-            _ => self.pool.usage(),
-        };
-        let scene = Scene { source, listener: arrival.listener, at: arrival.now, usage, share: self.sources.held_by(source) };
-        self.ledger.record(refusal, scene, || (self.sources.holders(Level::Address, ledger::HOLDERS), self.sources.prefixes()));
-        refusal
     }
 
     fn day(&self) -> Day {

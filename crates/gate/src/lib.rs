@@ -49,6 +49,7 @@ mod source;
 mod sources;
 mod tally;
 mod users;
+mod vacancy;
 
 pub use client::{Class, ClientSettings, ClientUse, Privilege};
 pub use day::{Day, DayError};
@@ -76,3 +77,4 @@ pub use source::{Level, Source};
 pub use sources::Holder;
 pub use tally::{InShadow, Refused};
 pub use users::{Exemption, UserFull, UserRule};
+pub use vacancy::Vacancy;

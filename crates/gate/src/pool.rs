@@ -35,6 +35,7 @@ use loom::sync::atomic::AtomicU64;
 use std::sync::atomic::AtomicU64;
 
 use crate::lane::Lane;
+use crate::vacancy::Vacancy;
 
 /// A number of places and a count of those in use.
 #[derive(Debug)]
@@ -46,6 +47,7 @@ pub struct Pool {
     authenticating: Lane,
     /// A statistic that nothing is decided by; the model leaves it out.
     peak: AtomicU32,
+    vacancy: Vacancy,
 }
 
 impl Pool {
@@ -62,6 +64,7 @@ impl Pool {
             first_places: Lane::new(first_places),
             authenticating: Lane::new(authenticating),
             peak: AtomicU32::new(0),
+            vacancy: Vacancy::default(),
         }
     }
 
@@ -98,12 +101,18 @@ impl Pool {
         self.reserve.store(reserve, Relaxed);
         let relimited = |word| Some(Usage { limit, ..self.read(word) }.to_word());
         let (Ok(before) | Err(before)) = self.word.fetch_update(AcqRel, Acquire, relimited);
+        self.vacancy.tell_all();
         Usage { limit, reserve, ..self.read(before) }
     }
 
     /// In use, general and limit, as they were together at one instant.
     pub fn usage(&self) -> Usage {
         self.read(self.word.load(Acquire))
+    }
+
+    /// How who waits for a place is told of one.
+    pub fn vacancy(&self) -> &Vacancy {
+        &self.vacancy
     }
 
     /// The most places that were ever in use at once.
@@ -188,6 +197,7 @@ impl Place {
         }
         self.pool.lane(self.draw).into_iter().for_each(Lane::leave);
         self.draw = Draw::Reserved;
+        self.pool.vacancy.tell();
     }
 }
 
@@ -197,6 +207,7 @@ impl Drop for Place {
         let returned = if self.draw == Draw::General { ONE_IN_USE + ONE_GENERAL } else { ONE_IN_USE };
         self.pool.word.fetch_sub(returned, AcqRel);
         self.pool.lane(self.draw).into_iter().for_each(Lane::leave);
+        self.pool.vacancy.tell();
     }
 }
 

@@ -40,6 +40,11 @@ impl Source {
         Some(IpNet::new_assert(self.address, prefix_bits).trunc())
     }
 
+    /// For whom turns are taken where several wait: the first address of its narrowest prefix.
+    pub fn turn(self) -> IpAddr {
+        self.prefix(Level::Address).map_or(self.address, |prefix| prefix.addr())
+    }
+
     /// Every prefix of this source with its level, narrowest first.
     pub fn prefixes(self) -> impl Iterator<Item = (Level, IpNet)> {
         Level::ALL.into_iter().filter_map(move |level| Some((level, self.prefix(level)?)))
@@ -98,6 +103,13 @@ mod tests {
         assert_eq!(prefixes("192.0.2.7"), ["192.0.2.7/32", "192.0.2.0/24"]);
         assert_eq!(prefixes("2001:db8:aaaa:bbcc:1::7"), ["2001:db8:aaaa:bbcc::/64", "2001:db8:aaaa:bb00::/56", "2001:db8:aaaa::/48"]);
         assert_eq!(prefixes("::ffff:192.0.2.7"), prefixes("192.0.2.7"));
+    }
+
+    #[test]
+    fn turns_are_taken_by_address_or_by_64() {
+        let turn = |address: &str| Source::from(address.parse::<IpAddr>().unwrap()).turn().to_string();
+        assert_eq!(turn("2001:db8::1:2:3:4"), "2001:db8::");
+        assert_eq!((turn("::ffff:192.0.2.7"), turn("192.0.2.7")), ("192.0.2.7".into(), "192.0.2.7".into()));
     }
 
     fn any_address() -> impl Strategy<Value = IpAddr> {

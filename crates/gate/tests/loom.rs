@@ -263,3 +263,44 @@ fn the_reserve_is_there_for_whoever_may_have_it() {
         watched.assert_whole(2);
     });
 }
+
+#[test]
+fn who_waits_is_told_of_a_place_that_comes_back() {
+    loom::model(|| {
+        let watched = Watched::new(1, 1);
+        let place = watched.acquire().unwrap();
+        let leaver = spawn(&watched, move |watched| watched.release(place));
+        let mine = wait_for_one(&watched);
+        leaver.join().unwrap();
+        watched.release(mine);
+        watched.assert_whole(1);
+    });
+}
+
+#[test]
+fn who_waits_is_told_of_a_place_that_is_kept() {
+    loom::model(|| {
+        let size = Size { reserve: 1, ..Size::of(2) };
+        let watched = Watched::sized(size, size);
+        let mut place = watched.acquire().unwrap();
+        let keeper = spawn(&watched, move |watched| {
+            watched.keep(&mut place);
+            place
+        });
+        let mine = wait_for_one(&watched);
+        let kept = keeper.join().unwrap();
+        [mine, kept].into_iter().for_each(|place| watched.release(place));
+        watched.assert_whole(2);
+    });
+}
+
+/// A place, waited for. A wake-up that is lost leaves nobody to go on, which loom reports.
+fn wait_for_one(watched: &Watched) -> Place {
+    loop {
+        let told = watched.pool.vacancy().told();
+        match watched.acquire() {
+            Some(place) => return place,
+            None => loom::future::block_on(told),
+        }
+    }
+}
