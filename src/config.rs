@@ -18,6 +18,7 @@ mod surroundings;
 mod tables;
 mod text;
 mod values;
+mod when_full;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -30,7 +31,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use change::{Change, TakesEffect};
 pub(crate) use fault::Report;
 pub(crate) use gate::Network;
-pub(crate) use tables::{Admin, Format, Limits, Listen, Log, Pop3, Relay, Timeouts, Tls};
+pub(crate) use tables::{Admin, Format, Limits, Listen, Log, Pop3, Proxy, Relay, Timeouts, Tls, WhenFull};
 pub(crate) use text::{example, reference};
 pub(crate) use values::{Address, Filter, Hostname};
 
@@ -55,10 +56,12 @@ pub(crate) struct Config {
 
     #[schemars(extend("x-takes-effect" = "restart"))]
     pub(crate) listen: Listen,
+    pub(crate) proxy: Proxy,
     pub(crate) gate: gate::Settings,
     #[schemars(extend("x-restart" = ["keys"]))]
     pub(crate) rates: gate::rates::Settings,
     pub(crate) delivery: gate::delivery::Settings,
+    pub(crate) when_full: WhenFull,
     #[schemars(extend("x-takes-effect" = "restart"))]
     pub(crate) tls: Tls,
     pub(crate) limits: Limits,
@@ -115,9 +118,11 @@ impl Default for Config {
             data_dir: "/var/lib/gatepost".into(),
             user: "gatepost".into(),
             listen: Listen::default(),
+            proxy: Proxy::default(),
             gate: gate::Settings::default(),
             rates: gate::rates::Settings::default(),
             delivery: gate::delivery::Settings::default(),
+            when_full: WhenFull::default(),
             tls: Tls::default(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),

@@ -23,7 +23,7 @@ use admin::{Admin, ControlSocket, Http, Listening, Watch};
 use auth::Authenticator;
 use events::{CertificateLoaded, CertificateRejected, Events, ServerDraining, ServerStarted, ServerStopped};
 use gate::{Delivery, Gate, MailRates};
-use net::{Certificates, Counters, Drain, NetError};
+use net::{Budget, Certificates, Counters, Drain, NetError};
 use sd_notify::NotifyState;
 use store_embedded::Embedded;
 use tokio::runtime::{Builder, Runtime};
@@ -118,6 +118,7 @@ async fn serve(plan: Plan, hangup: Signal, ready: impl FnOnce(&[Listening])) -> 
         login_delay: Arc::default(),
         events: events.clone(),
         drain: drain.clone(),
+        budget: Budget::new(Arc::clone(&counters)),
         counters: Arc::clone(&counters),
     };
     let listeners = Arc::new(Listeners::start(bound, &services, &config)?);

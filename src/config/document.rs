@@ -171,7 +171,7 @@ impl Examiner<'_, '_> {
                     self.document.lost.push(key);
                     faulty.push(name.to_owned());
                 }
-                (None, Some(known), DeValue::Table(table)) => self.table(known, default, &key, table),
+                (None, Some(known), DeValue::Table(table)) => self.table(known.as_table(), default, &key, table),
                 (None, Some(known), DeValue::Array(array)) => self.array(known.elements(), default, &key, array),
                 _ => {}
             }

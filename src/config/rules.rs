@@ -10,6 +10,7 @@ use mail::{ByteSize, Span};
 use store_embedded::SettingsError;
 
 use super::fault::Finding;
+use super::when_full::{Patience, Room};
 use super::{Address, Config, Network};
 
 /// Everything wrong with it.
@@ -26,6 +27,8 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
             .map(|fault| Finding::error(format!("rates.{}", fault.key), fault.message)),
     );
     found.extend(config.delivery.validate().into_iter().map(|fault| Finding::error(format!("delivery.{}", fault.key), fault.message)));
+    found.extend(proxy(config));
+    found.extend(when_full(config));
     found.extend(tls(config));
     found.extend(limits(config));
     found.extend(timeouts(config));
@@ -79,6 +82,35 @@ fn clash(one: SocketAddr, other: SocketAddr) -> bool {
         && one.port() != 0
         && one.is_ipv4() == other.is_ipv4()
         && (one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified())
+}
+
+/// Who is trusted to name clients could name one that may relay: invariant 3, again.
+fn proxy(config: &Config) -> Vec<Finding> {
+    let trusted = config.proxy.trusted_proxies.iter().map(|network| network.0).enumerate();
+    let strangers =
+        |network: &IpNet| format!("{network} is {}: any of them could pretend to be any client; list the proxies only", whose(network));
+    trusted
+        .filter(|(_, network)| too_large(network))
+        .map(|(index, network)| Finding::error("proxy.trusted_proxies", strangers(&network)).at(index))
+        .collect()
+}
+
+fn when_full(config: &Config) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for (service, patience) in config.when_full.services() {
+        let Patience::Wait(Room { wait, places }) = patience else { continue };
+        let key = |name| format!("when_full.{service}.{name}");
+        if wait.0.is_zero() {
+            found.push(Finding::error(key("wait"), format!("must be more than 0s; for nobody to wait, write {service} = \"refuse\"")));
+        }
+        if wait > Span::secs(30) {
+            found.push(Finding::warning(key("wait"), "is more than 30s: most mail programs have given up by then"));
+        }
+        if places == 0 {
+            found.push(Finding::error(key("places"), format!("must be at least 1; for nobody to wait, write {service} = \"refuse\"")));
+        }
+    }
+    found
 }
 
 fn tls(config: &Config) -> Vec<Finding> {

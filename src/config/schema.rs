@@ -29,6 +29,12 @@ impl<'v> Schema<'v> {
         self.of("properties").get(name).map(Self)
     }
 
+    /// What it must be when it is written as a table, where that is one of the ways to write it.
+    pub(super) fn as_table(self) -> Self {
+        let ways = self.of("anyOf").as_array().map(Vec::as_slice).unwrap_or_default();
+        ways.iter().map(Self).find(|way| way.is_table()).unwrap_or(self)
+    }
+
     pub(super) fn is_table(self) -> bool {
         self.of("properties").is_object()
     }

@@ -9,6 +9,7 @@ use mail::{ByteSize, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::when_full::{Patience, Room};
 use super::{Address, Filter, Network};
 
 /// Where clients find the server: a list of addresses for each service. An empty list, [], switches the service off.
@@ -27,6 +28,42 @@ pub(crate) struct Listen {
     pub(crate) pop3: Vec<Address>,
     /// Fetching mail, with TLS from the first byte.
     pub(crate) pop3s: Vec<Address>,
+}
+
+/// Load balancers and other proxies between the clients and this server.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Proxy {
+    /// Networks whose connections begin with a PROXY header, version 1 or 2, on every address under [listen]:
+    /// ["192.0.2.10", "2001:db8:1::/64"]. The client that the header names is who is counted, logged and believed to be in
+    /// relay.networks; the header comes before TLS. A connection from one of these networks without a header is closed, and the log
+    /// says so; a header from anybody else is a wrong command. Whoever gets an address in one of these networks can pretend to be
+    /// any client, so list the proxies only.
+    pub(crate) trusted_proxies: Vec<Network>,
+}
+
+/// What becomes of a client that finds every place taken, service by service.
+///
+/// "refuse" tells it at once to come back later. Other servers do best with that: they try the next MX immediately.
+///
+/// { wait = "5s", places = 256 } lets it wait for a place, before any greeting, and refuses it when its time is over. That is for
+/// people's mail programs, which show an error for each refusal. Those who wait get places in turns, one client address (IPv6: one
+/// /64) after the other, so that nobody who sends many keeps others waiting. Up to `places` connections wait on each address
+/// under [listen]; when there is one more, the client with the most of them loses its newest. One that waits costs a file
+/// descriptor and some hundred bytes. A client that is above its own limits (sessions_per_address and so on) is refused at once.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct WhenFull {
+    /// For mail from other servers.
+    pub(crate) smtp: Patience,
+    /// For submission with STARTTLS.
+    pub(crate) submission: Patience,
+    /// For submission with TLS from the first byte.
+    pub(crate) submissions: Patience,
+    /// For POP3.
+    pub(crate) pop3: Patience,
+    /// For POP3 with TLS from the first byte.
+    pub(crate) pop3s: Patience,
 }
 
 /// Encryption. TLS 1.2 and 1.3 are spoken. The two files are watched: a renewed certificate is used for the next connection,
@@ -171,6 +208,19 @@ impl Listen {
     }
 }
 
+impl WhenFull {
+    /// Each service's key, and what it does.
+    pub(crate) fn services(&self) -> [(&'static str, Patience); 5] {
+        [
+            ("smtp", self.smtp),
+            ("submission", self.submission),
+            ("submissions", self.submissions),
+            ("pop3", self.pop3),
+            ("pop3s", self.pop3s),
+        ]
+    }
+}
+
 impl Default for Listen {
     fn default() -> Self {
         let everywhere = |port| [Address(([0; 4], port).into()), Address(([0u16; 8], port).into())].to_vec();
@@ -181,6 +231,13 @@ impl Default for Listen {
             pop3: everywhere(110),
             pop3s: everywhere(995),
         }
+    }
+}
+
+impl Default for WhenFull {
+    fn default() -> Self {
+        let wait = Patience::Wait(Room::default());
+        Self { smtp: Patience::Refuse, submission: wait, submissions: wait, pop3: wait, pop3s: wait }
     }
 }
 

@@ -114,6 +114,7 @@ fn changes_are_named_and_say_when_they_take_effect() {
     assert_eq!(old.changes(&old), []);
     let new = read(
         "hostname = 'mail.example.org'\ndata_dir = '/srv/mail'\n[listen]\npop3 = []\n[gate]\nmax_inbound = 30\n\
+         [when_full]\nsmtp = { wait = '2s', places = 9 }\n\
          [timeouts]\ncommand = '10m'\n[relay]\nnetworks = ['192.0.2.0/24']\n[auth]\nfailures_per_account = 5\nhash_passes = 3\n\
          [store]\nreserve_free = '1GiB'\n[log]\nlevel = 'debug'\nformat = 'json'\n",
     );
@@ -125,6 +126,7 @@ fn changes_are_named_and_say_when_they_take_effect() {
             "data_dir: \"/var/lib/gatepost\" -> \"/srv/mail\" (needs a restart)",
             "listen.pop3: [\"0.0.0.0:110\", \"[::]:110\"] -> [] (needs a restart)",
             "gate.max_inbound: 1000 -> 30",
+            "when_full.smtp: \"refuse\" -> { wait = \"2s\", places = 9 }",
             "timeouts.command: \"5m\" -> \"10m\"",
             "relay.networks: [] -> [\"192.0.2.0/24\"]",
             "auth.hash_passes: 2 -> 3 (needs a restart)",

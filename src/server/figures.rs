@@ -45,6 +45,13 @@ fn report_net(net: net::Snapshot, figures: &mut Figures) {
     figures.set(Figure::RefusalsAnswered, net.refused_answered);
     figures.set(Figure::RefusalsUnanswered, net.refused_unanswered);
     figures.set(Figure::RefusalsLingering, net.lingering);
+    figures.set(Figure::Introductions, net.introductions);
+    figures.set(Figure::Proxied, net.proxied);
+    figures.set(Figure::Waiting, net.waiting);
+    figures.set(Figure::WaitingServed, net.waiting_served);
+    figures.set(Figure::WaitingTimedOut, net.waiting_timed_out);
+    figures.set(Figure::WaitingLeft, net.waiting_left);
+    figures.set(Figure::WaitingRefused, net.waiting_refused);
     figures.set(Figure::RefusalPauses, net.refusal_pauses);
     figures.set(Figure::HandshakesActive, net.handshakes_in_progress);
     figures.set(Figure::HandshakesTimedOut, net.handshakes_timed_out);

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use admin::Listening;
 use auth::Authenticator;
 use events::Events;
-use gate::{Delivery, Gate, ListenerId, MailRates};
-use net::{Certificates, Counters, Drain, Handshakes, NetError, Pair, Tls};
+use gate::{Delivery, Gate, IpNet, ListenerId, MailRates};
+use net::{Budget, Certificates, Counters, Drain, Handshakes, NetError, Pair, Tls, WaitingRoom};
 use pop3_listener::LoginDelay;
 use smtp::Role;
 use store_embedded::Embedded;
@@ -34,12 +34,13 @@ pub(crate) struct Services {
     pub(crate) events: Events,
     pub(crate) drain: Drain,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) budget: Budget,
 }
 
 /// The listeners, served.
 pub(crate) struct Listeners {
-    smtp: Vec<(Role, smtp_listener::Listener)>,
-    pop3: Vec<pop3_listener::Listener>,
+    smtp: Vec<(Service, Role, smtp_listener::Listener)>,
+    pop3: Vec<(Service, pop3_listener::Listener)>,
     listening: Vec<Listening>,
     has_tls: bool,
 }
@@ -88,9 +89,9 @@ impl Listeners {
     /// # Errors
     /// TLS that cannot be set up, or a name POP3 cannot say.
     pub(crate) fn start(bound: Bound, services: &Services, config: &Config) -> Result<Self, ServerError> {
+        pop3_machine(config, bound.certificates.is_some()).check()?;
         let tls = bound.certificates.map(|certificates| Encryption::new(&certificates, services, config)).transpose()?;
         let mut listeners = Self { smtp: Vec::new(), pop3: Vec::new(), listening: Vec::new(), has_tls: tls.is_some() };
-        pop3_settings(config, listeners.has_tls).pop3.check()?;
         for (number, (service, socket)) in bound.sockets.into_iter().enumerate() {
             let id = ListenerId(u16::try_from(number).unwrap_or(u16::MAX));
             let encryption = tls.as_ref().map(|tls| tls.of(service));
@@ -110,11 +111,11 @@ impl Listeners {
 
     /// Serves new sessions by another configuration.
     pub(crate) fn configure(&self, config: &Config) {
-        for (role, listener) in &self.smtp {
-            listener.configure(smtp_settings(config, *role, self.has_tls));
+        for (service, role, listener) in &self.smtp {
+            listener.configure(smtp_settings(config, *service, *role, self.has_tls));
         }
-        for listener in &self.pop3 {
-            listener.configure(pop3_settings(config, self.has_tls));
+        for (service, listener) in &self.pop3 {
+            listener.configure(pop3_settings(config, *service, self.has_tls));
         }
     }
 
@@ -139,9 +140,9 @@ impl Listeners {
             events: events.clone(),
             drain: drain.clone(),
         };
-        let settings = smtp_settings(config, role, self.has_tls);
+        let settings = smtp_settings(config, service, role, self.has_tls);
         let listener = smtp_listener::Listener::new(id, service.name, &ground, tls, service.implicit_tls, settings);
-        self.smtp.push((role, listener.clone()));
+        self.smtp.push((service, role, listener.clone()));
         services.accept(socket, listener);
     }
 
@@ -163,18 +164,18 @@ impl Listeners {
             events: events.clone(),
             drain: drain.clone(),
         };
-        let listener =
-            pop3_listener::Listener::new(id, service.name, &ground, tls, service.implicit_tls, pop3_settings(config, self.has_tls));
-        self.pop3.push(listener.clone());
+        let settings = pop3_settings(config, service, self.has_tls);
+        let listener = pop3_listener::Listener::new(id, service.name, &ground, tls, service.implicit_tls, settings);
+        self.pop3.push((service, listener.clone()));
         services.accept(socket, listener);
     }
 }
 
 impl Services {
     fn accept<S: net::Service>(&self, socket: net::Listener, service: S) {
-        let (drain, counters) = (self.drain.clone(), Arc::clone(&self.counters));
+        let (drain, counters, budget) = (self.drain.clone(), Arc::clone(&self.counters), self.budget.clone());
         self.drain.spawn_background(async move {
-            if let Err(error) = net::serve(socket, Arc::new(service), drain, counters).await {
+            if let Err(error) = net::serve(socket, Arc::new(service), drain, counters, budget).await {
                 tracing::error!(%error, "a listener has ended");
             }
         });
@@ -192,6 +193,11 @@ impl Service {
             "pop3s" => of("pop3s", Speaks::Pop3, true),
             _ => None,
         }
+    }
+
+    fn waiting_room(self, config: &Config) -> Option<WaitingRoom> {
+        let (_, patience) = config.when_full.services().into_iter().find(|(name, _)| *name == self.name)?;
+        patience.room()
     }
 }
 
@@ -217,7 +223,7 @@ impl Encryption {
     }
 }
 
-fn smtp_settings(config: &Config, role: Role, has_tls: bool) -> smtp_listener::Settings {
+fn smtp_settings(config: &Config, service: Service, role: Role, has_tls: bool) -> smtp_listener::Settings {
     let Config { limits, timeouts, .. } = config;
     let usual = match role {
         Role::Relay => smtp::Settings::relay(config.hostname()),
@@ -247,22 +253,33 @@ fn smtp_settings(config: &Config, role: Role, has_tls: bool) -> smtp_listener::S
         xclient_networks: config.relay.xclient_networks.iter().map(|network| network.0).collect(),
         messages: limits.messages,
         write_deadline: timeouts.write.0,
+        waiting_room: service.waiting_room(config),
+        trusted_proxies: trusted_proxies(config),
     }
 }
 
-fn pop3_settings(config: &Config, has_tls: bool) -> pop3_listener::Settings {
-    let usual = pop3::Settings::new(config.hostname());
-    let delay = config.pop3.login_delay.0;
+fn pop3_settings(config: &Config, service: Service, has_tls: bool) -> pop3_listener::Settings {
     pop3_listener::Settings {
-        pop3: Arc::new(pop3::Settings {
-            stls: has_tls,
-            login_delay: (!delay.is_zero()).then_some(delay),
-            bad_commands: config.limits.bad_commands,
-            auth_failures: config.limits.auth_failures,
-            timing: pop3::Timing { login: config.pop3.login.0, autologout: config.pop3.autologout.0, session: config.pop3.session.0 },
-            ..usual
-        }),
+        pop3: Arc::new(pop3_machine(config, has_tls)),
         write_deadline: config.timeouts.write.0,
+        waiting_room: service.waiting_room(config),
+        trusted_proxies: trusted_proxies(config),
+    }
+}
+
+fn trusted_proxies(config: &Config) -> Vec<IpNet> {
+    config.proxy.trusted_proxies.iter().map(|network| network.0).collect()
+}
+
+fn pop3_machine(config: &Config, has_tls: bool) -> pop3::Settings {
+    let delay = config.pop3.login_delay.0;
+    pop3::Settings {
+        stls: has_tls,
+        login_delay: (!delay.is_zero()).then_some(delay),
+        bad_commands: config.limits.bad_commands,
+        auth_failures: config.limits.auth_failures,
+        timing: pop3::Timing { login: config.pop3.login.0, autologout: config.pop3.autologout.0, session: config.pop3.session.0 },
+        ..pop3::Settings::new(config.hostname())
     }
 }
 

@@ -63,11 +63,15 @@ fn check_metrics(server: &Server) {
     // The honest deliveries came through the gate, too.
     let honest = [ANN, BOB].len() as u64;
     let (admitted, refused) = (total("sessions_admitted"), total("sessions_refused"));
-    assert_eq!(admitted + refused, CONNECTIONS as u64 + honest);
+    let left = total("gate_waiting_left");
+    assert_eq!(admitted + refused + left, CONNECTIONS as u64 + honest);
     assert_eq!(total("sessions_ended"), admitted);
     assert_eq!(total("net_refusals_answered") + total("net_refusals_unanswered"), refused);
     assert_eq!(server.metric("gatepost_sessions_refused_total", "rule=\"R4\""), refused);
-    assert!(refused >= ((CROWD - PLACES) * WAVES) as u64, "{refused}");
+    assert!(refused >= ((CROWD - PLACES - WAITING) * WAVES) as u64, "{refused}");
+    let waited = ["served", "timed_out", "refused"].map(|end| total(&format!("gate_waiting_{end}")));
+    assert!(waited.iter().sum::<u64>() + left > 0, "nobody waited");
+    assert_eq!(server.metric("gatepost_gate_waiting_connections", ""), 0);
     for end in ["peer_gone", "timed_out", "dismissed", "handshake_failed"] {
         assert!(server.metric("gatepost_sessions_ended_total", &format!("end=\"{end}\"")) > 0, "nobody was {end}");
     }
@@ -191,6 +195,8 @@ const SLOW: usize = 8;
 const SILENT: usize = 100;
 const CROWD: usize = 220;
 const PLACES: usize = 200;
+/// Those who wait for a place at once, over four listeners.
+const WAITING: usize = 8;
 const AT_ONCE: usize = 8;
 const DRIP: Duration = Duration::from_millis(20);
 /// What the process may grow by from the first two waves of 2,000 each to the last.
@@ -205,6 +211,11 @@ fair_share_alpha = 0
 sessions_per_address = 1000
 sessions_per_network = 1000
 sessions_per_site = 1000
+[when_full]
+submission = { wait = "1s", places = 2 }
+submissions = { wait = "1s", places = 2 }
+pop3 = { wait = "1s", places = 2 }
+pop3s = { wait = "1s", places = 2 }
 [limits]
 idle_commands = 60000
 [timeouts]

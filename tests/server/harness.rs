@@ -15,6 +15,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
+use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 use tempfile::TempDir;
 
 pub(crate) use dialogue::Dialogue;
@@ -24,6 +25,10 @@ pub(crate) const DOMAIN: &str = "example.org";
 pub(crate) const ANN: &str = "ann@example.org";
 pub(crate) const BOB: &str = "bob@example.org";
 pub(crate) const PASSWORD: &str = "correct horse";
+
+/// A table that has every service refuse at once.
+pub(crate) const NOBODY_WAITS: &str =
+    "[when_full]\nsubmission = \"refuse\"\nsubmissions = \"refuse\"\npop3 = \"refuse\"\npop3s = \"refuse\"\n";
 
 /// How much of its log a failed test shows.
 const LOG_LINES: usize = 30;
@@ -162,6 +167,14 @@ http = ["127.0.0.1:0"]
     /// The same inside TLS, for the services that begin with it; the certificate is checked.
     pub(crate) fn connect_tls(&self, service: &str) -> Dialogue {
         self.connect(service).start_tls(&self.certificate())
+    }
+
+    /// A connection to a service from 127.0.0.`last`: every address of the loopback network is this machine.
+    pub(crate) fn connect_from(&self, last: u8, service: &str) -> Dialogue {
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        bind(&socket, &SocketAddr::from(([127, 0, 0, last], 0))).unwrap();
+        connect(&socket, &self.address(service)).unwrap();
+        Dialogue::new(TcpStream::from(socket))
     }
 
     /// What the administrator's listener answers to GET: status code and body.

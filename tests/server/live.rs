@@ -3,16 +3,13 @@
 //! Times are real here, but no test says how long anything takes: only what comes, and in which order.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
-
-use crate::harness::{ANN, Dialogue, Server, let_pass, make_certificate};
+use crate::harness::{ANN, Dialogue, NOBODY_WAITS, Server, let_pass, make_certificate};
 
 #[test]
 fn the_limit_is_exact_on_every_port_and_each_refusal_says_why() {
-    let server = Server::start(&gate(3));
+    let server = Server::start(&format!("{}{NOBODY_WAITS}", gate(3)));
     let mut sessions = [server.connect("smtp"), server.connect("pop3"), server.connect_tls("submissions")];
     let greetings = sessions.each_mut().map(Dialogue::hear);
     assert!(greetings[0].starts_with("220 ") && greetings[1].starts_with("+OK ") && greetings[2].starts_with("220 "), "{greetings:?}");
@@ -37,15 +34,15 @@ fn one_address_or_network_cannot_have_it_all() {
     // POP3 clients would have the lane of those who are about to show a password.
     let limits = "sessions_per_address = 2\nsessions_per_network = 3\nauthenticating_places = 0\n";
     let server = Server::start(&format!("[gate]\nmax_inbound = 50\n{limits}"));
-    let held = [connect_from(1, &server), connect_from(1, &server)].map(greeted);
-    refused(connect_from(1, &server), "smtp", "R2", "Too many connections from [127.0.0.1] (limit 2), try again later");
+    let held = [server.connect_from(1, "smtp"), server.connect_from(1, "smtp")].map(greeted);
+    refused(server.connect_from(1, "smtp"), "smtp", "R2", "Too many connections from [127.0.0.1] (limit 2), try again later");
     refused(server.connect("pop3"), "pop3", "R2", "Too many connections from [127.0.0.1] (limit 2), try again later");
     refused(server.connect_tls("pop3s"), "pop3s", "R2", "Too many connections from [127.0.0.1] (limit 2), try again later");
-    let another = greeted(connect_from(2, &server));
-    refused(connect_from(3, &server), "smtp", "R2", "Too many connections from [127.0.0.0/24] (limit 3), try again later");
+    let another = greeted(server.connect_from(2, "smtp"));
+    refused(server.connect_from(3, "smtp"), "smtp", "R2", "Too many connections from [127.0.0.0/24] (limit 3), try again later");
     drop(held);
     server.eventually("the address has its places back", |server| server.in_use() == 1);
-    greeted(connect_from(1, &server));
+    greeted(server.connect_from(1, "smtp"));
     drop(another);
 }
 
@@ -287,14 +284,6 @@ fn refused(mut dialogue: Dialogue, service: &str, rule: &str, text: &str) {
     let token = said.strip_prefix(&beginning).and_then(|rest| rest.strip_suffix(']'));
     assert!(token.is_some_and(|token| token.len() >= 4), "{service}: {said}");
     assert!(dialogue.is_over());
-}
-
-/// A connection to `smtp` from 127.0.0.`last`: every address of the loopback network is this machine.
-fn connect_from(last: u8, server: &Server) -> Dialogue {
-    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
-    bind(&socket, &SocketAddr::from((Ipv4Addr::new(127, 0, 0, last), 0))).unwrap();
-    connect(&socket, &server.address("smtp")).unwrap();
-    Dialogue::new(TcpStream::from(socket))
 }
 
 /// Something that ends a session.

@@ -60,6 +60,13 @@ figures! {
     SlotOwnMicros Seconds "slot_own_seconds" "Time sessions spent on our own work, passwords included";
     SlotStoreMicros Seconds "slot_store_seconds" "Time sessions spent waiting for the store";
     SlotTarpitMicros Seconds "slot_tarpit_seconds" "Time sessions spent making clients wait that had done wrong";
+    Introductions Gauge "net_proxy_headers_awaited" "Connections of trusted proxies whose PROXY header has not come yet";
+    Proxied Counter "net_proxied_connections" "Connections that a trusted proxy made on behalf of a client";
+    Waiting Gauge "gate_waiting_connections" "Connections that wait for a place";
+    WaitingServed Counter "gate_waiting_served" "Connections that got a place after they had waited";
+    WaitingTimedOut Counter "gate_waiting_timed_out" "Connections refused when their time to wait was over";
+    WaitingLeft Counter "gate_waiting_left" "Connections that hung up while they waited";
+    WaitingRefused Counter "gate_waiting_refused" "Connections refused before their time to wait was over: the room was full, or nobody came in any more";
     NodeOpen Gauge "node_open" "1 when the node takes sessions, 0 when it starts, drains or has no store";
     NodeDraining Gauge "node_draining" "1 when the node is on its way out";
     AcceptQueue Gauge "net_accept_queue_connections" "Connections that wait in the kernel to be accepted, over all listeners";

@@ -18,6 +18,7 @@ mod gate;
 mod listener;
 mod occupancy;
 mod pop3;
+mod proxy;
 mod repeats;
 mod said;
 mod server;
@@ -40,6 +41,7 @@ pub use gate::{SessionAdmitted, SessionEnded, SessionRefused};
 pub use listener::Listener;
 pub use occupancy::{GateCleared, GateFilling, GateFull, GateSteered};
 pub use pop3::{MaildropOpened, MaildropRefused, MaildropTakenOver, MessageFetched, MessagesDeleted};
+pub use proxy::ProxyRefused;
 pub use repeats::{Repeat, Repeats};
 pub use said::Said;
 pub use server::{
@@ -85,6 +87,7 @@ pub struct Metrics {
     pub(crate) gate: gate::Metrics,
     pub(crate) occupancy: occupancy::Metrics,
     pub(crate) pop3: pop3::Metrics,
+    pub(crate) proxy: proxy::Metrics,
     pub(crate) server: server::Metrics,
     pub(crate) smtp: smtp::Metrics,
     pub(crate) store: store::Metrics,
@@ -100,6 +103,7 @@ impl Events {
             gate: gate::Metrics::register(&mut registry),
             occupancy: occupancy::Metrics::register(&mut registry),
             pop3: pop3::Metrics::register(&mut registry),
+            proxy: proxy::Metrics::register(&mut registry),
             server: server::Metrics::register(&mut registry),
             smtp: smtp::Metrics::register(&mut registry),
             store: store::Metrics::register(&mut registry),

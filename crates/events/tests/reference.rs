@@ -94,6 +94,7 @@ fn emit_each(events: &Events) {
     events.emit(SessionAdmitted { listener: smtp, session, source });
     events.emit(SessionEnded { listener: smtp, session, source, end: SessionEnd::Quit, duration: second });
     events.emit(SessionRefused { listener: smtp, source, rule: "R4", cause, now });
+    events.emit(ProxyRefused { listener: smtp, proxy: source, cause, now });
 
     events.emit(HandshakeCompleted { listener: smtp, session, version: "TLSv1_3", cipher: "TLS13_AES_256_GCM_SHA384" });
     events.emit(HandshakeFailed { listener: smtp, session, source, cause, now });

@@ -131,6 +131,11 @@ impl Rule {
         }
     }
 
+    /// Whether all that stood in the way is that no place was free, so that waiting for one may help.
+    pub fn is_want_of_places(&self) -> bool {
+        matches!(self, Self::PoolFull { .. } | Self::UnreservedFull { .. })
+    }
+
     /// The limit that was met, where it is one that can be in shadow.
     pub fn limit(&self) -> Option<Limit> {
         match self {

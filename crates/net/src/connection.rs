@@ -62,9 +62,16 @@ impl Connection {
         Self::new(Socket::Pipe(pipe), loopback, loopback, drain, counters)
     }
 
-    pub(crate) fn over_tcp(tcp: TcpStream, peer: SocketAddr, drain: Drain, counters: Arc<Counters>) -> io::Result<Self> {
+    /// `local` is where the peer has connected to, if that is not this socket but a proxy's.
+    pub(crate) fn over_tcp(
+        tcp: TcpStream,
+        peer: SocketAddr,
+        local: Option<SocketAddr>,
+        drain: Drain,
+        counters: Arc<Counters>,
+    ) -> io::Result<Self> {
         tcp.set_nodelay(true)?;
-        let local = canonical(tcp.local_addr()?);
+        let local = local.map_or_else(|| tcp.local_addr().map(canonical), Ok)?;
         Ok(Self::new(Socket::Tcp(tcp), peer, local, drain, counters))
     }
 
@@ -74,7 +81,7 @@ impl Connection {
         Self { input, output, transport, alarm, read_octets, peer, local, drain, counters }
     }
 
-    /// Who is at the other end. IPv4 is IPv4, also on a socket that takes both.
+    /// Who is at the other end, not a trusted proxy in between. IPv4 is IPv4, also on a socket that takes both.
     pub fn peer(&self) -> SocketAddr {
         self.peer
     }

@@ -73,6 +73,20 @@ counters! {
     lingering,
     /// Refused connections closed before the peer had closed or its time was over, to make room for a later one.
     lingering_cut,
+    /// Gauge: connections of trusted proxies whose PROXY header is awaited.
+    introductions,
+    /// Connections that a trusted proxy made on behalf of a client.
+    proxied,
+    /// Gauge: connections that wait for a place.
+    waiting,
+    /// Connections that got a place after they had waited.
+    waiting_served,
+    /// Connections refused when their time to wait was over.
+    waiting_timed_out,
+    /// Connections that hung up while they waited.
+    waiting_left,
+    /// Connections refused before their time to wait was over: the room was full, or nobody came in any more.
+    waiting_refused,
     /// Times the refusing paused because its budget of processor time was spent.
     refusal_pauses,
     /// Times accept found the connection gone already.

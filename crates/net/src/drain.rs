@@ -31,6 +31,10 @@ pub struct Drain(Arc<Shared>);
 #[derive(Debug)]
 pub struct Hold(#[expect(dead_code, reason = "counts until it is dropped")] TaskTrackerToken);
 
+/// While this lives, the drain waits for its owner as for a session, and cuts nothing.
+#[derive(Debug)]
+pub(crate) struct Attendance(#[expect(dead_code, reason = "counts until it is dropped")] TaskTrackerToken);
+
 /// How it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Finished {
@@ -114,6 +118,11 @@ impl Drain {
         shared.background.close();
         shared.background.wait().await;
         finished
+    }
+
+    /// Has the drain wait for somebody who has no task. They have to leave by themselves.
+    pub(crate) fn attendance(&self) -> Attendance {
+        Attendance(self.0.sessions.token())
     }
 
     /// Whether a session that waits for its peer should stop waiting.

@@ -41,6 +41,11 @@ impl Lingering {
         self.here.is_empty()
     }
 
+    /// Whether it is time to look.
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        now >= self.sweep_at && !self.here.is_empty()
+    }
+
     /// When to come by again, while there is somebody here.
     pub(crate) fn sweep_at(&self) -> Instant {
         self.sweep_at
@@ -60,7 +65,7 @@ impl Lingering {
 
     /// Closes those who are done, when it is time to look.
     pub(crate) fn sweep(&mut self, now: Instant, counters: &Counters) {
-        if now >= self.sweep_at && !self.here.is_empty() {
+        if self.is_due(now) {
             let before = self.here.len();
             self.here.retain_mut(|lingerer| !lingerer.is_over(now));
             counters.lingering.sub(before - self.here.len());

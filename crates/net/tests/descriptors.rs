@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use net::{Connection, Counters, Drain, Listener, Service, clock, serve};
+use net::{Admission, Budget, Connection, Counters, Drain, Listener, Service, clock, serve};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpSocket, TcpStream};
@@ -20,8 +20,8 @@ struct Greet;
 impl Service for Greet {
     type Permit = ();
 
-    fn admit(&self, _peer: SocketAddr, _reply: &mut BytesMut) -> Option<()> {
-        Some(())
+    fn admit(&self, _peer: SocketAddr, _may_wait: bool, _reply: &mut BytesMut) -> Admission<()> {
+        Admission::Admitted(())
     }
 
     fn out_of_descriptors(&self, _peer: SocketAddr, reply: &mut BytesMut) {
@@ -46,7 +46,7 @@ async fn without_descriptors_peers_are_answered_and_the_listener_survives() {
     let (drain, counters) = (Drain::new(), Arc::<Counters>::default());
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), 4096).unwrap();
     let address = listener.local();
-    let serving = serve(listener, Arc::new(Greet), drain.clone(), Arc::clone(&counters));
+    let serving = serve(listener, Arc::new(Greet), drain.clone(), Arc::clone(&counters), Budget::new(Arc::clone(&counters)));
     drain.spawn_background(async { serving.await.unwrap() });
     assert_eq!(said(&mut TcpStream::connect(address).await.unwrap()).await, "220 mx.example\r\n");
     while drain.sessions() > 0 {

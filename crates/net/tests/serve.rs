@@ -4,108 +4,11 @@
 
 mod house;
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
-
-use bytes::BytesMut;
-use house::{House, NAME, connect, house};
-use net::{Connection, Counters, Drain, Listener, REFUSALS_MOST, Read, Service, Snapshot, Tls, clock, serve};
+use house::server::{REFUSED, Server, line, rest, until};
+use house::{House, MINUTE, NAME, connect, house};
+use net::{REFUSALS_MOST, clock};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
-const REFUSED: &str = "421 4.3.2 mx.example Too many connections, try again later [R4.test]\r\n";
-const MINUTE: Duration = Duration::from_secs(60);
-
-/// Greets, then echoes. As many at once as it has places.
-struct Echo {
-    places: Arc<Semaphore>,
-    implicit: Option<Tls>,
-}
-
-impl Service for Echo {
-    type Permit = OwnedSemaphorePermit;
-
-    fn admit(&self, _peer: SocketAddr, reply: &mut BytesMut) -> Option<Self::Permit> {
-        assert!(reply.is_empty());
-        let permit = Arc::clone(&self.places).try_acquire_owned().ok();
-        if permit.is_none() {
-            reply.extend_from_slice(REFUSED.as_bytes());
-        }
-        permit
-    }
-
-    fn out_of_descriptors(&self, _peer: SocketAddr, reply: &mut BytesMut) {
-        reply.extend_from_slice(REFUSED.as_bytes());
-    }
-
-    async fn session(self: Arc<Self>, mut connection: Connection, _permit: OwnedSemaphorePermit) {
-        if let Some(tls) = &self.implicit {
-            connection.start_tls(tls).await.unwrap();
-        }
-        connection.output.extend_from_slice(b"220 mx.example\r\n");
-        connection.flush(clock::now() + MINUTE).await.unwrap();
-        while let Read::Some = connection.read(clock::now() + MINUTE).await {
-            connection.output = connection.input.split();
-            connection.flush(clock::now() + MINUTE).await.unwrap();
-        }
-        connection.close().await;
-    }
-
-    fn implicit_tls(&self) -> Option<&Tls> {
-        self.implicit.as_ref()
-    }
-}
-
-struct Server {
-    address: SocketAddr,
-    drain: Drain,
-    counters: Arc<Counters>,
-    echo: Arc<Echo>,
-}
-
-impl Server {
-    fn start(places: usize, implicit: Option<Tls>) -> Self {
-        let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), 4096).unwrap();
-        let echo = Echo { places: Arc::new(Semaphore::new(places)), implicit };
-        let server = Self { address: listener.local(), drain: Drain::new(), counters: Arc::default(), echo: Arc::new(echo) };
-        let serving = serve(listener, Arc::clone(&server.echo), server.drain.clone(), Arc::clone(&server.counters));
-        server.drain.spawn_background(async { serving.await.unwrap() });
-        server
-    }
-
-    async fn connect(&self) -> TcpStream {
-        TcpStream::connect(self.address).await.unwrap()
-    }
-
-    fn figures(&self) -> Snapshot {
-        self.counters.snapshot()
-    }
-}
-
-/// Lets the server work until `done`.
-async fn until(what: &str, done: impl Fn() -> bool) {
-    let deadline = clock::now() + MINUTE;
-    while !done() {
-        assert!(clock::now() < deadline, "{what}");
-        clock::pause(Duration::from_millis(1)).await;
-    }
-}
-
-async fn line(peer: &mut TcpStream) -> String {
-    let mut line = Vec::new();
-    while !line.ends_with(b"\r\n") {
-        line.push(peer.read_u8().await.unwrap());
-    }
-    String::from_utf8(line).unwrap()
-}
-
-async fn rest(mut peer: TcpStream) -> String {
-    let mut rest = String::new();
-    peer.read_to_string(&mut rest).await.unwrap();
-    rest
-}
 
 #[tokio::test]
 async fn one_is_admitted_the_next_refused_and_a_place_freed_admits_again() {
@@ -116,7 +19,7 @@ async fn one_is_admitted_the_next_refused_and_a_place_freed_admits_again() {
     first.write_all(b"hello\r\n").await.unwrap();
     assert_eq!(line(&mut first).await, "hello\r\n");
     drop(first);
-    until("the place is free", || server.echo.places.available_permits() == 1).await;
+    until("the place is free", || server.echo.free_places() == 1).await;
     assert_eq!(line(&mut server.connect().await).await, "220 mx.example\r\n");
     let figures = server.figures();
     assert_eq!((figures.accepted, figures.refused_answered, figures.refused_unanswered), (2, 1, 0));
@@ -211,6 +114,6 @@ async fn a_session_that_idles_through_the_drain_is_ended_and_its_place_is_free()
     let mut idles = server.connect().await;
     line(&mut idles).await;
     let finished = server.drain.finish(clock::now()).await;
-    assert_eq!((finished.cut, server.drain.sessions(), server.echo.places.available_permits()), (0, 0, 1));
+    assert_eq!((finished.cut, server.drain.sessions(), server.echo.free_places()), (0, 0, 1));
     assert_eq!(rest(idles).await, "", "closed, not reset");
 }

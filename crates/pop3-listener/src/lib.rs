@@ -1,7 +1,7 @@
 //! Answers a POP3 session's questions from gate, passwords and store.
 //!
-//! A [`Listener`] is a [`net::Service`]: it admits through the gate without waiting, and drives each admitted connection through
-//! the machine of `pop3`. One value serves one address.
+//! A [`Listener`] is a [`net::Service`]: it admits through the gate, says who may wait for a place, and drives each admitted
+//! connection through the machine of `pop3`. One value serves one address.
 //!
 //! Guarantees: a maildrop is locked before its owner is told that it is open, and free before the client is told goodbye;
 //! messages leave in pieces, so memory does not grow with them; deletions are durable before they are confirmed, and no
@@ -10,7 +10,7 @@
 //! `gate` say. Fails never: an error of the store is a temporary answer and an event.
 //!
 //! [`Listener::configure`] changes what new sessions are served by; sessions under way keep what they began with, but for the
-//! write deadline and the login delay.
+//! write deadline and the login delay. The waiting room changes for those in it, too.
 
 mod answers;
 mod login_delay;
@@ -23,9 +23,9 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use auth::Authenticator;
 use bytes::BytesMut;
-use events::{Events, SessionId, SessionRefused, UserSessionsRefused};
-use gate::{Arrival, Gate, Holders, ListenerId, Permit, Protocol, Refusal, ReplyLine, Seat, UserFull};
-use net::{Connection, Drain, Service, Tls};
+use events::{Events, ProxyRefused, SessionId, SessionRefused, UserSessionsRefused};
+use gate::{Arrival, Gate, Holders, IpNet, ListenerId, Permit, Protocol, Refusal, ReplyLine, Seat, Source, UserFull};
+use net::{Admission, Connection, Drain, ProxyFault, Service, Tls, WaitingRoom};
 use store::Store;
 
 pub use login_delay::LoginDelay;
@@ -37,6 +37,10 @@ pub struct Settings {
     pub pop3: Arc<pop3::Settings>,
     /// How long a client may take to read what it is sent.
     pub write_deadline: Duration,
+    /// Where clients wait for a place when there is none; `None`: they are refused at once.
+    pub waiting_room: Option<WaitingRoom>,
+    /// Proxies whose connections begin with a PROXY header, and are its client's from there on.
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 /// What a listener stands on.
@@ -102,9 +106,24 @@ impl Listener {
 impl Service for Listener {
     type Permit = Permit;
 
-    fn admit(&self, peer: SocketAddr, reply: &mut BytesMut) -> Option<Permit> {
+    fn admit(&self, peer: SocketAddr, may_wait: bool, reply: &mut BytesMut) -> Admission<Permit> {
         let arrival = Arrival { listener: self.0.id, peer: peer.ip(), authenticates: true, now: net::now() };
-        self.0.gate.admit(&arrival).map_err(|refusal| self.0.refuse(&refusal, &arrival, reply)).ok()
+        match self.0.gate.try_admit(&arrival) {
+            Ok(permit) => Admission::Admitted(permit),
+            Err(rule) if may_wait && rule.is_want_of_places() => Admission::Wait(Source::from(arrival.peer).turn()),
+            Err(rule) => {
+                self.0.refuse(&self.0.gate.refuse(rule, &arrival), &arrival, reply);
+                Admission::Refused
+            }
+        }
+    }
+
+    fn is_proxy(&self, peer: IpAddr) -> bool {
+        self.0.settings.load().trusted_proxies.iter().any(|network| network.contains(&peer))
+    }
+
+    fn proxy_failed(&self, proxy: SocketAddr, fault: ProxyFault) {
+        self.0.events.emit(ProxyRefused { listener: &self.0.listener, proxy: proxy.ip(), cause: &fault, now: net::now() });
     }
 
     fn out_of_descriptors(&self, peer: SocketAddr, reply: &mut BytesMut) {
@@ -118,6 +137,18 @@ impl Service for Listener {
 
     fn implicit_tls(&self) -> Option<&Tls> {
         self.0.tls.as_ref().filter(|_| self.0.implicit_tls)
+    }
+
+    fn waiting_room(&self) -> Option<WaitingRoom> {
+        self.0.settings.load().waiting_room
+    }
+
+    fn vacated(&self) -> impl Future<Output = ()> + Send {
+        self.0.gate.vacancy().told()
+    }
+
+    fn pass_on(&self) {
+        self.0.gate.vacancy().tell();
     }
 }
 

@@ -1,14 +1,14 @@
 //! Answers an SMTP session's questions from gate, passwords, directory and store.
 //!
-//! A [`Listener`] is a [`net::Service`]: it admits through the gate without waiting, and drives each admitted connection through
-//! the machine of `smtp`. One value serves one address; several addresses of one kind share what they stand on.
+//! A [`Listener`] is a [`net::Service`]: it admits through the gate, says who may wait for a place, and drives each admitted
+//! connection through the machine of `smtp`. One value serves one address; several addresses of one kind share what they stand on.
 //!
 //! Guarantees: a 250 to the end of data is written from a store's receipt and while the drain is held off; a recipient outside
 //! our domains is refused whoever asks, with the reason; whatever happens to a session, its end has a name and its place is
 //! free. Refuses as the tables of `smtp` and `gate` say. Fails never: an error of the store is a temporary reply and an event.
 //!
 //! [`Listener::configure`] changes what new sessions are served by; sessions under way keep what they began with, but for the
-//! networks that may relay and the write deadline.
+//! networks that may relay and the write deadline. The waiting room changes for those in it, too.
 
 mod answers;
 mod freight;
@@ -25,10 +25,10 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use auth::Authenticator;
 use bytes::BytesMut;
-use events::{Events, SessionId, SessionRefused, UserSessionsRefused};
+use events::{Events, ProxyRefused, SessionId, SessionRefused, UserSessionsRefused};
 use gate::rates::MailRates;
-use gate::{Arrival, Delivery, Gate, Holders, IpNet, ListenerId, Permit, Protocol, Refusal, ReplyLine, Seat, Usage, UserFull};
-use net::{Connection, Drain, Service, Tls};
+use gate::{Arrival, Delivery, Gate, Holders, IpNet, ListenerId, Permit, Protocol, Refusal, ReplyLine, Seat, Source, Usage, UserFull};
+use net::{Admission, Connection, Drain, ProxyFault, Service, Tls, WaitingRoom};
 use smtp::Circumstance;
 use store::Store;
 
@@ -47,6 +47,10 @@ pub struct Settings {
     pub messages: u32,
     /// How long a client may take to read what it is sent.
     pub write_deadline: Duration,
+    /// Where clients wait for a place when there is none; `None`: they are refused at once.
+    pub waiting_room: Option<WaitingRoom>,
+    /// Proxies whose connections begin with a PROXY header, and are its client's from there on.
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 /// What a listener stands on.
@@ -116,9 +120,24 @@ impl Listener {
 impl Service for Listener {
     type Permit = Permit;
 
-    fn admit(&self, peer: SocketAddr, reply: &mut BytesMut) -> Option<Permit> {
+    fn admit(&self, peer: SocketAddr, may_wait: bool, reply: &mut BytesMut) -> Admission<Permit> {
         let arrival = self.0.arrival(peer);
-        self.0.gate.admit(&arrival).map_err(|refusal| self.0.refuse(&refusal, &arrival, reply)).ok()
+        match self.0.gate.try_admit(&arrival) {
+            Ok(permit) => Admission::Admitted(permit),
+            Err(rule) if may_wait && rule.is_want_of_places() => Admission::Wait(Source::from(arrival.peer).turn()),
+            Err(rule) => {
+                self.0.refuse(&self.0.gate.refuse(rule, &arrival), &arrival, reply);
+                Admission::Refused
+            }
+        }
+    }
+
+    fn is_proxy(&self, peer: IpAddr) -> bool {
+        self.0.settings.load().trusted_proxies.iter().any(|network| network.contains(&peer))
+    }
+
+    fn proxy_failed(&self, proxy: SocketAddr, fault: ProxyFault) {
+        self.0.events.emit(ProxyRefused { listener: &self.0.listener, proxy: proxy.ip(), cause: &fault, now: net::now() });
     }
 
     fn out_of_descriptors(&self, peer: SocketAddr, reply: &mut BytesMut) {
@@ -132,6 +151,18 @@ impl Service for Listener {
 
     fn implicit_tls(&self) -> Option<&Tls> {
         self.0.tls.as_ref().filter(|_| self.0.implicit_tls)
+    }
+
+    fn waiting_room(&self) -> Option<WaitingRoom> {
+        self.0.settings.load().waiting_room
+    }
+
+    fn vacated(&self) -> impl Future<Output = ()> + Send {
+        self.0.gate.vacancy().told()
+    }
+
+    fn pass_on(&self) {
+        self.0.gate.vacancy().tell();
     }
 }
 

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
 
+pub mod server;
+
 use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +20,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 pub const NAME: &str = "mx.example";
+pub const MINUTE: Duration = Duration::from_secs(60);
 
 /// A folder with certificates, each in `<name>.crt` and `<name>.key`, and the roots that vouch for them.
 pub struct Folder {

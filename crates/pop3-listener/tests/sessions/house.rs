@@ -10,7 +10,7 @@ use bytes::BytesMut;
 use events::Events;
 use gate::{Gate, ListenerId};
 use mail::{BodyType, ByteSize, Envelope, MessageId, ReversePath, Secret};
-use net::{Certificates, Connection, Drain, Handshakes, Pair, Service, Tls, clock};
+use net::{Admission, Certificates, Connection, Drain, Handshakes, Pair, Service, Tls, clock};
 use pop3_listener::{Ground, Listener, LoginDelay, Settings};
 use rcgen::{CertificateParams, KeyPair};
 use rustls::crypto::aws_lc_rs;
@@ -55,7 +55,12 @@ pub(crate) struct House {
 impl Plan {
     /// Port 995.
     pub(crate) fn new() -> Self {
-        let settings = Settings { pop3: Arc::new(pop3::Settings::new(NAME.parse().unwrap())), write_deadline: 2 * MINUTE };
+        let settings = Settings {
+            pop3: Arc::new(pop3::Settings::new(NAME.parse().unwrap())),
+            write_deadline: 2 * MINUTE,
+            waiting_room: None,
+            trusted_proxies: Vec::new(),
+        };
         let auth = auth::Settings { hash_memory: ByteSize::kib(8), hash_passes: NonZeroU32::MIN, ..auth::Settings::default() };
         Self { settings, auth, pipe: 1 << 16 }
     }
@@ -117,7 +122,7 @@ impl House {
     pub(crate) fn session(&self, listener: &Arc<Listener>) -> (impl Future<Output = ()> + Send + 'static, DuplexStream) {
         let (theirs, ours) = duplex(self.pipe);
         let connection = Connection::over_pipe(ours, self.drain.clone(), Arc::default());
-        let permit = listener.admit(connection.peer(), &mut BytesMut::new()).unwrap();
+        let Admission::Admitted(permit) = listener.admit(connection.peer(), false, &mut BytesMut::new()) else { panic!("not let in") };
         (Arc::clone(listener).session(connection, permit), theirs)
     }
 

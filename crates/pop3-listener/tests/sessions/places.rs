@@ -1,7 +1,7 @@
 //! Every place is free again, however a session ends, and an idle one costs little.
 
 use bytes::BytesMut;
-use net::Service;
+use net::{Admission, Service};
 use tokio::io::AsyncWriteExt;
 
 use crate::house::{Client, House};
@@ -56,7 +56,7 @@ async fn who_is_not_let_in_is_told_why_with_a_token() {
     house.gate.apply(gate::Settings { max_inbound: 1, ..gate::Settings::default() }).unwrap();
     let _first = house.connect().await;
     let mut reply = BytesMut::new();
-    assert!(house.listener.admit(([192, 0, 2, 7], 40_000).into(), &mut reply).is_none());
+    assert!(matches!(house.listener.admit(([192, 0, 2, 7], 40_000).into(), false, &mut reply), Admission::Refused));
     let reply = String::from_utf8(reply.to_vec()).unwrap();
     assert!(reply.starts_with("-ERR [SYS/TEMP] ") && reply.contains("[R4.") && reply.ends_with("]\r\n"), "{reply}");
     assert_eq!(house.metric("sessions_refused_total{listener=\"pop3s\",rule=\"R4\"}"), 1);

@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use events::Events;
 use gate::{Delivery, Gate, ListenerId, MailRates};
 use mail::{ByteSize, Secret};
-use net::{Certificates, Connection, Drain, Handshakes, Pair, Service, Tls, clock};
+use net::{Admission, Certificates, Connection, Drain, Handshakes, Pair, Service, Tls, clock};
 use rcgen::{CertificateParams, KeyPair};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::ServerName;
@@ -63,9 +63,16 @@ impl Plan {
     }
 
     fn of(smtp: smtp::Settings) -> Self {
-        let (relay_networks, xclient_networks) = (Vec::new(), Vec::new());
-        let settings =
-            Settings { smtp: Arc::new(smtp), hops: 100, relay_networks, xclient_networks, messages: 1000, write_deadline: 2 * MINUTE };
+        let settings = Settings {
+            smtp: Arc::new(smtp),
+            hops: 100,
+            relay_networks: Vec::new(),
+            xclient_networks: Vec::new(),
+            messages: 1000,
+            write_deadline: 2 * MINUTE,
+            waiting_room: None,
+            trusted_proxies: Vec::new(),
+        };
         let auth = auth::Settings { hash_memory: ByteSize::kib(8), hash_passes: NonZeroU32::MIN, ..auth::Settings::default() };
         let (rates, delivery) = (gate::rates::Settings::default(), gate::delivery::Settings::default());
         Self { settings, auth, rates, delivery, implicit_tls: false, pipe: 1 << 16, before_store: |store| Arc::new(store) }
@@ -112,7 +119,7 @@ impl House {
     pub(crate) fn session(&self) -> (impl Future<Output = ()> + Send + 'static, DuplexStream) {
         let (theirs, ours) = duplex(self.pipe);
         let connection = Connection::over_pipe(ours, self.drain.clone(), Arc::default());
-        let permit = self.listener.admit(connection.peer(), &mut BytesMut::new()).unwrap();
+        let Admission::Admitted(permit) = self.listener.admit(connection.peer(), false, &mut BytesMut::new()) else { panic!("not let in") };
         (Arc::clone(&self.listener).session(connection, permit), theirs)
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::BytesMut;
 use mail::{Envelope, ForwardPath};
-use net::Service;
+use net::{Admission, Service};
 use store::memory::Memory;
 use store::{Account, Book, Change, ChangeError, Directory, Error, Incoming, Intake, Maildrop, Maildrops, Resolution};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -72,7 +72,7 @@ async fn who_is_not_let_in_is_told_why_with_a_token() {
     house.gate.apply(gate::Settings { max_inbound: 1, ..gate::Settings::default() }).unwrap();
     let _first = house.greet().await;
     let mut reply = BytesMut::new();
-    assert!(house.listener.admit(([192, 0, 2, 7], 40_000).into(), &mut reply).is_none());
+    assert!(matches!(house.listener.admit(([192, 0, 2, 7], 40_000).into(), false, &mut reply), Admission::Refused));
     let reply = String::from_utf8(reply.to_vec()).unwrap();
     assert!(reply.starts_with("421 4.3.2 mx.example Too many connections, try again later [R4."), "{reply}");
     assert!(reply.ends_with("]\r\n"));

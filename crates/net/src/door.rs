@@ -1,0 +1,377 @@
+//! The door of one listener: lets in, has wait, turns away.
+//!
+//! Guarantees: nothing here waits but [`Door::stirred`]. Who waits for a place costs a descriptor and an entry in the [`Queue`], no
+//! task and no buffer, and is gone at once when its peer hangs up; it gets the place that comes free, when it is its source's turn,
+//! or its refusal when its time is over, when the room is full, or when nobody comes in any more.
+//!
+//! A trusted proxy's connection is asked about once its PROXY header is there, and then in the name of its client. A bounded number of
+//! them is waited for, for a bounded time; a proxy that sends none is not believed to be anybody.
+//!
+//! On a listener with implicit TLS a refusal in clear would be noise: a few are said inside TLS, each in a task and with a
+//! deadline, and beyond them the connection is closed and counted.
+//!
+//! Dropping a door closes what lingers and who waits.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::drain::Attendance;
+use crate::introduction::{self, Header, Heard, Introduced};
+use crate::lingering::{self, Lingering};
+use crate::queue::Queue;
+use crate::service::{Admission, WaitingRoom};
+use crate::watch::Watch;
+use crate::{Budget, Connection, Counters, Drain, ProxyFault, Service, Tls, clock};
+
+/// A connection that is accepted, and by whom.
+pub(crate) struct Visitor {
+    pub(crate) socket: OwnedFd,
+    /// Who it is, not a trusted proxy in between.
+    pub(crate) peer: SocketAddr,
+    /// Where it has connected to, if that is not our socket but a proxy's.
+    pub(crate) local: Option<SocketAddr>,
+}
+
+/// All that a listener remembers of who came.
+pub(crate) struct Door<S> {
+    service: Arc<S>,
+    drain: Drain,
+    counters: Arc<Counters>,
+    lingering: Lingering,
+    budget: Budget,
+    /// Visitors of the turn at hand, and those of them who were refused.
+    met: u32,
+    refused: u32,
+    watch: Watch,
+    /// By number, so in the order of arrival.
+    introductions: BTreeMap<u64, Introduction>,
+    waiting: Queue<Waiter>,
+    last_number: u64,
+    /// The reply to the refusal at hand.
+    reply: BytesMut,
+}
+
+/// A trusted proxy's connection whose header is not all there.
+struct Introduction {
+    proxied: Visitor,
+    until: Instant,
+}
+
+/// One who waits for a place. The drain waits for them, so that they hear of it.
+struct Waiter {
+    visitor: Visitor,
+    _attendance: Attendance,
+}
+
+impl<S: Service> Door<S> {
+    /// # Errors
+    /// The system's, when it has no descriptor left, or the runtime's.
+    pub(crate) fn new(service: Arc<S>, drain: Drain, counters: Arc<Counters>, budget: Budget) -> io::Result<Self> {
+        Ok(Self {
+            service,
+            drain,
+            lingering: Lingering::new(LINGERING_MOST, clock::now()),
+            budget,
+            counters,
+            met: 0,
+            refused: 0,
+            watch: Watch::new()?,
+            introductions: BTreeMap::new(),
+            waiting: Queue::new(),
+            last_number: 0,
+            reply: BytesMut::with_capacity(256),
+        })
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Does a turn's work, and takes what refusing has cost of it off its budget.
+    pub(crate) fn spending<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        let began = processor_time();
+        (self.met, self.refused) = (0, 0);
+        let done = work(self);
+        if self.refused > 0 {
+            self.budget.spend(processor_time().saturating_sub(began) * self.refused / self.met);
+        }
+        done
+    }
+
+    /// What to wait for before the next turn, when refusing has cost too much. A listener that has refused nobody owes nothing: what
+    /// others spend does not hold up its sessions.
+    pub(crate) fn rest(&self) -> Option<impl Future<Output = ()> + Send + use<S>> {
+        let tired = self.refused > 0 && self.budget.is_spent(clock::now());
+        tired.then(|| self.budget.clone().turn())
+    }
+
+    /// Somebody has come.
+    pub(crate) fn meet(&mut self, visitor: Visitor, now: Instant) {
+        if self.service.is_proxy(visitor.peer.ip()) { self.introduce(visitor, now) } else { self.welcome(visitor, now) }
+    }
+
+    /// Answers somebody there is no descriptor to serve with.
+    pub(crate) fn out_of_descriptors(&mut self, connection: &OwnedFd, peer: SocketAddr) {
+        self.reply.clear();
+        self.service.out_of_descriptors(peer, &mut self.reply);
+        let said = self.service.implicit_tls().is_none() && lingering::answer(connection, &self.reply);
+        let _early_talk = lingering::discard(connection, &mut 0);
+        (self.met, self.refused) = (self.met + 1, self.refused + 1);
+        if said { &self.counters.refused_answered } else { &self.counters.refused_unanswered }.add();
+    }
+
+    /// Closes all refused connections: their descriptors are needed.
+    pub(crate) fn clear_lingering(&mut self, now: Instant) {
+        self.lingering.clear(now, &self.counters);
+    }
+
+    /// Whether somebody waits for a place.
+    pub(crate) fn somebody_waits(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Does what time or others have made due: closes refused connections, gives places that came free to those who wait, and
+    /// refuses them when their time is over, and closes proxies' connections that have not said whose they are.
+    pub(crate) fn look_after(&mut self, now: Instant) {
+        if self.lingering.is_due(now) {
+            let began = processor_time();
+            self.lingering.sweep(now, &self.counters);
+            self.budget.spend(processor_time().saturating_sub(began));
+        }
+        while let Some(late) = self.introductions.first_entry().filter(|first| now >= first.get().until) {
+            let Introduction { proxied, .. } = late.remove();
+            self.counters.introductions.sub(1);
+            self.service.proxy_failed(proxied.peer, ProxyFault::Late);
+        }
+        self.serve_waiting(now);
+        let wait = self.service.waiting_room().map_or(Duration::ZERO, |room| room.wait);
+        while self.waiting.oldest().is_some_and(|since| now >= since + wait) {
+            let Some(waiter) = self.waiting.leave_oldest() else { return };
+            if !self.ask_last(waiter, now) {
+                self.counters.waiting_timed_out.add();
+            }
+        }
+    }
+
+    /// When to look after them again, if nothing happens.
+    pub(crate) fn look_again_at(&self) -> Option<Instant> {
+        let over = self.waiting.oldest().zip(self.service.waiting_room()).map(|(since, room)| since + room.wait);
+        let sweep = (!self.lingering.is_empty()).then(|| self.lingering.sweep_at());
+        let late = self.introductions.first_key_value().map(|(_, first)| first.until);
+        [over, sweep, late].into_iter().flatten().min()
+    }
+
+    /// Waits until peers of those who wait, for a place or for a header, have done something; their numbers.
+    ///
+    /// # Errors
+    /// The runtime's, when it ends.
+    pub(crate) async fn stirred(&self) -> io::Result<Vec<u64>> {
+        self.watch.stirred().await
+    }
+
+    /// Looks after those numbers: who waits for a place has hung up, a proxy has said more.
+    pub(crate) fn attend(&mut self, stirred: &[u64]) {
+        let now = clock::now();
+        for number in stirred {
+            if self.waiting.leave(*number).is_some() {
+                self.counters.waiting.sub(1);
+                self.counters.waiting_left.add();
+            } else {
+                self.hear_again(*number, now);
+            }
+        }
+    }
+
+    /// A trusted proxy has come: everything depends on whom it speaks for.
+    fn introduce(&mut self, proxied: Visitor, now: Instant) {
+        match introduction::hear(&proxied.socket) {
+            Heard::Header(header) => self.introduced(proxied, header, now),
+            Heard::Beginning => self.let_speak(proxied, now),
+            Heard::Fault(fault) => self.service.proxy_failed(proxied.peer, fault),
+            Heard::Gone => {}
+        }
+    }
+
+    /// Waits for the rest of a header.
+    fn let_speak(&mut self, proxied: Visitor, now: Instant) {
+        self.last_number += 1;
+        let (number, crowded) = (self.last_number, self.introductions.len() >= INTRODUCTIONS_MOST);
+        if crowded || self.watch.for_octets(&proxied.socket, number).is_err() {
+            return self.service.proxy_failed(proxied.peer, ProxyFault::Crowded);
+        }
+        self.counters.introductions.add();
+        self.introductions.insert(number, Introduction { proxied, until: now + INTRODUCTION_TIME });
+    }
+
+    /// A proxy has said more, or hung up.
+    fn hear_again(&mut self, number: u64, now: Instant) {
+        let Some(heard) = self.introductions.get(&number).map(|introduction| introduction::hear(&introduction.proxied.socket)) else {
+            return;
+        };
+        if heard == Heard::Beginning {
+            return;
+        }
+        let Some(Introduction { proxied, .. }) = self.introductions.remove(&number) else { return };
+        self.watch.forget(&proxied.socket);
+        self.counters.introductions.sub(1);
+        match heard {
+            Heard::Header(header) => self.spending(|door| door.introduced(proxied, header, now)),
+            Heard::Fault(fault) => self.service.proxy_failed(proxied.peer, fault),
+            Heard::Beginning | Heard::Gone => {}
+        }
+    }
+
+    /// Lets in, has wait or turns away whom the proxy speaks for.
+    fn introduced(&mut self, proxied: Visitor, header: Header, now: Instant) {
+        let visitor = match header.introduced {
+            Some(Introduced { client, server }) => {
+                self.counters.proxied.add();
+                Visitor { peer: client, local: Some(server), ..proxied }
+            }
+            None => proxied,
+        };
+        self.welcome(visitor, now);
+    }
+
+    /// Asks what becomes of somebody we know. A place that has come free is for those who wait already.
+    fn welcome(&mut self, visitor: Visitor, now: Instant) {
+        self.serve_waiting(now);
+        let room = self.service.waiting_room();
+        self.ask(visitor, room, now);
+    }
+
+    /// Asks what becomes of somebody, and does it. Whether they came in.
+    fn ask(&mut self, visitor: Visitor, room: Option<WaitingRoom>, now: Instant) -> bool {
+        self.reply.clear();
+        let admission = self.service.admit(visitor.peer, room.is_some(), &mut self.reply);
+        match (admission, room) {
+            (Admission::Wait(source), Some(room)) => {
+                self.met += 1;
+                self.let_wait(visitor, source, room, now);
+                false
+            }
+            (admission, _) => self.settle(visitor, admission, now),
+        }
+    }
+
+    /// The same for one who has waited long enough and is no longer in the queue.
+    fn ask_last(&mut self, waiter: Waiter, now: Instant) -> bool {
+        let came_in = self.ask(self.stands_up(waiter), None, now);
+        if came_in {
+            self.counters.waiting_served.add();
+        }
+        came_in
+    }
+
+    fn let_wait(&mut self, visitor: Visitor, source: IpAddr, room: WaitingRoom, now: Instant) {
+        self.last_number += 1;
+        if self.watch.for_hang_up(&visitor.socket, self.last_number).is_err() {
+            self.ask(visitor, None, now);
+            return;
+        }
+        self.counters.waiting.add();
+        let waiter = Waiter { visitor, _attendance: self.drain.attendance() };
+        if let Some((_, waiter)) = self.waiting.enter(self.last_number, source, now, waiter, room.places)
+            && !self.ask_last(waiter, now)
+        {
+            self.counters.waiting_refused.add();
+        }
+    }
+
+    /// Gives places that came free to those whose turn it is.
+    fn serve_waiting(&mut self, now: Instant) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        while let Some(peer) = self.waiting.next().map(|waiter| waiter.visitor.peer) {
+            self.reply.clear();
+            let admission = self.service.admit(peer, true, &mut self.reply);
+            if matches!(admission, Admission::Wait(_)) {
+                return;
+            }
+            let Some(waiter) = self.waiting.serve() else { return };
+            let visitor = self.stands_up(waiter);
+            let came_in = self.settle(visitor, admission, now);
+            if came_in { &self.counters.waiting_served } else { &self.counters.waiting_refused }.add();
+        }
+        self.service.pass_on();
+    }
+
+    fn stands_up(&self, waiter: Waiter) -> Visitor {
+        self.watch.forget(&waiter.visitor.socket);
+        self.counters.waiting.sub(1);
+        waiter.visitor
+    }
+
+    /// Lets in or turns away. Whether they came in.
+    fn settle(&mut self, visitor: Visitor, admission: Admission<S::Permit>, now: Instant) -> bool {
+        self.met += 1;
+        let Admission::Admitted(permit) = admission else {
+            self.refused += 1;
+            self.refuse(visitor.socket, now);
+            return false;
+        };
+        match self.connect(visitor) {
+            Ok(connection) => {
+                self.counters.accepted.add();
+                self.drain.spawn(Arc::clone(&self.service).session(connection, permit));
+            }
+            Err(_gone_or_no_room) => self.counters.accept_failed.add(),
+        }
+        true
+    }
+
+    fn connect(&self, Visitor { socket, peer, local }: Visitor) -> io::Result<Connection> {
+        let tcp = tokio::net::TcpStream::from_std(TcpStream::from(socket))?;
+        Connection::over_tcp(tcp, peer, local, self.drain.clone(), Arc::clone(&self.counters))
+    }
+
+    fn refuse(&mut self, connection: OwnedFd, now: Instant) {
+        if let Some(tls) = self.service.implicit_tls() {
+            let tls = tls.clone();
+            return self.refuse_inside(&tls, connection);
+        }
+        if lingering::answer(&connection, &self.reply) {
+            self.counters.refused_answered.add();
+            self.lingering.admit(connection, now, &self.counters);
+        } else {
+            self.counters.refused_unanswered.add();
+        }
+    }
+
+    fn refuse_inside(&self, tls: &Tls, connection: OwnedFd) {
+        let place = tls.refusal().filter(|_| !self.reply.is_empty());
+        let taken_over = place.zip(tokio::net::TcpStream::from_std(TcpStream::from(connection)).ok());
+        let Some((place, tcp)) = taken_over else {
+            return self.counters.refused_unanswered.add();
+        };
+        let (tls, line, counters) = (tls.clone(), self.reply.to_vec(), Arc::clone(&self.counters));
+        self.drain.spawn(async move {
+            let said = tls.refuse(tcp, &line).await;
+            if said { &counters.refused_answered } else { &counters.refused_unanswered }.add();
+            drop(place);
+        });
+    }
+}
+
+/// What this thread has used of a processor so far.
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or_default(), u32::try_from(time.tv_nsec).unwrap_or_default())
+}
+
+/// Proxies' connections whose header is awaited at once; the header usually comes with the connection and awaits nothing.
+const INTRODUCTIONS_MOST: usize = 64;
+
+/// What a proxy has to say whom it speaks for.
+const INTRODUCTION_TIME: Duration = Duration::from_secs(5);
+
+/// Refused connections, and so descriptors, that linger at once.
+const LINGERING_MOST: usize = 1024;
