@@ -5,7 +5,11 @@
 //! reset, a close without a word or ten seconds of silence is unanswered. A server without places (`refuser`) needs no filling.
 //!
 //! `kept`: lets some sessions send mail without ever hanging up, fills the other places, and measures the senders' rate alone and
-//! with a paced flood of attempts, in turns. What is kept is the ratio of the two.
+//! with a flood of attempts, in turns. What is kept is the ratio of the two. The flood has a pace, or none: then many connect as
+//! fast as they can, say nothing, read nothing and leave, which costs a client the least; `answered` are those that got to connect.
+//!
+//! `greeted`: sources that hold all they may be given are refused at a pace, while a client from another address connects again
+//! and again. Its time from connecting to the whole greeting is shown as percentiles.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -36,6 +40,8 @@ enum What {
     Capacity(Capacity),
     /// What the admitted sessions keep of their throughput in a flood.
     Kept(Kept),
+    /// How long another client waits for its greeting in a flood.
+    Greeted(Greeted),
 }
 
 #[derive(Args)]
@@ -60,9 +66,9 @@ struct Kept {
     /// Sessions that send mail.
     #[arg(long, default_value_t = 50)]
     senders: usize,
-    /// Attempts a second.
-    #[arg(long, default_value_t = 3_000)]
-    flood: u32,
+    /// Attempts a second; without it, as many as there can be.
+    #[arg(long)]
+    flood: Option<u32>,
     #[command(flatten)]
     work: Work,
     #[arg(long, default_value_t = 5.0)]
@@ -71,12 +77,25 @@ struct Kept {
     rounds: usize,
 }
 
+#[derive(Args)]
+struct Greeted {
+    /// NAME=HOST:PORT[@PID], with a limit for each address that 64 addresses can meet.
+    #[arg(long = "target", required = true)]
+    targets: Vec<Target>,
+    /// Attempts a second that are refused.
+    #[arg(long, default_value_t = 20_000)]
+    flood: u32,
+    #[arg(long, default_value_t = 5.0)]
+    seconds: f64,
+}
+
 impl Refuse {
     pub(crate) async fn run(self) -> io::Result<()> {
         raise_open_files()?;
         match self.what {
             What::Capacity(capacity) => capacity.run().await,
             What::Kept(kept) => kept.run().await,
+            What::Greeted(greeted) => greeted.run().await,
         }
     }
 }
@@ -129,11 +148,11 @@ impl Kept {
         // A sender that hung up would have to win its place back from the flood.
         self.work.messages = usize::MAX;
         println!(
-            "\nthroughput kept: {} senders of {} octets, {}, and {} attempts a second at the other door; median of {} rounds of {} s",
+            "\nthroughput kept: {} senders of {} octets, {}, and {} at the other door; median of {} rounds of {} s",
             self.senders,
             self.work.size,
             if self.work.pipelining { "pipelined" } else { "not pipelined" },
-            self.flood,
+            self.flood.map_or("as many attempts as there can be".into(), |flood| format!("{flood} attempts a second")),
             self.rounds,
             self.seconds
         );
@@ -187,6 +206,54 @@ impl Kept {
     }
 }
 
+impl Greeted {
+    async fn run(self) -> io::Result<()> {
+        println!("\ngreeted: another client's time to its greeting beside {} refusals a second, {} s", self.flood, self.seconds);
+        println!(
+            "  {:<14} {:>8} {:>10} {:>10} {:>10} {:>12} {:>12}",
+            "target", "clients", "p50 ms", "p99 ms", "most ms", "answered/s", "unanswered/s"
+        );
+        for target in &self.targets {
+            self.measure(target).await?;
+        }
+        Ok(())
+    }
+
+    async fn measure(&self, target: &Target) -> io::Result<()> {
+        let mut held = Vec::new();
+        for source in 0..FLOODERS {
+            held.append(&mut hold_all(target, from(source)).await?);
+        }
+        let flood = Flood::start(target.address, Some(self.flood));
+        sleep(WARM_UP).await;
+        let (began, mut millis) = (Instant::now(), Vec::new());
+        while began.elapsed().as_secs_f64() < self.seconds {
+            let asked = Instant::now();
+            let mut client = Connection::open(target.address, ANOTHER, None).await?;
+            client.expect(b"220").await?;
+            millis.push(asked.elapsed().as_secs_f64() * 1e3);
+            client.send(b"QUIT\r\n").await?;
+            client.expect(b"221").await?;
+        }
+        let seconds = (began.elapsed() + WARM_UP).as_secs_f64();
+        let tally = flood.stop().await;
+        millis.sort_by(f64::total_cmp);
+        let percentile = |percent: usize| millis.get(millis.len() * percent / 100).or(millis.last()).copied().unwrap_or(f64::NAN);
+        println!(
+            "  {:<14} {:>8} {:>10.2} {:>10.2} {:>10.2} {:>12.0} {:>12.0}",
+            target.name,
+            millis.len(),
+            percentile(50),
+            percentile(99),
+            percentile(100),
+            tally.answered.load(Relaxed) as f64 / seconds,
+            tally.unanswered.load(Relaxed) as f64 / seconds,
+        );
+        drop(held);
+        Ok(())
+    }
+}
+
 /// Accepts, writes a refusal, closes: nothing refuses for less.
 pub(crate) async fn refuser(listener: TcpListener) -> io::Result<()> {
     loop {
@@ -197,14 +264,41 @@ pub(crate) async fn refuser(listener: TcpListener) -> io::Result<()> {
     }
 }
 
-/// Attempts at a steady pace, whatever becomes of them, until stopped.
+/// Attempts until stopped: at a steady pace, whatever becomes of them, or as fast as they can be made.
 struct Flood {
     tally: Arc<Tally>,
     pacer: tokio::task::JoinHandle<JoinSet<()>>,
 }
 
 impl Flood {
-    fn start(address: SocketAddr, per_second: u32) -> Self {
+    fn start(address: SocketAddr, per_second: Option<u32>) -> Self {
+        match per_second {
+            Some(per_second) => Self::paced(address, per_second),
+            None => Self::unpaced(address),
+        }
+    }
+
+    fn unpaced(address: SocketAddr) -> Self {
+        let tally = Arc::new(Tally::default());
+        let counted = tally.clone();
+        let pacer = tokio::spawn(async move {
+            let mut attempts = JoinSet::new();
+            for index in 0..CARELESS {
+                let counted = counted.clone();
+                attempts.spawn(async move {
+                    while !counted.stopping.load(Relaxed) {
+                        // The kernel's queue may be full: then it is another attempt's turn soon.
+                        let connected = timeout(BRIEF, connect(address, from(index))).await;
+                        counted.count(matches!(connected, Ok(Ok(_))));
+                    }
+                });
+            }
+            attempts
+        });
+        Flood { tally, pacer }
+    }
+
+    fn paced(address: SocketAddr, per_second: u32) -> Self {
         let tally = Arc::new(Tally::default());
         let counted = tally.clone();
         let pacer = tokio::spawn(async move {
@@ -265,6 +359,20 @@ async fn attempt(address: SocketAddr, index: usize) -> bool {
     matches!(told.await, Ok(Ok(true)))
 }
 
+/// Takes all that one source is given.
+async fn hold_all(target: &Target, source: Ipv4Addr) -> io::Result<Vec<Connection>> {
+    let mut held = Vec::new();
+    while held.len() < PLACES {
+        let mut peer = Connection::open(target.address, source, None).await?;
+        let greeting = timeout(SILENCE, peer.line()).await.map_err(|_| io::Error::other(format!("{}: no greeting", target.name)))??;
+        if greeting.starts_with(b"421") {
+            return Ok(held);
+        }
+        held.push(peer);
+    }
+    Err(io::Error::other(format!("{}: one address may have {PLACES} sessions", target.name)))
+}
+
 /// Takes places until one attempt is refused; answers the sessions that hold them.
 async fn fill(target: &Target) -> io::Result<Vec<Connection>> {
     let mut held = Vec::new();
@@ -281,8 +389,16 @@ async fn fill(target: &Target) -> io::Result<Vec<Connection>> {
 
 /// Sources enough that neither ports nor limits of one source are in the way.
 fn from(index: usize) -> Ipv4Addr {
-    Ipv4Addr::new(127, 0, 1, u8::try_from(index % 64).unwrap_or(0) + 1)
+    Ipv4Addr::new(127, 0, 1, u8::try_from(index % FLOODERS).unwrap_or(0) + 1)
 }
+
+const FLOODERS: usize = 64;
+/// Who has no part in the flood.
+const ANOTHER: Ipv4Addr = Ipv4Addr::new(127, 0, 2, 1);
+/// Connections at a time that nobody waits for.
+const CARELESS: usize = 256;
+/// How long such a one tries to connect.
+const BRIEF: Duration = Duration::from_millis(200);
 
 const REFUSAL: &[u8] = b"421 4.3.2 refuser Too many connections, try again later\r\n";
 const SILENCE: Duration = Duration::from_secs(10);

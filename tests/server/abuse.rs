@@ -168,13 +168,13 @@ fn drip(attacker: &mut Dialogue, octets: &[u8]) -> bool {
 
 /// What the server's process has of the machine.
 #[derive(Debug)]
-struct Occupied {
-    memory_kib: u64,
-    sockets: usize,
+pub(crate) struct Occupied {
+    pub(crate) memory_kib: u64,
+    pub(crate) sockets: usize,
 }
 
 impl Occupied {
-    fn of(server: &Server) -> Self {
+    pub(crate) fn of(server: &Server) -> Self {
         let process = format!("/proc/{}", server.pid());
         let status = fs::read_to_string(format!("{process}/status")).unwrap();
         let memory_kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok()).unwrap();

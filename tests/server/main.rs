@@ -16,6 +16,7 @@ mod abuse;
 mod clients;
 mod crash;
 mod fair;
+mod flood;
 mod harness;
 mod lifecycle;
 mod live;
