@@ -118,7 +118,7 @@ async fn serve(plan: Plan, hangup: Signal, ready: impl FnOnce(&[Listening])) -> 
         login_delay: Arc::default(),
         events: events.clone(),
         drain: drain.clone(),
-        budget: Budget::new(Arc::clone(&counters)),
+        budget: Budget::default(),
         counters: Arc::clone(&counters),
     };
     let listeners = Arc::new(Listeners::start(bound, &services, &config)?);

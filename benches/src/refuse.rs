@@ -8,8 +8,8 @@
 //! with a flood of attempts, in turns. What is kept is the ratio of the two. The flood has a pace, or none: then many connect as
 //! fast as they can, say nothing, read nothing and leave, which costs a client the least; `answered` are those that got to connect.
 //!
-//! `greeted`: sources that hold all they may be given are refused at a pace, while a client from another address connects again
-//! and again. Its time from connecting to the whole greeting is shown as percentiles.
+//! `greeted`: sources that hold all they may be given are refused at a pace, while clients from other addresses connect, one after
+//! the other. Its time from connecting to the whole greeting is shown as percentiles.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -229,7 +229,7 @@ impl Greeted {
         let (began, mut millis) = (Instant::now(), Vec::new());
         while began.elapsed().as_secs_f64() < self.seconds {
             let asked = Instant::now();
-            let mut client = Connection::open(target.address, ANOTHER, None).await?;
+            let mut client = Connection::open(target.address, another(millis.len()), None).await?;
             client.expect(b"220").await?;
             millis.push(asked.elapsed().as_secs_f64() * 1e3);
             client.send(b"QUIT\r\n").await?;
@@ -392,9 +392,12 @@ fn from(index: usize) -> Ipv4Addr {
     Ipv4Addr::new(127, 0, 1, u8::try_from(index % FLOODERS).unwrap_or(0) + 1)
 }
 
+/// Who has no part in the flood. Not the same again at once: the place of its last session may not be free yet.
+fn another(index: usize) -> Ipv4Addr {
+    Ipv4Addr::new(127, 0, 2, u8::try_from(index % 64).unwrap_or(0) + 1)
+}
+
 const FLOODERS: usize = 64;
-/// Who has no part in the flood.
-const ANOTHER: Ipv4Addr = Ipv4Addr::new(127, 0, 2, 1);
 /// Connections at a time that nobody waits for.
 const CARELESS: usize = 256;
 /// How long such a one tries to connect.

@@ -34,7 +34,7 @@ pub(crate) struct Listen {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Proxy {
-    /// Networks whose connections begin with a PROXY header, version 1 or 2, on every address under [listen]:
+    /// Networks whose connections begin with a PROXY header, version 1 or 2, on every address it listens on:
     /// ["192.0.2.10", "2001:db8:1::/64"]. The client that the header names is who is counted, logged and believed to be in
     /// relay.networks; the header comes before TLS. A connection from one of these networks without a header is closed, and the log
     /// says so; a header from anybody else is a wrong command. Whoever gets an address in one of these networks can pretend to be
@@ -49,7 +49,7 @@ pub(crate) struct Proxy {
 /// { wait = "5s", places = 256 } lets it wait for a place, before any greeting, and refuses it when its time is over. That is for
 /// people's mail programs, which show an error for each refusal. Those who wait get places in turns, one client address (IPv6: one
 /// /64) after the other, so that nobody who sends many keeps others waiting. Up to `places` connections wait on each address
-/// under [listen]; when there is one more, the client with the most of them loses its newest. One that waits costs a file
+/// it listens on; when there is one more, the client with the most of them loses its newest. One that waits costs a file
 /// descriptor and some hundred bytes. A client that is above its own limits (sessions_per_address and so on) is refused at once.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

@@ -1,53 +1,64 @@
 //! What refusing may cost in processor time, for all listeners together.
 //!
-//! Refusing may take the whole of one core while no admitted session is working. Every exchange of an admitted session takes
-//! [`PER_EXCHANGE`] off what refusing may take, down to [`FLOOR_PERCENT`] of a core, however many listeners refuse: the busier the
-//! sessions, the longer the kernel's queues hold those who will be refused. Time not used can be kept, up to [`SAVED_MOST`], and is
-//! overdrawn by one turn of each listener at most. Listeners that have to rest go on in the order in which they began to.
+//! Refusing may take the whole of one core while the server does nothing else. What else it does, and that is its sessions' work, counts
+//! [`RESPECT`] times against that, down to [`FLOOR`] of a core, however many listeners refuse: the busier the sessions, the longer
+//! the kernel's queues hold those who will be refused. Sessions that a flood slows down use less of the processor, too; so that this
+//! does not give the flood more, what they used is remembered for some [`MEMORY`]. Time not used can be kept, up to [`SAVED_MOST`],
+//! and is overdrawn by one turn of each listener at most. Listeners that have to rest go on in the order in which they began to.
 //!
-//! The account is a pure value: the time of day, the processor time spent and the count of exchanges are told. Cannot fail.
-//! Dropping the future of [`Budget::turn`] is safe: another listener goes on.
+//! The account is a pure value: the time of day and the processor time of both kinds are told. Cannot fail. Dropping the future of
+//! [`Budget::turn`] is safe: another listener goes on.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::time::{ClockId, Timespec, clock_gettime};
 use tokio::sync::Semaphore;
 
-use crate::{Counters, clock};
+use crate::clock;
 
 /// One for the whole server; a clone is the same budget.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Budget(Arc<Shared>);
 
-#[derive(Debug)]
 struct Shared {
     account: Mutex<Account>,
     /// Those who rest, first come first: a semaphore of tokio's is fair.
     line: Semaphore,
-    counters: Arc<Counters>,
+    /// What the process has used of its processors so far.
+    used: fn() -> Duration,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self::of(|| processor_time(ClockId::ProcessCPUTime))
+    }
 }
 
 impl Budget {
-    /// For listeners whose sessions count their exchanges in `counters`.
-    pub fn new(counters: Arc<Counters>) -> Self {
-        let account = Mutex::new(Account::new(clock::now(), counters.exchanges.read()));
-        Self(Arc::new(Shared { account, line: Semaphore::new(1), counters }))
+    fn of(used: fn() -> Duration) -> Self {
+        Self(Arc::new(Shared { account: Mutex::new(Account::new(clock::now(), used())), line: Semaphore::new(1), used }))
     }
 
-    /// Takes off what refusing has cost.
-    pub(crate) fn spend(&self, processor_time: Duration) {
-        self.account().spend(processor_time);
+    /// Does what refusing takes, and takes off `part` of what it has cost this thread.
+    pub(crate) fn spending<T>(&self, work: impl FnOnce() -> (T, Part)) -> T {
+        let began = processor_time(ClockId::ThreadCPUTime);
+        let (done, Part(part, of)) = work();
+        if part > 0 {
+            self.account().spend(processor_time(ClockId::ThreadCPUTime).saturating_sub(began) * part / of.max(1));
+        }
+        done
     }
 
     /// Whether refusing has to wait.
-    pub(crate) fn is_spent(&self, now: Instant) -> bool {
-        self.account().is_spent(now, self.0.counters.exchanges.read())
+    pub(crate) fn is_spent(&self) -> bool {
+        self.account().is_spent(clock::now(), self.0.used)
     }
 
     /// Returns when a listener that has rested may go on.
     pub(crate) async fn turn(self) {
         let _first = self.0.line.acquire().await;
-        while self.is_spent(clock::now()) {
+        while self.is_spent() {
             clock::pause(REST).await;
         }
     }
@@ -58,52 +69,78 @@ impl Budget {
     }
 }
 
+/// So many of so many.
+pub(crate) struct Part(pub(crate) u32, pub(crate) u32);
+
 /// A budget in nanoseconds, refilled by the passing of time.
 #[derive(Debug)]
 struct Account {
     left: i64,
     refilled: Instant,
-    exchanges: u64,
+    /// What refusing has cost so far.
+    refusing: Duration,
+    /// What all the rest has cost, when last looked at.
+    rest: Duration,
+    /// How many processors the rest uses, of late and at the most of some time.
+    rate: f64,
+    most: f64,
 }
 
 impl Account {
-    fn new(now: Instant, exchanges: u64) -> Self {
-        Self { left: nanos(SAVED_MOST), refilled: now, exchanges }
+    fn new(now: Instant, used: Duration) -> Self {
+        Self { left: nanos(SAVED_MOST), refilled: now, refusing: Duration::ZERO, rest: used, rate: 0.0, most: 0.0 }
     }
 
     fn spend(&mut self, processor_time: Duration) {
-        self.left -= nanos(processor_time);
+        self.refusing += processor_time;
+        self.left = self.left.saturating_sub(nanos(processor_time));
     }
 
-    /// `exchanges` is the count of all there ever were.
-    fn is_spent(&mut self, now: Instant, exchanges: u64) -> bool {
+    /// `used` tells what both kinds have cost so far.
+    fn is_spent(&mut self, now: Instant, used: impl FnOnce() -> Duration) -> bool {
         let passed = now.saturating_duration_since(self.refilled);
         if passed >= PERIOD {
-            self.refill(nanos(passed), exchanges);
+            self.refill(passed, used().saturating_sub(self.refusing));
             self.refilled = now;
         }
         self.left < 0
     }
 
-    fn refill(&mut self, passed: i64, exchanges: u64) {
-        let worked = i64::try_from(exchanges.saturating_sub(self.exchanges)).unwrap_or(i64::MAX).saturating_mul(nanos(PER_EXCHANGE));
-        let earned = passed.saturating_sub(worked).max(passed / 100 * FLOOR_PERCENT);
-        self.left = self.left.saturating_add(earned).min(nanos(SAVED_MOST));
-        self.exchanges = exchanges;
+    fn refill(&mut self, passed: Duration, rest: Duration) {
+        let share = |length: Duration| (passed.as_secs_f64() / length.as_secs_f64()).min(1.0);
+        let processors = rest.saturating_sub(self.rest).as_secs_f64() / passed.as_secs_f64();
+        self.rate += (processors - self.rate) * share(OF_LATE);
+        self.most = self.rate.max(self.most * (1.0 - share(MEMORY)));
+        self.rest = self.rest.max(rest);
+        let earned = passed.mul_f64((1.0 - RESPECT * self.most).max(FLOOR));
+        self.left = self.left.saturating_add(nanos(earned)).min(nanos(SAVED_MOST));
     }
+}
+
+/// What this thread or this process has used of its processors so far.
+fn processor_time(whose: ClockId) -> Duration {
+    let Timespec { tv_sec, tv_nsec } = clock_gettime(whose);
+    Duration::new(u64::try_from(tv_sec).unwrap_or_default(), u32::try_from(tv_nsec).unwrap_or_default())
 }
 
 fn nanos(length: Duration) -> i64 {
     i64::try_from(length.as_nanos()).unwrap_or(i64::MAX)
 }
 
-/// Several times what an exchange costs us, so that sessions come first well before the machine is full.
-const PER_EXCHANGE: Duration = Duration::from_micros(100);
+/// So that sessions come first well before the machine is full: at a fifth of a core, refusing has come down to its floor.
+const RESPECT: f64 = 4.0;
 
-/// Of one core: enough to answer some thousand a second on any machine.
-const FLOOR_PERCENT: i64 = 15;
+/// Of one core: enough to answer a thousand or two a second on any machine. Whoever floods from this machine, or keeps its network busy, takes
+/// several times as much of it.
+const FLOOR: f64 = 0.06;
 
-/// Long enough to even out that exchanges come in bursts.
+/// Evens out that work comes in bursts.
+const OF_LATE: Duration = Duration::from_millis(250);
+
+/// Longer than sessions pause between messages.
+const MEMORY: Duration = Duration::from_secs(10);
+
+/// How often the account is looked into.
 const PERIOD: Duration = Duration::from_millis(10);
 
 /// How long refusing rests before it looks whether it may go on.
@@ -115,62 +152,75 @@ const SAVED_MOST: Duration = Duration::from_millis(20);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicU64, Ordering};
 
-    /// Offers more refusals than fit for ten seconds, beside so many exchanges a second; the share of a core they got, in percent.
-    fn share(exchanges_a_second: u64) -> u64 {
-        let (start, turn, mut refusing) = (Instant::now(), Duration::from_micros(500), Duration::ZERO);
-        let (mut now, mut budget) = (start, Account::new(start, 0));
-        while now - start < Duration::from_secs(10) {
-            let exchanges = (now - start).as_millis() as u64 * exchanges_a_second / 1000;
-            if budget.is_spent(now, exchanges) {
-                now += Duration::from_millis(1);
-            } else {
-                budget.spend(turn);
-                refusing += turn;
-                now += turn;
+    const TURN: Duration = Duration::from_micros(500);
+
+    /// Offers more refusals than fit for ten seconds, beside sessions that use so many percent of a core in each of the seconds; the share of
+    /// a core that refusing got in each, in percent.
+    fn shares(sessions: [u32; 10]) -> Vec<u128> {
+        let start = Instant::now();
+        let (mut now, mut account, mut worked) = (start, Account::new(start, Duration::ZERO), Duration::ZERO);
+        let second = |percent: u32| {
+            let (before, began) = (account.refusing, now);
+            while now - began < Duration::from_secs(1) {
+                let refusing = account.refusing;
+                let spent = account.is_spent(now, || worked + refusing);
+                let step = if spent { Duration::from_millis(1) } else { TURN };
+                if !spent {
+                    account.spend(TURN);
+                }
+                now += step;
+                worked += step * percent / 100;
             }
-        }
-        refusing.as_millis() as u64 / 100
+            (account.refusing - before).as_millis() / 10
+        };
+        sessions.map(second).into()
     }
 
     #[test]
     fn refusing_gets_what_sessions_leave_and_never_less_than_its_floor() {
-        assert!(share(0) >= 99, "{}", share(0));
-        assert!((45..=55).contains(&share(5_000)), "{}", share(5_000));
-        assert!((14..=17).contains(&share(50_000)), "{}", share(50_000));
+        assert!(shares([0; 10]).iter().all(|share| *share >= 99));
+        assert!(shares([10; 10])[2..].iter().all(|share| (55..=65).contains(share)), "{:?}", shares([10; 10]));
+        assert!(shares([100; 10])[1..].iter().all(|share| (5..=8).contains(share)), "{:?}", shares([100; 10]));
+    }
+
+    #[test]
+    fn sessions_that_a_flood_slows_down_are_remembered() {
+        let shares = shares([100, 100, 100, 5, 5, 5, 5, 5, 5, 5]);
+        assert!(shares[1..].iter().all(|share| *share <= 8), "{shares:?}");
     }
 
     #[test]
     fn a_quiet_hour_saves_no_more_than_a_burst() {
         let start = Instant::now();
-        let (mut budget, later) = (Account::new(start, 0), start + Duration::from_secs(3600));
-        assert!(!budget.is_spent(later, 0));
-        budget.spend(SAVED_MOST + Duration::from_micros(1));
-        assert!(budget.is_spent(later, 0));
-        assert!(!budget.is_spent(later + PERIOD, 0));
+        let (mut account, later) = (Account::new(start, Duration::ZERO), start + Duration::from_secs(3600));
+        let idle = || Duration::ZERO;
+        assert!(!account.is_spent(later, idle));
+        account.spend(SAVED_MOST + Duration::from_micros(1));
+        assert!(account.is_spent(later, idle));
+        assert!(!account.is_spent(later + PERIOD, idle));
     }
 
-    /// Five listeners that only refuse, beside sessions that are as busy as can be: what each gets of a core, in ten-thousandths.
+    /// Five listeners that only refuse, beside sessions that are as busy as can be: they share one floor, each as much as any other.
     #[tokio::test(start_paused = true)]
     async fn listeners_share_one_floor_in_turns() {
-        let counters = Arc::<Counters>::default();
-        let (budget, start) = (Budget::new(Arc::clone(&counters)), clock::now());
+        static WORKED_MILLIS: AtomicU64 = AtomicU64::new(0);
+        let (budget, start) = (Budget::of(|| Duration::from_millis(WORKED_MILLIS.load(Ordering::Relaxed))), clock::now());
         let refuses = async || {
-            let mut refusing = Duration::ZERO;
-            while clock::now() - start < Duration::from_secs(10) {
+            let mut turns = 0_u32;
+            while clock::now() - start < Duration::from_secs(20) {
                 budget.clone().turn().await;
-                (0..10_000).for_each(|_| counters.exchanges.add());
-                budget.spend(TURN);
-                refusing += TURN;
+                WORKED_MILLIS.fetch_add(100, Ordering::Relaxed);
+                budget.account().spend(TURN);
+                turns += 1;
                 clock::pause(TURN).await;
             }
-            refusing.as_micros() / 1000
+            turns
         };
-        let shares: [u128; 5] = tokio::join!(refuses(), refuses(), refuses(), refuses(), refuses()).into();
-        let all: u128 = shares.iter().sum();
-        assert!((1_450..=1_600).contains(&all), "{shares:?}");
-        assert!(shares.iter().all(|share| (all / 5 - 20..=all / 5 + 20).contains(share)), "{shares:?}");
+        let turns: [u32; 5] = tokio::join!(refuses(), refuses(), refuses(), refuses(), refuses()).into();
+        let all = TURN * turns.iter().sum::<u32>();
+        assert!((1_150..=1_350).contains(&all.as_millis()), "{turns:?}");
+        assert!(turns.iter().all(|own| turns[0].abs_diff(*own) <= turns[0] / 10), "{turns:?}");
     }
-
-    const TURN: Duration = Duration::from_micros(900);
 }

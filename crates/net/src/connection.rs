@@ -12,7 +12,6 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -22,7 +21,7 @@ use tokio::net::TcpStream;
 
 use crate::clock::{self, Alarm};
 use crate::transport::{Socket, Transport};
-use crate::{Counters, Drain, NetError, Tls, TlsFacts};
+use crate::{Drain, NetError, Tls, TlsFacts};
 
 /// A connection that belongs to one session.
 pub struct Connection {
@@ -37,7 +36,6 @@ pub struct Connection {
     peer: SocketAddr,
     local: SocketAddr,
     drain: Drain,
-    counters: Arc<Counters>,
 }
 
 /// How a wait for the peer ended.
@@ -57,28 +55,22 @@ pub enum Read {
 
 impl Connection {
     /// A session's end of a pipe in memory, for tests in simulated time. Both addresses are loopback's.
-    pub fn over_pipe(pipe: DuplexStream, drain: Drain, counters: Arc<Counters>) -> Self {
+    pub fn over_pipe(pipe: DuplexStream, drain: Drain) -> Self {
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
-        Self::new(Socket::Pipe(pipe), loopback, loopback, drain, counters)
+        Self::new(Socket::Pipe(pipe), loopback, loopback, drain)
     }
 
     /// `local` is where the peer has connected to, if that is not this socket but a proxy's.
-    pub(crate) fn over_tcp(
-        tcp: TcpStream,
-        peer: SocketAddr,
-        local: Option<SocketAddr>,
-        drain: Drain,
-        counters: Arc<Counters>,
-    ) -> io::Result<Self> {
+    pub(crate) fn over_tcp(tcp: TcpStream, peer: SocketAddr, local: Option<SocketAddr>, drain: Drain) -> io::Result<Self> {
         tcp.set_nodelay(true)?;
         let local = local.map_or_else(|| tcp.local_addr().map(canonical), Ok)?;
-        Ok(Self::new(Socket::Tcp(tcp), peer, local, drain, counters))
+        Ok(Self::new(Socket::Tcp(tcp), peer, local, drain))
     }
 
-    fn new(socket: Socket, peer: SocketAddr, local: SocketAddr, drain: Drain, counters: Arc<Counters>) -> Self {
+    fn new(socket: Socket, peer: SocketAddr, local: SocketAddr, drain: Drain) -> Self {
         let (input, output) = (BytesMut::new(), BytesMut::new());
         let (transport, alarm, read_octets) = (Transport::Clear(socket), Alarm::default(), READ_LEAST);
-        Self { input, output, transport, alarm, read_octets, peer, local, drain, counters }
+        Self { input, output, transport, alarm, read_octets, peer, local, drain }
     }
 
     /// Who is at the other end, not a trusted proxy in between. IPv4 is IPv4, also on a socket that takes both.
@@ -119,10 +111,7 @@ impl Connection {
             return Ok(());
         }
         poll_fn(|cx| match self.transport.poll_flush(&mut self.output, cx) {
-            Poll::Ready(outcome) => {
-                self.counters.exchanges.add();
-                Poll::Ready(outcome.map_err(NetError::Lost))
-            }
+            Poll::Ready(outcome) => Poll::Ready(outcome.map_err(NetError::Lost)),
             Poll::Pending => self.alarm.poll(deadline, cx).map(|()| Err(NetError::WriteTimedOut)),
         })
         .await
@@ -169,7 +158,6 @@ impl Connection {
         match self.transport.poll_read(&mut self.input, self.read_octets, cx) {
             Poll::Ready(Ok(0)) => Poll::Ready(Read::Eof),
             Poll::Ready(Ok(octets)) => {
-                self.counters.exchanges.add();
                 self.learn(octets);
                 Poll::Ready(Read::Some)
             }

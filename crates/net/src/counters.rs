@@ -97,8 +97,6 @@ counters! {
     accept_out_of_memory,
     /// Times accept, or taking over what it returned, failed in another way.
     accept_failed,
-    /// Reads and writes that moved octets of admitted sessions: the measure of how busy they are.
-    exchanges,
     /// Gauge: TLS handshakes going on, those waiting for their turn included.
     handshakes_in_progress,
     /// TLS handshakes completed.

@@ -20,8 +20,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use rustix::time::{ClockId, clock_gettime};
 
+use crate::budget::Part;
 use crate::drain::Attendance;
 use crate::introduction::{self, Header, Heard, Introduced};
 use crate::lingering::{self, Lingering};
@@ -96,19 +96,18 @@ impl<S: Service> Door<S> {
 
     /// Does a turn's work, and takes what refusing has cost of it off its budget.
     pub(crate) fn spending<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
-        let began = processor_time();
-        (self.met, self.refused) = (0, 0);
-        let done = work(self);
-        if self.refused > 0 {
-            self.budget.spend(processor_time().saturating_sub(began) * self.refused / self.met);
-        }
-        done
+        let budget = self.budget.clone();
+        budget.spending(|| {
+            (self.met, self.refused) = (0, 0);
+            let done = work(self);
+            (done, Part(self.refused, self.met))
+        })
     }
 
     /// What to wait for before the next turn, when refusing has cost too much. A listener that has refused nobody owes nothing: what
     /// others spend does not hold up its sessions.
     pub(crate) fn rest(&self) -> Option<impl Future<Output = ()> + Send + use<S>> {
-        let tired = self.refused > 0 && self.budget.is_spent(clock::now());
+        let tired = self.refused > 0 && self.budget.is_spent();
         tired.then(|| self.budget.clone().turn())
     }
 
@@ -141,9 +140,8 @@ impl<S: Service> Door<S> {
     /// refuses them when their time is over, and closes proxies' connections that have not said whose they are.
     pub(crate) fn look_after(&mut self, now: Instant) {
         if self.lingering.is_due(now) {
-            let began = processor_time();
-            self.lingering.sweep(now, &self.counters);
-            self.budget.spend(processor_time().saturating_sub(began));
+            let Self { budget, lingering, counters, .. } = self;
+            budget.spending(|| (lingering.sweep(now, counters), Part(1, 1)));
         }
         while let Some(late) = self.introductions.first_entry().filter(|first| now >= first.get().until) {
             let Introduction { proxied, .. } = late.remove();
@@ -330,7 +328,7 @@ impl<S: Service> Door<S> {
 
     fn connect(&self, Visitor { socket, peer, local }: Visitor) -> io::Result<Connection> {
         let tcp = tokio::net::TcpStream::from_std(TcpStream::from(socket))?;
-        Connection::over_tcp(tcp, peer, local, self.drain.clone(), Arc::clone(&self.counters))
+        Connection::over_tcp(tcp, peer, local, self.drain.clone())
     }
 
     fn refuse(&mut self, connection: OwnedFd, now: Instant) {
@@ -359,12 +357,6 @@ impl<S: Service> Door<S> {
             drop(place);
         });
     }
-}
-
-/// What this thread has used of a processor so far.
-fn processor_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(u64::try_from(time.tv_sec).unwrap_or_default(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
 /// Proxies' connections whose header is awaited at once; the header usually comes with the connection and awaits nothing.

@@ -2,11 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use net::{Connection, Counters, Drain, GOODBYE, NetError, Read, clock};
+use net::{Connection, Drain, GOODBYE, NetError, Read, clock};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::oneshot;
 
@@ -14,7 +13,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 fn pipe(octets: usize) -> (DuplexStream, Connection) {
     let (peer, ours) = duplex(octets);
-    (peer, Connection::over_pipe(ours, Drain::new(), Arc::default()))
+    (peer, Connection::over_pipe(ours, Drain::new()))
 }
 
 #[tokio::test(start_paused = true)]
@@ -104,7 +103,7 @@ async fn closing_waits_a_moment_for_a_peer_that_talks_and_not_at_all_for_one_tha
 #[tokio::test(start_paused = true)]
 async fn a_drain_ends_an_idle_wait_at_its_deadline_and_leaves_time_for_a_goodbye() {
     let (drain, start, (mut peer, ours)) = (Drain::new(), clock::now(), duplex(64));
-    let mut connection = Connection::over_pipe(ours, drain.clone(), Arc::default());
+    let mut connection = Connection::over_pipe(ours, drain.clone());
     drain.spawn(async move {
         assert!(matches!(connection.read(start + 60 * MINUTE).await, Read::Drained));
         connection.output.extend_from_slice(b"421 4.3.2 leaving\r\n");
@@ -118,7 +117,7 @@ async fn a_drain_ends_an_idle_wait_at_its_deadline_and_leaves_time_for_a_goodbye
 #[tokio::test(start_paused = true)]
 async fn what_is_there_is_read_even_when_the_server_leaves() {
     let (drain, (mut peer, ours), (tell, told)) = (Drain::new(), duplex(64), oneshot::channel());
-    let mut connection = Connection::over_pipe(ours, drain.clone(), Arc::default());
+    let mut connection = Connection::over_pipe(ours, drain.clone());
     peer.write_all(b"QUIT\r\n").await.unwrap();
     let leaving = drain.clone();
     drain.spawn(async move {
@@ -151,5 +150,4 @@ fn an_idle_session_is_small() {
     assert!(size_of::<Connection>() <= 256, "{} octets", size_of::<Connection>());
     let session = size_of_val(&session(connection, None));
     assert!(session <= 1024, "{session} octets");
-    assert_eq!(Counters::default().snapshot().exchanges, 0);
 }

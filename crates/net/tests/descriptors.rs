@@ -46,7 +46,7 @@ async fn without_descriptors_peers_are_answered_and_the_listener_survives() {
     let (drain, counters) = (Drain::new(), Arc::<Counters>::default());
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), 4096).unwrap();
     let address = listener.local();
-    let serving = serve(listener, Arc::new(Greet), drain.clone(), Arc::clone(&counters), Budget::new(Arc::clone(&counters)));
+    let serving = serve(listener, Arc::new(Greet), drain.clone(), Arc::clone(&counters), Budget::default());
     drain.spawn_background(async { serving.await.unwrap() });
     assert_eq!(said(&mut TcpStream::connect(address).await.unwrap()).await, "220 mx.example\r\n");
     while drain.sessions() > 0 {

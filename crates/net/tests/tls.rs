@@ -21,7 +21,7 @@ const BOTH: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
 
 fn pipe() -> (DuplexStream, Connection) {
     let (peer, ours) = duplex(1 << 16);
-    (peer, Connection::over_pipe(ours, Drain::new(), Arc::default()))
+    (peer, Connection::over_pipe(ours, Drain::new()))
 }
 
 fn minute() -> std::time::Instant {

@@ -150,13 +150,7 @@ impl Server {
             sessions: Mutex::default(),
         };
         let server = Self { address: listener.local(), drain: Drain::new(), counters: Arc::default(), echo: Arc::new(echo) };
-        let serving = serve(
-            listener,
-            Arc::clone(&server.echo),
-            server.drain.clone(),
-            Arc::clone(&server.counters),
-            Budget::new(Arc::clone(&server.counters)),
-        );
+        let serving = serve(listener, Arc::clone(&server.echo), server.drain.clone(), Arc::clone(&server.counters), Budget::default());
         server.drain.spawn_background(async { serving.await.unwrap() });
         server
     }

@@ -121,7 +121,7 @@ impl House {
     /// A session that nobody has spawned yet, and its client's end.
     pub(crate) fn session(&self, listener: &Arc<Listener>) -> (impl Future<Output = ()> + Send + 'static, DuplexStream) {
         let (theirs, ours) = duplex(self.pipe);
-        let connection = Connection::over_pipe(ours, self.drain.clone(), Arc::default());
+        let connection = Connection::over_pipe(ours, self.drain.clone());
         let Admission::Admitted(permit) = listener.admit(connection.peer(), false, &mut BytesMut::new()) else { panic!("not let in") };
         (Arc::clone(listener).session(connection, permit), theirs)
     }

@@ -118,7 +118,7 @@ impl House {
     /// A session that nobody has spawned yet, and its client's end.
     pub(crate) fn session(&self) -> (impl Future<Output = ()> + Send + 'static, DuplexStream) {
         let (theirs, ours) = duplex(self.pipe);
-        let connection = Connection::over_pipe(ours, self.drain.clone(), Arc::default());
+        let connection = Connection::over_pipe(ours, self.drain.clone());
         let Admission::Admitted(permit) = self.listener.admit(connection.peer(), false, &mut BytesMut::new()) else { panic!("not let in") };
         (Arc::clone(&self.listener).session(connection, permit), theirs)
     }
