@@ -2,8 +2,8 @@
 
 use crate::harness::{Dialogue, Server};
 
-/// 127.0.0.1 is a proxy, 127.0.0.2 is anybody; a client may have one session.
-const TRUSTING: &str = "[gate]\nsessions_per_address = 1\n[proxy]\ntrusted_proxies = [\"127.0.0.1\"]\n";
+/// 127.0.0.1 is a proxy, 127.0.0.2 is anybody; a client may have one session, on its way to a password too.
+const TRUSTING: &str = "[gate]\nsessions_per_address = 1\nauthenticating_places = 0\n[proxy]\ntrusted_proxies = [\"127.0.0.1\"]\n";
 
 #[test]
 fn clients_are_counted_by_the_address_in_the_header() {

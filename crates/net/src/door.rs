@@ -14,7 +14,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ use crate::drain::Attendance;
 use crate::introduction::{self, Header, Heard, Introduced};
 use crate::lingering::{self, Lingering};
 use crate::queue::Queue;
-use crate::service::{Admission, WaitingRoom};
+use crate::service::{Admission, Turn, WaitingRoom};
 use crate::watch::Watch;
 use crate::{Budget, Connection, Counters, Drain, ProxyFault, Service, Tls, clock};
 
@@ -250,9 +250,9 @@ impl<S: Service> Door<S> {
         self.reply.clear();
         let admission = self.service.admit(visitor.peer, room.is_some(), &mut self.reply);
         match (admission, room) {
-            (Admission::Wait(source), Some(room)) => {
+            (Admission::Wait(turn), Some(room)) => {
                 self.met += 1;
-                self.let_wait(visitor, source, room, now);
+                self.let_wait(visitor, turn, room, now);
                 false
             }
             (admission, _) => self.settle(visitor, admission, now),
@@ -268,7 +268,7 @@ impl<S: Service> Door<S> {
         came_in
     }
 
-    fn let_wait(&mut self, visitor: Visitor, source: IpAddr, room: WaitingRoom, now: Instant) {
+    fn let_wait(&mut self, visitor: Visitor, turn: Turn, room: WaitingRoom, now: Instant) {
         self.last_number += 1;
         if self.watch.for_hang_up(&visitor.socket, self.last_number).is_err() {
             self.ask(visitor, None, now);
@@ -276,7 +276,7 @@ impl<S: Service> Door<S> {
         }
         self.counters.waiting.add();
         let waiter = Waiter { visitor, _attendance: self.drain.attendance() };
-        if let Some((_, waiter)) = self.waiting.enter(self.last_number, source, now, waiter, room.places)
+        if let Some((_, waiter)) = self.waiting.enter(self.last_number, turn, now, waiter, room.places)
             && !self.ask_last(waiter, now)
         {
             self.counters.waiting_refused.add();

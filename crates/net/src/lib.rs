@@ -42,5 +42,5 @@ pub use error::NetError;
 pub use introduction::ProxyFault;
 pub use listener::{Listener, Listeners};
 pub use serve::serve;
-pub use service::{Admission, Service, WaitingRoom};
+pub use service::{Admission, Service, Turn, WaitingRoom};
 pub use tls::{Handshakes, REFUSAL_TIME, REFUSALS_MOST, Tls, TlsFacts};

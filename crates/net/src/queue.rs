@@ -1,7 +1,8 @@
 //! Who waits for a place, and whose turn it is.
 //!
 //! Sources take turns, one of theirs at a time, the longest here first: a source that sends many waits no less for each of
-//! them, and nobody waits longer because of it. When there is one too many, the source with the most gives up its newest, the
+//! them, and nobody waits longer because of it. Those with precedence take theirs before the others, who could not have all that they
+//! may. When there is one too many, the source with the most gives up its newest, the
 //! newcomer's where that is one of those: nobody can fill the room for others.
 //!
 //! Everything takes logarithmic time. A pure value: arrivals are numbered by the caller, upwards, and time is told. Cannot fail.
@@ -10,6 +11,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::Instant;
 
+use crate::service::Turn;
+
 /// Those who wait, each with a `T`.
 #[derive(Debug)]
 pub(crate) struct Queue<T> {
@@ -17,7 +20,7 @@ pub(crate) struct Queue<T> {
     here: BTreeMap<u64, Waiter<T>>,
     sources: HashMap<IpAddr, Source>,
     /// The source whose turn is next comes first.
-    turns: BTreeMap<u64, IpAddr>,
+    turns: BTreeMap<Order, IpAddr>,
     /// How many each source has here.
     crowds: BTreeSet<(usize, IpAddr)>,
     last_turn: u64,
@@ -30,9 +33,16 @@ struct Waiter<T> {
     item: T,
 }
 
+/// When a source's turn is: those with precedence, then the others, and among them who was served the longest ago.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Order {
+    behind: bool,
+    turn: u64,
+}
+
 #[derive(Debug)]
 struct Source {
-    turn: u64,
+    order: Order,
     waiters: BTreeSet<u64>,
 }
 
@@ -46,12 +56,14 @@ impl<T> Queue<T> {
     }
 
     /// Takes in `number`, greater than all before it. Where that makes more than `most`, gives back who has to go, and their number.
-    pub(crate) fn enter(&mut self, number: u64, source: IpAddr, now: Instant, item: T, most: usize) -> Option<(u64, T)> {
+    pub(crate) fn enter(&mut self, number: u64, turn: Turn, now: Instant, item: T, most: usize) -> Option<(u64, T)> {
+        let Turn { source, precedence } = turn;
         self.here.insert(number, Waiter { source, since: now, item });
         let entry = self.sources.entry(source).or_insert_with(|| {
             self.last_turn += 1;
-            self.turns.insert(self.last_turn, source);
-            Source { turn: self.last_turn, waiters: BTreeSet::new() }
+            let order = Order { behind: !precedence, turn: self.last_turn };
+            self.turns.insert(order, source);
+            Source { order, waiters: BTreeSet::new() }
         });
         self.crowds.remove(&(entry.waiters.len(), source));
         entry.waiters.insert(number);
@@ -77,10 +89,10 @@ impl<T> Queue<T> {
         let source = self.here.get(&number)?.source;
         let served = self.leave(number);
         if let Some(entry) = self.sources.get_mut(&source) {
-            self.turns.remove(&entry.turn);
+            self.turns.remove(&entry.order);
             self.last_turn += 1;
-            entry.turn = self.last_turn;
-            self.turns.insert(self.last_turn, source);
+            entry.order.turn = self.last_turn;
+            self.turns.insert(entry.order, source);
         }
         served
     }
@@ -92,7 +104,7 @@ impl<T> Queue<T> {
             self.crowds.remove(&(entry.waiters.len(), source));
             entry.waiters.remove(&number);
             if entry.waiters.is_empty() {
-                self.turns.remove(&entry.turn);
+                self.turns.remove(&entry.order);
                 self.sources.remove(&source);
             } else {
                 self.crowds.insert((entry.waiters.len(), source));
@@ -135,7 +147,9 @@ mod tests {
             let enter = |source: &u8| {
                 self.1 += 1;
                 let name = format!("{source}-{}", self.1);
-                self.0.enter(self.1, address(*source), self.2, name, self.3).map(|(_, name)| name)
+                // Sources from 100 on have precedence.
+                let turn = Turn { source: address(*source), precedence: *source >= 100 };
+                self.0.enter(self.1, turn, self.2, name, self.3).map(|(_, name)| name)
             };
             let gone = sources.iter().filter_map(enter).collect();
             self.check();
@@ -156,7 +170,7 @@ mod tests {
         /// Nothing is kept of who has left, and nobody is forgotten.
         fn check(&self) {
             let Queue { here, sources, turns, crowds, .. } = &self.0;
-            assert!(sources.values().all(|source| !source.waiters.is_empty() && turns.contains_key(&source.turn)));
+            assert!(sources.values().all(|source| !source.waiters.is_empty() && turns.contains_key(&source.order)));
             assert_eq!(sources.values().map(|source| source.waiters.len()).sum::<usize>(), here.len());
             assert_eq!((turns.len(), crowds.len()), (sources.len(), sources.len()));
             assert!(crowds.iter().all(|(crowd, source)| sources[source].waiters.len() == *crowd));
@@ -173,6 +187,13 @@ mod tests {
         assert_eq!(room.enter(&[1, 1, 1, 1, 2, 3, 2]), [""; 0]);
         assert_eq!(room.serve_all(), ["1-1", "2-5", "3-6", "1-2", "2-7", "1-3", "1-4"]);
         assert!(room.0.is_empty() && room.0.next().is_none());
+    }
+
+    #[test]
+    fn those_with_precedence_take_turns_before_the_others() {
+        let mut room = Room::new(100);
+        room.enter(&[1, 2, 101, 101, 1, 102]);
+        assert_eq!(room.serve_all(), ["101-3", "102-6", "101-4", "1-1", "2-2", "1-5"]);
     }
 
     #[test]

@@ -65,11 +65,19 @@ pub trait Service: Send + Sync + 'static {
 pub enum Admission<P> {
     /// It comes in.
     Admitted(P),
-    /// There is no place now, and it may wait for one. Taken for this source, when it is somebody's turn. Only where the caller
-    /// said that it may wait.
-    Wait(IpAddr),
+    /// There is no place now, and it may wait for one. Only where the caller said that it may.
+    Wait(Turn),
     /// It does not come in.
     Refused,
+}
+
+/// As who somebody waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Turn {
+    /// For whom turns are taken.
+    pub source: IpAddr,
+    /// Whether it comes before those without, because it may have places that they may not.
+    pub precedence: bool,
 }
 
 /// How many may wait for a place, and how long.

@@ -25,7 +25,7 @@ use auth::Authenticator;
 use bytes::BytesMut;
 use events::{Events, ProxyRefused, SessionId, SessionRefused, UserSessionsRefused};
 use gate::{Arrival, Gate, Holders, IpNet, ListenerId, Permit, Protocol, Refusal, ReplyLine, Seat, Source, UserFull};
-use net::{Admission, Connection, Drain, ProxyFault, Service, Tls, WaitingRoom};
+use net::{Admission, Connection, Drain, ProxyFault, Service, Tls, Turn, WaitingRoom};
 use store::Store;
 
 pub use login_delay::LoginDelay;
@@ -110,7 +110,10 @@ impl Service for Listener {
         let arrival = Arrival { listener: self.0.id, peer: peer.ip(), authenticates: true, now: net::now() };
         match self.0.gate.try_admit(&arrival) {
             Ok(permit) => Admission::Admitted(permit),
-            Err(rule) if may_wait && rule.is_want_of_places() => Admission::Wait(Source::from(arrival.peer).turn()),
+            Err(rule) if may_wait && rule.is_want_of_places() => {
+                let precedence = self.0.gate.class_of(arrival.peer).has_reserve();
+                Admission::Wait(Turn { source: Source::from(arrival.peer).turn(), precedence })
+            }
             Err(rule) => {
                 self.0.refuse(&self.0.gate.refuse(rule, &arrival), &arrival, reply);
                 Admission::Refused

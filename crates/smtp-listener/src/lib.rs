@@ -28,7 +28,7 @@ use bytes::BytesMut;
 use events::{Events, ProxyRefused, SessionId, SessionRefused, UserSessionsRefused};
 use gate::rates::MailRates;
 use gate::{Arrival, Delivery, Gate, Holders, IpNet, ListenerId, Permit, Protocol, Refusal, ReplyLine, Seat, Source, Usage, UserFull};
-use net::{Admission, Connection, Drain, ProxyFault, Service, Tls, WaitingRoom};
+use net::{Admission, Connection, Drain, ProxyFault, Service, Tls, Turn, WaitingRoom};
 use smtp::Circumstance;
 use store::Store;
 
@@ -124,7 +124,10 @@ impl Service for Listener {
         let arrival = self.0.arrival(peer);
         match self.0.gate.try_admit(&arrival) {
             Ok(permit) => Admission::Admitted(permit),
-            Err(rule) if may_wait && rule.is_want_of_places() => Admission::Wait(Source::from(arrival.peer).turn()),
+            Err(rule) if may_wait && rule.is_want_of_places() => {
+                let precedence = self.0.gate.class_of(arrival.peer).has_reserve();
+                Admission::Wait(Turn { source: Source::from(arrival.peer).turn(), precedence })
+            }
             Err(rule) => {
                 self.0.refuse(&self.0.gate.refuse(rule, &arrival), &arrival, reply);
                 Admission::Refused

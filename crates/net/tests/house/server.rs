@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use net::{Admission, Budget, Connection, Counters, Drain, Listener, ProxyFault, Read, Service, Snapshot, Tls, WaitingRoom, clock, serve};
+use net::{
+    Admission, Budget, Connection, Counters, Drain, Listener, ProxyFault, Read, Service, Snapshot, Tls, Turn, WaitingRoom, clock, serve,
+};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
@@ -72,7 +74,7 @@ impl Service for Echo {
         let closed = self.closed.load(Ordering::SeqCst);
         match Arc::clone(&self.places).try_acquire_owned() {
             Ok(permit) if !closed => Admission::Admitted(Place { permit: Some(permit), vacated: Arc::clone(&self.vacated) }),
-            Err(_) if may_wait && !closed => Admission::Wait(peer.ip()),
+            Err(_) if may_wait && !closed => Admission::Wait(Turn { source: peer.ip(), precedence: false }),
             _ => {
                 reply.extend_from_slice(REFUSED.as_bytes());
                 Admission::Refused
