@@ -75,6 +75,18 @@ fn when_the_server_leaves_who_waits_is_told_so() {
     assert!(server.wait().success());
 }
 
+#[test]
+fn a_session_that_only_sits_there_gives_way_to_one_who_waits() {
+    let server = Server::start(&ONE_PLACE.replace("max_inbound = 1\n", "max_inbound = 1\ngive_way_after = \"5s\"\n"));
+    let mut sits = server.connect("smtp");
+    assert!(sits.hear().starts_with("220 "));
+    let mut waits = wait(&server, 1, "pop3");
+    // Nobody else comes: the server looks by itself for one who has rested long enough.
+    assert_eq!(sits.hear(), "421 4.3.2 mail.example.org Place needed, reconnect any time");
+    assert!(waits.hear().starts_with("+OK "));
+    assert_eq!(server.metric("gatepost_sessions_ended_total", "end=\"gave_way\""), 1);
+}
+
 /// A connection that is seen to wait.
 fn wait(server: &Server, source: u8, service: &str) -> Dialogue {
     let before = server.metric("gatepost_gate_waiting_connections", "");

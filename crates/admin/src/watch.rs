@@ -48,6 +48,7 @@ impl Watch {
 impl Admin {
     /// Looks at the gate, and tells what there is to tell.
     pub fn look(&self, now: Instant) {
+        self.gate.look_for_places(now);
         let snapshot = self.gate.snapshot();
         let mut watched = self.watch.lock();
         if watched.noted.is_none_or(|noted| now.saturating_duration_since(noted) >= NOTED_EVERY) {

@@ -104,7 +104,11 @@ impl Gate {
     /// # Errors
     /// The first rule met, after which nothing is held.
     pub fn try_admit(&self, arrival: &Arrival) -> Result<Permit, Rule> {
-        let taken = self.decide(arrival, Source::from(arrival.peer))?;
+        let taken = self.decide(arrival, Source::from(arrival.peer)).inspect_err(|rule| {
+            if rule.is_want_of_places() {
+                self.want_place(arrival.now);
+            }
+        })?;
         taken.tenancy.iter().for_each(Tenancy::admitted);
         self.tally.admit();
         Ok(Permit::new(taken, arrival.listener, arrival.now))
@@ -129,6 +133,14 @@ impl Gate {
     /// How who waits for a place learns that it is worth another try: a place is back, or limits or node have changed.
     pub fn vacancy(&self) -> &Vacancy {
         self.pool.vacancy()
+    }
+
+    /// Has a session give its place up if somebody waits for one; to be called about once a second, for sessions that have rested long
+    /// enough only since.
+    pub fn look_for_places(&self, now: Instant) {
+        if self.vacancy().is_awaited() {
+            self.want_place(now);
+        }
     }
 
     /// Refuses a connection that there is no file descriptor to serve with, which the caller found out on accepting it.
@@ -301,6 +313,14 @@ impl Gate {
     /// table, holding up admissions of a fraction of the sources at a time: for people, not for each connection.
     pub fn holders(&self, level: Level, most: usize) -> Vec<Holder> {
         self.sources.holders(level, most)
+    }
+
+    /// Somebody finds no place: one who has rested for long enough is asked for theirs.
+    fn want_place(&self, now: Instant) {
+        let least = self.rules.load().settings.give_way_after.0;
+        if !least.is_zero() {
+            self.roster.give_way(now, least, |address| self.known_good.knows(Source::from(address), self.day()));
+        }
     }
 
     fn day(&self) -> Day {

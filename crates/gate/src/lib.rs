@@ -70,7 +70,7 @@ pub use rates::{Limiter, MailRates};
 pub use refusal::{Refusal, Rule, Token};
 pub use reply::{Protocol, ReplyLine};
 pub use roster::{Enrolment, Holders, Newcomer, Roster, Session};
-pub use seat::{PROGRAM_OCTETS, Seat};
+pub use seat::{PROGRAM_OCTETS, Parting, Seat};
 pub use settings::{Fault, Settings, SettingsError};
 pub use slot_time::{Phase, SlotTime};
 pub use source::{Level, Source};

@@ -1,7 +1,7 @@
 //! Every session in use: who it is, what it does, what it has cost, and the way to end it.
 //!
 //! A session enrols when it begins and tells its [`Seat`] what it does; whoever wants to know asks the [`Roster`]. A session that
-//! is to end is marked and its task woken; it looks at [`Seat::is_ending`] at each command boundary and ends itself, so that
+//! is to end is marked and its task woken; it looks at [`Seat::parting`] at each command boundary and ends itself, so that
 //! nothing is cut in the middle of a promise.
 //!
 //! Guarantees: a session is on the roster from [`Roster::enrol`] until its [`Enrolment`] is dropped, on every path; so is the
@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 
 use crate::day::Day;
 use crate::permit::ListenerId;
-use crate::seat::Seat;
+use crate::pool::Draw;
+use crate::seat::{Parting, Seat};
 use crate::settings::Settings;
 use crate::slot_time::{Phase, SlotTime};
 use crate::users::{Exemption, UserFull, UserLimits};
@@ -36,6 +37,8 @@ pub struct Newcomer {
     pub listener: ListenerId,
     /// The client's address.
     pub source: IpAddr,
+    /// By what right it was let in.
+    pub draw: Draw,
     /// When it was let in.
     pub admitted_at: Instant,
 }
@@ -79,6 +82,7 @@ impl Roster {
             limits: UserLimits::new(settings),
             spent: SlotTime::default(),
             told: SlotTime::default(),
+            next_search: None,
         }))
     }
 
@@ -131,7 +135,23 @@ impl Roster {
     /// this id.
     pub fn end(&self, id: u64) -> bool {
         let seat = self.lock().seats.get(&id).cloned();
-        seat.inspect(|seat| seat.end()).is_some()
+        seat.inspect(|seat| seat.part(Parting::Ended)).is_some()
+    }
+
+    /// Has one session give its place up, if there is one that has rested for `least` or longer without a password: the one that
+    /// has rested longest, those who are `spared` after all others. Walks over all sessions, so it does nothing when the
+    /// last time was only just now.
+    pub(crate) fn give_way(&self, now: Instant, least: Duration, spared: impl Fn(IpAddr) -> bool) {
+        let mut book = self.lock();
+        if book.next_search.is_some_and(|next| now < next) {
+            return;
+        }
+        let sessions = u32::try_from(book.seats.len()).unwrap_or(u32::MAX);
+        book.next_search = Some(now + SEARCH_PAUSE.max(SEARCH_PAUSE_PER_SESSION.saturating_mul(sessions)));
+        let resting = book.seats.values().filter_map(|seat| Some((seat, seat.at_rest(now).filter(|rested| *rested >= least)?)));
+        if let Some((seat, _)) = resting.max_by_key(|(seat, rested)| (!spared(seat.source()), *rested)) {
+            seat.part(Parting::GivesWay);
+        }
     }
 
     /// What all sessions since the start have spent their time on, until `now`. Never less than what it was the last time.
@@ -218,6 +238,8 @@ struct Book {
     spent: SlotTime,
     /// What [`Roster::slot_time`] has said last.
     told: SlotTime,
+    /// When a place may be looked for again.
+    next_search: Option<Instant>,
 }
 
 impl Book {
@@ -234,6 +256,12 @@ impl Book {
 
 /// A line's worth.
 const HOLDERS_SHOWN: usize = 8;
+
+/// A hundred places given up in a second are more than clients come for, and a walk over the sessions costs a thousandth of this
+/// or, where there are many, of what follows.
+const SEARCH_PAUSE: Duration = Duration::from_millis(10);
+const SEARCH_PAUSE_PER_SESSION: Duration = Duration::from_micros(20);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -243,7 +271,7 @@ mod tests {
     use std::task::{Wake, Waker};
 
     fn newcomer(id: u64, at: Instant) -> Newcomer {
-        Newcomer { id, listener: ListenerId(1), source: [192, 0, 2, 7].into(), admitted_at: at }
+        Newcomer { id, listener: ListenerId(1), source: [192, 0, 2, 7].into(), draw: Draw::General, admitted_at: at }
     }
 
     fn roster(per_user: u32, users: Vec<UserRule>) -> Arc<Roster> {
@@ -306,11 +334,46 @@ mod tests {
         let (roster, woken) = (roster(1, Vec::new()), Arc::new(Woken(AtomicUsize::new(0))));
         let enrolment = roster.enrol(newcomer(7, Instant::now()));
         enrolment.seat().attend(&Waker::from(Arc::clone(&woken)));
-        assert!(!roster.end(8) && !enrolment.seat().is_ending());
-        assert!(roster.end(7) && enrolment.seat().is_ending());
+        assert!(!roster.end(8) && enrolment.seat().parting().is_none());
+        assert!(roster.end(7));
+        assert_eq!(enrolment.seat().parting(), Some(Parting::Ended));
         assert_eq!(woken.0.load(Relaxed), 1);
         drop(enrolment);
         assert!(!roster.end(7));
+    }
+
+    #[test]
+    fn the_anonymous_session_that_has_rested_longest_gives_way_and_a_good_sender_last() {
+        let (roster, start) = (roster(1, Vec::new()), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let good: IpAddr = [198, 51, 100, 1].into();
+        let newcomers = [
+            newcomer(0, start),
+            Newcomer { source: good, ..newcomer(1, start) },
+            Newcomer { draw: Draw::Reserved, ..newcomer(2, start) },
+            newcomer(3, start),
+            newcomer(4, start),
+            newcomer(5, start),
+            newcomer(6, start),
+        ];
+        let enrolled = newcomers.map(|newcomer| roster.enrol(newcomer));
+        // 3 has given a password, 4 works, 5 is in the middle of something, 6 has come back to rest of late.
+        let rested_since = [3, 2, 1, 1, 1, 1, 8];
+        for (number, enrolment) in enrolled.iter().enumerate() {
+            enrolment.seat().enter(if number == 4 { Phase::Store } else { Phase::Client }, at(rested_since[number]));
+            enrolment.seat().rest(number != 5);
+        }
+        roster.log_in(enrolled[3].seat(), &ann(), Day(0)).unwrap();
+        let give_way = |now| {
+            roster.give_way(now, Duration::from_secs(5), |source| source == good);
+            (0..).zip(&enrolled).filter(|(_, enrolment)| enrolment.seat().parting().is_some()).map(|(number, _)| number).collect::<Vec<_>>()
+        };
+        assert_eq!(give_way(at(6)), [0; 0], "nobody has rested for five seconds but those who may");
+        assert_eq!(give_way(at(9)), [0], "before the good sender, who has rested longer");
+        assert_eq!(give_way(at(9)), [0], "no second search at once");
+        assert_eq!(give_way(at(10)), [0, 1]);
+        assert_eq!(give_way(at(12)), [0, 1]);
+        assert_eq!(give_way(at(13)), [0, 1, 6]);
     }
 
     #[test]

@@ -7,11 +7,12 @@ use std::future::poll_fn;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use crate::pool::Draw;
 use crate::roster::{Newcomer, Session};
 use crate::slot_time::{Phase, SlotClock};
 
@@ -23,7 +24,10 @@ pub struct Seat {
     commands: AtomicU32,
     octets_in: AtomicU64,
     octets_out: AtomicU64,
-    ending: AtomicBool,
+    /// It waits for its client, and nothing is under way.
+    rests: AtomicBool,
+    /// A [`Parting`], or 0.
+    parting: AtomicU8,
 }
 
 impl Seat {
@@ -40,7 +44,8 @@ impl Seat {
             commands: AtomicU32::new(0),
             octets_in: AtomicU64::new(0),
             octets_out: AtomicU64::new(0),
-            ending: AtomicBool::new(false),
+            rests: AtomicBool::new(false),
+            parting: AtomicU8::new(0),
         }
     }
 
@@ -51,6 +56,11 @@ impl Seat {
     /// From `now` on the session's time goes to `phase`.
     pub fn enter(&self, phase: Phase, now: Instant) {
         self.words().clock.enter(phase, now);
+    }
+
+    /// Whether the wait that begins is one the session can be ended in without loss: between two commands, with nothing under way.
+    pub fn rest(&self, rests: bool) {
+        self.rests.store(rests, Relaxed);
     }
 
     /// Attributes to `phase` what the session waits for `future`, and then goes on with our own work; `clock` tells the time. What does
@@ -102,7 +112,7 @@ impl Seat {
         self.octets_out.fetch_add(octets as u64, Relaxed);
     }
 
-    /// The task to wake when the session is to end. To be told before [`Seat::is_ending`] is asked for the last time before a wait.
+    /// The task to wake when the session is to end. To be told before [`Seat::parting`] is asked for the last time before a wait.
     pub fn attend(&self, waker: &Waker) {
         let mut words = self.words();
         if !words.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
@@ -110,16 +120,23 @@ impl Seat {
         }
     }
 
-    /// Whether the session is to end at its next command boundary.
-    pub fn is_ending(&self) -> bool {
-        self.ending.load(Relaxed)
+    /// Whether the session is to end at its next command boundary, and why.
+    pub fn parting(&self) -> Option<Parting> {
+        [Parting::GivesWay, Parting::Ended].into_iter().find(|parting| *parting as u8 == self.parting.load(Relaxed))
+    }
+
+    /// For how long its place could have been given up: since it waits for a client who has shown nothing, with nothing under way.
+    pub(crate) fn at_rest(&self, now: Instant) -> Option<Duration> {
+        let resting = self.rests.load(Relaxed) && self.newcomer.draw != Draw::Reserved && self.parting().is_none();
+        let words = resting.then(|| self.words())?;
+        (words.user.is_none() && words.clock.phase() == Phase::Client).then(|| words.clock.in_phase(now))
     }
 
     /// Marks the session and wakes its task.
-    pub(crate) fn end(&self) {
+    pub(crate) fn part(&self, parting: Parting) {
         // The lock orders the mark before whatever the woken task looks at.
         let words = self.words();
-        self.ending.store(true, Relaxed);
+        self.parting.fetch_max(parting as u8, Relaxed);
         if let Some(waker) = &words.waker {
             waker.wake_by_ref();
         }
@@ -140,13 +157,27 @@ impl Seat {
             commands: self.commands.load(Relaxed),
             octets_in: self.octets_in.load(Relaxed),
             octets_out: self.octets_out.load(Relaxed),
-            ending: self.is_ending(),
+            ending: self.parting().is_some(),
         }
+    }
+
+    /// The client's address.
+    pub(crate) fn source(&self) -> IpAddr {
+        self.words().source
     }
 
     pub(crate) fn words(&self) -> MutexGuard<'_, Words> {
         self.words.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Why a session is to end. The later one counts for more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parting {
+    /// Somebody else needs the place (R7).
+    GivesWay = 1,
+    /// An operator has said so.
+    Ended = 2,
 }
 
 /// What is not a plain number.

@@ -87,6 +87,15 @@ pub struct Settings {
     /// restarting, try again shortly". A source that is alone is never refused, nor are clients. At most 1h; "0s" for all at once.
     pub start_ramp: Span,
 
+    /// For how long a session must have waited for its client before it gives its place up to somebody who finds none. While clients hear
+    /// "Too many connections", the session that has waited longest gets "421 4.3.2 ... Place needed, reconnect any time", and
+    /// "-ERR [SYS/TEMP] ..." on POP3: one for each client, and a few hundred in a second at most. Only sessions between two transactions
+    /// that have shown no password and are no clients; those of senders who are known to be good after all others.
+    ///
+    /// "0s": none gives up its place. Else at least 5s; RFC 5321 lets a sender think for 5 minutes, which a full server cannot
+    /// afford and an honest sender never needs.
+    pub give_way_after: Span,
+
     /// Networks nobody may come from. They get "554 5.7.1 ... Connections from your network are not accepted", and
     /// "-ERR [SYS/PERM] ..." on POP3, which tells them not to try again.
     pub deny: Vec<Network>,
@@ -132,6 +141,7 @@ impl Default for Settings {
             sessions_per_site: 200,
             fair_share_alpha: 0.5,
             start_ramp: Span::secs(10),
+            give_way_after: Span::secs(0),
             deny: Vec::new(),
             clients: Vec::new(),
             sessions_per_user: 32,
@@ -166,6 +176,11 @@ impl Settings {
             let message =
                 format!("start_ramp <= 1h does not hold: {} > 1h; a server that has just started would stay small", self.start_ramp);
             faults.push(Fault::new("start_ramp", message));
+        }
+        if self.give_way_after.0 > Duration::ZERO && self.give_way_after.0 < GIVE_WAY_LEAST {
+            let hint = "a sender that only pauses would lose its session; \"0s\" switches it off";
+            let message = format!("give_way_after >= 5s does not hold: {} < 5s; {hint}", self.give_way_after);
+            faults.push(Fault::new("give_way_after", message));
         }
         faults.extend(self.clients());
         faults.extend(users::faults(self));
@@ -287,6 +302,8 @@ pub struct SettingsError {
     pub faults: Vec<Fault>,
 }
 
+/// Longer than senders pause between two messages of one session.
+const GIVE_WAY_LEAST: Duration = Duration::from_secs(5);
 const RAMP_MOST: Duration = Duration::from_secs(60 * 60);
 const DENY: &str = "to refuse it, put its networks into deny";
 const DRAIN: &str = "to take no more sessions and let the present ones finish, drain the server: `gatepost drain`";
@@ -334,6 +351,14 @@ mod tests {
     }
 
     #[test]
+    fn nobody_has_to_give_way_for_a_pause() {
+        assert_eq!(keys(&Settings { give_way_after: Span::secs(4), ..Settings::default() }), ["give_way_after"]);
+        for allowed in [0, 5, 300] {
+            assert!(Settings { give_way_after: Span::secs(allowed), ..Settings::default() }.validate().is_empty());
+        }
+    }
+
+    #[test]
     fn a_zero_is_one_fault_not_two() {
         assert_eq!(keys(&Settings { sessions_per_network: 0, ..Settings::default() }), ["sessions_per_network"]);
     }
@@ -342,7 +367,7 @@ mod tests {
     fn every_key_is_documented() {
         let schema = schemars::schema_for!(Settings).to_value();
         let properties = schema["properties"].as_object().unwrap();
-        assert_eq!(properties.len(), 14);
+        assert_eq!(properties.len(), 15);
         assert!(properties.values().all(|property| property["description"].is_string()));
     }
 

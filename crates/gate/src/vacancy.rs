@@ -36,6 +36,11 @@ impl Vacancy {
         }
     }
 
+    /// Whether anybody waits.
+    pub fn is_awaited(&self) -> bool {
+        self.waiting.load(Relaxed) > 0
+    }
+
     /// Wakes one who waits, if anybody does.
     pub fn tell(&self) {
         // The place is back before this fence, and the look at who waits comes after it; who waits does the reverse. So one

@@ -15,7 +15,7 @@ use std::task::Poll;
 use std::time::Instant;
 
 use events::{HandshakeCompleted, HandshakeFailed, SessionAdmitted, SessionEnd, SessionEnded, SessionId};
-use gate::{Enrolment, Newcomer, Permit, Phase, Seat};
+use gate::{Enrolment, Newcomer, Parting, Permit, Phase, Seat};
 use net::{Connection, NetError, Read};
 use pop3::{Circumstance, Farewell, Session, Want};
 
@@ -44,7 +44,7 @@ struct Stay {
 
 impl Stay {
     fn new(shared: Arc<Shared>, connection: Connection, permit: Permit) -> Self {
-        let course = Course::begin(shared, connection.peer().ip(), permit.admitted_at());
+        let course = Course::begin(shared, connection.peer().ip(), &permit);
         Self { connection, permit, course }
     }
 }
@@ -61,11 +61,12 @@ struct Course {
 }
 
 impl Course {
-    fn begin(shared: Arc<Shared>, source: IpAddr, admitted_at: Instant) -> Self {
+    fn begin(shared: Arc<Shared>, source: IpAddr, permit: &Permit) -> Self {
         let Shared { events, listener, gate, id: listener_id, .. } = &*shared;
         let id = events.next_session();
         events.emit(SessionAdmitted { listener, session: id, source });
-        let enrolment = gate.roster().enrol(Newcomer { id: id.0, listener: *listener_id, source, admitted_at });
+        let (admitted_at, draw) = (permit.admitted_at(), permit.draw());
+        let enrolment = gate.roster().enrol(Newcomer { id: id.0, listener: *listener_id, source, draw, admitted_at });
         Self { shared, enrolment, id, source, admitted_at, end: None }
     }
 
@@ -101,8 +102,10 @@ async fn converse(course: &Course, connection: &mut Connection, permit: &mut Per
         if connection.drain_requested() || shared.gate.is_draining() {
             session.drain();
         }
-        if seat.is_ending() {
-            session.dismiss();
+        match seat.parting() {
+            Some(Parting::Ended) => session.dismiss(),
+            Some(Parting::GivesWay) => session.give_way(),
+            None => {}
         }
         match session.next(&mut connection.input, net::now()) {
             Want::Answer(question) => {
@@ -155,6 +158,7 @@ enum Woken {
 
 async fn read(connection: &mut Connection, deadline: Instant, seat: &Seat, answers: &Answers) -> Woken {
     let before = connection.input.len();
+    seat.rest(true);
     // Written out: an idle session is in here, and is to be small.
     seat.enter(Phase::Client, net::now());
     let woken = {
@@ -165,7 +169,7 @@ async fn read(connection: &mut Connection, deadline: Instant, seat: &Seat, answe
                 return Poll::Ready(Woken::Taken);
             }
             match read.as_mut().poll(cx) {
-                Poll::Pending if seat.is_ending() => Poll::Ready(Woken::ToEnd),
+                Poll::Pending if seat.parting().is_some() => Poll::Ready(Woken::ToEnd),
                 polled => polled.map(Woken::Read),
             }
         })

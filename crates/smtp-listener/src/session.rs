@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 use events::{HandshakeCompleted, HandshakeFailed, SessionAdmitted, SessionEnd, SessionEnded, SessionId};
-use gate::{Enrolment, Newcomer, Permit, Phase, Seat};
+use gate::{Enrolment, Newcomer, Parting, Permit, Phase, Seat};
 use net::{Connection, NetError, Read};
 use smtp::{Reply, Session, Tls, Want};
 
@@ -45,7 +45,7 @@ struct Stay {
 
 impl Stay {
     fn new(shared: Arc<Shared>, connection: Connection, permit: Permit) -> Self {
-        let course = Course::begin(shared, connection.peer().ip(), permit.admitted_at());
+        let course = Course::begin(shared, connection.peer().ip(), &permit);
         Self { connection, permit, course }
     }
 }
@@ -62,11 +62,12 @@ struct Course {
 }
 
 impl Course {
-    fn begin(shared: Arc<Shared>, source: IpAddr, admitted_at: Instant) -> Self {
+    fn begin(shared: Arc<Shared>, source: IpAddr, permit: &Permit) -> Self {
         let Shared { events, listener, gate, id: listener_id, .. } = &*shared;
         let id = events.next_session();
         events.emit(SessionAdmitted { listener, session: id, source });
-        let enrolment = gate.roster().enrol(Newcomer { id: id.0, listener: *listener_id, source, admitted_at });
+        let (admitted_at, draw) = (permit.admitted_at(), permit.draw());
+        let enrolment = gate.roster().enrol(Newcomer { id: id.0, listener: *listener_id, source, draw, admitted_at });
         Self { shared, enrolment, id, source, admitted_at, end: None }
     }
 
@@ -102,8 +103,10 @@ async fn converse(course: &Course, connection: &mut Connection, permit: &mut Per
             session.drain();
         }
         let in_message = session.phase() == smtp::Phase::Message;
-        if seat.is_ending() && !in_message {
-            session.dismiss(Reply::SESSION_ENDED);
+        match seat.parting() {
+            Some(Parting::Ended) if !in_message => session.dismiss(Reply::SESSION_ENDED),
+            Some(Parting::GivesWay) => session.give_way(),
+            _ => {}
         }
         match session.next(&mut connection.input, net::now()) {
             Want::Answer(question) => {
@@ -124,7 +127,7 @@ async fn converse(course: &Course, connection: &mut Connection, permit: &mut Per
                 write(connection, session.output(), course).await?;
                 answers.written();
                 tell(seat, &session);
-                match read(connection, session.deadline(), seat, session.phase() != smtp::Phase::Message).await {
+                match read(connection, &session, seat).await {
                     None | Some(Read::Some) => {}
                     Some(Read::TimedOut) => session.timed_out(net::now()),
                     Some(Read::Drained) => session.leave(),
@@ -157,9 +160,17 @@ fn tell(seat: &Seat, session: &Session) {
     }
 }
 
-/// Waits for the client; `None` when the session is to end, which ends the wait only where it `may_end`.
-async fn read(connection: &mut Connection, deadline: Instant, seat: &Seat, may_end: bool) -> Option<Read> {
-    let before = connection.input.len();
+/// Waits for the client; `None` when the session is to end and may: its place is given up only between transactions, and nothing
+/// ends a message.
+async fn read(connection: &mut Connection, session: &Session, seat: &Seat) -> Option<Read> {
+    let (before, deadline) = (connection.input.len(), session.deadline());
+    let (in_message, rests) = (session.phase() == smtp::Phase::Message, !session.in_transaction());
+    let is_to_end = || match seat.parting() {
+        Some(Parting::Ended) => !in_message,
+        Some(Parting::GivesWay) => rests,
+        None => false,
+    };
+    seat.rest(rests);
     // Written out: an idle session is in here, and is to be small.
     seat.enter(Phase::Client, net::now());
     let outcome = {
@@ -167,7 +178,7 @@ async fn read(connection: &mut Connection, deadline: Instant, seat: &Seat, may_e
         poll_fn(|cx| {
             seat.attend(cx.waker());
             match read.as_mut().poll(cx) {
-                Poll::Pending if may_end && seat.is_ending() => Poll::Ready(None),
+                Poll::Pending if is_to_end() => Poll::Ready(None),
                 polled => polled.map(Some),
             }
         })

@@ -59,7 +59,13 @@ async fn sessions_are_listed_found_and_ended() {
     let mut server = Server::new();
     let _stop = server.control();
     let enrol = |id, source: &str| {
-        let newcomer = gate::Newcomer { id, listener: ListenerId(0), source: source.parse().unwrap(), admitted_at: Instant::now() };
+        let newcomer = gate::Newcomer {
+            id,
+            listener: ListenerId(0),
+            source: source.parse().unwrap(),
+            draw: gate::Draw::General,
+            admitted_at: Instant::now(),
+        };
         server.gate.roster().enrol(newcomer)
     };
     let (first, second) = (enrol(32, "192.0.2.7"), enrol(33, "2001:db8::7"));
@@ -82,7 +88,7 @@ async fn sessions_are_listed_found_and_ended() {
     assert!(found(None, Some("office")).await[0].starts_with("\"office\" is neither an address nor a network"));
 
     assert_eq!(sessions(SessionsRequest::End { id: "10".into() }).await, Reply::Done);
-    assert!(first.seat().is_ending() && !second.seat().is_ending());
+    assert!(first.seat().parting().is_some() && second.seat().parting().is_none());
     for (id, why) in [("u", "\"u\" is no session's id"), ("12", "there is no session 12 now")] {
         let Reply::Refused(said) = sessions(SessionsRequest::End { id: id.into() }).await else { panic!("{id} has ended") };
         assert!(said[0].starts_with(why), "{said:?}");
@@ -95,7 +101,8 @@ async fn the_gate_says_how_it_is_and_what_to_do() {
     let _stop = server.control();
     // A minute ago, by the clock that its status goes by.
     let start = Instant::now() - Duration::from_secs(60);
-    let newcomer = gate::Newcomer { id: 1, listener: ListenerId(0), source: [192, 0, 2, 1].into(), admitted_at: start };
+    let newcomer =
+        gate::Newcomer { id: 1, listener: ListenerId(0), source: [192, 0, 2, 1].into(), draw: gate::Draw::General, admitted_at: start };
     let enrolled = server.gate.roster().enrol(newcomer);
     enrolled.seat().enter(gate::Phase::Store, start);
     let arrive = || server.gate.admit(&Arrival { listener: ListenerId(0), peer: [192, 0, 2, 1].into(), authenticates: false, now: start });

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use gate::{ListenerId, Newcomer, Phase};
+use gate::{Arrival, Draw, ListenerId, Newcomer, Phase};
+use mail::Span;
 use net::clock;
 
 use crate::house::{ANN, House, PASSWORD, Plan, SECOND, plain};
@@ -86,12 +87,46 @@ async fn a_session_that_is_ended_in_a_message_ends_behind_it() {
     assert_eq!((client.rest().await.as_str(), house.store.texts(ANN).len()), (ENDED, 1));
 }
 
+/// Somebody else comes, and finds no place.
+fn find_no_place(house: &House) {
+    let arrival = Arrival { listener: ListenerId(9), peer: [198, 51, 100, 7].into(), authenticates: false, now: clock::now() };
+    assert_eq!(house.gate.admit(&arrival).unwrap_err().rule.id(), "R4");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_at_rest_gives_its_place_up_when_it_is_needed_and_a_transaction_is_finished_first() {
+    let house = House::relay().await;
+    let limits =
+        |give_way_after| gate::Settings { max_inbound: 1, reserve: gate::Portion::Places(0), give_way_after, ..gate::Settings::default() };
+    house.gate.apply(limits(Span::secs(0))).unwrap();
+    let mut client = house.greet().await;
+    clock::pause(60 * SECOND).await;
+    find_no_place(&house);
+    client.asks("NOOP", "250").await;
+    house.gate.apply(limits(Span::secs(5))).unwrap();
+    clock::pause(4 * SECOND).await;
+    find_no_place(&house);
+    client.begins(&[ANN]).await;
+    clock::pause(60 * SECOND).await;
+    find_no_place(&house);
+    client.says("Subject: the last\r\n\r\n.\r\n").await;
+    client.hears("250 2.0.0").await;
+    clock::pause(6 * SECOND).await;
+    let start = clock::now();
+    find_no_place(&house);
+    assert_eq!(client.rest().await, "421 4.3.2 mx.example Place needed, reconnect any time\r\n");
+    assert_eq!((clock::now(), house.store.texts(ANN).len()), (start, 1));
+    house.empties().await;
+    assert_eq!(house.ended("gave_way"), 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_users_sessions_are_counted_and_come_back_however_they_end() {
     let house = Plan::submission().build().await;
     house.gate.apply(gate::Settings { sessions_per_user: 2, ..gate::Settings::default() }).unwrap();
     // One of them is a POP3 session, for all the roster knows.
-    let newcomer = Newcomer { id: 1, listener: ListenerId(9), source: [192, 0, 2, 1].into(), admitted_at: clock::now() };
+    let newcomer =
+        Newcomer { id: 1, listener: ListenerId(9), source: [192, 0, 2, 1].into(), draw: Draw::General, admitted_at: clock::now() };
     let pop3 = house.gate.roster().enrol(newcomer);
     house.gate.log_in(pop3.seat(), &ANN.into()).unwrap();
     let first = house.log_in().await;
