@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use store::Error;
 
-use crate::disk::no_room;
+use crate::disk::{no_descriptor, no_room};
 use crate::lock;
 
 /// The state of one open store.
@@ -72,6 +72,15 @@ impl Health {
         Error::Unavailable(cause)
     }
 
+    /// What a failure means for the file of a body that no record names yet. As [`Health::judge`], but a want of descriptors passes:
+    /// the message is not taken, and nothing is in doubt.
+    pub(crate) fn judge_body(&self, error: &io::Error) -> Error {
+        match no_descriptor(error) {
+            true => Error::Unavailable(format!("{BODY}: {error}")),
+            false => self.judge(BODY, error),
+        }
+    }
+
     /// `open`, `full` or `poisoned`.
     pub(crate) fn name(&self) -> &'static str {
         match self.state.load(Ordering::Acquire) {
@@ -98,3 +107,24 @@ impl Health {
 const OPEN: u8 = 0;
 const FULL: u8 = 1;
 const POISONED: u8 = 2;
+const BODY: &str = "writing a body";
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    #[test]
+    fn a_want_of_descriptors_refuses_a_message_and_a_failing_disk_refuses_all() {
+        let health = Health::default();
+        for errno in [Errno::MFILE, Errno::NFILE] {
+            assert!(matches!(health.judge_body(&errno.into()), Error::Unavailable(_)));
+            assert_eq!((health.name(), health.check().is_ok()), ("open", true));
+        }
+        assert!(matches!(health.judge_body(&Errno::NOSPC.into()), Error::Full(_)));
+        assert_eq!(health.name(), "open");
+        assert!(matches!(health.judge_body(&Errno::IO.into()), Error::Unavailable(_)));
+        assert_eq!(health.name(), "poisoned");
+    }
+}

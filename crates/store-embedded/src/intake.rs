@@ -91,7 +91,7 @@ impl Arriving {
             Ok(file)
         });
         let file = written.await.map_err(|_| closed())?;
-        self.file = Some(file.map_err(|error| self.engine.health.judge("writing a body", &error))?);
+        self.file = Some(file.map_err(|error| self.engine.health.judge_body(&error))?);
         self.charge = self.engine.memory.charge();
         Ok(())
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use store::Error;
 
-use crate::disk::no_room;
+use crate::disk::{no_descriptor, no_room};
 use crate::engine::Engine;
 use crate::figures::read;
 use crate::health::Health;
@@ -162,7 +162,7 @@ pub(crate) fn tend(engine: &Engine) {
                 lock(&engine.ready.state).segments.push_back(segment);
                 lacking = short;
             }
-            Err(error) if no_room(&error) => lacking = Some(format!("making a segment: {error}")),
+            Err(error) if no_room(&error) || no_descriptor(&error) => lacking = Some(format!("making a segment: {error}")),
             Err(error) => {
                 engine.health.judge("making a segment", &error);
             }
