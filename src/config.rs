@@ -9,6 +9,7 @@
 //! and what would make an open relay (invariant 3). Secrets are never in the file, only the paths of the files that hold them.
 //! Fails: [`LoadError`]; whoever reloads keeps the values in force.
 
+mod capacity;
 mod change;
 mod document;
 mod fault;
@@ -24,10 +25,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+use fault::Severity;
 use mail::Domain;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use capacity::Machine;
 pub(crate) use change::{Change, TakesEffect};
 pub(crate) use fault::Report;
 pub(crate) use gate::Network;
@@ -137,11 +140,31 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Reads a file and checks it by itself and against this machine: that files are there, that certificate and key fit.
+    /// Reads a file and checks it by itself and against this machine: that files are there, that certificate and key fit. That the
+    /// machine cannot hold so many sessions is a warning: the server may have other limits than whoever asks, and another machine.
     ///
     /// # Errors
     /// See [`LoadError`]; [`LoadError::Faulty`] holds every fault there is.
     pub(crate) fn load(path: &Path) -> Result<Loaded, LoadError> {
+        Self::load_as(path, Severity::Warning)
+    }
+
+    /// The same, to serve by it here and now: what this machine cannot hold is an error.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub(crate) fn load_to_serve(path: &Path) -> Result<Loaded, LoadError> {
+        Self::load_as(path, Severity::Error)
+    }
+
+    /// Why `machine` cannot hold `max_inbound` sessions beside everything else in here, one line each; nothing when it can.
+    pub(crate) fn not_held(&self, max_inbound: u32, machine: &Machine) -> Vec<String> {
+        let asked = Self { gate: gate::Settings { max_inbound, ..self.gate.clone() }, ..self.clone() };
+        let findings = capacity::findings(&asked, machine, Severity::Error);
+        findings.into_iter().map(|finding| format!("{}: {}", finding.key, finding.message)).collect()
+    }
+
+    fn load_as(path: &Path, beyond_capacity: Severity) -> Result<Loaded, LoadError> {
         let text = fs::read_to_string(path).map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => LoadError::Missing { path: path.into() },
             _ => LoadError::Unreadable { path: path.into(), source },
@@ -151,6 +174,7 @@ impl Config {
         let mut config = read.config;
         config.anchor(&folder);
         let findings = rules::findings(&config).into_iter().chain(surroundings::findings(&config));
+        let findings = findings.chain(capacity::findings(&config, &Machine::here(&config.data_dir), beyond_capacity));
         let findings = findings.filter(|finding| !read.document.lost(&finding.key));
         let faults = read.faults.into_iter().chain(findings.map(|finding| read.document.place(finding))).collect();
         let (report, lines) = (Report::new(path, faults), read.document.lines());

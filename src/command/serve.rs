@@ -23,11 +23,11 @@ pub(crate) fn run(serve: &Serve, level: Option<&Filter>) -> Outcome {
 
 /// Serves by a configuration file, on sockets of `sources` where it has them; `ready` is told where.
 pub(crate) fn serve_file(file: &Path, level: Option<&Filter>, sources: net::Listeners, ready: impl FnOnce(&[Listening])) -> Outcome {
-    let loaded = Config::load(file)?;
+    let loaded = Config::load_to_serve(file)?;
     let (config, lines) = (loaded.config, loaded.lines);
     let log = Arc::new(Log::start(level, &config.log.level, config.log.format)?);
     warn(&loaded.report);
-    check_descriptors(&config);
+    raise_descriptors();
     let bound = Bound::new(&config, sources)?;
     give_up(&config)?;
     let stage = Stage::new()?;
@@ -43,15 +43,3 @@ pub(crate) fn serve_file(file: &Path, level: Option<&Filter>, sources: net::List
 fn warn(report: &Report) {
     report.to_string().lines().for_each(|fault| tracing::warn!("{fault}"));
 }
-
-/// A place needs a descriptor, and the rest of the server some more.
-fn check_descriptors(config: &Config) {
-    let needed = u64::from(config.gate.max_inbound) + DESCRIPTORS_BESIDE;
-    if let Some(limit) = raise_descriptors().filter(|limit| *limit < needed) {
-        let max_inbound = config.gate.max_inbound;
-        tracing::warn!(limit, needed, max_inbound, "fewer file descriptors than places: raise LimitNOFILE or lower max_inbound");
-    }
-}
-
-/// Files, listeners, refused connections that linger.
-const DESCRIPTORS_BESIDE: u64 = 1500;

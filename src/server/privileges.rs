@@ -60,13 +60,12 @@ pub(crate) fn take_owner(data_dir: &Path) -> Result<(), Unprivileged> {
     become_user(&user).map_err(becoming)
 }
 
-/// Allows as many file descriptors as the system lets this process have, and says how many that is.
-pub(crate) fn raise_descriptors() -> Option<u64> {
+/// Allows as many file descriptors as the system lets this process have. Where that fails there are as many as there were, and
+/// beyond them connections are refused (R4b).
+pub(crate) fn raise_descriptors() {
     let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    match setrlimit(Resource::Nofile, raised) {
-        Ok(()) => limit.maximum,
-        Err(_) => limit.current,
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
+        tracing::warn!(%error, "the limit of open files cannot be raised");
     }
 }
 

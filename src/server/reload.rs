@@ -20,7 +20,7 @@ use mail::Span;
 use net::Certificates;
 
 use super::listeners::{Listeners, Services};
-use crate::config::{Change, Config, LoadError, Loaded, TakesEffect};
+use crate::config::{Change, Config, LoadError, Loaded, Machine, TakesEffect};
 use crate::log::Log;
 
 /// Where a configuration was read.
@@ -103,7 +103,7 @@ impl Reloader {
     pub(crate) async fn reload_now(&self) -> Result<Reloaded, Vec<String>> {
         let _turn = self.turn.lock().await;
         let file = self.file.clone();
-        let read = tokio::task::spawn_blocking(move || Config::load(&file)).await;
+        let read = tokio::task::spawn_blocking(move || Config::load_to_serve(&file)).await;
         let outcome = match read {
             Ok(Ok(loaded)) => self.apply(loaded),
             Ok(Err(error)) => Err(faults(&error)),
@@ -146,6 +146,8 @@ impl Reloader {
         // All of it or nothing: who could refuse is asked before anything changes.
         let (set, gate) = (in_force.set, effective(&new.gate, in_force.set));
         let faults = gate.validate().into_iter().map(|fault| format!("gate.{fault}{}", set.map_or("", |_| SET_BESIDE)));
+        let beyond = set.map(|set| new.not_held(set.max_inbound, &Machine::here(&new.data_dir))).unwrap_or_default();
+        let faults = faults.chain(beyond.into_iter().map(|fault| format!("{fault}{SET_BESIDE}")));
         let faults: Vec<_> = faults.chain(new.auth.validate().into_iter().map(|fault| format!("auth.{fault}"))).collect();
         if !faults.is_empty() {
             return Err(faults);
@@ -195,8 +197,12 @@ impl Control for Reloader {
             let longest = Span(SET_LONGEST);
             return Err(vec![format!("a limit is set for 1s to {longest}; to change it for good, edit the file and `gatepost reload`")]);
         }
-        let set = SetForATime { max_inbound, until: Instant::now() + time };
-        self.put(&mut self.lock(), Some(set))?;
+        let (set, mut in_force) = (SetForATime { max_inbound, until: Instant::now() + time }, self.lock());
+        let beyond = in_force.config.not_held(max_inbound, &Machine::here(&in_force.config.data_dir));
+        if !beyond.is_empty() {
+            return Err(beyond);
+        }
+        self.put(&mut in_force, Some(set))?;
         let detail = format_args!("{max_inbound} for {}", Span(time));
         self.events.emit(GateSteered { change: "max_inbound set for a time", detail: &detail });
         Ok(())

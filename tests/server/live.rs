@@ -3,7 +3,10 @@
 //! Times are real here, but no test says how long anything takes: only what comes, and in which order.
 
 use std::fs;
+use std::process::Command;
 use std::time::Duration;
+
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 use crate::harness::{ANN, Dialogue, NOBODY_WAITS, Server, let_pass, make_certificate};
 
@@ -27,6 +30,39 @@ fn the_limit_is_exact_on_every_port_and_each_refusal_says_why() {
     assert!(sessions[1].ask("QUIT").starts_with("+OK "));
     server.eventually("its place is free", |server| server.in_use() == 2);
     assert!(server.connect("submission").hear().starts_with("220 "));
+}
+
+#[test]
+fn more_places_than_descriptors_are_refused_at_the_start_and_by_whoever_changes_them() {
+    let mut server = Server::prepare(&format!("{}{NOBODY_WAITS}", gate(50)));
+    let with_1400 = |command: &str| {
+        let script = format!("ulimit -n 1400 && exec {} {command} --config {}", env!("CARGO_BIN_EXE_gatepost"), server.config().display());
+        let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap())
+    };
+    server.edit("max_inbound = 50", "max_inbound = 500");
+    let (code, said) = with_1400("serve");
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("gatepost.toml:5: gate.max_inbound: max_inbound + 1") && said.contains(" > 1400; "), "{said}");
+    let (code, said) = with_1400("check");
+    assert!(code == Some(0) && said.contains("warning: gate.max_inbound: ") && said.contains("can be used, with 1 warning"), "{said}");
+    server.edit("max_inbound = 500", "max_inbound = 50");
+
+    server.run();
+    let limit = Some(1400);
+    prlimit(Pid::from_raw(server.pid().cast_signed()), Resource::Nofile, Rlimit { current: limit, maximum: limit }).unwrap();
+    let refused = |arguments: &[&str]| {
+        let output = server.command(arguments);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && said.contains("<= file descriptors does not hold: 500 + 1"), "{said}");
+        assert_eq!(server.status()["max_inbound"], 50);
+    };
+    refused(&["gate", "set", "max_inbound", "500", "--for", "1h"]);
+    server.edit("max_inbound = 50", "max_inbound = 500");
+    refused(&["reload"]);
+    server.edit("max_inbound = 500", "max_inbound = 60");
+    server.succeed(&["reload"]);
+    assert_eq!(server.status()["max_inbound"], 60);
 }
 
 #[test]

@@ -30,7 +30,8 @@ pub struct Settings {
     ///
     /// An idle session costs a file descriptor and a few KiB of memory, more with TLS: at 1000 the sessions themselves
     /// stay in the tens of MiB, and a site of several thousand mailboxes seldom has that many at once. Must be at least
-    /// 1 and at most 2097151; to take no more sessions at all, drain the server: `gatepost drain`.
+    /// 1 and at most 2097151, and no more than this machine's file descriptors and memory can hold when every session is at its
+    /// busiest; to take no more sessions at all, drain the server: `gatepost drain`.
     #[schemars(range(min = 1))]
     pub max_inbound: u32,
 

@@ -224,3 +224,9 @@ const READ_LEAST: usize = 16 << 10;
 
 /// What a read asks for in a long body.
 const READ_MOST: usize = 64 << 10;
+
+/// The most memory that one connection takes in here: what came with one read, in a buffer of up to twice its size, and TLS.
+pub const OCTETS_MOST: usize = 2 * READ_MOST + TLS_OCTETS;
+
+/// Of rustls: 64 KiB that are not yet written, its own bound; a record as it came and one decrypted; its state.
+const TLS_OCTETS: usize = (64 + 16 + 16) << 10;

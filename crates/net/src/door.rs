@@ -360,10 +360,10 @@ impl<S: Service> Door<S> {
 }
 
 /// Proxies' connections whose header is awaited at once; the header usually comes with the connection and awaits nothing.
-const INTRODUCTIONS_MOST: usize = 64;
+pub const INTRODUCTIONS_MOST: usize = 64;
 
 /// What a proxy has to say whom it speaks for.
 const INTRODUCTION_TIME: Duration = Duration::from_secs(5);
 
-/// Refused connections, and so descriptors, that linger at once.
-const LINGERING_MOST: usize = 1024;
+/// Refused connections, and so descriptors, that linger at once. They give way when there are no descriptors left.
+pub const LINGERING_MOST: usize = 1024;

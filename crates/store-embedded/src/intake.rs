@@ -197,6 +197,8 @@ impl Ending {
 const MIN_BUFFER_BYTES: usize = 4096;
 /// A body file is written in pieces of about this size.
 const SPILL_BYTES: usize = 128 << 10;
+/// The most memory that one arriving message takes beside `body_memory`: a piece on its way to the body's file, in a buffer that grows by doubling.
+pub const ARRIVING_OCTETS: usize = 2 * SPILL_BYTES;
 
 #[cfg(test)]
 mod tests {

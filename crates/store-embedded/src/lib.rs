@@ -65,6 +65,7 @@ use crate::record::{HEADER_BYTES, Header, Kind, encode_removal};
 use crate::writer::{Command, Held};
 
 pub use figures::{Figures, SYNC_BOUNDS};
+pub use intake::ARRIVING_OCTETS;
 pub use opening::{Embedded, OpenError};
 pub use recovery::Progress;
 pub use settings::{Settings, SettingsError};

@@ -194,7 +194,7 @@ impl Limit {
         }
     }
 
-    fn rate(self, settings: &Settings) -> Rate {
+    pub(super) fn rate(self, settings: &Settings) -> Rate {
         match (self.measure, self.scope) {
             (Measure::Messages, Scope::Source) => settings.messages_per_source,
             (Measure::Messages, Scope::Account) => settings.messages_per_account,

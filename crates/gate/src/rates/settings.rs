@@ -3,10 +3,11 @@
 //! The doc comments of [`Settings`] are the commented example configuration and the reference; a key is also the label of the
 //! metric that counts who met the limit. [`Settings::validate`] finds every fault. Refuses: unknown keys, while reading.
 
-use mail::{ByteRate, Rate, Span};
+use ::mail::{ByteRate, Rate, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{Limiter, mail};
 use crate::settings::Fault;
 
 /// How often. A rate is a number and a time: "60/1m" is 60 in a minute, all at once if need be and then one a second; "60/1m burst
@@ -117,6 +118,14 @@ impl Settings {
             faults.push(Fault { key: "keys", message });
         }
         faults
+    }
+
+    /// The most memory that the tables of these rates take; a rate that is off has none.
+    pub fn octets_most(&self) -> u64 {
+        let connections = [self.connections_per_address, self.connections_per_network, self.connections_per_site];
+        let mail = mail::Limit::ALL.map(|limit| limit.rate(self));
+        let tables = connections.into_iter().chain(mail).filter(|rate| *rate != Rate::OFF).count();
+        Limiter::octets(self.keys()).saturating_mul(tables) as u64
     }
 
     pub(super) fn keys(&self) -> usize {
