@@ -23,7 +23,7 @@ pub struct AuthSucceeded<'e> {
     pub source: IpAddr,
     /// Who.
     pub account: &'e str,
-    /// How: PLAIN, LOGIN, USER.
+    /// How: PLAIN, LOGIN, USER; XCLIENT where a proxy says so.
     pub mechanism: &'static str,
 }
 

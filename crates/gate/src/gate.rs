@@ -11,6 +11,8 @@
 //!
 //! Refuses with [`Refusal`]; fails with [`SettingsError`]. Nothing here is async.
 
+mod moving;
+
 use std::net::IpAddr;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
@@ -26,6 +28,7 @@ use crate::known_good::KnownGood;
 use crate::ledger::{self, Explanation, Ledger, Scene, Unexplained};
 use crate::node::{Facts, Node};
 use crate::permit::{ListenerId, Permit, Taken};
+use crate::places::Places;
 use crate::pool::{Draw, Pool, Usage};
 use crate::ramp::Ramp;
 use crate::rates::{self, ConnectionRates, Counted};
@@ -329,46 +332,68 @@ impl Gate {
 
     /// The checks of an admission. Whatever was taken before one of them refuses goes back as it is dropped.
     fn decide(&self, arrival: &Arrival, source: Source) -> Result<Taken, Rule> {
+        self.decide_among(arrival, source, &mut &self.pool)
+    }
+
+    fn decide_among<P: Places>(&self, arrival: &Arrival, source: Source, places: &mut P) -> Result<Taken<P::Place>, Rule> {
         self.node().check()?;
         let rules = self.rules.load();
         if let Some(network) = rules.denied(source.address()) {
             self.met(&rules, Rule::Denied { network })?;
         }
         match rules.clients.find(source.address(), self.day()) {
-            Some((network, client)) => self.decide_client(&rules, arrival.now, source, network, client),
-            None => self.decide_stranger(&rules, arrival, source),
+            Some((network, client)) => {
+                let tenancy = self.enter(&rules, network, client)?;
+                self.decide_client(&rules, arrival.now, source, (client, tenancy), places)
+            }
+            None => self.decide_stranger(&rules, arrival, source, places),
         }
     }
 
     /// A client the operator knows: under its own ceiling or those of its source, with a right to the reserve.
-    fn decide_client(&self, rules: &Rules, now: Instant, source: Source, network: IpNet, client: &Client) -> Result<Taken, Rule> {
-        let full = |(held, limit)| self.met(rules, Rule::ClientFull { network, held, limit }).map(|()| client.enter_regardless());
-        let tenancy = client.enter().or_else(full)?;
+    fn decide_client<P: Places>(
+        &self,
+        rules: &Rules,
+        now: Instant,
+        source: Source,
+        (client, tenancy): (&Client, Tenancy),
+        places: &mut P,
+    ) -> Result<Taken<P::Place>, Rule> {
         let held = match client.is_beside_the_ceilings() {
             true => self.sources.take_beside(source),
             false => self.sources.take(source, rules.ceilings, |rule| self.met(rules, rule))?.0,
         };
         let counted = if client.class() == Privilege::Exempt { None } else { self.count(rules, source, now)? };
-        let place = self.pool.acquire(Draw::Reserved)?;
-        counted.into_iter().for_each(Counted::keep);
-        Ok(Taken { place, held, tenancy: Some(tenancy) })
+        let place = places.draw(Draw::Reserved)?;
+        Ok(Taken { place, held, tenancy: Some(tenancy), is_counted: counted.map(Counted::keep).is_some() })
+    }
+
+    /// Holds one more session for a client's entry.
+    fn enter(&self, rules: &Rules, network: IpNet, client: &Client) -> Result<Tenancy, Rule> {
+        let full = |(held, limit)| self.met(rules, Rule::ClientFull { network, held, limit }).map(|()| client.enter_regardless());
+        client.enter().or_else(full)
     }
 
     /// Anybody else: under all limits, unless about to show a password.
-    fn decide_stranger(&self, rules: &Rules, arrival: &Arrival, source: Source) -> Result<Taken, Rule> {
+    fn decide_stranger<P: Places>(
+        &self,
+        rules: &Rules,
+        arrival: &Arrival,
+        source: Source,
+        places: &mut P,
+    ) -> Result<Taken<P::Place>, Rule> {
         let held = self.sources.take(source, rules.ceilings, |rule| self.met(rules, rule));
         // The ceilings speak first. Somebody who can go round them through the lane is counted all the same.
         let counted = match &held {
             Err(rule) if !arrival.authenticates => return Err(*rule),
             _ => self.count(rules, source, arrival.now)?,
         };
-        let seated = held.and_then(|(held, standing)| self.seat(rules, arrival.now, held, &standing));
-        let taken = seated.or_else(|rule| {
-            let in_lane = arrival.authenticates.then(|| self.seat_in_lane(rules, source)).flatten();
+        let seated = held.and_then(|(held, standing)| Ok((self.seat(rules, arrival.now, &standing, places)?, held)));
+        let (place, held) = seated.or_else(|rule| {
+            let in_lane = arrival.authenticates.then(|| self.seat_in_lane(rules, source, places)).flatten();
             in_lane.ok_or(rule)
         })?;
-        counted.into_iter().for_each(Counted::keep);
-        Ok(taken)
+        Ok(Taken { place, held, tenancy: None, is_counted: counted.map(Counted::keep).is_some() })
     }
 
     /// Counts a connection towards the rates, if it keeps to them; not if they are exceeded and in shadow.
@@ -380,22 +405,20 @@ impl Gate {
     }
 
     /// A place of the general ones, or the first one for a source that has none.
-    fn seat(&self, rules: &Rules, now: Instant, held: Held, standing: &Standing) -> Result<Taken, Rule> {
-        let usage = self.pool.usage();
+    fn seat<P: Places>(&self, rules: &Rules, now: Instant, standing: &Standing, places: &mut P) -> Result<P::Place, Rule> {
+        let usage = places.usage();
         rules.share.check(standing, usage).or_else(|rule| self.met(rules, rule))?;
         let ramped = self.ramp.check(standing, usage, now, rules.settings.start_ramp.0).or_else(|rule| self.met(rules, rule));
-        let place = ramped.and_then(|()| Ok(self.pool.acquire(Draw::General)?)).or_else(|rule| match standing.at_its_widest() {
-            0 => self.pool.acquire(Draw::FirstPlace).map_err(|_| rule),
+        ramped.and_then(|()| Ok(places.draw(Draw::General)?)).or_else(|rule| match standing.at_its_widest() {
+            0 => places.draw(Draw::FirstPlace).map_err(|_| rule),
             _ => Err(rule),
-        })?;
-        Ok(Taken { place, held, tenancy: None })
+        })
     }
 
     /// A place of those kept for people about to show a password.
-    fn seat_in_lane(&self, rules: &Rules, source: Source) -> Option<Taken> {
+    fn seat_in_lane<P: Places>(&self, rules: &Rules, source: Source, places: &mut P) -> Option<(P::Place, Held)> {
         let held = self.sources.take_authenticating(source, rules.authenticating_per_source)?;
-        let place = self.pool.acquire(Draw::Authenticating).ok()?;
-        Some(Taken { place, held, tenancy: None })
+        Some((places.draw(Draw::Authenticating).ok()?, held))
     }
 
     /// A limit was met: that is a refusal, unless the limit is in shadow.

@@ -33,6 +33,7 @@ mod network;
 mod node;
 mod occupancy;
 mod permit;
+mod places;
 mod pool;
 mod portion;
 mod ramp;

@@ -18,22 +18,26 @@ pub struct Permit {
     // Fields drop in this order.
     place: Place,
     held: Held,
-    _tenancy: Option<Tenancy>,
+    tenancy: Option<Tenancy>,
     listener: ListenerId,
     admitted_at: Instant,
+    is_counted: bool,
+    is_authenticated: bool,
 }
 
 /// All that an admission took.
-pub(crate) struct Taken {
-    pub(crate) place: Place,
+pub(crate) struct Taken<P = Place> {
+    pub(crate) place: P,
     pub(crate) held: Held,
     pub(crate) tenancy: Option<Tenancy>,
+    /// Whether the rates of connections have counted it.
+    pub(crate) is_counted: bool,
 }
 
 impl Permit {
     pub(crate) fn new(taken: Taken, listener: ListenerId, admitted_at: Instant) -> Self {
-        let Taken { place, held, tenancy } = taken;
-        Self { place, held, _tenancy: tenancy, listener, admitted_at }
+        let Taken { place, held, tenancy, is_counted } = taken;
+        Self { place, held, tenancy, listener, admitted_at, is_counted, is_authenticated: false }
     }
 
     /// The client has shown who it is: its place moves to the reserve in one step, nobody coming in between, and neither the
@@ -41,6 +45,17 @@ impl Permit {
     pub fn authenticate(&mut self) {
         self.place.keep();
         self.held.release();
+        self.is_authenticated = true;
+    }
+
+    /// The client is no longer who it was. What it held as that it holds until [`crate::Gate::move_to`] judges it anew.
+    pub fn log_out(&mut self) {
+        self.is_authenticated = false;
+    }
+
+    /// Whether the client has shown who it is.
+    pub fn is_authenticated(&self) -> bool {
+        self.is_authenticated
     }
 
     /// By what right the place is held now.
@@ -51,6 +66,25 @@ impl Permit {
     /// Where the session comes from.
     pub fn source(&self) -> Source {
         self.held.source()
+    }
+
+    /// Counts the session beside all ceilings and for no client of the operator's, until it [settles](Self::settle). Whether the rates
+    /// of connections have counted its source for the connection itself, which is said once.
+    pub(crate) fn leave_source(&mut self) -> bool {
+        self.held.release();
+        self.tenancy = None;
+        std::mem::take(&mut self.is_counted)
+    }
+
+    /// Its place, to be held by another right.
+    pub(crate) fn place(&mut self) -> &mut Place {
+        &mut self.place
+    }
+
+    /// The session is another source's. A later move gives back no connection: this client did connect.
+    pub(crate) fn settle(&mut self, taken: Taken<()>) {
+        let Taken { place: (), held, tenancy, is_counted: _ } = taken;
+        (self.held, self.tenancy) = (held, tenancy);
     }
 
     /// The listener it came in by.

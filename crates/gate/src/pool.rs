@@ -190,6 +190,35 @@ impl Place {
         self.draw
     }
 
+    /// The pool as it is without this place.
+    pub(crate) fn others(&self) -> Usage {
+        let Usage { in_use, general, limit, reserve } = self.pool.usage();
+        let of_general = u32::from(self.draw == Draw::General);
+        Usage { in_use: in_use.saturating_sub(1), general: general.saturating_sub(of_general), limit, reserve }
+    }
+
+    /// Holds the place by another right from now on. The places in use stay as many, and nobody can come in between.
+    ///
+    /// # Errors
+    /// There is no room for one more of that right, and the place is held as before: `general >= limit - reserve`, or the lane is full.
+    /// Never for [`Draw::Reserved`].
+    pub fn redraw(&mut self, draw: Draw) -> Result<(), Usage> {
+        if draw == self.draw {
+            return Ok(());
+        }
+        // The new right first: what is given up may be somebody else's at once.
+        if !self.pool.lane(draw).is_none_or(Lane::enter) {
+            return Err(self.pool.usage());
+        }
+        if draw == Draw::General {
+            let one_more = |word| self.pool.read(word).one_more_general().map(Usage::to_word);
+            self.pool.word.fetch_update(AcqRel, Acquire, one_more).map_err(|full| self.pool.read(full))?;
+        }
+        self.keep();
+        self.draw = draw;
+        Ok(())
+    }
+
     /// Moves the place to the reserve, in one step that always succeeds. A lane it was drawn from has room again.
     pub fn keep(&mut self) {
         if self.draw == Draw::General {
@@ -250,6 +279,11 @@ impl Usage {
             Draw::General => (self.unreserved_free() > 0).then(|| Self { in_use: self.in_use + 1, general: self.general + 1, ..self }),
             _ => (self.free() > 0).then(|| Self { in_use: self.in_use + 1, ..self }),
         }
+    }
+
+    /// A place in use becomes a general one.
+    fn one_more_general(self) -> Option<Self> {
+        (self.general < self.unreserved()).then(|| Self { general: self.general + 1, ..self })
     }
 
     fn to_word(self) -> u64 {
@@ -340,6 +374,31 @@ mod tests {
         let _all = [(); 9].map(|()| pool.acquire(Draw::Reserved).unwrap());
         assert!(pool.acquire(Draw::FirstPlace).is_err(), "a lane makes no places");
         assert_eq!((pool.usage().in_use, pool.in_lane(Draw::FirstPlace)), (9, Some(0)));
+    }
+
+    #[test]
+    fn a_place_is_held_by_another_right_where_there_is_room_for_it() {
+        let pool = Arc::new(Pool::new(Size { limit: 4, reserve: 2, first_places: 1, authenticating: 1 }));
+        let mut places: Vec<_> =
+            [Draw::General, Draw::General, Draw::FirstPlace, Draw::Reserved].map(|draw| pool.acquire(draw).unwrap()).into();
+        for draw in [Draw::General, Draw::FirstPlace] {
+            assert!(places[3].redraw(draw).is_err());
+            assert_eq!((places[3].draw(), pool.usage()), (Draw::Reserved, usage(4, 2, 4, 2)));
+        }
+        assert_eq!(places[0].others(), usage(3, 1, 4, 2));
+        places[3].redraw(Draw::Authenticating).unwrap();
+        places[0].redraw(Draw::Reserved).unwrap();
+        places[3].redraw(Draw::General).unwrap();
+        places[2].redraw(Draw::Authenticating).unwrap();
+        places[2].redraw(Draw::Authenticating).unwrap();
+        assert_eq!(
+            (pool.usage(), pool.in_lane(Draw::FirstPlace), pool.in_lane(Draw::Authenticating)),
+            (usage(4, 2, 4, 2), Some(0), Some(1))
+        );
+        pool.resize(Size { limit: 1, reserve: 0, first_places: 0, authenticating: 0 });
+        assert!(places[0].redraw(Draw::General).is_err(), "over the limit there is no general place");
+        drop(places);
+        assert_eq!((pool.usage(), pool.in_lane(Draw::Authenticating)), (usage(0, 0, 1, 0), Some(0)));
     }
 
     #[test]

@@ -37,6 +37,7 @@ impl Seat {
             words: Mutex::new(Words {
                 clock: SlotClock::new(newcomer.admitted_at),
                 source: newcomer.source,
+                draw: newcomer.draw,
                 user: None,
                 program: None,
                 waker: None,
@@ -92,9 +93,10 @@ impl Seat {
         }
     }
 
-    /// The client is another than who has connected: a proxy speaks for it.
-    pub fn speak_for(&self, source: IpAddr) {
-        self.words().source = source;
+    /// The client is another than who has connected: a proxy speaks for it. By which right it has the place is said, too.
+    pub fn speak_for(&self, source: IpAddr, draw: Draw) {
+        let mut words = self.words();
+        (words.source, words.draw) = (source, draw);
     }
 
     /// How many commands there were so far.
@@ -127,9 +129,9 @@ impl Seat {
 
     /// For how long its place could have been given up: since it waits for a client who has shown nothing, with nothing under way.
     pub(crate) fn at_rest(&self, now: Instant) -> Option<Duration> {
-        let resting = self.rests.load(Relaxed) && self.newcomer.draw != Draw::Reserved && self.parting().is_none();
+        let resting = self.rests.load(Relaxed) && self.parting().is_none();
         let words = resting.then(|| self.words())?;
-        (words.user.is_none() && words.clock.phase() == Phase::Client).then(|| words.clock.in_phase(now))
+        (words.user.is_none() && words.draw != Draw::Reserved && words.clock.phase() == Phase::Client).then(|| words.clock.in_phase(now))
     }
 
     /// Marks the session and wakes its task.
@@ -185,6 +187,7 @@ pub enum Parting {
 pub(crate) struct Words {
     pub(crate) clock: SlotClock,
     source: IpAddr,
+    draw: Draw,
     /// The account whose sessions it is counted with.
     pub(crate) user: Option<Arc<str>>,
     program: Option<Box<str>>,

@@ -55,6 +55,7 @@ fn no_limit_is_passed_and_nothing_is_lost_in_a_storm_of_resizes() {
         assert!(count.load(SeqCst) > 100, "too few places drawn: {draw}");
     }
     assert!(storm.migrated.load(SeqCst) > 1_000, "too few migrations");
+    assert!(storm.moved.load(SeqCst) > 1_000, "too few moves to other sources");
     assert!(storm.panicked.load(SeqCst) > 100, "too few panics");
     assert!(storm.debts.load(SeqCst) > 100, "too few debts");
     assert!(storm.at_the_limit.load(SeqCst) > 100, "the limit was hardly ever reached, so hardly tested");
@@ -101,6 +102,7 @@ struct Storm {
     first_draws: AtomicU64,
     lane_draws: AtomicU64,
     migrated: AtomicU64,
+    moved: AtomicU64,
     panicked: AtomicU64,
     debts: AtomicU64,
     at_the_limit: AtomicU64,
@@ -133,6 +135,7 @@ impl Storm {
             first_draws: AtomicU64::new(0),
             lane_draws: AtomicU64::new(0),
             migrated: AtomicU64::new(0),
+            moved: AtomicU64::new(0),
             pool_full: AtomicU64::new(0),
             panicked: AtomicU64::new(0),
             debts: AtomicU64::new(0),
@@ -172,6 +175,7 @@ impl Storm {
                         // Few stay: with many the reserve would always be in use, and the lanes never.
                         if random.below(8) == 0 { held.push(permit) } else { self.end(permit) }
                     }
+                    10..20 => held.extend(self.move_on(permit, self.hosts[random.below(self.hosts.len() as u32) as usize])),
                     _ => held.push(permit),
                 }
             }
@@ -185,36 +189,65 @@ impl Storm {
         let permit = match outcome {
             Ok(permit) => permit,
             Err(refusal) => {
-                match refusal.rule {
-                    Rule::SourceFull { .. } => self.source_full.fetch_add(1, SeqCst),
-                    Rule::ShareSpent { .. } => self.share_spent.fetch_add(1, SeqCst),
-                    Rule::PoolFull { .. } | Rule::UnreservedFull { .. } => self.pool_full.fetch_add(1, SeqCst),
-                    rule => panic!("{rule} has no place in this storm"),
-                };
+                self.refused(refusal.rule);
                 return None;
             }
         };
-        let live = self.live.fetch_add(1, SeqCst) + 1;
-        let general = if permit.draw() == Draw::General { self.live_general.fetch_add(1, SeqCst) + 1 } else { 0 };
-        let of_prefixes: Vec<_> = self.counts(&permit).map(|(level, count)| (level, count.fetch_add(1, SeqCst) + 1)).collect();
-        let window = &self.plan[first..=self.announced.load(SeqCst)];
         self.admitted.fetch_add(1, SeqCst);
-
         match permit.draw() {
             Draw::General => self.general_draws.fetch_add(1, SeqCst),
             Draw::FirstPlace => self.first_draws.fetch_add(1, SeqCst),
             Draw::Authenticating => self.lane_draws.fetch_add(1, SeqCst),
             Draw::Reserved => panic!("nobody here is known"),
         };
+        self.counted_in(&permit, first);
+        Some(permit)
+    }
 
-        let most = |limit: fn(&Settings) -> u32| window.iter().map(limit).max().unwrap();
-        let limit = most(|settings| settings.max_inbound);
+    fn refused(&self, rule: Rule) {
+        match rule {
+            Rule::SourceFull { .. } => self.source_full.fetch_add(1, SeqCst),
+            Rule::ShareSpent { .. } => self.share_spent.fetch_add(1, SeqCst),
+            Rule::PoolFull { .. } | Rule::UnreservedFull { .. } => self.pool_full.fetch_add(1, SeqCst),
+            rule => panic!("{rule} has no place in this storm"),
+        };
+    }
+
+    /// Becomes another host's session, or ends when that host may not have it.
+    fn move_on(&self, mut permit: Permit, host: IpAddr) -> Option<Permit> {
+        let (first, was_general) = (self.in_force.load(SeqCst), permit.draw() == Draw::General);
+        self.out_of_the_crowd(&permit);
+        if let Err(refusal) = self.gate.move_to(&mut permit, &arrival(host)) {
+            self.live.fetch_sub(1, SeqCst);
+            self.refused(refusal.rule);
+            return None;
+        }
+        self.moved.fetch_add(1, SeqCst);
+        // A general place that it had already was not given anew, and may be part of a debt.
+        self.joins_the_crowd(&permit, first, !was_general);
+        Some(permit)
+    }
+
+    /// A permit given by the limits of step `first` or a later one.
+    fn counted_in(&self, permit: &Permit, first: usize) {
+        let live = self.live.fetch_add(1, SeqCst) + 1;
+        self.joins_the_crowd(permit, first, true);
+        let window = &self.plan[first..=self.announced.load(SeqCst)];
+        let limit = window.iter().map(|settings| settings.max_inbound).max().unwrap();
         assert!(live <= limit, "{live} permits live, {limit} places in force");
-        let reserve = window.iter().map(|settings| settings.size().reserve).min().unwrap();
-        assert!(general <= limit - reserve, "{general} permits of strangers live, {reserve} of {limit} places reserved");
         if live == limit && window.len() == 1 {
             self.at_the_limit.fetch_add(1, SeqCst);
         }
+    }
+
+    fn joins_the_crowd(&self, permit: &Permit, first: usize, is_new_place: bool) {
+        let general = if permit.draw() == Draw::General { self.live_general.fetch_add(1, SeqCst) + 1 } else { 0 };
+        let of_prefixes: Vec<_> = self.counts(permit).map(|(level, count)| (level, count.fetch_add(1, SeqCst) + 1)).collect();
+        let window = &self.plan[first..=self.announced.load(SeqCst)];
+        let most = |limit: fn(&Settings) -> u32| window.iter().map(limit).max().unwrap();
+        let (limit, reserve) =
+            (most(|settings| settings.max_inbound), window.iter().map(|settings| settings.size().reserve).min().unwrap());
+        assert!(!is_new_place || general <= limit - reserve, "{general} permits of strangers live, {reserve} of {limit} places reserved");
         for (level, live) in of_prefixes {
             let ceiling = most(match level {
                 Level::Address => |settings| settings.sessions_per_address,
@@ -223,7 +256,6 @@ impl Storm {
             });
             assert!(live <= ceiling, "{live} permits live at level {level:?}, {ceiling} in force");
         }
-        Some(permit)
     }
 
     fn end(&self, permit: Permit) {

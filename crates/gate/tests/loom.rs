@@ -74,6 +74,16 @@ impl Watched {
         place.keep();
     }
 
+    /// Makes a reserved place a general one, if there is room for one more.
+    fn give_up(&self, place: &mut Place) -> bool {
+        if place.redraw(Draw::General).is_err() {
+            return false;
+        }
+        let general = self.general.fetch_add(1, SeqCst) + 1;
+        assert!(general <= self.sizes[0].limit - self.sizes[0].reserve, "{general} general places live");
+        true
+    }
+
     fn release(&self, place: Place) {
         if place.draw() == Draw::General {
             self.general.fetch_sub(1, SeqCst);
@@ -303,4 +313,23 @@ fn wait_for_one(watched: &Watched) -> Place {
             None => loom::future::block_on(told),
         }
     }
+}
+
+#[test]
+fn a_reserved_place_becomes_a_general_one_where_there_is_room_for_one() {
+    loom::model(|| {
+        let size = Size { reserve: 1, ..Size::of(3) };
+        let watched = Watched::sized(size, size);
+        let first = watched.acquire().unwrap();
+        let mut known = watched.draw(Draw::Reserved).unwrap();
+        let mover = spawn(&watched, move |watched| (watched.give_up(&mut known), known));
+        let stranger = watched.acquire();
+        let (moved, place) = mover.join().unwrap();
+        assert!(moved != stranger.is_some(), "one general place was free, and not exactly one has it");
+        assert_eq!(watched.pool.usage().general, 2);
+        for place in [Some(first), Some(place), stranger].into_iter().flatten() {
+            watched.release(place);
+        }
+        watched.assert_whole(3);
+    });
 }

@@ -6,17 +6,18 @@
 
 use std::cell::Cell;
 use std::fmt::Display;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use auth::{Claim, Verdict};
+use bytes::BytesMut;
 use events::{
     AuthFailed, AuthSucceeded, AuthThrottled, MessageAccepted, MessageRefused, RateMet, RecipientRefused, SessionId, StoreFailed, StoreFull,
 };
 use gate::delivery::{Passage, Promise};
 use gate::rates::{Measure, RateExceeded, Sender};
-use gate::{Phase, Seat};
+use gate::{Permit, Phase, Seat};
 use jiff::Timestamp;
 use mail::{ForwardPath, Host, MessageId, ReversePath};
 use net::Hold;
@@ -67,7 +68,7 @@ impl Answers {
     }
 
     /// Answers. May be dropped: the question then means 451.
-    pub(crate) async fn answer(&mut self, question: Question<'_>) {
+    pub(crate) async fn answer(&mut self, question: Question<'_>, permit: &mut Permit) {
         match question {
             Question::Auth(auth) => Box::pin(self.auth(auth)).await,
             Question::Mail(mail) => self.mail(mail),
@@ -75,7 +76,7 @@ impl Answers {
             Question::Data(data) => Box::pin(self.data(data)).await,
             Question::Chunk(chunk) => self.chunk(chunk).await,
             Question::EndOfData(end) => Box::pin(self.end_of_data(end)).await,
-            Question::Xclient(xclient) => self.xclient(xclient),
+            Question::Xclient(xclient) => Box::pin(self.xclient(xclient, permit)).await,
         }
     }
 
@@ -320,13 +321,53 @@ impl Answers {
         reply.with(met.wait.as_secs() + 1)
     }
 
-    /// Who may say it was decided when the session began.
-    fn xclient(&mut self, question: Xclient<'_>) {
+    /// Who may say it was decided when the session began. From here on the session is its client's for all that is counted: who has
+    /// logged in with the proxy has logged in, and the gate judges where the client is as if it had connected here.
+    async fn xclient(&mut self, question: Xclient<'_>, permit: &mut Permit) {
         self.transaction = None;
-        if let Told::Is(address) = question.accept().address {
-            self.source = address;
-            self.seat.speak_for(address);
+        let (told, mut address) = (question.client(), None);
+        if let Told::Is(client) = told.address {
+            address = Some(client);
         }
+        match &told.login {
+            Told::Is(login) => match self.speak_for_user(login, address.unwrap_or(self.source)).await {
+                Ok(()) => permit.authenticate(),
+                Err(reply) => return question.reject(reply),
+            },
+            Told::Unavailable => {
+                self.shared.gate.roster().log_out(&self.seat);
+                permit.log_out();
+                address = address.or(Some(self.source));
+            }
+            Told::No => {}
+        }
+        if let Some(client) = address {
+            let arrival = self.shared.arrival(SocketAddr::new(client, 0));
+            if let Err(refusal) = self.shared.gate.move_to(permit, &arrival) {
+                let mut line = BytesMut::new();
+                self.shared.refuse(&refusal, &arrival, &mut line);
+                return question.turn_away(&line);
+            }
+            self.source = client;
+            self.seat.speak_for(client, permit.draw());
+        }
+        question.accept();
+    }
+
+    /// The session is that of a user who has logged in with the proxy: it counts as one of theirs. Somebody without an account here
+    /// counts by the name the proxy says.
+    async fn speak_for_user(&mut self, login: &str, source: IpAddr) -> Result<(), Reply> {
+        let known = self.seat.during(Phase::Store, net::now, self.shared.store.account(login)).await;
+        let known = known.map_err(|error| {
+            self.shared.events.emit(StoreFailed { operation: "account", cause: &error, now: net::now() });
+            rescue::reply(&error)
+        })?;
+        let account = known.map_or_else(|| login.to_lowercase().into(), |account| account.name);
+        let Shared { events, listener, .. } = &*self.shared;
+        let session = self.session;
+        self.shared.log_in(&self.seat, session, source, &account).map_err(|full| Reply::TOO_MANY_USER_SESSIONS.with(full.limit.into()))?;
+        events.emit(AuthSucceeded { listener, session, source, account: &account, mechanism: "XCLIENT" });
+        Ok(())
     }
 
     /// [`Answers::store_failed`] in the middle of a transaction, which is over then.

@@ -110,7 +110,7 @@ async fn converse(course: &Course, connection: &mut Connection, permit: &mut Per
         }
         match session.next(&mut connection.input, net::now()) {
             Want::Answer(question) => {
-                answers.answer(question).await;
+                answers.answer(question, permit).await;
                 if session.identity().is_some() {
                     permit.authenticate();
                 }

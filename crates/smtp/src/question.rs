@@ -253,8 +253,13 @@ impl<'s> Xclient<'s> {
         *self.client
     }
 
-    /// It is not; the session goes on as it was.
+    /// It is not; the session goes on as it was, unless it is a reply that closes.
     pub fn reject(self, reply: Reply) {
         self.session.xclient_refused(reply);
+    }
+
+    /// That client may not come in: it is told so in `line`, which ends in CR LF, as if it had connected itself, and the session is over.
+    pub fn turn_away(self, line: &[u8]) {
+        self.session.xclient_turned_away(line);
     }
 }

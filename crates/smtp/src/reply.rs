@@ -184,6 +184,7 @@ replies! {
     TOO_MANY_ERRORS = 421 "4.7.0" "{host} Too many errors", "More bad commands, or more recipients refused for good, than allowed.";
     ENOUGH_MESSAGES = 421 "4.7.0" "{host} Enough messages for one session, reconnect for more", "MAIL beyond the MAILMAX that LIMITS has announced (RFC 9422).";
     XCLIENT_DENIED = 550 "5.7.0" "You may not speak for other clients", "XCLIENT from a client that is not listed.";
+    CLIENT_NOT_LET_IN = 421 "4.7.0" "{host} The client you speak for is not let in", "XCLIENT for a client that may not come in; the gate's own line stands in the place of this one.";
     TOO_MANY_IDLE_COMMANDS = 421 "4.7.0" "{host} Too many commands without a message", "More idle commands than allowed.";
 
     // TLS and authentication.

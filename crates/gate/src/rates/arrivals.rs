@@ -71,7 +71,8 @@ impl ConnectionRates {
         })
     }
 
-    fn give_back(&self, source: Source) {
+    /// Takes back a connection of `source` that was counted.
+    pub(crate) fn give_back(&self, source: Source) {
         self.give_back_prefixes(source);
         self.total.give_back((), 1);
     }

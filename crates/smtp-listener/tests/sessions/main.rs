@@ -8,6 +8,7 @@ mod drain;
 mod house;
 mod messages;
 mod places;
+mod proxies;
 mod rates;
 mod relay;
 mod roster;

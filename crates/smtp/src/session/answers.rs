@@ -144,6 +144,16 @@ impl Session {
 
     pub(crate) fn xclient_refused(&mut self, reply: Reply) {
         self.unanswered = None;
-        self.wrong(reply);
+        if reply.is_permanent() {
+            self.wrong(reply);
+        } else {
+            self.say(reply);
+        }
+    }
+
+    pub(crate) fn xclient_turned_away(&mut self, line: &[u8]) {
+        self.unanswered = None;
+        self.output.extend_from_slice(line);
+        self.close(Reply::CLIENT_NOT_LET_IN);
     }
 }

@@ -1,0 +1,62 @@
+//! A proxy that is trusted says for whom it speaks (XCLIENT): from then on the gate counts the client and no longer the proxy.
+
+use gate::{ClientSettings, Level, Privilege};
+
+use crate::house::{ANN, House, Plan};
+
+/// A house behind a proxy that is exempt, where one address may have two sessions.
+async fn behind_a_proxy(mut plan: Plan) -> House {
+    plan.settings.xclient_networks = vec!["127.0.0.0/8".parse().unwrap()];
+    let house = plan.build().await;
+    let networks = vec!["127.0.0.1".parse().unwrap()];
+    let proxy = ClientSettings { name: "proxy".into(), networks, class: Privilege::Exempt, sessions: None, reason: None, expires: None };
+    let settings = gate::Settings { sessions_per_address: 2, sessions_per_user: 1, clients: vec![proxy], ..gate::Settings::default() };
+    house.gate.apply(gate::Settings { deny: vec!["192.0.2.66".parse().unwrap()], ..settings }).unwrap();
+    house
+}
+
+fn holders(house: &House) -> Vec<(String, u32)> {
+    house.gate.holders(Level::Address, 9).iter().map(|holder| (holder.prefix.to_string(), holder.sessions)).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_proxys_client_is_counted_and_refused_as_if_it_had_connected() {
+    let house = behind_a_proxy(Plan::relay()).await;
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut client = house.greet().await;
+        client.asks("XCLIENT ADDR=192.0.2.9", "220").await;
+        held.push(client);
+    }
+    assert_eq!(holders(&house), [("192.0.2.9/32".to_owned(), 2)]);
+    for (client, line) in [
+        ("192.0.2.9", "421 4.7.0 mx.example Too many connections from [192.0.2.9] (limit 2), try again later [R2.0000]\r\n"),
+        ("192.0.2.66", "554 5.7.1 mx.example Connections from your network are not accepted [R0.0001]\r\n"),
+    ] {
+        let mut refused = house.greet().await;
+        refused.says(&format!("XCLIENT ADDR={client}\r\n")).await;
+        assert_eq!(refused.rest().await, line);
+    }
+    assert_eq!(house.gate.explain("R2.0000").unwrap().source.to_string(), "192.0.2.9");
+    assert_eq!(house.metric("sessions_refused_total{listener=\"smtp\",rule=\"R2\"}"), 1);
+    house.drain.finish(net::now()).await;
+    drop(held);
+    assert_eq!((house.gate.usage().in_use, house.gate.snapshot().prefixes), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_logged_in_with_the_proxy_counts_as_the_user() {
+    let house = behind_a_proxy(Plan::relay()).await;
+    let mut first = house.greet().await;
+    first.asks("XCLIENT ADDR=192.0.2.9 LOGIN=Ann@example.org", "220").await;
+    let sessions = || house.gate.roster().sessions_of(ANN, net::now()).len();
+    assert_eq!((sessions(), house.gate.usage().general), (1, 0), "by her name in the directory, in the reserve");
+    let mut second = house.greet().await;
+    second.says("XCLIENT ADDR=192.0.2.10 LOGIN=ann@example.org\r\n").await;
+    assert_eq!(second.rest().await, "421 4.7.0 mx.example Too many sessions for this user (limit 1)\r\n");
+    // The proxy uses the connection for somebody else.
+    first.asks("XCLIENT LOGIN=[UNAVAILABLE]", "220").await;
+    assert_eq!((sessions(), house.gate.usage().general), (0, 1), "a stranger from the same address");
+    first.asks("XCLIENT LOGIN=guest@other.example", "220").await;
+    assert_eq!(house.gate.roster().sessions_of("guest@other.example", net::now()).len(), 1);
+}
