@@ -138,6 +138,7 @@ async fn serve(plan: Plan, hangup: Signal, ready: impl FnOnce(&[Listening])) -> 
         version: env!("CARGO_PKG_VERSION"),
         started: began,
         gate: Arc::clone(&gate),
+        rates: Arc::clone(&services.rates),
         store: store.clone(),
         events: events.clone(),
         control: reloader.clone(),

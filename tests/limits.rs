@@ -91,7 +91,9 @@ const RATES: &str = "A table of bounded size counts for each source, account and
 is left over: a flood of addresses takes no memory and gets round nothing, but a newcomer may be told to come back. A million IPv6 /64s stay
 under the bound, and their /48 still limits them (`crates/gate/tests/rates.rs`).
 
-`gatepost_rates_met_total` counts who met which rate, by the key.
+`gatepost_rates_met_total` counts who met which rate, by the key. `rates.shadow = [\"messages_per_account\"]` has a rate counted and not enforced, to
+try it out: `gatepost_rates_shadow_messages_per_account_total`, one for each, and `gatepost gate status` say how often it would have refused.
+The rates of connections are tried out together, by `gate.shadow = [\"connections\"]`.
 ";
 
 const SESSION: &str = "At EHLO the server announces `LIMITS RCPTMAX=... MAILMAX=...` (RFC 9422): recipients of one message, and messages of one session. MAILMAX is

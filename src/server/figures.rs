@@ -17,7 +17,7 @@ pub(crate) fn attend(services: &Services, store: &Arc<Embedded>, log: &Arc<Log>,
     let gate = Arc::clone(&services.gate);
     events.add_source(move |figures| admin::report_gate(&gate, figures));
     let (rates, delivery) = (Arc::clone(&services.rates), services.delivery.clone());
-    events.add_source(move |figures| figures.set(Figure::RatesTarpitted, rates.held_back().into()));
+    events.add_source(move |figures| admin::report_rates(&rates, figures));
     events.add_source(move |figures| report_delivery(delivery.snapshot(net::now()), figures));
     let authenticator = Arc::clone(&services.authenticator);
     events.add_source(move |figures| authenticator.report(figures));

@@ -32,14 +32,14 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use events::Events;
-use gate::Gate;
+use gate::{Gate, MailRates};
 use store::Store;
 
 pub use client::ask;
 pub use control::ControlSocket;
 pub use directory::administer;
 pub use http::Http;
-pub use status::{Readiness, report_gate};
+pub use status::{Readiness, report_gate, report_rates};
 pub use watch::Watch;
 pub use wire::{
     Alias, ClientStatus, DirectoryRequest, Domain, ExemptionStatus, Explained, GateRequest, GateStatus, Holder, Listening, Origin,
@@ -54,6 +54,8 @@ pub struct Admin {
     pub started: Instant,
     /// Its gate.
     pub gate: Arc<Gate>,
+    /// Its rates of mail.
+    pub rates: Arc<MailRates>,
     /// Its store.
     pub store: Arc<dyn Store>,
     /// Its events.

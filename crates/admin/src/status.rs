@@ -4,7 +4,7 @@ use std::process;
 use std::time::Instant;
 
 use events::{Figure, Figures};
-use gate::{Gate, Level, Limit, Node, Phase};
+use gate::{Gate, Level, Limit, MailRates, Node, Phase, rates};
 use serde::Serialize;
 
 use crate::Admin;
@@ -86,6 +86,31 @@ pub fn report_gate(gate: &Gate, figures: &mut Figures) {
     }
     figures.set(Figure::NodeOpen, (snapshot.node == Node::Open).into());
     figures.set(Figure::NodeDraining, gate.is_draining().into());
+}
+
+/// States the figures of the rates of mail; for `Events::add_source`.
+pub fn report_rates(rates: &MailRates, figures: &mut Figures) {
+    figures.set(Figure::RatesTarpitted, rates.held_back().into());
+    rates.in_shadow().for_each(|(limit, count)| figures.set(rate_in_shadow(limit), count));
+}
+
+/// Where is counted whom a rate in shadow would have refused.
+fn rate_in_shadow(limit: rates::Limit) -> Figure {
+    use rates::{Measure, Scope};
+    match (limit.measure, limit.scope) {
+        (Measure::Messages, Scope::Source) => Figure::RatesShadowMessagesSource,
+        (Measure::Messages, Scope::Account) => Figure::RatesShadowMessagesAccount,
+        (Measure::Messages, Scope::SenderDomain) => Figure::RatesShadowMessagesSenderDomain,
+        (Measure::Recipients, Scope::Source) => Figure::RatesShadowRecipientsSource,
+        (Measure::Recipients, Scope::Account) => Figure::RatesShadowRecipientsAccount,
+        (Measure::Recipients, Scope::SenderDomain) => Figure::RatesShadowRecipientsSenderDomain,
+        (Measure::Kib, Scope::Source) => Figure::RatesShadowBytesSource,
+        (Measure::Kib, Scope::Account) => Figure::RatesShadowBytesAccount,
+        (Measure::Kib, Scope::SenderDomain) => Figure::RatesShadowBytesSenderDomain,
+        (Measure::FailedCommands, Scope::Source) => Figure::RatesShadowFailedCommandsSource,
+        (Measure::FailedCommands, Scope::Account) => Figure::RatesShadowFailedCommandsAccount,
+        (Measure::FailedCommands, Scope::SenderDomain) => Figure::RatesShadowFailedCommandsSenderDomain,
+    }
 }
 
 /// Where is counted whom a limit in shadow would have refused.

@@ -54,6 +54,9 @@ impl Admin {
             share_of_late: watch.of_late.share(phase),
             seconds: watch.slot_time.of(phase).as_secs_f64(),
         };
+        let by_gate = Limit::ALL.into_iter().map(|limit| (limit.key(), snapshot.shadow_total.of(limit)));
+        let by_rates = self.rates.in_shadow().map(|(limit, count)| (limit.key(), count));
+        let in_shadow = by_gate.chain(by_rates).map(|(key, count)| (key.to_owned(), count));
         GateStatus {
             node: snapshot.node.as_str().to_owned(),
             occupancy: watch.occupancy.to_owned(),
@@ -70,7 +73,7 @@ impl Admin {
             admitted: snapshot.admitted_total,
             refused: snapshot.refused_total.by_rule().into_iter().map(|(rule, count)| (rule.to_owned(), count)).collect(),
             known_good_refused: snapshot.known_good_refused_total,
-            in_shadow: Limit::ALL.into_iter().map(|limit| (limit.key().to_owned(), snapshot.shadow_total.of(limit))).collect(),
+            in_shadow: in_shadow.collect(),
             phases: Phase::ALL.map(phase).into(),
             remedy: (!watch.clear).then(|| gate::remedy(&watch.of_late, &holders, snapshot.usage).to_owned()),
             holders: holders.into_iter().map(Holder::from).collect(),

@@ -85,6 +85,18 @@ figures! {
     DeliveryEstimate Gauge "delivery_estimate_milliseconds" "How long the reply to a message begun now would take";
     DeliveryRefused Counter "delivery_refused_messages" "Messages refused at MAIL or DATA because the reply would come too late";
     RatesTarpitted Gauge "rates_tarpitted_sessions" "Sessions whose answer is held back";
+    RatesShadowMessagesSource Counter "rates_shadow_messages_per_source" "Messages that messages_per_source, in shadow, would have refused";
+    RatesShadowMessagesAccount Counter "rates_shadow_messages_per_account" "Messages that messages_per_account, in shadow, would have refused";
+    RatesShadowMessagesSenderDomain Counter "rates_shadow_messages_per_sender_domain" "Messages that messages_per_sender_domain, in shadow, would have refused";
+    RatesShadowRecipientsSource Counter "rates_shadow_recipients_per_source" "Recipients that recipients_per_source, in shadow, would have refused";
+    RatesShadowRecipientsAccount Counter "rates_shadow_recipients_per_account" "Recipients that recipients_per_account, in shadow, would have refused";
+    RatesShadowRecipientsSenderDomain Counter "rates_shadow_recipients_per_sender_domain" "Recipients that recipients_per_sender_domain, in shadow, would have refused";
+    RatesShadowBytesSource Counter "rates_shadow_bytes_per_source" "Messages that bytes_per_source, in shadow, would have refused";
+    RatesShadowBytesAccount Counter "rates_shadow_bytes_per_account" "Messages that bytes_per_account, in shadow, would have refused";
+    RatesShadowBytesSenderDomain Counter "rates_shadow_bytes_per_sender_domain" "Messages that bytes_per_sender_domain, in shadow, would have refused";
+    RatesShadowFailedCommandsSource Counter "rates_shadow_failed_commands_per_source" "Commands that failed_commands_per_source, in shadow, would have refused";
+    RatesShadowFailedCommandsAccount Counter "rates_shadow_failed_commands_per_account" "Commands that failed_commands_per_account, in shadow, would have refused";
+    RatesShadowFailedCommandsSenderDomain Counter "rates_shadow_failed_commands_per_sender_domain" "Commands that failed_commands_per_sender_domain, in shadow, would have refused";
     BodyBudgetUsed Gauge "net_body_memory_octets" "Octets of message bodies in memory";
     AuthHashes Counter "auth_password_hashes" "Password hashes computed, for unknown users too";
     AuthRemembered Counter "auth_remembered" "Passwords recognised without computing a hash";

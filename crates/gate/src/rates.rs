@@ -32,7 +32,7 @@ use governor::nanos::Nanos;
 use governor::{Quota, RateLimiter};
 
 pub(crate) use arrivals::{ConnectionRates, Counted};
-pub use mail::{Limit, MailRates, Measure, RateExceeded, Scope, Sender};
+pub use mail::{Limit, Limits, MailRates, Measure, RateExceeded, Scope, Sender};
 pub use settings::Settings;
 
 use buckets::Buckets;

@@ -16,7 +16,7 @@ use events::{
     AuthFailed, AuthSucceeded, AuthThrottled, MessageAccepted, MessageRefused, RateMet, RecipientRefused, SessionId, StoreFailed, StoreFull,
 };
 use gate::delivery::{Passage, Promise};
-use gate::rates::{Measure, RateExceeded, Sender};
+use gate::rates::{Limits, Measure, RateExceeded, Sender};
 use gate::{Permit, Phase, Seat};
 use jiff::Timestamp;
 use mail::{ForwardPath, Host, MessageId, ReversePath};
@@ -86,7 +86,7 @@ impl Answers {
             return self.rate_met.take().then(|| hold_back(&self.shared));
         }
         let reverse_path = self.transaction.as_ref().map(|transaction| &transaction.from.reverse_path);
-        self.shared.rates.owe(Measure::FailedCommands, failures.into(), &self.sender(account, reverse_path), net::now());
+        self.shared.rates.owe(Measure::FailedCommands, failures.into(), &self.sender(account, reverse_path), Limits::ALL, net::now());
         self.rate_met.set(false);
         Some(hold_back(&self.shared))
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use gate::Source;
-use gate::rates::{MailRates, Measure, RateExceeded, Sender};
+use gate::rates::{Limits, MailRates, Measure, RateExceeded, Sender};
 
 /// Dropping it settles the account.
 pub(crate) struct Freight {
@@ -16,6 +16,7 @@ pub(crate) struct Freight {
     account: Option<Box<str>>,
     domain: Option<Box<str>>,
     taken_kib: u32,
+    taken_by: Limits,
     /// Octets that have come.
     pub(crate) octets: u64,
 }
@@ -28,12 +29,13 @@ impl Freight {
     pub(crate) fn new(rates: &Arc<MailRates>, sender: &Sender<'_>, announced: u64, now: Instant) -> Result<Self, RateExceeded> {
         let taken_kib = kib(announced).max(1);
         rates.look(Measure::FailedCommands, sender, now)?;
-        rates.take(Measure::Messages, 1, sender, now)?;
-        rates.take(Measure::Kib, taken_kib, sender, now).inspect_err(|_| rates.give_back(Measure::Messages, 1, sender))?;
+        let begun = rates.take(Measure::Messages, 1, sender, now)?;
+        let taken = rates.take(Measure::Kib, taken_kib, sender, now);
+        let taken_by = taken.inspect_err(|_| rates.give_back(Measure::Messages, 1, sender, begun))?;
         // Where octets are not counted nobody asks for the names again.
         let kept = |name: Option<&str>| name.filter(|_| rates.counts(Measure::Kib)).map(Box::from);
         let (source, account, domain) = (sender.source, kept(sender.account), kept(sender.domain));
-        Ok(Self { rates: Arc::clone(rates), source, account, domain, taken_kib, octets: 0 })
+        Ok(Self { rates: Arc::clone(rates), source, account, domain, taken_kib, taken_by, octets: 0 })
     }
 }
 
@@ -41,8 +43,8 @@ impl Drop for Freight {
     fn drop(&mut self) {
         let sender = Sender { source: self.source, account: self.account.as_deref(), domain: self.domain.as_deref() };
         match kib(self.octets) {
-            more if more > self.taken_kib => self.rates.owe(Measure::Kib, more - self.taken_kib, &sender, net::now()),
-            less => self.rates.give_back(Measure::Kib, self.taken_kib - less, &sender),
+            more if more > self.taken_kib => self.rates.owe(Measure::Kib, more - self.taken_kib, &sender, self.taken_by, net::now()),
+            less => self.rates.give_back(Measure::Kib, self.taken_kib - less, &sender, self.taken_by),
         }
     }
 }

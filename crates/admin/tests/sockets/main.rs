@@ -79,6 +79,7 @@ impl Server {
             version: "1.2.3",
             started: Instant::now(),
             gate: Arc::clone(&gate),
+            rates: Arc::new(gate::MailRates::new(&gate::rates::Settings::default())),
             store: Arc::new(store.clone()),
             events,
             control: Arc::<Reloads>::clone(&reloads),

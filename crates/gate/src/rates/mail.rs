@@ -2,15 +2,19 @@
 //!
 //! A limit is a [`Measure`] and a [`Scope`]; its [key](Limit::key) in the configuration is also its label in metrics and its row
 //! in the documentation. Every scope that is known of a sender is asked, narrowest first in the order of the text; one that refuses gives the
-//! others back what they took.
+//! others back what they took. A limit in shadow refuses nobody: it counts whom it would have refused, and takes nothing from them.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU16, AtomicU64};
 use std::time::{Duration, Instant};
 
 use mail::{Rate, Span};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Limiter, Settings};
 use crate::pool::{Draw, Place, Pool, Size};
@@ -21,6 +25,9 @@ use crate::source::{Level, Source};
 pub struct MailRates {
     /// In the order of [`Limit::ALL`].
     limiters: [Limiter; LIMITS],
+    /// A [`Limits`].
+    shadow: AtomicU16,
+    in_shadow: [AtomicU64; LIMITS],
     tarpit: Arc<Pool>,
     tarpit_millis: AtomicU64,
 }
@@ -58,6 +65,10 @@ pub struct Limit {
     pub scope: Scope,
 }
 
+/// Some of the limits: those that have taken what they were asked for, where the others are in shadow and would have refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits(u16);
+
 /// Who sends, as far as it is known.
 #[derive(Clone, Copy, Debug)]
 pub struct Sender<'s> {
@@ -84,6 +95,8 @@ impl MailRates {
     pub fn new(settings: &Settings) -> Self {
         Self {
             limiters: Limit::ALL.map(|limit| Limiter::new(limit.rate(settings), settings.keys())),
+            shadow: AtomicU16::new(Limits::of(&settings.shadow).0),
+            in_shadow: std::array::from_fn(|_| AtomicU64::new(0)),
             tarpit: Arc::new(Pool::new(Size::of(settings.tarpit_places))),
             tarpit_millis: AtomicU64::new(millis(settings.tarpit)),
         }
@@ -92,6 +105,7 @@ impl MailRates {
     /// Puts other rates in force.
     pub fn apply(&self, settings: &Settings) {
         self.limiters.iter().zip(Limit::ALL).for_each(|(limiter, limit)| limiter.apply(limit.rate(settings)));
+        self.shadow.store(Limits::of(&settings.shadow).0, Relaxed);
         self.tarpit.resize(Size::of(settings.tarpit_places));
         self.tarpit_millis.store(millis(settings.tarpit), Relaxed);
     }
@@ -112,37 +126,56 @@ impl MailRates {
         Limit::ALL.iter().zip(&self.limiters).any(|(limit, limiter)| limit.measure == measure && limiter.is_on())
     }
 
-    /// Takes `n` of what is measured, for everything that is known of the sender.
+    /// Takes `n` of what is measured, for everything that is known of the sender. Says by which limits it was taken: all that were
+    /// asked, but for those in shadow that were met.
     ///
     /// # Errors
-    /// The first limit met; nothing was taken.
-    pub fn take(&self, measure: Measure, n: u32, sender: &Sender<'_>, now: Instant) -> Result<(), RateExceeded> {
-        for (at, (limit, limiter, key)) in self.asked(measure, sender).enumerate() {
-            if let Err(wait) = limiter.take(key, n, now) {
-                self.asked(measure, sender).take(at).for_each(|(_, limiter, key)| limiter.give_back(key, n));
-                return Err(RateExceeded { limit, wait });
+    /// The first limit met that is not in shadow; nothing was taken.
+    pub fn take(&self, measure: Measure, n: u32, sender: &Sender<'_>, now: Instant) -> Result<Limits, RateExceeded> {
+        let mut taken = Limits::NONE;
+        for (limit, limiter, key) in self.asked(measure, sender) {
+            match limiter.take(key, n, now) {
+                Ok(()) => taken = taken.and(limit),
+                Err(wait) => self.met(limit, wait).inspect_err(|_| self.give_back(measure, n, sender, taken))?,
             }
         }
-        Ok(())
+        Ok(taken)
     }
 
     /// Whether one could be taken.
     ///
     /// # Errors
-    /// The first limit met.
+    /// The first limit met that is not in shadow.
     pub fn look(&self, measure: Measure, sender: &Sender<'_>, now: Instant) -> Result<(), RateExceeded> {
-        let met = self.asked(measure, sender).find_map(|(limit, limiter, key)| Some((limit, limiter.look(key, now).err()?)));
-        met.map_or(Ok(()), |(limit, wait)| Err(RateExceeded { limit, wait }))
+        self.asked(measure, sender).try_for_each(|(limit, limiter, key)| limiter.look(key, now).or_else(|wait| self.met(limit, wait)))
     }
 
-    /// Takes what was had without being asked for.
-    pub fn owe(&self, measure: Measure, n: u32, sender: &Sender<'_>, now: Instant) {
-        self.asked(measure, sender).for_each(|(_, limiter, key)| limiter.owe(key, n, now));
+    /// Takes what was had without being asked for, by `limits`.
+    pub fn owe(&self, measure: Measure, n: u32, sender: &Sender<'_>, limits: Limits, now: Instant) {
+        let concerned = self.asked(measure, sender).filter(|(limit, ..)| limits.hold(*limit));
+        concerned.for_each(|(_, limiter, key)| limiter.owe(key, n, now));
     }
 
-    /// Gives back what was taken in vain.
-    pub fn give_back(&self, measure: Measure, n: u32, sender: &Sender<'_>) {
-        self.asked(measure, sender).for_each(|(_, limiter, key)| limiter.give_back(key, n));
+    /// Gives back what was taken in vain, by `limits`.
+    pub fn give_back(&self, measure: Measure, n: u32, sender: &Sender<'_>, limits: Limits) {
+        let concerned = self.asked(measure, sender).filter(|(limit, ..)| limits.hold(*limit));
+        concerned.for_each(|(_, limiter, key)| limiter.give_back(key, n));
+    }
+
+    /// How often each limit, in shadow, would have refused somebody.
+    pub fn in_shadow(&self) -> impl Iterator<Item = (Limit, u64)> {
+        Limit::ALL.into_iter().zip(&self.in_shadow).map(|(limit, count)| (limit, count.load(Relaxed)))
+    }
+
+    /// A limit was met: that is a refusal, unless the limit is in shadow.
+    fn met(&self, limit: Limit, wait: Duration) -> Result<(), RateExceeded> {
+        if !Limits(self.shadow.load(Relaxed)).hold(limit) {
+            return Err(RateExceeded { limit, wait });
+        }
+        if let Some(count) = self.in_shadow.get(limit.place()) {
+            count.fetch_add(1, Relaxed);
+        }
+        Ok(())
     }
 
     /// The limits in force that concern a sender, and who it is to each of them.
@@ -194,6 +227,11 @@ impl Limit {
         }
     }
 
+    /// Where it stands in [`Limit::ALL`].
+    fn place(self) -> usize {
+        self.measure as usize * Scope::NUMBER + self.scope as usize
+    }
+
     pub(super) fn rate(self, settings: &Settings) -> Rate {
         match (self.measure, self.scope) {
             (Measure::Messages, Scope::Source) => settings.messages_per_source,
@@ -212,7 +250,27 @@ impl Limit {
     }
 }
 
+impl Limits {
+    /// All of them.
+    pub const ALL: Self = Self((1 << LIMITS) - 1);
+    const NONE: Self = Self(0);
+
+    fn of(limits: &[Limit]) -> Self {
+        limits.iter().fold(Self::NONE, |limits, limit| limits.and(*limit))
+    }
+
+    fn and(self, limit: Limit) -> Self {
+        Self(self.0 | 1 << limit.place())
+    }
+
+    fn hold(self, limit: Limit) -> bool {
+        self.0 & 1 << limit.place() != 0
+    }
+}
+
 impl Scope {
+    const NUMBER: usize = 3;
+
     fn key<'s>(self, sender: &'s Sender<'_>) -> Option<Key<'s>> {
         match self {
             Self::Source => sender.source.prefix(Level::Address).map(Key::Prefix),
@@ -245,6 +303,34 @@ impl std::hash::Hash for Key<'_> {
     }
 }
 
+impl Serialize for Limit {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.key())
+    }
+}
+
+impl<'de> Deserialize<'de> for Limit {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let key = Cow::<'_, str>::deserialize(deserializer)?;
+        let known = Self::ALL.into_iter().find(|limit| limit.key() == key);
+        known.ok_or_else(|| D::Error::custom(format_args!("{key:?} is no rate that can be in shadow, as messages_per_source is")))
+    }
+}
+
+impl JsonSchema for Limit {
+    fn schema_name() -> Cow<'static, str> {
+        "RateLimit".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "enum": Self::ALL.map(Self::key) })
+    }
+}
+
 impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.key())
@@ -271,7 +357,8 @@ mod tests {
     fn each_scope_counts_for_itself_and_who_refuses_gives_back() {
         let rates = rates("messages_per_account = \"2/1m\"\nmessages_per_sender_domain = \"1/1m\"");
         let now = Instant::now();
-        let take = |account, domain| rates.take(Measure::Messages, 1, &sender(account, domain), now).map_err(|met| met.limit.key());
+        let take =
+            |account, domain| rates.take(Measure::Messages, 1, &sender(account, domain), now).map(drop).map_err(|met| met.limit.key());
         assert_eq!(take(Some("ann"), "example.org"), Ok(()));
         for _ in 0..9 {
             assert_eq!(take(Some("ann"), "EXAMPLE.org"), Err("messages_per_sender_domain"));
@@ -279,7 +366,7 @@ mod tests {
         assert_eq!(take(Some("ann"), "example.net"), Ok(()), "what was refused did not count for the account");
         assert_eq!(take(Some("ann"), "example.com"), Err("messages_per_account"));
         assert_eq!(take(None, "example.com"), Ok(()));
-        assert_eq!(rates.take(Measure::Recipients, 1000, &sender(None, "example.org"), now), Ok(()), "no limit");
+        assert_eq!(rates.take(Measure::Recipients, 1000, &sender(None, "example.org"), now), Ok(Limits::NONE), "no limit");
     }
 
     #[test]
@@ -287,8 +374,46 @@ mod tests {
         let (rates, start) = (rates("bytes_per_source = \"60KiB/1m\""), Instant::now());
         let take = |seconds| rates.take(Measure::Kib, 1, &sender(None, "a.example"), start + Duration::from_secs(seconds)).is_ok();
         assert!(take(0));
-        rates.owe(Measure::Kib, 99, &sender(None, "a.example"), start);
+        rates.owe(Measure::Kib, 99, &sender(None, "a.example"), Limits::ALL, start);
         assert!(!take(0) && !take(40) && take(41));
+    }
+
+    #[test]
+    fn every_limit_can_be_in_shadow_where_it_counts_and_refuses_nobody() {
+        let now = Instant::now();
+        let sender = sender(Some("ann"), "example.org");
+        for (place, limit) in Limit::ALL.into_iter().enumerate() {
+            assert_eq!(limit.place(), place);
+            let rate = if limit.measure == Measure::Kib { "1KiB/1h" } else { "1/1h" };
+            let table = |shadow: &str| format!("{limit} = \"{rate}\"\n{shadow}");
+            let rates = rates(&table(&format!("shadow = [\"{limit}\"]")));
+            let taken: Vec<_> = (0..3).map(|_| rates.take(limit.measure, 1, &sender, now).unwrap()).collect();
+            assert_eq!(taken, [Limits::of(&[limit]), Limits::NONE, Limits::NONE]);
+            rates.look(limit.measure, &sender, now).unwrap();
+            let counted = rates.in_shadow().map(|(limit, count)| (limit.key(), count)).filter(|(_, count)| *count > 0);
+            assert_eq!(counted.collect::<Vec<_>>(), [(limit.key(), 3)]);
+            // What it has not taken nobody gives back to it.
+            rates.give_back(limit.measure, 1, &sender, taken[1]);
+            rates.apply(&toml::from_str(&table("")).unwrap());
+            assert_eq!(rates.take(limit.measure, 1, &sender, now).unwrap_err().limit, limit, "out of the shadow it holds");
+            rates.give_back(limit.measure, 1, &sender, taken[0]);
+            rates.take(limit.measure, 1, &sender, now).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_limit_beside_one_in_shadow_holds_and_gives_back_what_was_taken() {
+        let (rates, now) = (
+            rates("messages_per_account = \"1/1h\"\nmessages_per_sender_domain = \"2/1h\"\nshadow = [\"messages_per_account\"]"),
+            Instant::now(),
+        );
+        let take = |account, domain| {
+            rates.take(Measure::Messages, 1, &sender(Some(account), domain), now).map(drop).map_err(|met| met.limit.key())
+        };
+        assert_eq!([take("ann", "a.example"), take("ann", "a.example")], [Ok(()), Ok(())]);
+        assert_eq!(take("bob", "a.example"), Err("messages_per_sender_domain"));
+        assert_eq!(take("bob", "b.example"), Ok(()));
+        assert_eq!(rates.in_shadow().map(|(_, count)| count).sum::<u64>(), 1, "bob's first was given back to his account");
     }
 
     #[test]

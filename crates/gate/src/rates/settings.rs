@@ -68,6 +68,10 @@ pub struct Settings {
     /// gate.max_inbound; beyond it the answer is given at once.
     pub tarpit_places: u32,
 
+    /// Rates to try out, by key: each is counted and refuses nobody. The metrics gatepost_rates_shadow_*, one for each, say how
+    /// often it would have refused. Those of connections go together, as "connections" in gate.shadow.
+    pub shadow: Vec<mail::Limit>,
+
     /// How many sources, accounts and sender domains each rate tells apart, at 96 octets of memory each. Beyond that they share what
     /// is left over, and an honest one may be told to come back; nobody gets round a limit that way.
     pub keys: u32,
@@ -94,6 +98,7 @@ impl Default for Settings {
             failed_commands_per_sender_domain: Rate::OFF,
             tarpit: Span::secs(0),
             tarpit_places: 16,
+            shadow: Vec::new(),
             keys: 65_536,
         }
     }
