@@ -7,20 +7,19 @@ use std::time::Duration;
 
 use events::{Figure, Figures, Throttle};
 use mail::{Secret, Span};
-use store::Directory;
+use store::{Account, Change, Directory};
+use tokio::runtime::Handle;
 
 use crate::failures::{Attempt, Failures};
-use crate::hashing::{Compared, Hashing};
+use crate::hashing::{Compared, Comparison, Hashing};
 use crate::recent::Recent;
 use crate::seal::Seal;
-use crate::{Error, Settings, hash_password};
+use crate::{Error, Settings};
 
 /// Says who somebody is. Share it in an `Arc`.
 pub struct Authenticator {
     directory: Arc<dyn Directory>,
     hashing: Hashing,
-    /// What is compared when nobody has the name.
-    nobody: Arc<str>,
     limits: RwLock<Arc<Limits>>,
     seal: Seal,
     /// Account, stored hash, source and password that were right.
@@ -74,20 +73,18 @@ pub enum Verdict {
 }
 
 impl Authenticator {
-    /// For the accounts of `directory`. Computes one hash.
+    /// For the accounts of `directory`.
     ///
     /// # Errors
-    /// [`Error::Settings`] with every fault, or [`Error::Hashing`].
+    /// [`Error::Settings`] with every fault.
     pub fn new(directory: Arc<dyn Directory>, settings: &Settings) -> Result<Self, Error> {
         let faults = settings.validate();
         if !faults.is_empty() {
             return Err(Error::Settings(faults));
         }
-        let nobody = hash_password(&Secret::new(rand::random::<[u8; 32]>()), settings)?;
         Ok(Self {
             directory,
-            hashing: Hashing::new(settings),
-            nobody: nobody.into(),
+            hashing: Hashing::new(settings)?,
             limits: RwLock::new(Arc::new(Limits::new(settings))),
             seal: Seal::new(),
             right: Recent::new(settings.remember.0),
@@ -124,15 +121,23 @@ impl Authenticator {
             return Ok(Verdict::Wrong { delay: Duration::ZERO });
         }
         let source = prefix(source).to_string();
+        // In this order: what the hash cost when it was the last of its kind is among them.
+        let costs = self.directory.costs().await?;
         let known = self.directory.account(&login).await?;
-        let hash = known.as_ref().map_or(&self.nobody, |account| &account.password_hash);
+        let stored = known.as_ref().map(|account| Arc::clone(&account.password_hash));
 
         let limits = Arc::clone(&self.limits.read().unwrap_or_else(PoisonError::into_inner));
         let by_source = match limits.sources.attempt(&source) {
             Ok(attempt) => attempt,
             Err(retry_after) => return Ok(Verdict::Refused { throttle: Throttle::Source, retry_after }),
         };
-        let sealed = self.seal.seal(&[b"right", login.as_bytes(), hash.as_bytes(), source.as_bytes(), password.expose()]);
+        let sealed = self.seal.seal(&[
+            b"right",
+            login.as_bytes(),
+            stored.as_deref().unwrap_or_default().as_bytes(),
+            source.as_bytes(),
+            password.expose(),
+        ]);
         if let Some(account) = known.as_ref().filter(|_| self.right.contains(&sealed)) {
             by_source.forgive();
             self.remembered.fetch_add(1, Relaxed);
@@ -147,7 +152,10 @@ impl Authenticator {
                 return Ok(Verdict::Refused { throttle: Throttle::Account, retry_after });
             }
         };
-        let compared = match self.hashing.compare(password, Arc::clone(hash)).await {
+        let renew = known.as_ref().map(|account| self.renewal(account));
+        let comparison = Comparison { password, stored, costs };
+        let renew = move |hash| renew.map_or((), |renew| renew(hash));
+        let compared = match self.hashing.compare(comparison, renew).await {
             Ok(Compared::Unusable(cause)) => Err(Error::StoredHash { account: login, cause }),
             other => other,
         };
@@ -173,9 +181,20 @@ impl Authenticator {
         }
     }
 
+    /// What keeps a new hash for `account`, on a thread that may wait. Where the store cannot, the old one is as good, and the next login
+    /// tries again; where the password has been changed meanwhile, that stays.
+    fn renewal(&self, account: &Account) -> impl FnOnce(String) + Send + 'static {
+        let (directory, runtime) = (Arc::clone(&self.directory), Handle::current());
+        let (name, stored) = (account.name.to_string(), account.password_hash.to_string());
+        move |password_hash| {
+            let _next_time = runtime.block_on(directory.change(Change::RenewHash { name, stored, password_hash }));
+        }
+    }
+
     /// States its figures.
     pub fn report(&self, figures: &mut Figures) {
         figures.set(Figure::AuthHashes, self.hashing.computed());
+        figures.set(Figure::AuthRenewed, self.hashing.renewed());
         figures.set(Figure::AuthRemembered, self.remembered.load(Relaxed));
         figures.set(Figure::AuthWaiting, self.hashing.waiting().into());
     }

@@ -1,13 +1,20 @@
 //! Argon2id, off the async threads and a few at a time.
+//!
+//! A wrong password is compared at every cost in use, once each: the stored hash's own, where the name is known, and all others with a hash
+//! of nobody's. So its time tells neither whether the name is known nor what its hash was made with
+//! (`docs/adr/0005-every-wrong-password-costs-the-same.md`). A right one costs its own hash, and a new one where that was not made
+//! as hashes are made now; whoever logs in does not wait for it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{self, PasswordHasher, PasswordVerifier};
-use argon2::{Algorithm, Argon2, Version};
+use argon2::{Algorithm, Argon2, Params, Version};
 use mail::Secret;
-use tokio::sync::Semaphore;
+use store::cost;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::{Error, Settings};
 
@@ -17,10 +24,7 @@ use crate::{Error, Settings};
 /// # Errors
 /// [`Error::Settings`], or that the system has no random numbers or no memory.
 pub fn hash_password(password: &Secret, settings: &Settings) -> Result<String, Error> {
-    let params = settings.params().map_err(|_| Error::Settings(settings.validate()))?;
-    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-    let hash = argon2.hash_password(password.expose()).map_err(|error| Error::Hashing(error.to_string()))?;
-    Ok(hash.to_string())
+    hash(password, params(settings)?)
 }
 
 /// Compares passwords with hashes.
@@ -29,7 +33,27 @@ pub(crate) struct Hashing {
     pub(crate) places: Arc<Semaphore>,
     waiting: AtomicU32,
     waiting_most: u32,
+    params: Params,
+    work: Arc<Work>,
+}
+
+/// What was computed so far.
+#[derive(Debug, Default)]
+pub(crate) struct Work {
     computed: AtomicU64,
+    renewed: AtomicU64,
+    /// Each hash's cost, in order.
+    #[cfg(test)]
+    pub(crate) costs: std::sync::Mutex<Vec<String>>,
+}
+
+/// A password, and what it is to be compared with.
+pub(crate) struct Comparison {
+    pub(crate) password: Secret,
+    /// The account's hash; none of an unknown name.
+    pub(crate) stored: Option<Arc<str>>,
+    /// What stored hashes cost.
+    pub(crate) costs: Vec<Arc<str>>,
 }
 
 /// What a comparison came to.
@@ -44,25 +68,42 @@ pub(crate) enum Compared {
 }
 
 impl Hashing {
-    pub(crate) fn new(settings: &Settings) -> Self {
-        Self {
+    /// # Errors
+    /// [`Error::Settings`].
+    pub(crate) fn new(settings: &Settings) -> Result<Self, Error> {
+        Ok(Self {
             places: Arc::new(Semaphore::new(settings.concurrent_hashes.get() as usize)),
             waiting: AtomicU32::new(0),
             waiting_most: settings.waiting_hashes,
-            computed: AtomicU64::new(0),
-        }
+            params: params(settings)?,
+            work: Arc::default(),
+        })
     }
 
+    /// Hashes computed.
     pub(crate) fn computed(&self) -> u64 {
-        self.computed.load(Relaxed)
+        self.work.computed.load(Relaxed)
+    }
+
+    /// Those of them that were made to be stored in place of older ones.
+    pub(crate) fn renewed(&self) -> u64 {
+        self.work.renewed.load(Relaxed)
     }
 
     pub(crate) fn waiting(&self) -> u32 {
         self.waiting.load(Relaxed)
     }
 
-    /// Waits for a place and computes. Cancel-safe; what is being computed is computed to its end and keeps its place until then.
-    pub(crate) async fn compare(&self, password: Secret, hash: Arc<str>) -> Result<Compared, Error> {
+    #[cfg(test)]
+    pub(crate) fn take_costs(&self) -> Vec<String> {
+        std::mem::take(&mut *self.work.costs.lock().unwrap())
+    }
+
+    /// Waits for a place and computes. Where the password is right and its hash was made otherwise than hashes are made now, a new hash
+    /// is computed in the same place after this has answered, and `renew` called with it, which may wait.
+    ///
+    /// Cancel-safe; what is being computed is computed to its end and keeps its place until then.
+    pub(crate) async fn compare(&self, comparison: Comparison, renew: impl FnOnce(String) + Send + 'static) -> Result<Compared, Error> {
         let place = match Arc::clone(&self.places).try_acquire_owned() {
             Ok(place) => place,
             Err(_) => {
@@ -71,27 +112,79 @@ impl Hashing {
                 place.map_err(|closed| Error::Hashing(closed.to_string()))?
             }
         };
-        self.computed.fetch_add(1, Relaxed);
-        let comparing = tokio::task::spawn_blocking(move || {
-            let compared = compare(&password, &hash);
+        let (answer, answered) = oneshot::channel();
+        let (work, params) = (Arc::clone(&self.work), self.params.clone());
+        tokio::task::spawn_blocking(move || {
+            let now = cost_of(&params);
+            let compared = work.compare(&comparison, &now);
+            let outdated = compared == Compared::Same && comparison.stored.as_deref().and_then(cost) != Some(&now);
+            let place = outdated.then_some(place);
+            // Whoever asked may have gone; the password was right all the same.
+            let _gone = answer.send(compared);
+            if outdated && let Some(hash) = work.renew(&comparison.password, params) {
+                renew(hash);
+            }
             drop(place);
-            compared
         });
-        comparing.await.map_err(|error| Error::Hashing(error.to_string()))
+        answered.await.map_err(|_| Error::Hashing("its thread has ended".into()))
     }
 }
 
-/// With the parameters the hash was made with, not today's.
-fn compare(password: &Secret, hash: &str) -> Compared {
-    let parsed = match PasswordHash::new(hash) {
-        Ok(parsed) => parsed,
-        Err(error) => return Compared::Unusable(error.to_string()),
-    };
-    match Argon2::default().verify_password(password.expose(), &parsed) {
-        Ok(()) => Compared::Same,
-        Err(password_hash::Error::PasswordInvalid) => Compared::Different,
-        Err(error) => Compared::Unusable(error.to_string()),
+impl Work {
+    /// With what the hash was made with, not today's; a wrong password at every other cost in use, too.
+    fn compare(&self, Comparison { password, stored, costs }: &Comparison, now: &str) -> Compared {
+        let own = stored.as_deref().map_or(Compared::Different, |hash| self.compare_with(password, hash));
+        if own == Compared::Different {
+            let mut others: BTreeSet<&str> = costs.iter().map(|cost| &**cost).chain([now]).collect();
+            others.remove(stored.as_deref().and_then(cost).unwrap_or_default());
+            for cost in others {
+                std::hint::black_box(self.compare_with(password, &format!("{cost}${NOBODYS}")));
+            }
+        }
+        own
     }
+
+    fn compare_with(&self, password: &Secret, hash: &str) -> Compared {
+        let parsed = match PasswordHash::new(hash) {
+            Ok(parsed) => parsed,
+            Err(error) => return Compared::Unusable(error.to_string()),
+        };
+        self.count(hash);
+        match Argon2::default().verify_password(password.expose(), &parsed) {
+            Ok(()) => Compared::Same,
+            Err(password_hash::Error::PasswordInvalid) => Compared::Different,
+            Err(error) => Compared::Unusable(error.to_string()),
+        }
+    }
+
+    /// Without random numbers or memory there is none; the next login tries again.
+    fn renew(&self, password: &Secret, params: Params) -> Option<String> {
+        let hash = hash(password, params).ok()?;
+        self.count(&hash);
+        self.renewed.fetch_add(1, Relaxed);
+        Some(hash)
+    }
+
+    fn count(&self, _hash: &str) {
+        self.computed.fetch_add(1, Relaxed);
+        #[cfg(test)]
+        self.costs.lock().unwrap().push(cost(_hash).unwrap().to_owned());
+    }
+}
+
+fn params(settings: &Settings) -> Result<Params, Error> {
+    settings.params().map_err(|_| Error::Settings(settings.validate()))
+}
+
+fn hash(password: &Secret, params: Params) -> Result<String, Error> {
+    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+    let hash = argon2.hash_password(password.expose()).map_err(|error| Error::Hashing(error.to_string()))?;
+    Ok(hash.to_string())
+}
+
+/// As it stands in front of the salt in what [`hash`] makes.
+fn cost_of(params: &Params) -> String {
+    format!("$argon2id$v=19$m={},t={},p={}", params.m_cost(), params.t_cost(), params.p_cost())
 }
 
 /// One more waits, for as long as this lives.
@@ -109,6 +202,9 @@ impl Drop for Waiting<'_> {
     }
 }
 
+/// Salt and hash of nobody, as long as real ones.
+const NOBODYS: &str = "AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,8 +217,12 @@ mod tests {
         let two = hash_password(&Secret::new("hunter2"), &settings).unwrap();
         assert!(one.starts_with("$argon2id$v=19$m=8,t=3,p=1$"), "{one}");
         assert_ne!(one, two);
-        assert_eq!(compare(&Secret::new("hunter2"), &one), Compared::Same);
-        assert_eq!(compare(&Secret::new("hunter3"), &one), Compared::Different);
-        assert!(matches!(compare(&Secret::new("hunter2"), "plain"), Compared::Unusable(_)));
+        assert_eq!(cost(&one), Some(&*cost_of(&settings.params().unwrap())));
+        let compare = |password, hash| Work::default().compare_with(&Secret::new(password), hash);
+        assert_eq!(compare("hunter2", &one), Compared::Same);
+        assert_eq!(compare("hunter3", &one), Compared::Different);
+        assert!(matches!(compare("hunter2", "plain"), Compared::Unusable(_)));
+        let nobodys = format!("{}${NOBODYS}", cost_of(&settings.params().unwrap()));
+        assert_eq!((compare("hunter2", &nobodys), nobodys.len()), (Compared::Different, one.len()));
     }
 }

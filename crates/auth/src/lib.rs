@@ -5,7 +5,10 @@
 //! - Whoever has proved who they are acts as themselves and as nobody else.
 //! - A password is compared by Argon2id, off the async threads, so many at a time and no more ([`Settings::concurrent_hashes`]); a
 //!   bounded number waits, the rest is refused for now.
-//! - An unknown name costs the same work as a known one, and gets the same answer.
+//! - A wrong password costs the same work, whether the name is known or not and whatever its hash was made with, and gets the same
+//!   answer: each cost in use is paid once, whatever [`Settings::hash_memory`] was before.
+//! - A hash that was made otherwise than hashes are made now is made anew when its owner logs in, after the answer; a password that was set
+//!   meanwhile stays.
 //! - Each attempt counts against the account and against the source before its password is looked at, and is forgiven when it was
 //!   right: a client that hangs up, or tries from a hundred connections at once, gains nothing. What comes too fast is refused
 //!   without a look at the password. A source from which the account was used before has a count of its own, so that others'

@@ -14,11 +14,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// Memory that one password hash (Argon2id) takes. More makes guessing from a stolen file dearer. A hash that is stored already keeps
-    /// what it was made with, until the password is changed. At least 8KiB, and a multiple of 1KiB.
+    /// Memory that one password hash (Argon2id) takes. More makes guessing from a stolen file dearer. A hash that is stored already is made
+    /// anew when its owner logs in; until the last one has been, each wrong password takes the time of the old and of the new. At least
+    /// 8KiB, and a multiple of 1KiB.
     pub hash_memory: ByteSize,
 
-    /// Passes over that memory.
+    /// Passes over that memory; stored hashes follow as for hash_memory.
     pub hash_passes: NonZeroU32,
 
     /// How many passwords are compared at once; each takes a processor and hash_memory for some ten milliseconds.

@@ -99,6 +99,7 @@ figures! {
     RatesShadowFailedCommandsSenderDomain Counter "rates_shadow_failed_commands_per_sender_domain" "Commands that failed_commands_per_sender_domain, in shadow, would have refused";
     BodyBudgetUsed Gauge "net_body_memory_octets" "Octets of message bodies in memory";
     AuthHashes Counter "auth_password_hashes" "Password hashes computed, for unknown users too";
+    AuthRenewed Counter "auth_renewed_hashes" "Password hashes made anew at a login because hash_memory or hash_passes had changed";
     AuthRemembered Counter "auth_remembered" "Passwords recognised without computing a hash";
     AuthWaiting Gauge "auth_waiting" "Passwords that wait for their hash to be computed";
     LogLinesLost Counter "log_lines_lost" "Log lines left out because nobody read the log fast enough";

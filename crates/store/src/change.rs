@@ -33,6 +33,15 @@ pub enum Change {
         /// The Argon2id hash in PHC string format.
         password_hash: String,
     },
+    /// Another hash of the same password, if the stored one is still `stored`: whoever set another password meanwhile wins.
+    RenewHash {
+        /// The account's address.
+        name: String,
+        /// The hash that the password was compared with.
+        stored: String,
+        /// The Argon2id hash in PHC string format.
+        password_hash: String,
+    },
     /// Removes the account and its maildrop.
     RemoveAccount {
         /// The account's address.
@@ -68,6 +77,9 @@ pub enum ChangeError {
     /// It is not there.
     #[error("there is no {0}")]
     Unknown(String),
+    /// It is no longer what the change was made for.
+    #[error("{0} has been changed meanwhile and stays as it is now")]
+    Overtaken(String),
     /// Others still point to it.
     #[error("{name} is still used by {used_by}: change that first")]
     InUse {

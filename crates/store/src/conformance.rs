@@ -66,6 +66,7 @@ macro_rules! conformance {
             the_directory_survives_a_restart
             a_refused_change_changes_nothing
             a_new_password_is_seen_at_once
+            a_renewed_hash_never_replaces_a_new_password
             removing_an_account_removes_its_mail
         }
     };

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use mail::{Envelope, ForwardPath, MessageId, Receipt};
 
-pub use book::{Account, Alias, Book, DomainRecord, Resolution};
+pub use book::{Account, Alias, Book, DomainRecord, Resolution, cost};
 pub use change::{Change, ChangeError};
 pub use lease::{Lease, Leases, Refused};
 
@@ -138,6 +138,14 @@ pub trait Directory: Send + Sync {
     /// # Errors
     /// As [`Directory::resolve`].
     async fn account(&self, login: &str) -> Result<Option<Account>, Error>;
+
+    /// What the accounts' password hashes [cost], each once: the work by which accounts could be told from each other.
+    ///
+    /// # Errors
+    /// As [`Directory::resolve`].
+    async fn costs(&self) -> Result<Vec<Arc<str>>, Error> {
+        Ok(self.book().await?.costs().cloned().collect())
+    }
 
     /// Makes one change durable.
     ///

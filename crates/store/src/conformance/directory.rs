@@ -1,5 +1,7 @@
 //! Domains, accounts and aliases.
 
+use std::sync::Arc;
+
 use mail::ForwardPath;
 
 use super::{ANN, BOB, CYD, Engine, NEVER, accept, add, change, listed, open, reopen, texts, whole};
@@ -85,6 +87,46 @@ pub async fn a_new_password_is_seen_at_once(engine: &impl Engine) {
         change(&*store, Change::SetPassword { name: ANN.into(), password_hash: hash.clone() }).await;
         assert_eq!(*store.account(ANN).await.unwrap().unwrap().password_hash, *hash);
     }
+}
+
+/// A hash is renewed when it is still the one that was compared, for good; when somebody has set a password meanwhile or at the same
+/// time, or the account has another owner, that stays.
+#[expect(clippy::disallowed_methods, reason = "the test awaits what it spawns")]
+pub async fn a_renewed_hash_never_replaces_a_new_password(engine: &impl Engine) {
+    let renewal = |stored: &str, password_hash: &str| Change::RenewHash {
+        name: ANN.into(),
+        stored: stored.into(),
+        password_hash: password_hash.into(),
+    };
+    let store = open(engine, NEVER).await;
+    let first = store.account(ANN).await.unwrap().unwrap().password_hash;
+    change(&*store, renewal(&first, "$argon2id$renewed")).await;
+    let late = store.change(renewal(&first, "$argon2id$late")).await;
+    assert!(matches!(late, Err(ChangeError::Overtaken(_))), "{late:?}");
+    let store = reopen(engine, store).await;
+    assert_eq!(*store.account(ANN).await.unwrap().unwrap().password_hash, *"$argon2id$renewed", "after a restart");
+    let mut stored = "$argon2id$renewed".to_owned();
+    for number in 0..20 {
+        let new = format!("$argon2id$new-{number}");
+        let set = Change::SetPassword { name: ANN.into(), password_hash: new.clone() };
+        let [renewing, setting] = [renewal(&stored, "$argon2id$raced"), set].map(|change| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move { store.change(change).await })
+        });
+        let (renewed, set) = (renewing.await.unwrap(), setting.await.unwrap());
+        assert!(matches!(renewed, Ok(()) | Err(ChangeError::Overtaken(_))), "{renewed:?}");
+        set.unwrap();
+        assert_eq!(*store.account(ANN).await.unwrap().unwrap().password_hash, *new, "whichever came first");
+        stored = new;
+    }
+    change(&*store, Change::RemoveAccount { name: ANN.into() }).await;
+    let gone = store.change(renewal(&stored, "$argon2id$late")).await;
+    assert!(matches!(gone, Err(ChangeError::Unknown(_))), "{gone:?}");
+    change(&*store, add(ANN)).await;
+    let anothers = store.change(renewal(&stored, "$argon2id$late")).await;
+    assert!(matches!(anothers, Err(ChangeError::Overtaken(_))), "{anothers:?}");
+    let store = reopen(engine, store).await;
+    assert_eq!(*store.account(ANN).await.unwrap().unwrap().password_hash, *first, "the new owner's");
 }
 
 /// Whoever has the name next does not find the former owner's mail; others keep theirs.

@@ -1,0 +1,112 @@
+use super::*;
+
+fn book() -> Book {
+    let mut book = Book::default();
+    for change in [
+        Change::PutDomain { name: "example.org".parse().unwrap(), postmaster: None },
+        Change::AddAccount { name: "zoe@example.org".into(), password_hash: "z".into() },
+        Change::AddAccount { name: "Ann@Example.ORG".into(), password_hash: "a".into() },
+        Change::PutAlias { name: "sales@example.org".into(), targets: vec!["ann@example.org".into()] },
+        Change::PutAlias {
+            name: "all@example.org".into(),
+            targets: vec!["sales@example.org".into(), "zoe@example.org".into(), "ann@example.org".into()],
+        },
+    ] {
+        book.apply(change).unwrap();
+    }
+    book
+}
+
+fn resolved(book: &Book, path: &str) -> String {
+    match book.resolve(&ForwardPath::parse(path).unwrap()) {
+        Resolution::Accounts(mut accounts) => {
+            accounts.sort();
+            accounts.join(" ")
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+#[test]
+fn recipients_come_to_accounts() {
+    let mut book = book();
+    for (path, meant) in [
+        ("<ANN@example.org>", "ann@example.org"),
+        ("<all@EXAMPLE.org>", "ann@example.org zoe@example.org"),
+        ("<postmaster>", "zoe@example.org"),
+        ("<Postmaster@example.org>", "zoe@example.org"),
+        ("<nobody@example.org>", "UnknownUser"),
+        ("<ann@example.com>", "Foreign"),
+        ("<ann@[127.0.0.1]>", "Foreign"),
+    ] {
+        assert_eq!(resolved(&book, path), meant, "{path}");
+    }
+    book.apply(Change::PutDomain { name: "example.org".parse().unwrap(), postmaster: Some("ann@example.org".into()) }).unwrap();
+    assert_eq!(resolved(&book, "<postmaster>"), "ann@example.org");
+    for name in ["example.org", "example.net"] {
+        book.apply(Change::PutDomain { name: name.parse().unwrap(), postmaster: None }).unwrap();
+        assert_eq!(resolved(&book, &format!("<postmaster@{name}>")), "ann@example.org", "{name}");
+    }
+    book.apply(Change::PutDomain { name: "example.org".parse().unwrap(), postmaster: Some("all@example.org".into()) }).unwrap();
+    book.apply(Change::RemoveAlias { name: "all@example.org".into() }).unwrap();
+    assert_eq!(resolved(&book, "<postmaster@example.org>"), "zoe@example.org", "the default again");
+}
+
+#[test]
+fn a_change_that_would_break_something_names_it_and_changes_nothing() {
+    let before = book();
+    for (change, why) in [
+        (Change::AddAccount { name: "ann".into(), password_hash: String::new() }, "\"ann\" is not an address: write name@domain"),
+        (
+            Change::AddAccount { name: "a@example.com".into(), password_hash: String::new() },
+            "example.com is not a local domain: add it first with `gatepost domain add example.com`",
+        ),
+        (Change::AddAccount { name: "ANN@example.org".into(), password_hash: String::new() }, "account ann@example.org exists already"),
+        (Change::AddAccount { name: "sales@example.org".into(), password_hash: String::new() }, "alias sales@example.org exists already"),
+        (
+            Change::RemoveAccount { name: "ann@example.org".into() },
+            "ann@example.org is still used by alias all@example.org: change that first",
+        ),
+        (Change::RemoveDomain { name: "example.org".parse().unwrap() }, "example.org is still used by ann@example.org: change that first"),
+        (
+            Change::PutAlias { name: "sales@example.org".into(), targets: vec!["all@example.org".into()] },
+            "alias sales@example.org would lead back to itself",
+        ),
+        (
+            Change::PutAlias { name: "x@example.org".into(), targets: vec!["y@example.org".into()] },
+            "there is no account or alias y@example.org",
+        ),
+        (Change::SetPassword { name: "y@example.org".into(), password_hash: String::new() }, "there is no account y@example.org"),
+        (
+            Change::RenewHash { name: "ann@example.org".into(), stored: "old".into(), password_hash: "new".into() },
+            "the password of ann@example.org has been changed meanwhile and stays as it is now",
+        ),
+    ] {
+        let mut book = before.clone();
+        assert_eq!(book.apply(change).unwrap_err().to_string(), why);
+        assert_eq!(book, before);
+    }
+}
+
+#[test]
+fn the_costs_in_use_are_those_of_the_hashes_there_are() {
+    let mut book = Book::default();
+    let hash = |memory: u32| format!("$argon2id$v=19$m={memory},t=1,p=1$c2FsdA$aGFzaA");
+    let costs = |book: &Book| book.costs().map(|cost| cost.rsplit("m=").next().unwrap().to_owned()).collect::<Vec<_>>().join(" ");
+    let name = |name: &str| format!("{name}@example.org");
+    for (change, expected) in [
+        (Change::PutDomain { name: "example.org".parse().unwrap(), postmaster: None }, ""),
+        (Change::AddAccount { name: name("ann"), password_hash: hash(8) }, "8,t=1,p=1"),
+        (Change::AddAccount { name: name("bob"), password_hash: hash(8) }, "8,t=1,p=1"),
+        (Change::AddAccount { name: name("cyd"), password_hash: "no hash".into() }, "8,t=1,p=1"),
+        (Change::SetPassword { name: name("ann"), password_hash: hash(9) }, "8,t=1,p=1 9,t=1,p=1"),
+        (Change::RenewHash { name: name("bob"), stored: hash(8), password_hash: hash(9) }, "9,t=1,p=1"),
+        (Change::RemoveAccount { name: name("ann") }, "9,t=1,p=1"),
+        (Change::RemoveAccount { name: name("bob") }, ""),
+    ] {
+        book.apply(change.clone()).unwrap();
+        assert_eq!(costs(&book), expected, "{change:?}");
+        let again = Book::new(book.domains().cloned(), book.accounts().cloned(), book.aliases().cloned());
+        assert_eq!(costs(&again), expected, "as an engine reads it: {change:?}");
+    }
+}
