@@ -258,8 +258,7 @@ pub(crate) struct Named {
 pub(crate) enum Domain {
     /// Take mail for a domain, or change who its postmaster is
     ///
-    /// A name in UTF-8 and its ASCII form, xn--..., are two domains here. Senders without SMTPUTF8 can only write the ASCII form: add
-    /// both, and give each address of one an alias in the other.
+    /// A name in UTF-8 and its ASCII form, xn--..., are one domain, here and wherever an address is written. It is kept in ASCII.
     #[command(
         after_long_help = "Examples:\n  gatepost domain add example.org\n  gatepost domain add example.org --postmaster ann@example.org"
     )]

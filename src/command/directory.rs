@@ -36,11 +36,7 @@ pub(crate) fn domain(domain: &Domain) -> Outcome {
     match domain {
         Domain::Add(add) => {
             let request = DirectoryRequest::PutDomain { name: add.name.clone(), postmaster: add.postmaster.clone() };
-            let exit = change(&add.server, request, &format!("mail for {} is now accepted", add.name))?;
-            if !add.name.is_ascii() {
-                writeln!(io::stderr(), "{ANOTHER_FORM}")?;
-            }
-            Ok(exit)
+            change(&add.server, request, &format!("mail for {} is now accepted", add.name))
         }
         Domain::Remove(named) => {
             change(&named.server, DirectoryRequest::RemoveDomain { name: named.name.clone() }, &format!("{} removed", named.name))
@@ -96,7 +92,8 @@ fn list(server: &Server, json: bool, request: DirectoryRequest) -> Outcome {
         Reply::Domains(domains) => {
             for domain in domains {
                 let postmaster = domain.postmaster.map(|address| format!("  postmaster {address}")).unwrap_or_default();
-                writeln!(out, "{}{postmaster}", domain.name)?;
+                let unicode = domain.unicode.map(|unicode| format!(" ({unicode})")).unwrap_or_default();
+                writeln!(out, "{}{unicode}{postmaster}", domain.name)?;
             }
         }
         Reply::Aliases(aliases) => aliases.iter().try_for_each(|alias| writeln!(out, "{}  {}", alias.name, alias.targets.join(" ")))?,
@@ -109,7 +106,3 @@ fn print_json(out: &mut impl Write, value: &impl serde::Serialize) -> io::Result
     serde_json::to_writer_pretty(&mut *out, value)?;
     writeln!(out)
 }
-
-/// What whoever adds a domain in UTF-8 may not know.
-const ANOTHER_FORM: &str = "gatepost: note: senders without SMTPUTF8 write this domain in its ASCII form, xn--..., which is another \
-                            domain to this server: add that one, too, with an alias for each address";

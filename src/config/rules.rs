@@ -42,9 +42,10 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
 }
 
 fn hostname(config: &Config) -> Option<Finding> {
-    let name = config.hostname.as_ref()?.0.as_str();
-    if !name.is_ascii() {
-        return Some(Finding::error("hostname", format!("{name} is not ASCII; write the name's form in DNS, which begins with xn--")));
+    let domain = &config.hostname.as_ref()?.0;
+    let name = domain.as_str();
+    if !domain.is_ascii() {
+        return Some(Finding::error("hostname", format!("{domain} is not ASCII; write the name's form in DNS: {name}")));
     }
     let lonely = !name.contains('.');
     lonely.then(|| {

@@ -58,8 +58,11 @@ fn users(book: &Book) -> Reply {
 }
 
 fn domains(book: &Book) -> Reply {
-    let domain =
-        |domain: &DomainRecord| Domain { name: domain.name.to_string(), postmaster: domain.postmaster.as_ref().map(ToString::to_string) };
+    let domain = |domain: &DomainRecord| Domain {
+        name: domain.name.as_str().to_owned(),
+        unicode: Some(domain.name.to_unicode()).filter(|unicode| unicode != domain.name.as_str()),
+        postmaster: domain.postmaster.as_ref().map(ToString::to_string),
+    };
     Reply::Domains(book.domains().map(domain).collect())
 }
 

@@ -20,7 +20,7 @@ impl Admin {
     }
 
     fn list(&self, user: Option<&str>, source: Option<&str>) -> Result<Vec<Session>, String> {
-        let (user, network) = (user.map(str::to_lowercase), source.map(network).transpose()?);
+        let (user, network) = (user.map(mail::canonical), source.map(network).transpose()?);
         let wanted = |session: &gate::Session| {
             user.as_deref().is_none_or(|user| session.user.as_deref() == Some(user))
                 && network.is_none_or(|network| network.contains(&session.source.to_canonical()))

@@ -111,8 +111,11 @@ pub struct Reloaded {
 /// A domain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Domain {
-    /// Its name.
+    /// Its name in DNS.
     pub name: String,
+    /// The same for people, where it has letters beyond ASCII.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unicode: Option<String>,
     /// Who gets its postmaster's mail, when that is set.
     pub postmaster: Option<String>,
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use events::{Figure, Figures, Throttle};
-use mail::{Secret, Span};
+use mail::{Secret, Span, canonical};
 use store::{Account, Change, Directory};
 use tokio::runtime::Handle;
 
@@ -40,7 +40,7 @@ struct Limits {
 /// Who somebody says they are, and the proof.
 #[derive(Debug)]
 pub struct Claim<'c> {
-    /// The account's full address, without regard to case.
+    /// The account's full address, without regard to case and to the spelling of its domain.
     pub login: &'c str,
     /// As whom they want to act, where they say so (RFC 4616 §2); empty is not said.
     pub acting_as: Option<&'c str>,
@@ -116,8 +116,8 @@ impl Authenticator {
     /// See [`Error`]; the attempt does not count.
     pub async fn verify(&self, claim: Claim<'_>) -> Result<Verdict, Error> {
         let Claim { login, acting_as, password, source } = claim;
-        let login = login.to_lowercase();
-        if acting_as.is_some_and(|other| !other.is_empty() && other.to_lowercase() != login) {
+        let login = canonical(login);
+        if acting_as.is_some_and(|other| !other.is_empty() && canonical(other) != login) {
             return Ok(Verdict::Wrong { delay: Duration::ZERO });
         }
         let source = prefix(source).to_string();

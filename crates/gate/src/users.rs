@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 
+use mail::canonical;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -66,7 +67,7 @@ pub struct Exemption {
 pub(crate) struct UserLimits {
     per_user: u32,
     rules: Vec<UserRule>,
-    /// By the account's name in lower case, over reloads.
+    /// By the account's canonical name, over reloads.
     hits: HashMap<String, u64>,
 }
 
@@ -80,13 +81,13 @@ impl UserLimits {
         let hits = std::mem::take(&mut self.hits);
         *self = Self { hits, ..Self::new(settings) };
         let rules = &self.rules;
-        self.hits.retain(|name, _| rules.iter().any(|rule| rule.name.to_lowercase() == *name));
+        self.hits.retain(|name, _| rules.iter().any(|rule| canonical(&rule.name) == *name));
     }
 
     /// Whether an account that has `held` sessions may have one more.
     pub(crate) fn check(&mut self, account: &str, held: u32, today: Day) -> Result<(), UserFull> {
-        let name = account.to_lowercase();
-        let rule = self.rules.iter().find(|rule| rule.name.to_lowercase() == name && !rule.is_over(today));
+        let name = canonical(account);
+        let rule = self.rules.iter().find(|rule| canonical(&rule.name) == name && !rule.is_over(today));
         let limit = rule.map_or(self.per_user, |rule| if rule.exempt { u32::MAX } else { rule.sessions.unwrap_or(self.per_user) });
         if held >= limit {
             return Err(UserFull { held, limit });
@@ -97,10 +98,10 @@ impl UserLimits {
         Ok(())
     }
 
-    /// Each rule; `held` tells how many sessions an account, named in lower case, has.
+    /// Each rule; `held` tells how many sessions an account, by its canonical name, has.
     pub(crate) fn exemptions(&self, today: Day, held: impl Fn(&str) -> u32) -> Vec<Exemption> {
         let exemption = |rule: &UserRule| {
-            let name = rule.name.to_lowercase();
+            let name = canonical(&rule.name);
             let hits = self.hits.get(&name).copied().unwrap_or_default();
             Exemption { held: held(&name), hits, expired: rule.is_over(today), rule: rule.clone() }
         };
@@ -126,11 +127,11 @@ pub(crate) fn faults(settings: &Settings) -> Vec<Fault> {
         if reason.trim().is_empty() {
             wrong(format!("{name}: reason is empty: say for whom or what the rule is, for whoever reads it next year"));
         }
-        let lower = name.to_lowercase();
-        if names.contains(&lower) {
+        let name_once = canonical(name);
+        if names.contains(&name_once) {
             wrong(format!("{name}: there is another rule for this account; the first one would count"));
         }
-        names.push(lower);
+        names.push(name_once);
     }
     faults
 }
@@ -158,6 +159,7 @@ mod tests {
         let mut limit = |account: &str, held, day| limits.check(account, held, Day(day)).map_err(|full| full.limit);
         assert_eq!([limit("ann@example.org", 1, 1), limit("ann@example.org", 2, 1)], [Ok(()), Err(2)]);
         assert_eq!([limit("scan@example.org", 2, 1), limit("scan@example.org", 3, 1)], [Ok(()), Err(3)]);
+        assert_eq!(limit("one@EXAMPLE.org", 1, 1), Err(1));
         assert_eq!([limit("one@example.org", 0, 1), limit("one@example.org", 1, 1)], [Ok(()), Err(1)], "less than others, too");
         assert_eq!([limit("all@example.org", 5000, 5), limit("all@example.org", 2, 6)], [Ok(()), Err(2)], "the last day counts");
         let told = limits.exemptions(Day(6), |_| 4);

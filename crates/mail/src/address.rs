@@ -1,14 +1,14 @@
 //! Addresses as RFC 5321 §4.1.2 writes them, with RFC 6531's UTF-8.
 //!
 //! A parsed value is valid and within the octet limits of [`crate::limits`](crate). The local part is kept as it was meant (a
-//! quoted string without its quotes and backslashes); the domain is kept in lower case. Source routes are recognised and
+//! quoted string without its quotes and backslashes); of the domain see [`Domain`]. Source routes are recognised and
 //! dropped (RFC 5321 §3.3, appendix C). Whether UTF-8 is allowed is the session's affair: ask [`Mailbox::is_ascii`].
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use crate::{DOMAIN_OCTETS, LABEL_OCTETS, LOCAL_PART_OCTETS, PATH_OCTETS};
+use crate::{DOMAIN_OCTETS, Domain, LABEL_OCTETS, LOCAL_PART_OCTETS, PATH_OCTETS};
 
 /// Why a text is not an address; worded for the peer that sent it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -32,6 +32,9 @@ pub enum AddressError {
     /// The domain breaks the rules for names.
     #[error("the domain is not well formed")]
     Domain,
+    /// The domain has UTF-8, or a label that begins with `xn--`, and is no name by IDNA.
+    #[error("the domain is not a valid internationalized name (IDNA, UTS 46)")]
+    Idna,
     /// The domain is longer than [`DOMAIN_OCTETS`], or a label longer than [`LABEL_OCTETS`].
     #[error("the domain is longer than {DOMAIN_OCTETS} octets or one of its labels longer than {LABEL_OCTETS}")]
     DomainTooLong,
@@ -41,36 +44,6 @@ pub enum AddressError {
     /// The source route before the mailbox is not well formed.
     #[error("the source route is not well formed")]
     SourceRoute,
-}
-
-/// A domain name, in lower case. Labels of letters, digits, hyphens and (as real hosts use them) underscores, or UTF-8.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Domain(Box<str>);
-
-impl Domain {
-    /// The name, in lower case, without a final dot.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for Domain {
-    type Err = AddressError;
-
-    fn from_str(text: &str) -> Result<Self, AddressError> {
-        // Judged as it is kept: a letter may grow in lower case, or become a letter and a mark.
-        let name = text.to_lowercase();
-        if name.len() > DOMAIN_OCTETS || name.split('.').any(|label| label.len() > LABEL_OCTETS) {
-            return Err(AddressError::DomainTooLong);
-        }
-        if name.split('.').all(is_label) { Ok(Self(name.into_boxed_str())) } else { Err(AddressError::Domain) }
-    }
-}
-
-impl fmt::Display for Domain {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
 }
 
 /// What stands right of the `@`, or after EHLO: a name or an address literal (RFC 5321 §4.1.3).
@@ -125,9 +98,9 @@ impl Mailbox {
         &self.host
     }
 
-    /// Whether it can be said without SMTPUTF8.
+    /// Whether it was said so that it needs no SMTPUTF8.
     pub fn is_ascii(&self) -> bool {
-        self.local_part.is_ascii() && !matches!(&self.host, Host::Domain(domain) if !domain.as_str().is_ascii())
+        self.local_part.is_ascii() && !matches!(&self.host, Host::Domain(domain) if !domain.is_ascii())
     }
 }
 
@@ -211,7 +184,7 @@ impl ForwardPath {
         }
     }
 
-    /// Whether it can be said without SMTPUTF8.
+    /// Whether it was said so that it needs no SMTPUTF8.
     pub fn is_ascii(&self) -> bool {
         match self {
             Self::Postmaster => true,
@@ -247,6 +220,16 @@ pub fn path_len(text: &str) -> Option<usize> {
         }
     }
     None
+}
+
+/// The one spelling by which an account's or alias's address is kept and compared: unquoted, its local part in lower case, its domain in
+/// [A-labels](Domain::as_str). A text whose end is no domain is nobody's address, and only put in lower case.
+pub fn canonical(address: &str) -> String {
+    let parts = address.rsplit_once('@').and_then(|(local_part, host)| Some((local_part, host.parse::<Domain>().ok()?)));
+    match parts {
+        Some((local_part, domain)) => format!("{}@{}", local_part.to_lowercase(), domain.as_str()),
+        None => address.to_lowercase(),
+    }
 }
 
 fn unbracket(path: &str) -> Result<&str, AddressError> {
@@ -311,11 +294,6 @@ fn is_atext(c: char) -> bool {
     c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c) || (!c.is_ascii() && !c.is_control() && !c.is_whitespace())
 }
 
-fn is_label(label: &str) -> bool {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_' || (!c.is_ascii() && c.is_alphanumeric());
-    !label.is_empty() && !label.starts_with('-') && !label.ends_with('-') && label.chars().all(allowed)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -363,7 +341,9 @@ mod tests {
             ("<a@[2001:db8::1]>", AddressError::Literal),
             ("<a@[é192.0.2.1]>", AddressError::Literal),
             ("<a\r@b>", AddressError::LocalPart),
-            ("<a@İ>", AddressError::Domain),
+            ("<a@a\u{200d}b>", AddressError::Idna),
+            ("<a@xn--a>", AddressError::Idna),
+            ("<a@b℀>", AddressError::Domain),
         ] {
             assert_eq!(forward(path), Err(why), "{path}");
         }
@@ -380,8 +360,8 @@ mod tests {
         assert_eq!(forward(&format!("<a@{domain}.d>")), Err(AddressError::DomainTooLong));
         assert_eq!(forward(&format!("<a@{label}d>")), Err(AddressError::DomainTooLong));
         assert_eq!(forward(&format!("<{local}l@{domain}>")), Err(AddressError::PathTooLong));
-        // A letter of two octets, of three in lower case.
-        assert_eq!(forward(&format!("<a@{}>", "Ⱥ".repeat(LABEL_OCTETS / 3 + 1))), Err(AddressError::DomainTooLong));
+        // Short enough as it is written, too long as DNS has it.
+        assert_eq!(forward(&format!("<a@ü{}>", "d".repeat(LABEL_OCTETS - 3))), Err(AddressError::DomainTooLong));
     }
 
     #[test]
@@ -389,6 +369,22 @@ mod tests {
         assert_eq!(ReversePath::parse("<>"), Ok(ReversePath::Null));
         assert!(ReversePath::parse("< >").is_err());
         assert!(ReversePath::parse("<postmaster>").is_err());
+    }
+
+    #[test]
+    fn an_address_has_one_canonical_spelling() {
+        for (address, canonical_one) in [
+            ("Ann@Example.ORG", "ann@example.org"),
+            ("ann@BÜCHER.example", "ann@xn--bcher-kva.example"),
+            ("ANN@XN--bcher-kva.example", "ann@xn--bcher-kva.example"),
+            ("JÜRGEN@x.org", "jürgen@x.org"),
+            ("a@b@x.org", "a@b@x.org"),
+            ("Ann", "ann"),
+            ("Ann@-x-", "ann@-x-"),
+        ] {
+            assert_eq!(canonical(address), canonical_one);
+            assert_eq!(canonical(canonical_one), canonical_one);
+        }
     }
 
     #[test]

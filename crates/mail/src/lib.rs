@@ -8,6 +8,7 @@
 
 pub mod address;
 mod as_text;
+mod domain;
 pub mod dot;
 mod envelope;
 mod id;
@@ -18,7 +19,8 @@ mod receipt;
 mod secret;
 pub mod units;
 
-pub use address::{AddressError, Domain, ForwardPath, Host, Mailbox, ReversePath};
+pub use address::{AddressError, ForwardPath, Host, Mailbox, ReversePath, canonical};
+pub use domain::Domain;
 pub use envelope::{BodyType, Envelope};
 pub use id::{IdError, MessageId};
 pub use limits::{DOMAIN_OCTETS, LABEL_OCTETS, LOCAL_PART_OCTETS, PATH_OCTETS};

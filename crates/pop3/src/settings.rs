@@ -52,7 +52,7 @@ impl Settings {
     /// # Errors
     /// [`Error::HostNotAscii`], [`Error::AutologoutTooShort`].
     pub fn check(&self) -> Result<(), Error> {
-        if !self.host.as_str().is_ascii() {
+        if !self.host.is_ascii() {
             return Err(Error::HostNotAscii);
         }
         if self.timing.autologout < limits::AUTOLOGOUT_AT_LEAST {

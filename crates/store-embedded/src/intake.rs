@@ -37,6 +37,8 @@ impl Arriving {
     pub(crate) fn begin(engine: &Arc<Engine>, mut envelope: Envelope) -> Result<Self, Error> {
         engine.health.check()?;
         engine.ready.want();
+        let register = engine.people.register();
+        envelope.recipients.iter_mut().for_each(|account| *account = register.maildrop(account));
         envelope.recipients.sort_unstable();
         envelope.recipients.dedup();
         if envelope.recipients.is_empty() || envelope.recipients.len() > usize::from(u16::MAX) {

@@ -14,7 +14,7 @@
 //! preparer   segments ready before they are needed, room on the disk         (preparer)
 //! tender     bodies and segments that are dead, segments mostly dead          (tender, compaction, usage)
 //! sessions   messages in and out                                              (intake, body_file, maildrop)
-//! opening    log -> index                                                     (recovery, version, verify)
+//! opening    log -> index                                                     (recovery, version, spelling, verify)
 //! ```
 
 mod backlog;
@@ -38,6 +38,7 @@ mod record;
 mod recovery;
 mod segment;
 mod settings;
+mod spelling;
 mod tender;
 mod usage;
 mod verify;
@@ -85,7 +86,8 @@ impl Intake for Embedded {
 #[async_trait]
 impl Maildrops for Embedded {
     async fn open(&self, account: &str) -> Result<Box<dyn Maildrop>, Error> {
-        Ok(Box::new(Opened::open(self.engine(), account).await?))
+        let maildrop = self.engine().people.register().maildrop(account);
+        Ok(Box::new(Opened::open(self.engine(), &maildrop).await?))
     }
 }
 
@@ -103,7 +105,7 @@ impl Directory for Embedded {
         let engine = Arc::clone(self.engine());
         let changed = tokio::task::spawn_blocking(move || {
             let gone = engine.people.change(change)?;
-            gone.iter().try_for_each(|account| remove_maildrop(&engine, account))?;
+            gone.iter().try_for_each(|maildrop| remove_maildrop(&engine, maildrop))?;
             Ok(())
         });
         changed.await.map_err(|_| closed())?
@@ -115,12 +117,12 @@ impl Directory for Embedded {
 }
 
 /// Ends every delivery to an account that is gone. Waits for the disk; what a crash leaves undone the next open does.
-fn remove_maildrop(engine: &Engine, account: &str) -> Result<(), Error> {
+fn remove_maildrop(engine: &Engine, maildrop: &str) -> Result<(), Error> {
     let mut head = vec![0; HEADER_BYTES];
-    encode_removal(account, &mut head);
+    encode_removal(maildrop, &mut head);
     let header = Header::of_mark(Kind::Removal, &head)?;
     let held = Held { marks: Some(engine.hold_marks()), ..Held::default() };
-    let what = What::Removal { account: account.to_owned(), origin: None };
+    let what = What::Removal { account: maildrop.to_owned(), origin: None };
     let answered = engine.submit(|answer| Command { header, moved: false, head, body: Vec::new(), what, held, answer });
     answered.blocking_recv().map_err(|_| closed())?.map(drop)
 }

@@ -240,19 +240,19 @@ impl Embedded {
             settings,
         });
         segments.into_iter().for_each(|segment| engine.shelf.insert(Arc::new(segment)));
-        let orphaned = accounts_without_owner(&engine, &index).map_err(OpenError::Index)?;
+        let orphaned = maildrops_without_owner(&engine, &index).map_err(OpenError::Index)?;
         preparer::tend(&engine);
         let running = Running::start(&engine, index, next_sequence, lock_file)?;
         let store = Self { engine, running: Mutex::new(Some(running)) };
         // On a thread that may wait, whoever calls.
-        thread::scope(|scope| scope.spawn(|| orphaned.iter().for_each(|account| store.sweep(account))).join().is_ok());
+        thread::scope(|scope| scope.spawn(|| orphaned.iter().for_each(|maildrop| store.sweep(maildrop))).join().is_ok());
         Ok(store)
     }
 
-    fn sweep(&self, account: &str) {
-        tracing::info!(account, "removing the maildrop of an account that is no more");
-        if let Err(error) = remove_maildrop(&self.engine, account) {
-            tracing::warn!(account, %error, "the maildrop could not be removed; the next open tries again");
+    fn sweep(&self, maildrop: &str) {
+        tracing::info!(maildrop, "removing the maildrop of an account that is no more");
+        if let Err(error) = remove_maildrop(&self.engine, maildrop) {
+            tracing::warn!(maildrop, %error, "the maildrop could not be removed; the next open tries again");
         }
     }
 }
@@ -316,7 +316,9 @@ fn enter(dir: &Path) -> Result<(File, Places), OpenError> {
         }
         // Without the directory every maildrop would be taken for one without an account, and swept.
         version::Found::Version(_) if !directory.exists() => return Err(not_a_store("its directory.sqlite is missing: restore it")),
-        version::Found::Version(found) => version::migrate(&disk, found).map_err(|error| denied("carrying the store forward", error))?,
+        version::Found::Version(found) => {
+            version::migrate(&disk, &directory, found).map_err(|error| denied("carrying the store forward", error))?;
+        }
     }
     Ok((lock_file, Places { disk: Arc::new(disk), index, directory }))
 }
@@ -335,9 +337,9 @@ fn take_lock(dir: &Path) -> io::Result<Result<File, String>> {
     Ok(Ok(file))
 }
 
-fn accounts_without_owner(engine: &Engine, index: &Index) -> rusqlite::Result<Vec<String>> {
-    let book = engine.people.book();
-    Ok(index.accounts()?.into_iter().filter(|account| book.account(account).is_none()).collect())
+fn maildrops_without_owner(engine: &Engine, index: &Index) -> rusqlite::Result<Vec<String>> {
+    let register = engine.people.register();
+    Ok(index.accounts()?.into_iter().filter(|maildrop| !register.is_owned(maildrop)).collect())
 }
 
 fn join(thread: JoinHandle<()>) {

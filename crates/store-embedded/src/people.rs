@@ -3,6 +3,9 @@
 //! It is its own truth, committed with synchronous=FULL, because it is small, rarely written, and an administrator's first wish is
 //! to look into it. All of it is in memory as one [`Book`], which is what is asked; a change is made to a copy of the book, what
 //! differs is committed, and only then the copy takes the book's place.
+//!
+//! A maildrop has its account's name. Only an account that [`spelling`](crate::spelling) gave another name keeps the maildrop it had: the log
+//! goes on calling that by its old name, which no new account can have.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,7 +22,39 @@ use crate::lock;
 #[derive(Debug)]
 pub(crate) struct People {
     db: Mutex<Option<Connection>>,
-    book: RwLock<Arc<Book>>,
+    register: RwLock<Register>,
+}
+
+/// The directory at one instant, and the names of its accounts' maildrops.
+#[derive(Debug, Clone)]
+pub(crate) struct Register {
+    pub(crate) book: Arc<Book>,
+    /// By account, where it is not the account's name.
+    maildrops: Arc<BTreeMap<Arc<str>, Arc<str>>>,
+}
+
+impl Register {
+    /// The maildrop of an account.
+    pub(crate) fn maildrop(&self, account: &str) -> Arc<str> {
+        self.maildrops.get(account).map_or_else(|| account.into(), Arc::clone)
+    }
+
+    /// With another book: the maildrops of accounts that it has not are left out, as [`save_account`] leaves them out.
+    fn with(&self, book: Book) -> Self {
+        let kept = self.maildrops.iter().filter(|(account, _)| book.account(account).is_some());
+        let maildrops = if self.maildrops.is_empty() {
+            Arc::clone(&self.maildrops)
+        } else {
+            Arc::new(kept.map(|(account, maildrop)| (Arc::clone(account), Arc::clone(maildrop))).collect())
+        };
+        Self { book: Arc::new(book), maildrops }
+    }
+
+    /// Whether a maildrop is some account's.
+    pub(crate) fn is_owned(&self, maildrop: &str) -> bool {
+        let by_its_name = || self.book.account(maildrop).is_some_and(|account| *account.name == *maildrop);
+        (by_its_name() && !self.maildrops.contains_key(maildrop)) || self.maildrops.values().any(|known| **known == *maildrop)
+    }
 }
 
 impl People {
@@ -27,28 +62,33 @@ impl People {
     pub(crate) fn open(path: &Path) -> rusqlite::Result<Self> {
         let db = private_database(path)?;
         db.execute_batch(SCHEMA)?;
-        let book = load(&db)?;
-        Ok(Self { db: Mutex::new(Some(db)), book: RwLock::new(Arc::new(book)) })
+        let register = load(&db)?;
+        Ok(Self { db: Mutex::new(Some(db)), register: RwLock::new(register) })
     }
 
     /// Everything, at one instant.
     pub(crate) fn book(&self) -> Arc<Book> {
-        Arc::clone(&self.book.read().unwrap_or_else(std::sync::PoisonError::into_inner))
+        self.register().book
     }
 
-    /// Makes one change durable, and answers the accounts that are gone by it. Waits for the disk.
+    /// Everything, at one instant, and where the accounts' mail is.
+    pub(crate) fn register(&self) -> Register {
+        self.register.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// Makes one change durable, and answers the maildrops that are nobody's by it. Waits for the disk.
     pub(crate) fn change(&self, change: Change) -> Result<Vec<Arc<str>>, ChangeError> {
         let mut guard = lock(&self.db);
         let db = guard.as_mut().ok_or_else(crate::engine::closed)?;
-        let before = self.book();
-        let mut after = Book::clone(&before);
-        after.apply(change)?;
-        let saved = save(db, &before, &after);
+        let before = self.register();
+        let mut book = Book::clone(&before.book);
+        book.apply(change)?;
+        let saved = save(db, &before.book, &book);
         // After a failed commit the file knows what came of it.
-        let after = if saved.is_ok() { after } else { load(db).map_err(|error| failed(&error))? };
-        let gone =
-            before.accounts().filter(|account| after.account(&account.name).is_none()).map(|account| Arc::clone(&account.name)).collect();
-        *self.book.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(after);
+        let after = if saved.is_ok() { before.with(book) } else { load(db).map_err(|error| failed(&error))? };
+        let gone = before.book.accounts().filter(|account| after.book.account(&account.name).is_none());
+        let gone = gone.map(|account| before.maildrop(&account.name)).collect();
+        *self.register.write().unwrap_or_else(std::sync::PoisonError::into_inner) = after;
         saved.map(|()| gone).map_err(|error| failed(&error).into())
     }
 
@@ -63,7 +103,7 @@ fn failed(error: &rusqlite::Error) -> Error {
     if is_full(error) { Error::Full(cause) } else { Error::Unavailable(cause) }
 }
 
-fn load(db: &Connection) -> rusqlite::Result<Book> {
+fn load(db: &Connection) -> rusqlite::Result<Register> {
     let invalid = |error: mail::AddressError| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error));
     let mut domains = Vec::new();
     let mut statement = db.prepare("SELECT name, postmaster FROM domains")?;
@@ -86,7 +126,11 @@ fn load(db: &Connection) -> rusqlite::Result<Book> {
         aliases.entry(row.get(0)?).or_default().push(row.get::<_, String>(1)?.into());
     }
     let aliases = aliases.into_iter().map(|(name, targets)| Alias { name: name.into(), targets });
-    Ok(Book::new(domains, accounts, aliases))
+    let maildrops = db
+        .prepare("SELECT account, maildrop FROM maildrops")?
+        .query_map([], |row| Ok((row.get::<_, String>(0)?.into(), row.get::<_, String>(1)?.into())))?
+        .collect::<Result<_, _>>()?;
+    Ok(Register { book: Arc::new(Book::new(domains, accounts, aliases)), maildrops: Arc::new(maildrops) })
 }
 
 /// Commits what differs between the two.
@@ -126,6 +170,8 @@ fn save_account(db: &Transaction<'_>, name: &str, account: Option<&Account>) -> 
     db.execute("DELETE FROM accounts WHERE name = ?", [name])?;
     if let Some(account) = account {
         db.execute("INSERT INTO accounts VALUES (?, ?, ?)", params![name, &*account.password_hash, account.serial.cast_signed()])?;
+    } else {
+        db.execute("DELETE FROM maildrops WHERE account = ?", [name])?;
     }
     Ok(())
 }
@@ -138,12 +184,13 @@ fn save_alias(db: &Transaction<'_>, name: &str, alias: Option<&Alias>) -> rusqli
     Ok(())
 }
 
-const SCHEMA: &str = "
+pub(crate) const SCHEMA: &str = "
     PRAGMA journal_mode = WAL;
     PRAGMA synchronous = FULL;
     CREATE TABLE IF NOT EXISTS domains (name TEXT PRIMARY KEY, postmaster TEXT) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS accounts (name TEXT PRIMARY KEY, password_hash TEXT NOT NULL, serial INTEGER NOT NULL) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS aliases (name TEXT, position INTEGER, target TEXT NOT NULL, PRIMARY KEY (name, position)) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS maildrops (account TEXT PRIMARY KEY, maildrop TEXT NOT NULL UNIQUE) WITHOUT ROWID;
 ";
 
 #[cfg(test)]

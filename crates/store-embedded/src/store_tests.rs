@@ -271,8 +271,8 @@ async fn a_directory_that_cannot_be_opened_says_why() {
     let in_use = Embedded::open(dir.path(), small()).err().unwrap();
     assert!(matches!(&in_use, OpenError::InUse { pid, .. } if *pid == std::process::id().to_string()), "{in_use}");
     drop(store);
-    std::fs::write(dir.path().join("VERSION"), "2\n").unwrap();
-    assert!(matches!(Embedded::open(dir.path(), small()), Err(OpenError::Newer { found: 2, known: 1, .. })));
+    std::fs::write(dir.path().join("VERSION"), "3\n").unwrap();
+    assert!(matches!(Embedded::open(dir.path(), small()), Err(OpenError::Newer { found: 3, known: 2, .. })));
     std::fs::write(dir.path().join("VERSION"), "1\n").unwrap();
     std::fs::remove_file(dir.path().join("directory.sqlite")).unwrap();
     assert!(matches!(Embedded::open(dir.path(), small()), Err(OpenError::NotAStore { .. })));
@@ -344,8 +344,23 @@ async fn a_life_that_commits_no_record_leaves_the_log_as_it_was() {
     assert_eq!(ids(&store, ANN).await, []);
 }
 
-/// A store written by the first version of this code: two accounts, an alias, messages small, large and deleted.
-const VERSION_1: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/version-1");
+/// Stores that earlier versions of this code have written.
+const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
+
+/// A store of the fixtures, to be opened.
+pub(crate) fn copy_of(fixture: &str, with_index: bool) -> TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for part in ["", "log", "bodies"] {
+        std::fs::create_dir_all(copy.path().join(part)).unwrap();
+        for entry in std::fs::read_dir(std::path::Path::new(FIXTURES).join(fixture).join(part)).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_type().unwrap().is_file() && (with_index || entry.file_name() != "index.sqlite") {
+                std::fs::copy(entry.path(), copy.path().join(part).join(entry.file_name())).unwrap();
+            }
+        }
+    }
+    copy
+}
 
 /// Written to make the fixture, once; now it shows that today's store is made of the same parts.
 async fn make_fixture(dir: &std::path::Path) {
@@ -382,17 +397,8 @@ async fn a_store_of_every_version_is_opened_with_and_without_its_index() {
     let made = tempfile::tempdir().unwrap();
     make_fixture(made.path()).await;
     check_fixture(made.path()).await;
+    // Version 1: two accounts, an alias, messages small, large and deleted.
     for with_index in [true, false] {
-        let copy = tempfile::tempdir().unwrap();
-        for part in ["", "log", "bodies"] {
-            std::fs::create_dir_all(copy.path().join(part)).unwrap();
-            for entry in std::fs::read_dir(std::path::Path::new(VERSION_1).join(part)).unwrap() {
-                let entry = entry.unwrap();
-                if entry.file_type().unwrap().is_file() && (with_index || entry.file_name() != "index.sqlite") {
-                    std::fs::copy(entry.path(), copy.path().join(part).join(entry.file_name())).unwrap();
-                }
-            }
-        }
-        check_fixture(copy.path()).await;
+        check_fixture(copy_of("version-1", with_index).path()).await;
     }
 }

@@ -5,17 +5,19 @@
 //! The index has a version of its own and is simply rebuilt.
 
 use std::io::{self, IoSlice};
+use std::path::Path;
 
 use crate::disk::{Disk, read_whole, write_whole};
+use crate::spelling;
 
 /// What this code writes.
-pub(crate) const CURRENT: u32 = 1;
+pub(crate) const CURRENT: u32 = 2;
 
-/// One step: makes a directory of version `index + 1` one of the next.
-type Step = fn(&dyn Disk) -> io::Result<()>;
+/// One step: makes a data directory of version `index + 1`, whose `directory.sqlite` is at the path, one of the next.
+type Step = fn(&dyn Disk, &Path) -> io::Result<()>;
 
-/// The steps from version 1 on. Version 1 is the current one: there are none yet.
-const STEPS: &[Step] = &[];
+/// The steps from version 1 on. Since version 2 domains are kept in A-labels alone.
+const STEPS: &[Step] = &[|_, directory| spelling::unify(directory).map_err(io::Error::other)];
 
 /// What the directory is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,15 +56,15 @@ pub(crate) fn write(disk: &dyn Disk, version: u32) -> io::Result<()> {
     disk.sync_dir(".")
 }
 
-/// Carries a directory of `version` forward to the current one.
-pub(crate) fn migrate(disk: &dyn Disk, version: u32) -> io::Result<()> {
-    walk(disk, version, STEPS)
+/// Carries a data directory of `version` forward to the current one.
+pub(crate) fn migrate(disk: &dyn Disk, directory: &Path, version: u32) -> io::Result<()> {
+    walk(disk, directory, version, STEPS)
 }
 
-fn walk(disk: &dyn Disk, version: u32, steps: &[Step]) -> io::Result<()> {
+fn walk(disk: &dyn Disk, directory: &Path, version: u32, steps: &[Step]) -> io::Result<()> {
     for (before, step) in (1..).zip(steps).skip_while(|(before, _)| *before < version) {
         tracing::info!(from = before, to = before + 1, "carrying the store forward");
-        step(disk)?;
+        step(disk, directory)?;
         write(disk, before + 1)?;
     }
     Ok(())
@@ -83,9 +85,12 @@ mod tests {
         let disk = RealDisk::new(dir.path().to_owned());
         assert_eq!(read(&disk).unwrap(), Found::New);
         write(&disk, 2).unwrap();
-        let steps: &[Step] =
-            &[|_| panic!("version 2 has this behind it"), |disk| disk.create("second").map(drop), |disk| disk.rename("second", "third")];
-        walk(&disk, 2, steps).unwrap();
+        let steps: &[Step] = &[
+            |_, _| panic!("version 2 has this behind it"),
+            |disk, _| disk.create("second").map(drop),
+            |disk, _| disk.rename("second", "third"),
+        ];
+        walk(&disk, dir.path(), 2, steps).unwrap();
         assert_eq!(read(&disk).unwrap(), Found::Version(4));
         assert!(dir.path().join("third").exists());
         std::fs::write(dir.path().join(NAME), "x").unwrap();

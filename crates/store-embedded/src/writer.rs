@@ -12,7 +12,7 @@ use std::io::IoSlice;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Instant;
 
-use store::{Book, Error, Lease};
+use store::{Error, Lease};
 use tokio::sync::{OwnedRwLockReadGuard, oneshot};
 
 use crate::backlog::{Logged, What};
@@ -20,6 +20,7 @@ use crate::body_file::BodyFile;
 use crate::disk::write_whole;
 use crate::engine::{Charge, Engine, closed};
 use crate::lock;
+use crate::people::Register;
 use crate::record::{HEADER_BYTES, Header};
 use crate::segment::{FIRST_RECORD, Place, Segment};
 
@@ -125,10 +126,10 @@ impl Writer {
         let mut commands = Vec::new();
         while self.engine.queue.take(&mut commands) {
             // An account goes out of the book before its removal comes into the queue: mail behind a removal finds it gone.
-            let book = self.engine.people.book();
+            let register = self.engine.people.register();
             for command in commands.drain(..) {
-                match command.account_gone(&book) {
-                    Some(account) => command.refuse(Error::Unavailable(format!("{account} has been removed"))),
+                match command.owner_gone(&register) {
+                    Some(maildrop) => command.refuse(Error::Unavailable(format!("{maildrop} has been removed"))),
                     None => self.add(command),
                 }
             }
@@ -222,10 +223,10 @@ impl Writer {
 }
 
 impl Command {
-    /// An account of this mail that is no more: to accept it would lose it, or hand it to whoever has the name next.
-    fn account_gone(&self, book: &Book) -> Option<Arc<str>> {
+    /// A maildrop of this mail whose account is no more: to accept it would lose it, or hand it to whoever has the name next.
+    fn owner_gone(&self, register: &Register) -> Option<Arc<str>> {
         match &self.what {
-            What::Message { accounts, .. } if !self.moved => accounts.iter().find(|account| book.account(account).is_none()).cloned(),
+            What::Message { accounts, .. } if !self.moved => accounts.iter().find(|maildrop| !register.is_owned(maildrop)).cloned(),
             _ => None,
         }
     }

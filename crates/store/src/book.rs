@@ -1,6 +1,7 @@
 //! The directory as one pure value: which domains are ours, who has an account, what an alias stands for.
 //!
-//! An address is looked up without regard to case (RFC 5321 §2.4 leaves the local part's case to us). Order: account, then
+//! An address is looked up without regard to case (RFC 5321 §2.4 leaves the local part's case to us) and to whether its domain is written in
+//! UTF-8 or in A-labels: names are kept in their [canonical](mail::canonical) spelling. Order: account, then
 //! alias, then, for `postmaster`, the domain's postmaster: the one that was named, else the domain's first account, else that of
 //! another domain, so that there is one as soon as there is any account (RFC 5321 §4.5.1).
 //! Aliases may name accounts and other aliases of any of our domains; a change that would make a loop or leave a name dangling
@@ -16,7 +17,7 @@ use crate::{Change, ChangeError};
 /// Who may log in, and whose mail it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
-    /// The account's address in lower case: its login name and its maildrop's name.
+    /// The account's address in its [canonical](mail::canonical) spelling: its login name.
     pub name: Arc<str>,
     /// The Argon2id hash in PHC string format.
     pub password_hash: Arc<str>,
@@ -44,7 +45,7 @@ pub struct DomainRecord {
 /// An address that stands for others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Alias {
-    /// The address, in lower case.
+    /// The address, in its [canonical](mail::canonical) spelling.
     pub name: Arc<str>,
     /// Accounts and aliases it stands for.
     pub targets: Vec<Arc<str>>,
@@ -111,9 +112,9 @@ impl Book {
         self.costs.keys()
     }
 
-    /// The account of this login name.
+    /// The account of this login name, in any spelling.
     pub fn account(&self, login: &str) -> Option<&Account> {
-        self.accounts.get(login.to_lowercase().as_str())
+        self.accounts.get(login).or_else(|| self.accounts.get(mail::canonical(login).as_str()))
     }
 
     /// Whose maildrops a recipient's mail goes to.
@@ -178,7 +179,7 @@ impl Book {
     }
 
     fn lookup(&self, mailbox: &Mailbox, domain: &DomainRecord) -> Option<Vec<Arc<str>>> {
-        let name = format!("{}@{}", mailbox.local_part().to_lowercase(), domain.name);
+        let name = format!("{}@{}", mailbox.local_part().to_lowercase(), domain.name.as_str());
         self.expand(&name).or_else(|| {
             if mailbox.local_part().eq_ignore_ascii_case("postmaster") {
                 self.postmaster(domain).or_else(|| self.any_postmaster())
@@ -290,7 +291,7 @@ impl Book {
     fn local_address(&self, name: &str) -> Result<Arc<str>, ChangeError> {
         let mailbox: Mailbox = name.parse().map_err(|_| ChangeError::Address(name.into()))?;
         match (self.domain_of(&mailbox), mailbox.host()) {
-            (Some(domain), _) => Ok(format!("{}@{}", mailbox.local_part().to_lowercase(), domain.name).into()),
+            (Some(domain), _) => Ok(format!("{}@{}", mailbox.local_part().to_lowercase(), domain.name.as_str()).into()),
             (None, host) => Err(ChangeError::ForeignDomain(host.to_string())),
         }
     }

@@ -65,6 +65,7 @@ macro_rules! conformance {
             a_maildrop_of_thousands_is_listed_and_emptied
             the_directory_survives_a_restart
             a_refused_change_changes_nothing
+            both_spellings_of_a_domain_are_one
             a_new_password_is_seen_at_once
             a_renewed_hash_never_replaces_a_new_password
             removing_an_account_removes_its_mail

@@ -133,7 +133,7 @@ pub trait Directory: Send + Sync {
     /// [`Error::Unavailable`] when it cannot be told at present.
     async fn resolve(&self, recipient: &ForwardPath) -> Result<Resolution, Error>;
 
-    /// The account that logs in by this name, compared without regard to case.
+    /// The account that logs in by this name, in any [spelling](mail::canonical).
     ///
     /// # Errors
     /// As [`Directory::resolve`].

@@ -179,7 +179,7 @@ async fn people_domains_and_aliases_come_and_go() {
         assert_eq!(directory(&server, request.clone()).await, Reply::Done, "{request:?}");
     }
     assert_eq!(directory(&server, DirectoryRequest::ListUsers).await, Reply::Users(vec![name.clone()]));
-    let domain = admin::Domain { name: "example.org".into(), postmaster: Some("sales@example.org".into()) };
+    let domain = admin::Domain { name: "example.org".into(), unicode: None, postmaster: Some("sales@example.org".into()) };
     assert_eq!(directory(&server, DirectoryRequest::ListDomains).await, Reply::Domains(vec![domain]));
     let alias = admin::Alias { name: "sales@example.org".into(), targets: vec![name.clone()] };
     assert_eq!(directory(&server, DirectoryRequest::ListAliases).await, Reply::Aliases(vec![alias]));

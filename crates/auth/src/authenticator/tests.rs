@@ -73,6 +73,24 @@ async fn the_full_address_and_the_password_without_regard_to_the_names_case() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_domain_in_utf8_is_the_domain_in_dns() {
+    let (store, authenticator) = with(settings()).await;
+    let (unicode, ascii) = ("Joe@bücher.example", "joe@XN--bcher-kva.example");
+    store.change(Change::PutDomain { name: "bücher.example".parse().unwrap(), postmaster: None }).await.unwrap();
+    set_password(&store, unicode, "joes").await;
+    let joe = Verdict::Right { account: "joe@xn--bcher-kva.example".into() };
+    for login in [unicode, ascii] {
+        assert_eq!(tried(&authenticator, login, "joes", HOME).await, joe);
+        let claim = Claim { acting_as: Some(unicode), ..claim(login, "joes", HOME) };
+        assert_eq!(authenticator.verify(claim).await.unwrap(), joe);
+    }
+    // Nor do guesses count apart.
+    for (login, delay) in [(unicode, 500), (ascii, 1000)] {
+        assert_eq!(tried(&authenticator, login, "guess", AWAY).await, wrong(delay));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_has_the_password_acts_as_themselves_alone() {
     let (_, authenticator) = with(settings()).await;
     let acting = |acting_as, password| authenticator.verify(Claim { acting_as: Some(acting_as), ..claim(ANN, password, HOME) });

@@ -289,7 +289,7 @@ fn millis(span: Span) -> u64 {
 enum Key<'s> {
     Prefix(ipnet::IpNet),
     Name(&'s str),
-    /// Whatever the case it is written in.
+    /// As DNS has it, whatever the case.
     Domain(&'s str),
 }
 

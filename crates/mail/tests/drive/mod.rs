@@ -91,7 +91,7 @@ pub(crate) fn addresses(octets: &[u8]) {
     }
     if let Ok(path) = ForwardPath::parse(text) {
         is_path(text, &path.to_string());
-        assert_eq!(path.is_ascii(), path.to_string().is_ascii());
+        assert!(!path.is_ascii() || path.to_string().is_ascii());
         assert_eq!(ForwardPath::parse(&path.to_string()), Ok(path));
     }
     // The machine cuts a path off its parameters before it reads it.
@@ -104,7 +104,7 @@ pub(crate) fn addresses(octets: &[u8]) {
 fn is_domain(domain: &Domain) {
     let name = domain.as_str();
     assert!(name.len() <= DOMAIN_OCTETS && name.split('.').all(|label| (1..=LABEL_OCTETS).contains(&label.len())), "{name:?}");
-    assert_eq!(name, name.to_lowercase());
+    assert!(name.is_ascii() && name == name.to_ascii_lowercase(), "{name:?}");
 }
 
 fn is_host(host: &Host) {
@@ -117,7 +117,7 @@ fn is_mailbox(mailbox: &Mailbox) {
     is_host(mailbox.host());
     let local_part = mailbox.local_part();
     assert!((1..=LOCAL_PART_OCTETS).contains(&local_part.len()) && !local_part.contains(|c: char| c.is_ascii_control()));
-    assert_eq!(mailbox.is_ascii(), mailbox.to_string().is_ascii());
+    assert!(!mailbox.is_ascii() || mailbox.to_string().is_ascii());
 }
 
 /// As it was written and as it is written again: on one line, no longer, and ending at its bracket whatever follows.

@@ -40,6 +40,16 @@ async fn recipients_for_a_sender_domain() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_sender_domain_in_utf8_counts_with_its_form_in_dns() {
+    let house = house(Settings { messages_per_sender_domain: "1/1m".parse().unwrap(), ..Settings::default() }).await;
+    let mut client = house.greet().await;
+    client.asks("MAIL FROM:<a@bücher.example> SMTPUTF8", "250").await;
+    client.asks("RSET", "250").await;
+    client.asks("MAIL FROM:<a@xn--bcher-kva.example>", "451 4.7.1 Too many messages").await;
+    client.asks("MAIL FROM:<a@another.example>", "250").await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn octets_are_refused_before_they_are_sent_and_never_after() {
     let house = house(Settings { bytes_per_source: "10KiB/1m".parse().unwrap(), ..Settings::default() }).await;
     let mut client = house.greet().await;

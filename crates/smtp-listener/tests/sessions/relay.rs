@@ -1,9 +1,11 @@
 //! Who is mail taken for (invariant 3)?
 
+use store::{Change, Directory as _};
+
 use crate::house::{ANN, BOB, Client, House, Plan};
 
 /// Recipients and the beginning of the reply to each; `FOREIGN` depends on who asks.
-const MATRIX: [(&str, &str); 23] = [
+const MATRIX: [(&str, &str); 24] = [
     ("ann@example.org", "250 2.1.5"),
     ("ANN@Example.ORG", "250 2.1.5"),
     ("\"ann\"@example.org", "250 2.1.5"),
@@ -28,6 +30,8 @@ const MATRIX: [(&str, &str); 23] = [
     ("\"bob@elsewhere.example\"@example.org", "550 5.1.1"),
     ("\"bob%elsewhere.example\"@example.org", "550 5.1.1"),
     ("bob@elsewhere.example@example.org", "501 5.1.3"),
+    // No name by IDNA.
+    ("ann@xn--a.example", "501 5.1.3"),
     ("ann@example.org@elsewhere.example", "501 5.1.3"),
 ];
 const FOREIGN: &str = "foreign";
@@ -94,4 +98,27 @@ async fn submission_is_for_the_authenticated_alone() {
     let mut client = house.connect_tls().await;
     client.asks("EHLO client.example", "250-mx.example").await;
     client.asks("MAIL FROM:<ann@example.org>", "530 5.7.0 Authentication required").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_local_domain_is_local_in_either_form() {
+    let house = House::relay().await;
+    for change in [
+        Change::PutDomain { name: "bücher.example".parse().unwrap(), postmaster: None },
+        Change::AddAccount { name: "joe@bücher.example".into(), password_hash: "none".into() },
+        Change::PutAlias { name: "all@xn--bcher-kva.example".into(), targets: vec!["joe@bücher.example".into()] },
+    ] {
+        house.store.change(change).await.unwrap();
+    }
+    let mut client = house.greet().await;
+    // In UTF-8 it still needs SMTPUTF8.
+    client.asks("MAIL FROM:<joe@xn--bcher-kva.example>", "250 2.1.0").await;
+    client.asks("RCPT TO:<joe@XN--bcher-KVA.example>", "250 2.1.5").await;
+    client.asks("RCPT TO:<joe@bücher.example>", "553 5.6.7").await;
+    client.asks("RSET", "250").await;
+    client.asks("MAIL FROM:<joe@bücher.example> SMTPUTF8", "250 2.1.0").await;
+    for recipient in ["joe@BÜCHER.example", "joe@xn--bcher-kva.example", "all@bücher.example", "postmaster@bücher.example"] {
+        client.asks(&format!("RCPT TO:<{recipient}>"), "250 2.1.5").await;
+    }
+    client.asks("RCPT TO:<bob@bücher.example>", "550 5.1.1").await;
 }

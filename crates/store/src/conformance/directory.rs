@@ -79,6 +79,38 @@ pub async fn a_refused_change_changes_nothing(engine: &impl Engine) {
     assert_eq!(contents(&*store).await, before, "after a restart");
 }
 
+/// In UTF-8 or in A-labels: domains, accounts, aliases and logins, whichever was written first.
+pub async fn both_spellings_of_a_domain_are_one(engine: &impl Engine) {
+    let store = open(engine, NEVER).await;
+    let put =
+        |name: &str, postmaster: Option<&str>| Change::PutDomain { name: name.parse().unwrap(), postmaster: postmaster.map(str::to_owned) };
+    let put_alias = |name: &str, target: &str| Change::PutAlias { name: name.into(), targets: vec![target.into()] };
+    for step in [
+        put("bücher.example", None),
+        add("dan@XN--BCHER-KVA.example"),
+        put("xn--bcher-kva.example", Some("dan@bücher.example")),
+        add("eve@Bücher.example"),
+        put_alias("sales@bücher.example", "eve@xn--bcher-kva.example"),
+        put_alias("sales@xn--bcher-kva.example", "dan@bücher.example"),
+    ] {
+        change(&*store, step).await;
+    }
+    let exists = store.change(add("eve@xn--bcher-kva.example")).await;
+    assert!(matches!(exists, Err(ChangeError::Exists(_))), "{exists:?}");
+    let store = reopen(engine, store).await;
+    let (domains, accounts, aliases) = contents(&*store).await;
+    assert_eq!((domains.len(), accounts.len(), aliases.len()), (2, 5, 1));
+    for host in ["bücher.example", "BÜCHER.example", "xn--bcher-kva.example"] {
+        for (name, meant) in [("dan", "dan"), ("Eve", "eve"), ("sales", "dan"), ("postmaster", "dan")] {
+            assert_eq!(resolved(&*store, &format!("<{name}@{host}>")).await, format!("{meant}@xn--bcher-kva.example"), "{name}@{host}");
+        }
+        let eve = store.account(&format!("eve@{host}")).await.unwrap().unwrap();
+        assert_eq!(&*eve.name, "eve@xn--bcher-kva.example");
+    }
+    change(&*store, Change::RemoveAccount { name: "eve@bücher.example".into() }).await;
+    assert_eq!(resolved(&*store, "<eve@xn--bcher-kva.example>").await, "UnknownUser");
+}
+
 /// Once the change is done the old password is no longer anybody's.
 pub async fn a_new_password_is_seen_at_once(engine: &impl Engine) {
     let store = open(engine, NEVER).await;
