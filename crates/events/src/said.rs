@@ -36,7 +36,14 @@ struct Bounded<'f, 'g> {
 
 impl Write for Bounded<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for c in text.chars() {
+        // Nearly all that is said is plain, and goes out in one piece.
+        let plain = text.bytes().take_while(|octet| matches!(octet, b' '..=b'~') && *octet != b'\\').count().min(self.left);
+        let (plain, rest) = text.split_at(plain);
+        self.left -= plain.len();
+        let written = self.out.write_str(plain);
+        self.failed = written.is_err();
+        written?;
+        for c in rest.chars() {
             self.left = self.left.checked_sub(1).ok_or(fmt::Error)?;
             let written = match c {
                 '"' | '\'' => self.out.write_char(c),

@@ -3,7 +3,8 @@
 //! A session appends to `output`, takes from `input`, and calls [`Connection::flush`] and [`Connection::read`] when it
 //! can do no more without its peer. One write and one read a turn are one system call each. While a read waits the
 //! connection holds no empty buffer, and a partial line in one of its own size. Only [`Connection::read`] grows `input`, by
-//! one read at a time, so a session that takes what it gets bounds its memory.
+//! one read at a time, so a session that takes what it gets bounds its memory. It says whether it expects a line or text, which is what
+//! the room for a read is chosen by.
 //!
 //! Dropping the future of `read` or `flush` is safe: what was read is in `input`, what is not written is in `output`.
 //! Dropping the future of `start_tls` or `close` loses the connection. Where session time goes is decided here: whatever is
@@ -31,11 +32,20 @@ pub struct Connection {
     pub output: BytesMut,
     transport: Transport,
     alarm: Alarm,
-    /// What the next read asks for.
-    read_octets: usize,
+    /// What the next read of text asks for.
+    text_octets: usize,
     peer: SocketAddr,
     local: SocketAddr,
     drain: Drain,
+}
+
+/// What a session waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expected {
+    /// A command, or several.
+    Line,
+    /// The text of a message.
+    Text,
 }
 
 /// How a wait for the peer ended.
@@ -69,8 +79,8 @@ impl Connection {
 
     fn new(socket: Socket, peer: SocketAddr, local: SocketAddr, drain: Drain) -> Self {
         let (input, output) = (BytesMut::new(), BytesMut::new());
-        let (transport, alarm, read_octets) = (Transport::Clear(socket), Alarm::default(), READ_LEAST);
-        Self { input, output, transport, alarm, read_octets, peer, local, drain }
+        let (transport, alarm, text_octets) = (Transport::Clear(socket), Alarm::default(), TEXT_LEAST);
+        Self { input, output, transport, alarm, text_octets, peer, local, drain }
     }
 
     /// Who is at the other end, not a trusted proxy in between. IPv4 is IPv4, also on a socket that takes both.
@@ -97,8 +107,8 @@ impl Connection {
     }
 
     /// Waits until there is more in `input`, or no more to wait for.
-    pub async fn read(&mut self, deadline: Instant) -> Read {
-        poll_fn(|cx| self.poll_read(deadline, cx)).await
+    pub async fn read(&mut self, expected: Expected, deadline: Instant) -> Read {
+        poll_fn(|cx| self.poll_read(expected, deadline, cx)).await
     }
 
     /// Writes all of `output`, which is empty afterwards.
@@ -154,11 +164,17 @@ impl Connection {
         self.transport = Transport::Gone;
     }
 
-    fn poll_read(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<Read> {
-        match self.transport.poll_read(&mut self.input, self.read_octets, cx) {
+    fn poll_read(&mut self, expected: Expected, deadline: Instant, cx: &mut Context<'_>) -> Poll<Read> {
+        let room = match expected {
+            Expected::Line => LINE_OCTETS,
+            Expected::Text => self.text_octets,
+        };
+        match self.transport.poll_read(&mut self.input, room, cx) {
             Poll::Ready(Ok(0)) => Poll::Ready(Read::Eof),
             Poll::Ready(Ok(octets)) => {
-                self.learn(octets);
+                if expected == Expected::Text {
+                    self.learn(octets);
+                }
                 Poll::Ready(Read::Some)
             }
             Poll::Ready(Err(error)) => Poll::Ready(Read::Lost(error)),
@@ -175,10 +191,10 @@ impl Connection {
 
     /// Asks for more when reads come back full, as they do in a body, and for less when they do not.
     fn learn(&mut self, octets: usize) {
-        self.read_octets = match octets {
-            many if many >= self.read_octets => READ_MOST.min(self.read_octets * 2),
-            few if few < self.read_octets / 4 => READ_LEAST.max(self.read_octets / 2),
-            _ => self.read_octets,
+        self.text_octets = match octets {
+            many if many >= self.text_octets => TEXT_MOST.min(self.text_octets * 2),
+            few if few < self.text_octets / 4 => TEXT_LEAST.max(self.text_octets / 2),
+            _ => self.text_octets,
         };
     }
 
@@ -219,14 +235,17 @@ const GOODBYE_OCTETS: usize = 64 << 10;
 /// A line and more.
 const COPIED_MOST: usize = 4 << 10;
 
-/// What a read asks for at first: a message of usual size in one.
-const READ_LEAST: usize = 16 << 10;
+/// What a read of a line asks for: several of them, pipelined, and an allocator has so much at hand.
+const LINE_OCTETS: usize = 1 << 10;
 
-/// What a read asks for in a long body.
-const READ_MOST: usize = 64 << 10;
+/// What a read of text asks for at first: a message of usual size in one.
+const TEXT_LEAST: usize = 16 << 10;
+
+/// What a read asks for in a long text.
+const TEXT_MOST: usize = 64 << 10;
 
 /// The most memory that one connection takes in here: what came with one read, in a buffer of up to twice its size, and TLS.
-pub const OCTETS_MOST: usize = 2 * READ_MOST + TLS_OCTETS;
+pub const OCTETS_MOST: usize = 2 * TEXT_MOST + TLS_OCTETS;
 
 /// Of rustls: 64 KiB that are not yet written, its own bound; a record as it came and one decrypted; its state.
 const TLS_OCTETS: usize = (64 + 16 + 16) << 10;

@@ -35,7 +35,7 @@ mod watch;
 pub use budget::Budget;
 pub use certificates::{Certificate, Certificates, Pair};
 pub use clock::now;
-pub use connection::{Connection, GOODBYE, OCTETS_MOST, Read};
+pub use connection::{Connection, Expected, GOODBYE, OCTETS_MOST, Read};
 pub use counters::{Count, Counters, Snapshot};
 pub use door::{INTRODUCTIONS_MOST, LINGERING_MOST};
 pub use drain::{Drain, FAREWELL, Finished, HOLD_MOST, Hold};

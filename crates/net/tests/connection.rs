@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use bytes::BytesMut;
-use net::{Connection, Drain, GOODBYE, NetError, Read, clock};
+use net::{Connection, Drain, Expected, GOODBYE, NetError, Read, clock};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::oneshot;
 
@@ -23,15 +23,15 @@ async fn a_waiting_connection_holds_no_buffer() {
     let said = connection.output.split_to(3).freeze();
     connection.flush(clock::now() + MINUTE).await.unwrap();
     peer.write_all(b"NOOP\r\nNOO").await.unwrap();
-    assert!(matches!(connection.read(clock::now() + MINUTE).await, Read::Some));
+    assert!(matches!(connection.read(Expected::Line, clock::now() + MINUTE).await, Read::Some));
     let command = connection.input.split_to(6).freeze();
     assert!(!said.is_unique() && !command.is_unique(), "views of the buffers that were read into and written from");
 
-    assert!(matches!(connection.read(clock::now() + MINUTE).await, Read::TimedOut));
+    assert!(matches!(connection.read(Expected::Line, clock::now() + MINUTE).await, Read::TimedOut));
     assert!(said.is_unique() && command.is_unique(), "the last views of them");
     assert_eq!((&connection.input[..], connection.input.capacity() < 64), (&b"NOO"[..], true), "kept, in its own size");
     connection.input.clear();
-    assert!(matches!(connection.read(clock::now() + MINUTE).await, Read::TimedOut));
+    assert!(matches!(connection.read(Expected::Line, clock::now() + MINUTE).await, Read::TimedOut));
     assert_eq!((connection.input.capacity(), connection.output.capacity()), (0, 0));
 }
 
@@ -41,10 +41,13 @@ async fn a_body_is_read_in_growing_pieces() {
     peer.write_all(&[b'x'; 1 << 20]).await.unwrap();
     let mut pieces = Vec::new();
     while pieces.iter().sum::<usize>() < 1 << 20 {
-        assert!(matches!(connection.read(clock::now() + MINUTE).await, Read::Some));
+        assert!(matches!(connection.read(Expected::Text, clock::now() + MINUTE).await, Read::Some));
         pieces.push(connection.input.split().len());
     }
     assert_eq!(pieces[0], 16 << 10);
+    peer.write_all(&[b'x'; 4 << 10]).await.unwrap();
+    assert!(matches!(connection.read(Expected::Line, clock::now() + MINUTE).await, Read::Some));
+    assert_eq!(connection.input.split().len(), 1 << 10, "who expects a line takes a few");
     assert!(pieces.iter().all(|octets| *octets <= 64 << 10) && pieces.contains(&(64 << 10)), "{pieces:?}");
 }
 
@@ -53,7 +56,7 @@ async fn a_deadline_is_kept_to_whichever_way_it_moves() {
     let (_peer, mut connection) = pipe(64);
     for length in [5 * MINUTE, MINUTE, 10 * MINUTE, Duration::ZERO] {
         let start = clock::now();
-        assert!(matches!(connection.read(start + length).await, Read::TimedOut));
+        assert!(matches!(connection.read(Expected::Line, start + length).await, Read::TimedOut));
         assert_eq!(clock::now() - start, length);
     }
 }
@@ -76,8 +79,8 @@ async fn the_end_of_a_peer_is_told() {
     let (mut peer, mut connection) = pipe(64);
     peer.write_all(b"QUIT\r\n").await.unwrap();
     drop(peer);
-    assert!(matches!(connection.read(clock::now() + MINUTE).await, Read::Some));
-    assert!(matches!(connection.read(clock::now() + MINUTE).await, Read::Eof));
+    assert!(matches!(connection.read(Expected::Line, clock::now() + MINUTE).await, Read::Some));
+    assert!(matches!(connection.read(Expected::Line, clock::now() + MINUTE).await, Read::Eof));
     connection.output.extend_from_slice(b"221 bye\r\n");
     assert!(matches!(connection.flush(clock::now() + MINUTE).await, Err(NetError::Lost(_))));
 }
@@ -91,7 +94,7 @@ async fn closing_waits_a_moment_for_a_peer_that_talks_and_not_at_all_for_one_tha
     assert_eq!(clock::now() - start, GOODBYE);
     let mut rest = Vec::new();
     assert_eq!(peer.read_to_end(&mut rest).await.unwrap(), 0);
-    assert!(matches!(connection.read(start).await, Read::Eof), "closed is closed");
+    assert!(matches!(connection.read(Expected::Line, start).await, Read::Eof), "closed is closed");
 
     let (peer, mut connection) = pipe(64);
     drop(peer);
@@ -105,7 +108,7 @@ async fn a_drain_ends_an_idle_wait_at_its_deadline_and_leaves_time_for_a_goodbye
     let (drain, start, (mut peer, ours)) = (Drain::new(), clock::now(), duplex(64));
     let mut connection = Connection::over_pipe(ours, drain.clone());
     drain.spawn(async move {
-        assert!(matches!(connection.read(start + 60 * MINUTE).await, Read::Drained));
+        assert!(matches!(connection.read(Expected::Line, start + 60 * MINUTE).await, Read::Drained));
         connection.output.extend_from_slice(b"421 4.3.2 leaving\r\n");
         connection.flush(clock::now() + MINUTE).await.unwrap();
     });
@@ -123,7 +126,7 @@ async fn what_is_there_is_read_even_when_the_server_leaves() {
     drain.spawn(async move {
         leaving.wait().await;
         assert!(connection.drain_requested());
-        tell.send((connection.read(clock::now() + MINUTE).await, connection.input.split())).unwrap();
+        tell.send((connection.read(Expected::Line, clock::now() + MINUTE).await, connection.input.split())).unwrap();
     });
     drain.finish(clock::now()).await;
     let (read, input) = told.await.unwrap();
@@ -135,7 +138,7 @@ async fn what_is_there_is_read_even_when_the_server_leaves() {
 fn an_idle_session_is_small() {
     async fn session(mut connection: Connection, tls: Option<net::Tls>) {
         let minute = || clock::now() + MINUTE;
-        while let Read::Some = connection.read(minute()).await {
+        while let Read::Some = connection.read(Expected::Line, minute()).await {
             connection.output = connection.input.split();
             if connection.flush(minute()).await.is_err() {
                 return;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use house::{Folder, House, NAME, connect, house, shown};
-use net::{Certificates, Connection, Counters, Drain, Handshakes, NetError, Read, Tls, TlsFacts, clock};
+use net::{Certificates, Connection, Counters, Drain, Expected, Handshakes, NetError, Read, Tls, TlsFacts, clock};
 use rustls::client::Resumption;
 use rustls::version::{TLS12, TLS13};
 use rustls::{HandshakeKind, SupportedProtocolVersion};
@@ -43,11 +43,11 @@ async fn octets_go_both_ways_in_both_versions_and_the_facts_are_told() {
         assert_eq!(connection.tls(), Some(TlsFacts { version: name, cipher_suite: suite, server_name: Some(NAME) }));
 
         theirs.write_all(b"EHLO client.example\r\n").await.unwrap();
-        assert!(matches!(connection.read(minute()).await, Read::Some));
+        assert!(matches!(connection.read(Expected::Line, minute()).await, Read::Some));
         assert_eq!(&connection.input.split()[..], b"EHLO client.example\r\n");
         connection.output.extend_from_slice(b"250 mx.example\r\n");
         connection.flush(minute()).await.unwrap();
-        assert!(matches!(connection.read(minute()).await, Read::TimedOut));
+        assert!(matches!(connection.read(Expected::Line, minute()).await, Read::TimedOut));
         assert_eq!((connection.input.capacity(), connection.output.capacity()), (0, 0), "waiting holds no buffer of ours");
 
         let mut said = String::new();
@@ -73,7 +73,7 @@ async fn a_large_body_passes_inside_tls() {
     let (mut theirs, mut taken, mut echoed) = (theirs.unwrap(), Vec::new(), vec![0; body.len()]);
     let take = async {
         while taken.len() < body.len() {
-            assert!(matches!(connection.read(minute()).await, Read::Some));
+            assert!(matches!(connection.read(Expected::Line, minute()).await, Read::Some));
             taken.extend_from_slice(&connection.input.split());
         }
         connection.output.extend_from_slice(&taken);
@@ -93,13 +93,13 @@ async fn nothing_said_in_clear_survives() {
     let House { tls, .. } = house(false, 8, TIME);
     let (mut peer, mut connection) = pipe();
     peer.write_all(b"STARTTLS\r\nMAIL FROM:<evil@example>\r\n").await.unwrap();
-    assert!(matches!(connection.read(minute()).await, Read::Some));
+    assert!(matches!(connection.read(Expected::Line, minute()).await, Read::Some));
     let _starttls = connection.input.split_to(10);
     assert!(matches!(connection.start_tls(&tls).await, Err(NetError::NotBeforeTls(_))));
     connection.input.clear();
     peer.write_all(b"RCPT TO:<victim@example>\r\n").await.unwrap();
     assert!(matches!(connection.start_tls(&tls).await, Err(NetError::Handshake(_))), "what was not read yet is no ClientHello");
-    assert!(matches!(connection.read(minute()).await, Read::Eof));
+    assert!(matches!(connection.read(Expected::Line, minute()).await, Read::Eof));
 }
 
 #[tokio::test(start_paused = true)]

@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use events::{HandshakeCompleted, HandshakeFailed, SessionAdmitted, SessionEnd, SessionEnded, SessionId};
 use gate::{Enrolment, Newcomer, Parting, Permit, Phase, Seat};
-use net::{Connection, NetError, Read};
+use net::{Connection, Expected, NetError, Read};
 use pop3::{Circumstance, Farewell, Session, Want};
 
 use crate::Shared;
@@ -162,7 +162,7 @@ async fn read(connection: &mut Connection, deadline: Instant, seat: &Seat, answe
     // Written out: an idle session is in here, and is to be small.
     seat.enter(Phase::Client, net::now());
     let woken = {
-        let (mut taken_over, mut read) = (pin!(answers.taken_over()), pin!(connection.read(deadline)));
+        let (mut taken_over, mut read) = (pin!(answers.taken_over()), pin!(connection.read(Expected::Line, deadline)));
         poll_fn(|cx| {
             seat.attend(cx.waker());
             if taken_over.as_mut().poll(cx).is_ready() {

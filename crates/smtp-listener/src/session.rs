@@ -17,7 +17,7 @@ use std::time::Instant;
 use bytes::BytesMut;
 use events::{HandshakeCompleted, HandshakeFailed, SessionAdmitted, SessionEnd, SessionEnded, SessionId};
 use gate::{Enrolment, Newcomer, Parting, Permit, Phase, Seat};
-use net::{Connection, NetError, Read};
+use net::{Connection, Expected, NetError, Read};
 use smtp::{Reply, Session, Tls, Want};
 
 use crate::Shared;
@@ -174,7 +174,7 @@ async fn read(connection: &mut Connection, session: &Session, seat: &Seat) -> Op
     // Written out: an idle session is in here, and is to be small.
     seat.enter(Phase::Client, net::now());
     let outcome = {
-        let mut read = pin!(connection.read(deadline));
+        let mut read = pin!(connection.read(if in_message { Expected::Text } else { Expected::Line }, deadline));
         poll_fn(|cx| {
             seat.attend(cx.waker());
             match read.as_mut().poll(cx) {

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use net::{
-    Admission, Budget, Connection, Counters, Drain, Listener, ProxyFault, Read, Service, Snapshot, Tls, Turn, WaitingRoom, clock, serve,
+    Admission, Budget, Connection, Counters, Drain, Expected, Listener, ProxyFault, Read, Service, Snapshot, Tls, Turn, WaitingRoom, clock,
+    serve,
 };
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpSocket, TcpStream};
@@ -102,7 +103,7 @@ impl Service for Echo {
         }
         connection.output.extend_from_slice(b"220 mx.example\r\n");
         connection.flush(clock::now() + MINUTE).await.unwrap();
-        while let Read::Some = connection.read(clock::now() + MINUTE).await {
+        while let Read::Some = connection.read(Expected::Line, clock::now() + MINUTE).await {
             connection.output = connection.input.split();
             connection.flush(clock::now() + MINUTE).await.unwrap();
         }
