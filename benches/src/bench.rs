@@ -3,6 +3,7 @@
 //! Each part says what work it does and prints ratios taken in one run on one machine; the digits themselves say little. The load
 //! runs on the same processors as the server. A wrong reply is counted and shown, never measured as work done.
 
+mod ballast;
 mod client;
 mod idle;
 mod ingest;
@@ -30,6 +31,8 @@ enum Bench {
     BareRefuser(Listen),
     /// Serve POP3 from memory, any login, one message: what a POP3 server is compared with.
     Pop3Sink(Pop3Sink),
+    /// Hold memory, so that what is measured beside it writes to pages that were in use before.
+    Ballast(ballast::Ballast),
     /// Measure how many messages a second are durably taken.
     Ingest(ingest::Ingest),
     /// Measure what idle sessions hold in memory.
@@ -101,6 +104,7 @@ async fn run(bench: Bench) -> io::Result<()> {
             let tls = if tls { Some(listen::acceptor()?) } else { None };
             listen::serve(listen::bind(at.listen)?, tls, usize::MAX, b"-ERR full\r\n", pop3::Sink::new(size)).await
         }
+        Bench::Ballast(ballast) => ballast.run().await,
         Bench::Ingest(ingest) => ingest.run().await,
         Bench::Idle(idle) => idle.run().await,
         Bench::Refuse(refuse) => refuse.run().await,
