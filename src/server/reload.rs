@@ -163,12 +163,13 @@ impl Reloader {
             needs_restart: wanting(self.started.changes(&new), TakesEffect::Restart),
             kept: set.map(stays).into_iter().collect(),
         };
+        // Before the gate, which tells those who wait that something has changed: they look at the waiting room there is then.
+        self.listeners.configure(&new);
         self.gate.apply(gate).map_err(|error| vec![error.to_string()])?;
         self.gate.apply_rates(&new.rates);
         self.rates.apply(&new.rates);
         self.delivery.apply(&new.delivery);
         self.authenticator.apply(&new.auth).map_err(|error| vec![error.to_string()])?;
-        self.listeners.configure(&new);
         self.log.set_level(&new.log.level);
         for outcome in self.certificates.iter().flat_map(|certificates| certificates.reload()) {
             if let Err(error) = outcome {
