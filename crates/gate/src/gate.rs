@@ -35,7 +35,7 @@ use crate::rates::{self, ConnectionRates, Counted};
 use crate::refusal::{Refusal, Rule};
 use crate::roster::Roster;
 use crate::rules::Rules;
-use crate::seat::Seat;
+use crate::seat::{Seat, Wanted};
 use crate::settings::{Settings, SettingsError};
 use crate::source::{Level, Source};
 use crate::sources::{Held, Holder, Sources, Standing};
@@ -199,7 +199,7 @@ impl Gate {
     /// The store is away: nobody comes in until [`Gate::store_up`].
     pub fn store_down(&self) {
         self.node.store_down();
-        self.vacancy().tell_all();
+        self.vacancy().tell();
     }
 
     /// The store is back.
@@ -210,14 +210,14 @@ impl Gate {
     /// The end has begun: nobody comes in any more. Final.
     pub fn drain(&self) {
         self.node.draining();
-        self.vacancy().tell_all();
+        self.vacancy().tell();
     }
 
     /// An operator wants no sessions: nobody comes in, and those there are are to finish, until [`Gate::undo_drain`]. Whether that is
     /// new.
     pub fn drain_for_operator(&self) -> bool {
         let drained = self.node.drained();
-        self.vacancy().tell_all();
+        self.vacancy().tell();
         drained
     }
 
@@ -322,7 +322,8 @@ impl Gate {
     fn want_place(&self, now: Instant) {
         let least = self.rules.load().settings.give_way_after.0;
         if !least.is_zero() {
-            self.roster.give_way(now, least, |address| self.known_good.knows(Source::from(address), self.day()));
+            let wanted = if self.pool.usage().free() > 0 { Wanted::General } else { Wanted::Any };
+            self.roster.give_way(wanted, now, least, |address| self.known_good.knows(Source::from(address), self.day()));
         }
     }
 

@@ -101,7 +101,7 @@ impl Pool {
         self.reserve.store(reserve, Relaxed);
         let relimited = |word| Some(Usage { limit, ..self.read(word) }.to_word());
         let (Ok(before) | Err(before)) = self.word.fetch_update(AcqRel, Acquire, relimited);
-        self.vacancy.tell_all();
+        self.vacancy.tell();
         Usage { limit, reserve, ..self.read(before) }
     }
 

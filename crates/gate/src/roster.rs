@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use crate::day::Day;
 use crate::permit::ListenerId;
 use crate::pool::Draw;
-use crate::seat::{Parting, Seat};
+use crate::seat::{Parting, Seat, Wanted};
 use crate::settings::Settings;
 use crate::slot_time::{Phase, SlotTime};
 use crate::users::{Exemption, UserFull, UserLimits};
@@ -83,6 +83,7 @@ impl Roster {
             spent: SlotTime::default(),
             told: SlotTime::default(),
             next_search: None,
+            giving_way: None,
         }))
     }
 
@@ -139,18 +140,21 @@ impl Roster {
     }
 
     /// Has one session give its place up, if there is one that has rested for `least` or longer without a password: the one that
-    /// has rested longest, those who are `spared` after all others. Walks over all sessions, so it does nothing when the
-    /// last time was only just now.
-    pub(crate) fn give_way(&self, now: Instant, least: Duration, spared: impl Fn(IpAddr) -> bool) {
+    /// has rested longest, those who are `spared` after all others. One after the other: nothing is done while the last one is still
+    /// on its way out, nor, as it walks over all sessions, when the last time was only just now.
+    pub(crate) fn give_way(&self, wanted: Wanted, now: Instant, least: Duration, spared: impl Fn(IpAddr) -> bool) {
         let mut book = self.lock();
-        if book.next_search.is_some_and(|next| now < next) {
+        let is_leaving = |(id, until): (u64, Instant)| now < until && book.seats.contains_key(&id);
+        if book.next_search.is_some_and(|next| now < next) || book.giving_way.is_some_and(is_leaving) {
             return;
         }
         let sessions = u32::try_from(book.seats.len()).unwrap_or(u32::MAX);
         book.next_search = Some(now + SEARCH_PAUSE.max(SEARCH_PAUSE_PER_SESSION.saturating_mul(sessions)));
-        let resting = book.seats.values().filter_map(|seat| Some((seat, seat.at_rest(now).filter(|rested| *rested >= least)?)));
+        let resting = book.seats.values().filter_map(|seat| Some((seat, seat.at_rest(wanted, now).filter(|rested| *rested >= least)?)));
         if let Some((seat, _)) = resting.max_by_key(|(seat, rested)| (!spared(seat.source()), *rested)) {
             seat.part(Parting::GivesWay);
+            let leaving = (seat.id(), now + LEAVING);
+            book.giving_way = Some(leaving);
         }
     }
 
@@ -240,6 +244,8 @@ struct Book {
     told: SlotTime,
     /// When a place may be looked for again.
     next_search: Option<Instant>,
+    /// Who has been asked for a place last, and until when it is waited for.
+    giving_way: Option<(u64, Instant)>,
 }
 
 impl Book {
@@ -261,6 +267,9 @@ const HOLDERS_SHOWN: usize = 8;
 /// or, where there are many, of what follows.
 const SEARCH_PAUSE: Duration = Duration::from_millis(10);
 const SEARCH_PAUSE_PER_SESSION: Duration = Duration::from_micros(20);
+
+/// How long a session that gives way may take to leave, the client's close included, before another one is asked.
+const LEAVING: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {
@@ -355,25 +364,30 @@ mod tests {
             newcomer(4, start),
             newcomer(5, start),
             newcomer(6, start),
+            Newcomer { draw: Draw::FirstPlace, ..newcomer(7, start) },
         ];
-        let enrolled = newcomers.map(|newcomer| roster.enrol(newcomer));
-        // 3 has given a password, 4 works, 5 is in the middle of something, 6 has come back to rest of late.
-        let rested_since = [3, 2, 1, 1, 1, 1, 8];
+        let mut enrolled: Vec<_> = newcomers.map(|newcomer| roster.enrol(newcomer)).into();
+        // 3 has given a password, 4 works, 5 is in the middle of something, 6 has come back to rest of late, 7 has a place of the reserve.
+        let rested_since = [3, 2, 1, 1, 1, 1, 8, 1];
         for (number, enrolment) in enrolled.iter().enumerate() {
             enrolment.seat().enter(if number == 4 { Phase::Store } else { Phase::Client }, at(rested_since[number]));
             enrolment.seat().rest(number != 5);
         }
         roster.log_in(enrolled[3].seat(), &ann(), Day(0)).unwrap();
-        let give_way = |now| {
-            roster.give_way(now, Duration::from_secs(5), |source| source == good);
-            (0..).zip(&enrolled).filter(|(_, enrolment)| enrolment.seat().parting().is_some()).map(|(number, _)| number).collect::<Vec<_>>()
+        let asked = |enrolled: &[Enrolment], wanted, now| {
+            roster.give_way(wanted, now, Duration::from_secs(5), |source| source == good);
+            enrolled.iter().filter(|one| one.seat().parting().is_some()).map(|one| one.seat().id()).collect::<Vec<_>>()
         };
-        assert_eq!(give_way(at(6)), [0; 0], "nobody has rested for five seconds but those who may");
-        assert_eq!(give_way(at(9)), [0], "before the good sender, who has rested longer");
-        assert_eq!(give_way(at(9)), [0], "no second search at once");
-        assert_eq!(give_way(at(10)), [0, 1]);
-        assert_eq!(give_way(at(12)), [0, 1]);
-        assert_eq!(give_way(at(13)), [0, 1, 6]);
+        assert_eq!(asked(&enrolled, Wanted::General, at(6)), [0; 0], "nobody has rested for five seconds but those who may");
+        assert_eq!(asked(&enrolled, Wanted::General, at(9)), [0], "before the good sender, who has rested longer");
+        assert_eq!(asked(&enrolled, Wanted::General, at(10)), [0], "it is still leaving");
+        assert_eq!(asked(&enrolled, Wanted::General, at(11)), [0, 1], "it takes too long");
+        enrolled.retain(|one| one.seat().parting().is_none());
+        assert_eq!(asked(&enrolled, Wanted::General, at(12)), [0; 0], "the place that 7 has is not what is lacking");
+        assert_eq!(asked(&enrolled, Wanted::Any, at(12)), [0; 0], "no second search at once");
+        assert_eq!(asked(&enrolled, Wanted::Any, at(13)), [7]);
+        enrolled.retain(|one| one.seat().parting().is_none());
+        assert_eq!(asked(&enrolled, Wanted::General, at(14)), [6]);
     }
 
     #[test]

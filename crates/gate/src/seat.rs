@@ -127,11 +127,16 @@ impl Seat {
         [Parting::GivesWay, Parting::Ended].into_iter().find(|parting| *parting as u8 == self.parting.load(Relaxed))
     }
 
-    /// For how long its place could have been given up: since it waits for a client who has shown nothing, with nothing under way.
-    pub(crate) fn at_rest(&self, now: Instant) -> Option<Duration> {
+    /// For how long its place could have been given up: since it waits for a client who has shown nothing, with nothing under way. `None`
+    /// where the place is not one of those that are `wanted`.
+    pub(crate) fn at_rest(&self, wanted: Wanted, now: Instant) -> Option<Duration> {
         let resting = self.rests.load(Relaxed) && self.parting().is_none();
         let words = resting.then(|| self.words())?;
-        (words.user.is_none() && words.draw != Draw::Reserved && words.clock.phase() == Phase::Client).then(|| words.clock.in_phase(now))
+        let would_help = match wanted {
+            Wanted::General => words.draw == Draw::General,
+            Wanted::Any => words.draw != Draw::Reserved,
+        };
+        (would_help && words.user.is_none() && words.clock.phase() == Phase::Client).then(|| words.clock.in_phase(now))
     }
 
     /// Marks the session and wakes its task.
@@ -171,6 +176,15 @@ impl Seat {
     pub(crate) fn words(&self) -> MutexGuard<'_, Words> {
         self.words.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Which places somebody lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// One that is not reserved: there are others.
+    General,
+    /// Whichever.
+    Any,
 }
 
 /// Why a session is to end. The later one counts for more.

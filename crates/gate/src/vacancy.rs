@@ -5,8 +5,8 @@
 //!
 //! Guarantees: whoever calls [`Vacancy::told`], is refused a place afterwards and then awaits what it returned misses no place
 //! that comes back after that refusal: either the one who returns it sees that somebody waits, or the one who waits had seen
-//! the place. One place wakes one of them, in turn; who takes none although told calls [`Vacancy::tell`], so that the next one looks.
-//! Dropping the future is safe: what it was told goes to the next. Refuses nobody, cannot fail.
+//! the place. One place wakes all of them, which are as many as there are listeners: it depends on who waits whether they may have it.
+//! Dropping the future is safe. Refuses nobody, cannot fail.
 
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
@@ -41,19 +41,14 @@ impl Vacancy {
         self.waiting.load(Relaxed) > 0
     }
 
-    /// Wakes one who waits, if anybody does.
-    pub fn tell(&self) {
+    /// Wakes who waits, if anybody does.
+    pub(crate) fn tell(&self) {
         // The place is back before this fence, and the look at who waits comes after it; who waits does the reverse. So one
         // of the two sees the other.
         fence(SeqCst);
         if self.waiting.load(Relaxed) > 0 {
-            self.signal.notify_one();
+            self.signal.notify_waiters();
         }
-    }
-
-    /// Wakes everybody who waits: what has changed is more than one place.
-    pub(crate) fn tell_all(&self) {
-        self.signal.notify_waiters();
     }
 }
 
@@ -93,19 +88,19 @@ mod tests {
         vacancy.tell();
         assert!(is_ready(waits.as_mut()));
         let mut waits = [pin!(vacancy.told()), pin!(vacancy.told())];
-        vacancy.tell_all();
+        vacancy.tell();
         assert!(waits.iter_mut().all(|waits| is_ready(waits.as_mut())));
     }
 
     #[test]
-    fn one_place_wakes_one_and_who_leaves_hands_it_on() {
+    fn one_place_wakes_all_and_who_leaves_is_forgotten() {
         let vacancy = Vacancy::default();
-        let (mut first, mut second) = (Box::pin(vacancy.told()), Box::pin(vacancy.told()));
-        assert!(!is_ready(first.as_mut()) && !is_ready(second.as_mut()));
-        vacancy.tell();
-        drop(first);
-        assert!(is_ready(second.as_mut()));
+        let (mut first, second) = (Box::pin(vacancy.told()), Box::pin(vacancy.told()));
+        assert!(!is_ready(first.as_mut()) && vacancy.is_awaited());
         drop(second);
-        assert_eq!(vacancy.waiting.load(Relaxed), 0);
+        vacancy.tell();
+        assert!(is_ready(first.as_mut()));
+        drop(first);
+        assert!(!vacancy.is_awaited());
     }
 }

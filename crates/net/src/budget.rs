@@ -93,7 +93,7 @@ impl Account {
 
     fn spend(&mut self, processor_time: Duration) {
         self.refusing += processor_time;
-        self.left = self.left.saturating_sub(nanos(processor_time));
+        self.left = self.left.saturating_sub(nanos(processor_time)).max(-nanos(OVERDRAWN_MOST));
     }
 
     /// `used` tells what both kinds have cost so far.
@@ -145,6 +145,9 @@ const PERIOD: Duration = Duration::from_millis(10);
 
 /// How long refusing rests before it looks whether it may go on.
 const REST: Duration = Duration::from_millis(5);
+
+/// A turn of each listener; a debt beyond it would be for others to pay.
+const OVERDRAWN_MOST: Duration = Duration::from_millis(20);
 
 /// A burst that nobody notices.
 const SAVED_MOST: Duration = Duration::from_millis(20);

@@ -25,7 +25,7 @@ use crate::budget::Part;
 use crate::drain::Attendance;
 use crate::introduction::{self, Header, Heard, Introduced};
 use crate::lingering::{self, Lingering};
-use crate::queue::Queue;
+use crate::queue::{Order, Queue};
 use crate::service::{Admission, Turn, WaitingRoom};
 use crate::watch::Watch;
 use crate::{Budget, Connection, Counters, Drain, ProxyFault, Service, Tls, clock};
@@ -177,14 +177,16 @@ impl<S: Service> Door<S> {
     /// Looks after those numbers: who waits for a place has hung up, a proxy has said more.
     pub(crate) fn attend(&mut self, stirred: &[u64]) {
         let now = clock::now();
-        for number in stirred {
-            if self.waiting.leave(*number).is_some() {
-                self.counters.waiting.sub(1);
-                self.counters.waiting_left.add();
-            } else {
-                self.hear_again(*number, now);
+        self.spending(|door| {
+            for number in stirred {
+                if door.waiting.leave(*number).is_some() {
+                    door.counters.waiting.sub(1);
+                    door.counters.waiting_left.add();
+                } else {
+                    door.hear_again(*number, now);
+                }
             }
-        }
+        });
     }
 
     /// A trusted proxy has come: everything depends on whom it speaks for.
@@ -220,7 +222,7 @@ impl<S: Service> Door<S> {
         self.watch.forget(&proxied.socket);
         self.counters.introductions.sub(1);
         match heard {
-            Heard::Header(header) => self.spending(|door| door.introduced(proxied, header, now)),
+            Heard::Header(header) => self.introduced(proxied, header, now),
             Heard::Fault(fault) => self.service.proxy_failed(proxied.peer, fault),
             Heard::Beginning | Heard::Gone => {}
         }
@@ -238,9 +240,14 @@ impl<S: Service> Door<S> {
         self.welcome(visitor, now);
     }
 
-    /// Asks what becomes of somebody we know. A place that has come free is for those who wait already.
+    /// Asks what becomes of somebody we know. A place that has come free is for who waits already. The first of them alone is asked:
+    /// all would be too many for each newcomer of a flood.
     fn welcome(&mut self, visitor: Visitor, now: Instant) {
-        self.serve_waiting(now);
+        while let Some((order, waiter)) = self.waiting.next(None) {
+            if self.offer(order, waiter.visitor.peer, now) != Offer::Taken {
+                break;
+            }
+        }
         let room = self.service.waiting_room();
         self.ask(visitor, room, now);
     }
@@ -250,7 +257,7 @@ impl<S: Service> Door<S> {
         self.reply.clear();
         let admission = self.service.admit(visitor.peer, room.is_some(), &mut self.reply);
         match (admission, room) {
-            (Admission::Wait(turn), Some(room)) => {
+            (Admission::Wait { turn, .. }, Some(room)) => {
                 self.met += 1;
                 self.let_wait(visitor, turn, room, now);
                 false
@@ -283,23 +290,30 @@ impl<S: Service> Door<S> {
         }
     }
 
-    /// Gives places that came free to those whose turn it is.
+    /// Gives places that came free to those whose turn it is and who may have them.
     fn serve_waiting(&mut self, now: Instant) {
-        if self.waiting.is_empty() {
-            return;
-        }
-        while let Some(peer) = self.waiting.next().map(|waiter| waiter.visitor.peer) {
-            self.reply.clear();
-            let admission = self.service.admit(peer, true, &mut self.reply);
-            if matches!(admission, Admission::Wait(_)) {
-                return;
+        let mut skipped = None;
+        while let Some((order, waiter)) = self.waiting.next(skipped) {
+            match self.offer(order, waiter.visitor.peer, now) {
+                Offer::Taken => {}
+                Offer::NotForThem => skipped = Some(order),
+                Offer::NoPlace => return,
             }
-            let Some(waiter) = self.waiting.serve() else { return };
-            let visitor = self.stands_up(waiter);
-            let came_in = self.settle(visitor, admission, now);
-            if came_in { &self.counters.waiting_served } else { &self.counters.waiting_refused }.add();
         }
-        self.service.pass_on();
+    }
+
+    /// Asks for one who waits.
+    fn offer(&mut self, order: Order, peer: SocketAddr, now: Instant) -> Offer {
+        self.reply.clear();
+        let admission = self.service.admit(peer, true, &mut self.reply);
+        if let Admission::Wait { others_may, .. } = admission {
+            return if others_may { Offer::NotForThem } else { Offer::NoPlace };
+        }
+        let Some(waiter) = self.waiting.serve(order) else { return Offer::NoPlace };
+        let visitor = self.stands_up(waiter);
+        let came_in = self.settle(visitor, admission, now);
+        if came_in { &self.counters.waiting_served } else { &self.counters.waiting_refused }.add();
+        Offer::Taken
     }
 
     fn stands_up(&self, waiter: Waiter) -> Visitor {
@@ -357,6 +371,17 @@ impl<S: Service> Door<S> {
             drop(place);
         });
     }
+}
+
+/// What became of the place that was offered to one who waits.
+#[derive(PartialEq, Eq)]
+enum Offer {
+    /// They do not wait any more.
+    Taken,
+    /// There is one, and others may have it.
+    NotForThem,
+    /// There is none.
+    NoPlace,
 }
 
 /// Proxies' connections whose header is awaited at once; the header usually comes with the connection and awaits nothing.

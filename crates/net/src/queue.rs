@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::ops::Bound::{Excluded, Unbounded};
 use std::time::Instant;
 
 use crate::service::Turn;
@@ -35,7 +36,7 @@ struct Waiter<T> {
 
 /// When a source's turn is: those with precedence, then the others, and among them who was served the longest ago.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Order {
+pub(crate) struct Order {
     behind: bool,
     turn: u64,
 }
@@ -78,15 +79,17 @@ impl<T> Queue<T> {
         Some((newest, self.leave(newest)?))
     }
 
-    /// Whose turn it is.
-    pub(crate) fn next(&self) -> Option<&T> {
-        self.here.get(&self.next_number()?).map(|waiter| &waiter.item)
+    /// Whose turn it is, or would be if all up to `skipped` were not here.
+    pub(crate) fn next(&self, skipped: Option<Order>) -> Option<(Order, &T)> {
+        let (order, source) = self.turns.range((skipped.map_or(Unbounded, Excluded), Unbounded)).next()?;
+        let first = self.sources.get(source)?.waiters.first()?;
+        Some((*order, &self.here.get(first)?.item))
     }
 
-    /// Takes out whose turn it is; their source is last then.
-    pub(crate) fn serve(&mut self) -> Option<T> {
-        let number = self.next_number()?;
-        let source = self.here.get(&number)?.source;
+    /// Takes out whose turn it is at `order`; their source is last then.
+    pub(crate) fn serve(&mut self, order: Order) -> Option<T> {
+        let source = *self.turns.get(&order)?;
+        let number = *self.sources.get(&source)?.waiters.first()?;
         let served = self.leave(number);
         if let Some(entry) = self.sources.get_mut(&source) {
             self.turns.remove(&entry.order);
@@ -122,11 +125,6 @@ impl<T> Queue<T> {
     pub(crate) fn leave_oldest(&mut self) -> Option<T> {
         self.leave(*self.here.first_key_value()?.0)
     }
-
-    fn next_number(&self) -> Option<u64> {
-        let (_, source) = self.turns.first_key_value()?;
-        self.sources.get(source)?.waiters.first().copied()
-    }
 }
 
 #[cfg(test)]
@@ -158,13 +156,18 @@ mod tests {
 
         fn serve_all(&mut self) -> Vec<String> {
             let served = std::iter::from_fn(|| {
-                let next = self.0.next().cloned();
-                let served = self.0.serve();
-                assert_eq!(served, next);
+                let (order, next) = self.0.next(None).map(|(order, next)| (order, next.clone()))?;
+                let served = self.0.serve(order);
+                assert_eq!(served, Some(next));
                 self.check();
                 served
             });
             served.collect()
+        }
+
+        fn serve_one(&mut self) -> Option<String> {
+            let (order, _) = self.0.next(None)?;
+            self.0.serve(order)
         }
 
         /// Nothing is kept of who has left, and nobody is forgotten.
@@ -186,7 +189,7 @@ mod tests {
         let mut room = Room::new(100);
         assert_eq!(room.enter(&[1, 1, 1, 1, 2, 3, 2]), [""; 0]);
         assert_eq!(room.serve_all(), ["1-1", "2-5", "3-6", "1-2", "2-7", "1-3", "1-4"]);
-        assert!(room.0.is_empty() && room.0.next().is_none());
+        assert!(room.0.is_empty() && room.0.next(None).is_none());
     }
 
     #[test]
@@ -197,10 +200,24 @@ mod tests {
     }
 
     #[test]
+    fn who_cannot_have_what_is_there_is_passed_over_and_keeps_its_turn() {
+        let mut room = Room::new(100);
+        room.enter(&[1, 2, 2, 3]);
+        let (first, _) = room.0.next(None).unwrap();
+        let (second, next) = room.0.next(Some(first)).unwrap();
+        assert_eq!(next, "2-2");
+        assert_eq!(room.0.serve(second).unwrap(), "2-2");
+        let (third, next) = room.0.next(Some(second)).unwrap();
+        assert_eq!(next, "3-4", "2 is last now");
+        assert_eq!(room.0.next(Some(third)).unwrap().1, "2-3");
+        assert_eq!(room.serve_all(), ["1-1", "3-4", "2-3"]);
+    }
+
+    #[test]
     fn who_comes_while_others_are_served_comes_behind_them() {
         let mut room = Room::new(100);
         room.enter(&[1, 1, 2]);
-        assert_eq!(room.0.serve().unwrap(), "1-1");
+        assert_eq!(room.serve_one().unwrap(), "1-1");
         room.enter(&[3]);
         assert_eq!(room.serve_all(), ["2-3", "1-2", "3-4"]);
     }
@@ -251,7 +268,7 @@ mod tests {
             random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             match random >> 28 {
                 0..9 => drop(room.enter(&[(random >> 20 & 7) as u8])),
-                9..13 => drop(room.0.serve()),
+                9..13 => drop(room.serve_one()),
                 13..15 => drop(room.0.leave(room.1.saturating_sub(u64::from(random >> 20 & 7)))),
                 _ => drop(room.0.leave_oldest()),
             }

@@ -46,7 +46,10 @@ pub async fn serve<S: Service>(
         tokio::select! {
             biased;
             () = some(vacated) => {}
-            stirred = door.stirred() => door.attend(&stirred.map_err(NetError::Runtime)?),
+            stirred = door.stirred() => {
+                door.attend(&stirred.map_err(NetError::Runtime)?);
+                acceptor.rest_if_tired(&door);
+            }
             () = some(acceptor.rest.as_mut()) => acceptor.rest = None,
             ready = socket.readable(), if acceptor.rest.is_none() => {
                 let mut ready = ready.map_err(NetError::Runtime)?;

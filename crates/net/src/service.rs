@@ -55,9 +55,6 @@ pub trait Service: Send + Sync + 'static {
     fn vacated(&self) -> impl Future<Output = ()> + Send {
         std::future::pending()
     }
-
-    /// Nobody who waited here took what [`Service::vacated`] told of: others may.
-    fn pass_on(&self) {}
 }
 
 /// What becomes of a connection.
@@ -65,8 +62,13 @@ pub trait Service: Send + Sync + 'static {
 pub enum Admission<P> {
     /// It comes in.
     Admitted(P),
-    /// There is no place now, and it may wait for one. Only where the caller said that it may.
-    Wait(Turn),
+    /// There is no place for it now, and it may wait for one. Only where the caller said that it may.
+    Wait {
+        /// As who it waits.
+        turn: Turn,
+        /// Whether there is a place that somebody else may have.
+        others_may: bool,
+    },
     /// It does not come in.
     Refused,
 }

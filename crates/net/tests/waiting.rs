@@ -62,6 +62,21 @@ async fn several_places_are_given_at_once() {
 }
 
 #[tokio::test]
+async fn who_may_not_have_the_place_holds_up_nobody_and_keeps_the_turn() {
+    let server = Server::with_room(1, None, room(8));
+    let mut inside = server.connect().await;
+    assert_eq!(line(&mut inside).await, GREETING);
+    *server.echo.barred.lock().unwrap() = Some([127, 0, 0, 1].into());
+    let mut waiting = wait_from(&server, &[1, 2, 3]).await;
+    drop(inside);
+    assert_eq!(line(&mut waiting[1]).await, GREETING, "passed over");
+    *server.echo.barred.lock().unwrap() = None;
+    drop(waiting.remove(1));
+    assert_eq!(line(&mut waiting[0]).await, GREETING, "but first when it may");
+    assert_eq!((server.figures().waiting, ends(server.figures())), (1, [2, 0, 0, 0]));
+}
+
+#[tokio::test]
 async fn when_its_time_is_over_it_is_refused() {
     let server = Server::with_room(0, None, Some(WaitingRoom { wait: Duration::from_millis(200), places: 8 }));
     assert_eq!(rest(server.connect().await).await, REFUSED);

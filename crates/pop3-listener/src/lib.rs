@@ -24,7 +24,7 @@ use arc_swap::ArcSwap;
 use auth::Authenticator;
 use bytes::BytesMut;
 use events::{Events, ProxyRefused, SessionId, SessionRefused, UserSessionsRefused};
-use gate::{Arrival, Gate, Holders, IpNet, ListenerId, Permit, Protocol, Refusal, ReplyLine, Seat, Source, UserFull};
+use gate::{Arrival, Gate, Holders, IpNet, ListenerId, Permit, Protocol, Refusal, ReplyLine, Rule, Seat, Source, UserFull};
 use net::{Admission, Connection, Drain, ProxyFault, Service, Tls, Turn, WaitingRoom};
 use store::Store;
 
@@ -112,7 +112,8 @@ impl Service for Listener {
             Ok(permit) => Admission::Admitted(permit),
             Err(rule) if may_wait && rule.is_want_of_places() => {
                 let precedence = self.0.gate.class_of(arrival.peer).has_reserve();
-                Admission::Wait(Turn { source: Source::from(arrival.peer).turn(), precedence })
+                let turn = Turn { source: Source::from(arrival.peer).turn(), precedence };
+                Admission::Wait { turn, others_may: !matches!(rule, Rule::PoolFull { .. }) }
             }
             Err(rule) => {
                 self.0.refuse(&self.0.gate.refuse(rule, &arrival), &arrival, reply);
@@ -148,10 +149,6 @@ impl Service for Listener {
 
     fn vacated(&self) -> impl Future<Output = ()> + Send {
         self.0.gate.vacancy().told()
-    }
-
-    fn pass_on(&self) {
-        self.0.gate.vacancy().tell();
     }
 }
 

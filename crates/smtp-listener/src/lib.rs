@@ -27,7 +27,9 @@ use auth::Authenticator;
 use bytes::BytesMut;
 use events::{Events, ProxyRefused, SessionId, SessionRefused, UserSessionsRefused};
 use gate::rates::MailRates;
-use gate::{Arrival, Delivery, Gate, Holders, IpNet, ListenerId, Permit, Protocol, Refusal, ReplyLine, Seat, Source, Usage, UserFull};
+use gate::{
+    Arrival, Delivery, Gate, Holders, IpNet, ListenerId, Permit, Protocol, Refusal, ReplyLine, Rule, Seat, Source, Usage, UserFull,
+};
 use net::{Admission, Connection, Drain, ProxyFault, Service, Tls, Turn, WaitingRoom};
 use smtp::Circumstance;
 use store::Store;
@@ -126,7 +128,8 @@ impl Service for Listener {
             Ok(permit) => Admission::Admitted(permit),
             Err(rule) if may_wait && rule.is_want_of_places() => {
                 let precedence = self.0.gate.class_of(arrival.peer).has_reserve();
-                Admission::Wait(Turn { source: Source::from(arrival.peer).turn(), precedence })
+                let turn = Turn { source: Source::from(arrival.peer).turn(), precedence };
+                Admission::Wait { turn, others_may: !matches!(rule, Rule::PoolFull { .. }) }
             }
             Err(rule) => {
                 self.0.refuse(&self.0.gate.refuse(rule, &arrival), &arrival, reply);
@@ -162,10 +165,6 @@ impl Service for Listener {
 
     fn vacated(&self) -> impl Future<Output = ()> + Send {
         self.0.gate.vacancy().told()
-    }
-
-    fn pass_on(&self) {
-        self.0.gate.vacancy().tell();
     }
 }
 

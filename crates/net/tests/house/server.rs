@@ -24,6 +24,8 @@ pub struct Echo {
     vacated: Arc<Notify>,
     room: Mutex<Option<WaitingRoom>>,
     closed: AtomicBool,
+    /// Who may not have the places there are.
+    pub barred: Mutex<Option<IpAddr>>,
     implicit: Option<Tls>,
     /// Addresses of trusted proxies, and what they did wrong.
     pub proxies: Mutex<Vec<IpAddr>>,
@@ -41,7 +43,7 @@ pub struct Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.permit = None;
-        self.vacated.notify_one();
+        self.vacated.notify_waiters();
     }
 }
 
@@ -73,9 +75,12 @@ impl Service for Echo {
     fn admit(&self, peer: SocketAddr, may_wait: bool, reply: &mut BytesMut) -> Admission<Place> {
         assert!(reply.is_empty());
         let closed = self.closed.load(Ordering::SeqCst);
+        if may_wait && !closed && *self.barred.lock().unwrap() == Some(peer.ip()) {
+            return Admission::Wait { turn: Turn { source: peer.ip(), precedence: false }, others_may: self.free_places() > 0 };
+        }
         match Arc::clone(&self.places).try_acquire_owned() {
             Ok(permit) if !closed => Admission::Admitted(Place { permit: Some(permit), vacated: Arc::clone(&self.vacated) }),
-            Err(_) if may_wait && !closed => Admission::Wait(Turn { source: peer.ip(), precedence: false }),
+            Err(_) if may_wait && !closed => Admission::Wait { turn: Turn { source: peer.ip(), precedence: false }, others_may: false },
             _ => {
                 reply.extend_from_slice(REFUSED.as_bytes());
                 Admission::Refused
@@ -121,10 +126,6 @@ impl Service for Echo {
     fn vacated(&self) -> impl Future<Output = ()> + Send {
         self.vacated.notified()
     }
-
-    fn pass_on(&self) {
-        self.vacated.notify_one();
-    }
 }
 
 pub struct Server {
@@ -147,6 +148,7 @@ impl Server {
             vacated,
             room: Mutex::new(room),
             closed: AtomicBool::new(false),
+            barred: Mutex::default(),
             implicit,
             proxies: Mutex::default(),
             faults: Mutex::default(),
