@@ -400,7 +400,7 @@ impl Gate {
     /// Counts a connection towards the rates, if it keeps to them; not if they are exceeded and in shadow.
     fn count(&self, rules: &Rules, source: Source, now: Instant) -> Result<Option<Counted<'_>>, Rule> {
         self.rates.count(source, now).map(Some).or_else(|too_often| {
-            let rule = Rule::TooOften { address: source.address(), retry_seconds: too_often.seconds() };
+            let rule = Rule::TooOften { address: source.address(), level: too_often.level(), retry_seconds: too_often.seconds() };
             self.met(rules, rule).map(|()| None)
         })
     }
@@ -589,7 +589,7 @@ mod tests {
         drop(only);
         drop(arrive(0).unwrap());
         let address = "192.0.2.1".parse().unwrap();
-        assert_eq!(arrive(1).unwrap_err().rule, Rule::TooOften { address, retry_seconds: 29 });
+        assert_eq!(arrive(1).unwrap_err().rule, Rule::TooOften { address, level: Some(Level::Address), retry_seconds: 29 });
         drop(arrive(30).unwrap());
         gate.apply(Settings { shadow: vec![crate::Limit::Connections], ..settings(1, 9) }).unwrap();
         drop(arrive(30).unwrap());

@@ -89,6 +89,8 @@ pub enum Rule {
     TooOften {
         /// Who connects.
         address: IpAddr,
+        /// Whose rate it is: one prefix's, or of all clients together.
+        level: Option<Level>,
         /// When one more will be let in, as far as this rule goes.
         retry_seconds: u32,
     },
@@ -153,12 +155,14 @@ impl Rule {
         }
     }
 
-    /// The key in `[gate]` or `[rates]` that the rule comes from, if it comes from one.
-    pub fn key(&self) -> Option<&'static str> {
-        match self {
-            Self::PoolFull { .. } | Self::UnreservedFull { .. } => Some("max_inbound"),
-            other => other.limit().map(Limit::key),
-        }
+    /// The key that the rule comes from, if it comes from one, as `gate.max_inbound`.
+    pub fn key(&self) -> Option<String> {
+        let (table, key) = match self {
+            Self::PoolFull { .. } | Self::UnreservedFull { .. } => ("gate", "max_inbound"),
+            Self::TooOften { level, .. } => ("rates", crate::rates::connections_key(*level)),
+            other => ("gate", other.limit()?.key()),
+        };
+        Some(format!("{table}.{key}"))
     }
 }
 

@@ -119,7 +119,7 @@ impl fmt::Display for Text<'_> {
             | Rule::ShareSpent { prefix, share: limit, .. } => {
                 write!(f, "Too many connections from [{}] (limit {limit}), try again later", Bare(prefix))
             }
-            Rule::TooOften { address, retry_seconds } => {
+            Rule::TooOften { address, retry_seconds, .. } => {
                 write!(f, "Connecting too often from [{address}], try again in {retry_seconds} seconds")
             }
         }
@@ -177,7 +177,7 @@ mod tests {
             ),
             (share_spent, "4.7.0", "Too many connections from [192.0.2.0/24] (limit 10), try again later", "R2"),
             (
-                Rule::TooOften { address, retry_seconds: 30 },
+                Rule::TooOften { address, level: None, retry_seconds: 30 },
                 "4.7.0",
                 "Connecting too often from [192.0.2.7], try again in 30 seconds",
                 "R3",
@@ -244,7 +244,11 @@ mod tests {
             (prefix.clone(), any::<u32>()).prop_map(|(prefix, limit)| Rule::SourceFull { prefix, held: limit, limit }),
             (prefix.clone(), any::<u32>()).prop_map(|(network, limit)| Rule::ClientFull { network, held: limit, limit }),
             (prefix.clone(), any::<u32>()).prop_map(|(prefix, share)| Rule::ShareSpent { prefix, held: share, share, free: share }),
-            (prefix, any::<u32>()).prop_map(|(prefix, retry_seconds)| Rule::TooOften { address: prefix.addr(), retry_seconds }),
+            (prefix, any::<u32>()).prop_map(|(prefix, retry_seconds)| Rule::TooOften {
+                address: prefix.addr(),
+                level: None,
+                retry_seconds
+            }),
         ]
     }
 
