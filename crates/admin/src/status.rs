@@ -129,3 +129,18 @@ fn in_shadow(limit: Limit) -> Figure {
 
 /// Enough to see who fills the gate.
 pub(crate) const HOLDERS: usize = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_in_shadow_is_counted_under_its_key() {
+        for limit in Limit::ALL {
+            assert_eq!(in_shadow(limit).metric(), format!("gatepost_gate_shadow_{}_total", limit.key()));
+        }
+        for limit in rates::Limit::ALL {
+            assert_eq!(rate_in_shadow(limit).metric(), format!("gatepost_rates_shadow_{}_total", limit.key()));
+        }
+    }
+}

@@ -79,6 +79,16 @@ pub struct UserSessionsRefused<'e> {
     pub now: Instant,
 }
 
+impl AuthFailed<'_> {
+    /// The word in the metric's label.
+    pub const OUTCOME: &'static str = "failed";
+}
+
+impl UserSessionsRefused<'_> {
+    /// The word in the metric's label.
+    pub const OUTCOME: &'static str = "too_many_sessions";
+}
+
 /// Why a password was not looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Throttle {
@@ -116,7 +126,7 @@ impl Event for AuthSucceeded<'_> {
 
 impl Event for AuthFailed<'_> {
     fn count(&self, metrics: &crate::Metrics) {
-        metrics.auth.count(self.listener, "failed");
+        metrics.auth.count(self.listener, Self::OUTCOME);
     }
 
     fn log(&self, left_out: u64) {
@@ -150,7 +160,7 @@ impl Event for AuthThrottled<'_> {
 
 impl Event for UserSessionsRefused<'_> {
     fn count(&self, metrics: &crate::Metrics) {
-        metrics.auth.count(self.listener, "too_many_sessions");
+        metrics.auth.count(self.listener, Self::OUTCOME);
     }
 
     fn log(&self, left_out: u64) {

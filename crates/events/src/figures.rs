@@ -9,7 +9,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-use crate::lock;
+use crate::{PREFIX, lock};
 
 macro_rules! figures {
     ($($figure:ident $kind:ident $name:literal $help:literal;)+) => {
@@ -22,6 +22,13 @@ macro_rules! figures {
         impl Figure {
             /// Each of them.
             pub const ALL: &[Self] = &[$(Self::$figure),+];
+
+            /// The metric's whole name, as it stands in `/metrics`.
+            pub fn metric(self) -> String {
+                let (name, _, kind) = self.describe();
+                let end = if matches!(kind, Kind::Gauge) { "" } else { "_total" };
+                format!("{PREFIX}_{name}{end}")
+            }
 
             /// The metric's name without its prefix and `_total`, its help, and whether it only grows.
             fn describe(self) -> (&'static str, &'static str, Kind) {

@@ -97,7 +97,7 @@ pub struct Metrics {
 impl Events {
     /// For a server that started at `started`; session ids go on from there, so that they differ from those of its former lives.
     pub fn new(started: SystemTime) -> Self {
-        let mut registry = Registry::with_prefix("gatepost");
+        let mut registry = Registry::with_prefix(PREFIX);
         let metrics = Metrics {
             auth: auth::Metrics::register(&mut registry),
             gate: gate::Metrics::register(&mut registry),
@@ -157,6 +157,9 @@ impl Events {
 
 /// What [`Events::encode`] writes.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What the name of every metric begins with, before an underscore.
+const PREFIX: &str = "gatepost";
 
 /// A million sessions a second, on average, before ids could meet those of a later life.
 const SESSIONS_A_SECOND_BITS: u32 = 20;

@@ -185,6 +185,12 @@ fn the_reference_is_complete() {
     assert!(found == expected, "docs/metrics.md differs from the code: run this test with GATEPOST_WRITE_DOCS=1");
 }
 
+#[test]
+fn a_figure_knows_the_name_of_its_metric() {
+    let table = metrics_table(&everything().1);
+    assert!(Figure::ALL.iter().all(|figure| table.contains(&format!("| `{}` |", figure.metric()))));
+}
+
 /// An event that `emit_each` does not emit would be missing in the reference.
 #[test]
 fn each_event_is_emitted_here() {
