@@ -8,8 +8,9 @@
 //! with a flood of attempts, in turns. What is kept is the ratio of the two. The flood has a pace, or none: then many connect as
 //! fast as they can, say nothing, read nothing and leave, which costs a client the least; `answered` are those that got to connect.
 //!
-//! `greeted`: sources that hold all they may be given are refused at a pace, while clients from other addresses connect, one after
-//! the other. Its time from connecting to the whole greeting is shown as percentiles.
+//! `greeted`: sources that hold all they may be given are refused at a pace, one attempt in twenty of a peer that never reads and never
+//! closes, while clients from other addresses (127.0.2.0/24) connect, one after the other. Their time from connecting to the whole
+//! greeting is shown as percentiles, and the server's memory before and after.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -168,14 +169,10 @@ impl Kept {
 
     async fn measure(&self, target: &Target) -> io::Result<()> {
         let duration = Duration::from_secs_f64(self.seconds);
-        let mebibytes = || -> io::Result<String> {
-            let Some(server) = target.process else { return Ok("-".into()) };
-            Ok(format!("{:.1}", memory(server)?.proportional as f64 / f64::from(1 << 20)))
-        };
         let load = Load::start(target, self.senders, &self.work);
         sleep(WARM_UP).await;
         let held = fill(target).await?;
-        let before = mebibytes()?;
+        let before = mebibytes(target)?;
         let (mut alone, mut flooded) = (Vec::new(), Vec::new());
         let (mut answered, mut unanswered) = (0, 0);
         for _ in 0..self.rounds {
@@ -187,7 +184,7 @@ impl Kept {
             answered += tally.answered.load(Relaxed);
             unanswered += tally.unanswered.load(Relaxed);
         }
-        let after = mebibytes()?;
+        let after = mebibytes(target)?;
         drop(held);
         load.stop().await;
         let rate = |rounds: &[Round]| median(rounds.iter().map(|round| round.per_second));
@@ -210,8 +207,8 @@ impl Greeted {
     async fn run(self) -> io::Result<()> {
         println!("\ngreeted: another client's time to its greeting beside {} refusals a second, {} s", self.flood, self.seconds);
         println!(
-            "  {:<14} {:>8} {:>10} {:>10} {:>10} {:>12} {:>12}",
-            "target", "clients", "p50 ms", "p99 ms", "most ms", "answered/s", "unanswered/s"
+            "  {:<14} {:>8} {:>10} {:>10} {:>10} {:>12} {:>12} {:>12} {:>12}",
+            "target", "clients", "p50 ms", "p99 ms", "most ms", "answered/s", "unanswered/s", "before MiB", "after MiB"
         );
         for target in &self.targets {
             self.measure(target).await?;
@@ -224,7 +221,8 @@ impl Greeted {
         for source in 0..FLOODERS {
             held.append(&mut hold_all(target, from(source)).await?);
         }
-        let flood = Flood::start(target.address, Some(self.flood));
+        let before = mebibytes(target)?;
+        let flood = Flood::paced(target.address, self.flood, SILENT_EVERY);
         sleep(WARM_UP).await;
         let (began, mut millis) = (Instant::now(), Vec::new());
         while began.elapsed().as_secs_f64() < self.seconds {
@@ -236,11 +234,12 @@ impl Greeted {
             client.expect(b"221").await?;
         }
         let seconds = (began.elapsed() + WARM_UP).as_secs_f64();
+        let after = mebibytes(target)?;
         let tally = flood.stop().await;
         millis.sort_by(f64::total_cmp);
         let percentile = |percent: usize| millis.get(millis.len() * percent / 100).or(millis.last()).copied().unwrap_or(f64::NAN);
         println!(
-            "  {:<14} {:>8} {:>10.2} {:>10.2} {:>10.2} {:>12.0} {:>12.0}",
+            "  {:<14} {:>8} {:>10.2} {:>10.2} {:>10.2} {:>12.0} {:>12.0} {before:>12} {after:>12}",
             target.name,
             millis.len(),
             percentile(50),
@@ -252,6 +251,12 @@ impl Greeted {
         drop(held);
         Ok(())
     }
+}
+
+/// What the server holds now.
+fn mebibytes(target: &Target) -> io::Result<String> {
+    let Some(server) = target.process else { return Ok("-".into()) };
+    Ok(format!("{:.1}", memory(server)?.proportional as f64 / f64::from(1 << 20)))
 }
 
 /// Accepts, writes a refusal, closes: nothing refuses for less.
@@ -273,7 +278,7 @@ struct Flood {
 impl Flood {
     fn start(address: SocketAddr, per_second: Option<u32>) -> Self {
         match per_second {
-            Some(per_second) => Self::paced(address, per_second),
+            Some(per_second) => Self::paced(address, per_second, usize::MAX),
             None => Self::unpaced(address),
         }
     }
@@ -298,7 +303,8 @@ impl Flood {
         Flood { tally, pacer }
     }
 
-    fn paced(address: SocketAddr, per_second: u32) -> Self {
+    /// One attempt in `silent_every` never reads.
+    fn paced(address: SocketAddr, per_second: u32, silent_every: usize) -> Self {
         let tally = Arc::new(Tally::default());
         let counted = tally.clone();
         let pacer = tokio::spawn(async move {
@@ -311,7 +317,10 @@ impl Flood {
                 let due = (began.elapsed().as_secs_f64() * f64::from(per_second)) as usize;
                 for index in made..due {
                     let counted = counted.clone();
-                    attempts.spawn(async move { counted.count(attempt(address, index).await) });
+                    attempts.spawn(async move {
+                        let silent = index % silent_every == silent_every - 1;
+                        counted.count(if silent { stay(address, index).await } else { attempt(address, index).await });
+                    });
                 }
                 made = due.max(made);
                 while attempts.try_join_next().is_some() {}
@@ -359,6 +368,17 @@ async fn attempt(address: SocketAddr, index: usize) -> bool {
     matches!(told.await, Ok(Ok(true)))
 }
 
+/// Connects, and neither reads nor closes for a while.
+async fn stay(address: SocketAddr, index: usize) -> bool {
+    let stayed = timeout(SILENCE, async {
+        let stream = connect(address, from(index)).await?;
+        sleep(STAY).await;
+        drop(stream);
+        io::Result::Ok(())
+    });
+    matches!(stayed.await, Ok(Ok(())))
+}
+
 /// Takes all that one source is given.
 async fn hold_all(target: &Target, source: Ipv4Addr) -> io::Result<Vec<Connection>> {
     let mut held = Vec::new();
@@ -398,6 +418,9 @@ fn another(index: usize) -> Ipv4Addr {
 }
 
 const FLOODERS: usize = 64;
+const SILENT_EVERY: usize = 20;
+/// Longer than a server that has refused should wait for them.
+const STAY: Duration = Duration::from_secs(3);
 /// Connections at a time that nobody waits for.
 const CARELESS: usize = 256;
 /// How long such a one tries to connect.
