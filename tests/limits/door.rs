@@ -72,7 +72,7 @@ pub(crate) fn places(keys: &Keys) -> String {
         let refusal = scene.refusal("");
         // The reserve is why a place of `max_inbound` is not to be had.
         let met = if key == "gate.reserve" { "gate.max_inbound" } else { key };
-        assert_eq!(refusal.rule.key().as_deref(), Some(met));
+        assert_eq!(refusal.rule.key(), Some(met));
         let (smtp, pop3) = heard(&refusal);
         let shadow = if refusal.rule.limit().is_some() { "yes" } else { "" };
         table.row([&code(key), keys.default(key), "connection", refusal.rule.id(), &smtp, &pop3, &refused(&refusal), shadow]);

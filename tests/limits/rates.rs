@@ -13,7 +13,7 @@ pub(crate) fn table(keys: &Keys) -> String {
     for (key, scene) in CONNECTIONS {
         let refusal = scene.refusal(&format!("{key} = \"2/1m\""));
         let key = format!("rates.{key}");
-        assert_eq!(refusal.rule.key().as_deref(), Some(key.as_str()));
+        assert_eq!(refusal.rule.key(), Some(key.as_str()));
         table.row([&code(&key), keys.default(&key), "connection", &door::heard(&refusal).0, &door::refused(&refusal)]);
     }
     for limit in Limit::ALL {

@@ -41,6 +41,20 @@ fn a_refusal_is_explained_by_what_its_client_was_told() {
 }
 
 #[test]
+fn who_connects_too_often_is_explained_by_the_rate_that_was_spent() {
+    let server = Server::start("[rates]\nconnections_per_network = '2/1h'\n");
+    let _held = [server.hello(), server.hello()];
+    let said = server.connect("submission").hear();
+    assert!(said.contains(" Connecting too often from [127.0.0.0/24], try again in "), "{said}");
+    let token = said.rsplit_once('[').unwrap().1.trim_end_matches(']').to_owned();
+    let key = &asked(&server, &["gate", "explain", &token, "--json"])["key"];
+    let config = std::fs::read_to_string(server.config()).unwrap();
+    let line = 1 + config.lines().position(|line| line.starts_with("connections_per_network")).unwrap();
+    assert_eq!((&key["key"], &key["value"]), (&"rates.connections_per_network".into(), &"\"2/1h\"".into()), "{key}");
+    assert_eq!(key["origin"]["file"]["line"], line);
+}
+
+#[test]
 fn sessions_are_shown_with_who_they_are_and_what_they_do() {
     let server = Server::start("");
     let _smtp = server.hello();

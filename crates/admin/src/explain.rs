@@ -25,7 +25,7 @@ impl Admin {
             seconds_ago: ago.as_secs(),
             source,
             listener: self.listening.get(usize::from(listener.0)).cloned(),
-            key: refusal.rule.key().map(|key| self.control.setting(&key)),
+            key: refusal.rule.key().map(|key| self.control.setting(key)),
             in_use: usage.in_use,
             limit: usage.limit,
             share: share.into_iter().map(Holder::from).collect(),

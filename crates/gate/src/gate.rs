@@ -400,7 +400,7 @@ impl Gate {
     /// Counts a connection towards the rates, if it keeps to them; not if they are exceeded and in shadow.
     fn count(&self, rules: &Rules, source: Source, now: Instant) -> Result<Option<Counted<'_>>, Rule> {
         self.rates.count(source, now).map(Some).or_else(|too_often| {
-            let rule = Rule::TooOften { address: source.address(), level: too_often.level(), retry_seconds: too_often.seconds() };
+            let rule = Rule::TooOften { prefix: too_often.prefix, retry_seconds: too_often.seconds() };
             self.met(rules, rule).map(|()| None)
         })
     }
@@ -588,12 +588,31 @@ mod tests {
         }
         drop(only);
         drop(arrive(0).unwrap());
-        let address = "192.0.2.1".parse().unwrap();
-        assert_eq!(arrive(1).unwrap_err().rule, Rule::TooOften { address, level: Some(Level::Address), retry_seconds: 29 });
+        let prefix = Some("192.0.2.1/32".parse().unwrap());
+        assert_eq!(arrive(1).unwrap_err().rule, Rule::TooOften { prefix, retry_seconds: 29 });
         drop(arrive(30).unwrap());
         gate.apply(Settings { shadow: vec![crate::Limit::Connections], ..settings(1, 9) }).unwrap();
         drop(arrive(30).unwrap());
         assert_eq!(gate.snapshot().shadow_total.of(crate::Limit::Connections), 1);
+    }
+
+    #[test]
+    fn the_rate_that_is_spent_is_named_and_nobody_is_blamed_for_that_of_all() {
+        let rates: rates::Settings =
+            toml::from_str("connections_per_network = '1/1h'\nconnections_per_site = '2/1h'\nconnections = '4/1h'").unwrap();
+        let gate = Gate::with_rates(settings(9, 9), &rates).unwrap();
+        gate.open();
+        let refused = |peer| match refused(&gate, peer) {
+            rule @ Rule::TooOften { prefix, .. } => (rule.key().unwrap(), prefix.map(|prefix| prefix.to_string())),
+            other => panic!("{other}"),
+        };
+        for peer in ["192.0.2.1", "2001:db8::1", "2001:db8:0:100::1"] {
+            drop(gate.admit(&arrival(peer)).unwrap());
+        }
+        assert_eq!(refused("192.0.2.2"), ("rates.connections_per_network", Some("192.0.2.0/24".to_owned())));
+        assert_eq!(refused("2001:db8:0:200::1"), ("rates.connections_per_site", Some("2001:db8::/48".to_owned())));
+        drop(gate.admit(&arrival("198.51.100.1")).unwrap());
+        assert_eq!(refused("203.0.113.1"), ("rates.connections", None), "it has come once");
     }
 
     #[test]

@@ -46,9 +46,14 @@ impl Rule {
                 "`gatepost sessions --source ADDRESS` shows what it holds. Raise the key, or make an entry in clients, for an office or a \
                  service that is welcome; leave it for one that is not.",
             ),
-            Self::TooOften { .. } => (
-                "Connections came too often.",
+            Self::TooOften { prefix: Some(_), .. } => (
+                "Connections from the client's address, or a network around it, came too often.",
                 "Nothing, as a rule: the client may again after the time it was told. For one you know, make an entry in clients.",
+            ),
+            Self::TooOften { prefix: None, .. } => (
+                "Connections of all clients together came too often; this client need not have come more than once.",
+                "Nothing, if it was a rush: clients come back. Raise the key when that is what your server sees every day. A client that \
+                 is not to be refused for it can have an entry in clients, exempt.",
             ),
             Self::UnreservedFull { .. } => (
                 "Every place that is not reserved was taken; the others are kept for people with a password and for clients you know.",

@@ -31,7 +31,7 @@ use governor::middleware::NoOpMiddleware;
 use governor::nanos::Nanos;
 use governor::{Quota, RateLimiter};
 
-pub(crate) use arrivals::{ConnectionRates, Counted, connections_key};
+pub(crate) use arrivals::{ConnectionRates, Counted};
 pub use mail::{Limit, Limits, MailRates, Measure, RateExceeded, Scope, Sender};
 pub use settings::Settings;
 

@@ -5,7 +5,6 @@
 //! [`Refusal::render`].
 
 use std::fmt;
-use std::net::IpAddr;
 
 use ipnet::IpNet;
 
@@ -85,12 +84,10 @@ pub enum Rule {
         limit: u32,
     },
     /// R3: connections come too often.
-    #[error("{address} connects too often, and may again in {retry_seconds} s")]
+    #[error("{} too often; the next may in {retry_seconds} s", Often(prefix.as_ref()))]
     TooOften {
-        /// Who connects.
-        address: IpAddr,
-        /// Whose rate it is: one prefix's, or of all clients together.
-        level: Option<Level>,
+        /// The narrowest prefix of the source whose rate is spent; `None` when it is that of all clients together.
+        prefix: Option<IpNet>,
         /// When one more will be let in, as far as this rule goes.
         retry_seconds: u32,
     },
@@ -155,14 +152,39 @@ impl Rule {
         }
     }
 
-    /// The key that the rule comes from, if it comes from one, as `gate.max_inbound`.
-    pub fn key(&self) -> Option<String> {
-        let (table, key) = match self {
-            Self::PoolFull { .. } | Self::UnreservedFull { .. } => ("gate", "max_inbound"),
-            Self::TooOften { level, .. } => ("rates", crate::rates::connections_key(*level)),
-            other => ("gate", other.limit()?.key()),
-        };
-        Some(format!("{table}.{key}"))
+    /// The key that the rule comes from, if it comes from one, with its table: `gate.max_inbound`, `rates.connections`.
+    pub fn key(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Denied { .. } => "gate.deny",
+            Self::Ramping { .. } => "gate.start_ramp",
+            Self::ClientFull { .. } => "gate.clients",
+            Self::ShareSpent { .. } => "gate.fair_share_alpha",
+            Self::SourceFull { prefix, .. } => match Level::of(prefix) {
+                Level::Address => "gate.sessions_per_address",
+                Level::Network => "gate.sessions_per_network",
+                Level::Site => "gate.sessions_per_site",
+            },
+            Self::TooOften { prefix, .. } => match prefix.as_ref().map(Level::of) {
+                Some(Level::Address) => "rates.connections_per_address",
+                Some(Level::Network) => "rates.connections_per_network",
+                Some(Level::Site) => "rates.connections_per_site",
+                None => "rates.connections",
+            },
+            Self::UnreservedFull { .. } | Self::PoolFull { .. } => "gate.max_inbound",
+            Self::Restarting | Self::StoreDown | Self::OutOfDescriptors => return None,
+        })
+    }
+}
+
+/// Who connects.
+struct Often<'p>(Option<&'p IpNet>);
+
+impl fmt::Display for Often<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(prefix) => write!(f, "{prefix} connects"),
+            None => f.write_str("all clients together connect"),
+        }
     }
 }
 
@@ -265,5 +287,35 @@ mod tests {
     fn the_operator_reads_the_numbers() {
         let rule = Rule::SourceFull { prefix: "192.0.2.7/32".parse().unwrap(), held: 20, limit: 20 };
         assert_eq!(Refusal::new(rule, 7).to_string(), "192.0.2.7/32 holds 20 sessions of 20 [R2.0007]");
+        let of = |prefix| Rule::TooOften { prefix, retry_seconds: 30 }.to_string();
+        assert_eq!(of(Some("192.0.2.0/24".parse().unwrap())), "192.0.2.0/24 connects too often; the next may in 30 s");
+        assert_eq!(of(None), "all clients together connect too often; the next may in 30 s");
+    }
+
+    #[test]
+    fn the_key_of_a_rule_is_one_that_can_be_written() {
+        let network = "192.0.2.0/24".parse().unwrap();
+        let prefixes: [IpNet; 3] = ["192.0.2.7/32", "192.0.2.0/24", "2001:db8::/48"].map(|prefix| prefix.parse().unwrap());
+        let too_often = prefixes.map(Some).into_iter().chain([None]).map(|prefix| Rule::TooOften { prefix, retry_seconds: 1 });
+        let ceilings = prefixes.map(|prefix| Rule::SourceFull { prefix, held: 1, limit: 1 });
+        let others = [
+            Rule::Denied { network },
+            Rule::Ramping { general: 1, places: 1 },
+            Rule::ClientFull { network, held: 1, limit: 1 },
+            Rule::ShareSpent { prefix: network, held: 1, share: 1, free: 1 },
+            Rule::PoolFull { in_use: 1, limit: 1 },
+            Rule::UnreservedFull { general: 1, unreserved: 1, in_use: 1, limit: 1 },
+        ];
+        let keys: Vec<_> = too_often.chain(ceilings).chain(others).map(|rule| (rule.key().unwrap(), rule.limit())).collect();
+        let names = ["", "_per_address", "_per_network", "_per_site"].map(|of| format!("rates.connections{of}"));
+        assert!(names.iter().all(|name| keys.iter().any(|(key, _)| key == name)), "{keys:?}");
+        let [gate, rates] =
+            [schemars::schema_for!(crate::Settings), schemars::schema_for!(crate::rates::Settings)].map(|schema| schema.to_value());
+        for (key, limit) in keys {
+            let (table, name) = key.split_once('.').unwrap();
+            let schema = if table == "gate" { &gate } else { &rates };
+            assert!(schema["properties"][name].is_object(), "{key}");
+            assert!(limit.is_none_or(|limit| name == limit.key() || table == "rates"), "{key}");
+        }
     }
 }

@@ -119,8 +119,12 @@ impl fmt::Display for Text<'_> {
             | Rule::ShareSpent { prefix, share: limit, .. } => {
                 write!(f, "Too many connections from [{}] (limit {limit}), try again later", Bare(prefix))
             }
-            Rule::TooOften { address, retry_seconds, .. } => {
-                write!(f, "Connecting too often from [{address}], try again in {retry_seconds} seconds")
+            Rule::TooOften { prefix: Some(prefix), retry_seconds } => {
+                write!(f, "Connecting too often from [{}], try again in {retry_seconds} seconds", Bare(prefix))
+            }
+            // Whoever hears this may have come once.
+            Rule::TooOften { prefix: None, retry_seconds } => {
+                write!(f, "Too many connections of late, try again in {retry_seconds} seconds")
             }
         }
     }
@@ -164,7 +168,8 @@ mod tests {
     #[test]
     fn the_table_word_for_word() {
         let pool_full = Rule::PoolFull { in_use: 30, limit: 30 };
-        let (network, address) = ("192.0.2.0/24".parse().unwrap(), "192.0.2.7".parse().unwrap());
+        let network = "192.0.2.0/24".parse().unwrap();
+        let too_often = |prefix: Option<&str>| Rule::TooOften { prefix: prefix.map(|prefix| prefix.parse().unwrap()), retry_seconds: 30 };
         let unreserved_full = Rule::UnreservedFull { general: 27, unreserved: 27, in_use: 28, limit: 30 };
         let share_spent = Rule::ShareSpent { prefix: network, held: 10, share: 10, free: 20 };
         let table = [
@@ -176,12 +181,9 @@ mod tests {
                 "R2",
             ),
             (share_spent, "4.7.0", "Too many connections from [192.0.2.0/24] (limit 10), try again later", "R2"),
-            (
-                Rule::TooOften { address, level: None, retry_seconds: 30 },
-                "4.7.0",
-                "Connecting too often from [192.0.2.7], try again in 30 seconds",
-                "R3",
-            ),
+            (too_often(Some("192.0.2.7/32")), "4.7.0", "Connecting too often from [192.0.2.7], try again in 30 seconds", "R3"),
+            (too_often(Some("192.0.2.0/24")), "4.7.0", "Connecting too often from [192.0.2.0/24], try again in 30 seconds", "R3"),
+            (too_often(None), "4.7.0", "Too many connections of late, try again in 30 seconds", "R3"),
             (unreserved_full, "4.3.2", "Too many connections, try again later", "R4"),
             (Rule::Restarting, "4.3.2", "Service restarting, try again shortly", "R1"),
             (Rule::StoreDown, "4.3.2", "Mail store unavailable, try again later", "R1b"),
@@ -244,11 +246,7 @@ mod tests {
             (prefix.clone(), any::<u32>()).prop_map(|(prefix, limit)| Rule::SourceFull { prefix, held: limit, limit }),
             (prefix.clone(), any::<u32>()).prop_map(|(network, limit)| Rule::ClientFull { network, held: limit, limit }),
             (prefix.clone(), any::<u32>()).prop_map(|(prefix, share)| Rule::ShareSpent { prefix, held: share, share, free: share }),
-            (prefix, any::<u32>()).prop_map(|(prefix, retry_seconds)| Rule::TooOften {
-                address: prefix.addr(),
-                level: None,
-                retry_seconds
-            }),
+            (proptest::option::of(prefix), any::<u32>()).prop_map(|(prefix, retry_seconds)| Rule::TooOften { prefix, retry_seconds }),
         ]
     }
 

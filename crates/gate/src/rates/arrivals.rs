@@ -114,24 +114,9 @@ impl Drop for Counted<'_> {
 }
 
 impl TooOften {
-    /// Whose rate it was; none when it was that of all together.
-    pub(crate) fn level(self) -> Option<Level> {
-        self.prefix.map(|prefix| Level::of(&prefix))
-    }
-
     /// The wait in whole seconds, at least one.
     pub(crate) fn seconds(self) -> u32 {
         u32::try_from(self.wait.as_secs_f64().ceil() as u64).unwrap_or(u32::MAX).max(1)
-    }
-}
-
-/// The key of the rate of connections at a level, and of the one over all of them.
-pub(crate) fn connections_key(level: Option<Level>) -> &'static str {
-    match level {
-        Some(Level::Address) => "connections_per_address",
-        Some(Level::Network) => "connections_per_network",
-        Some(Level::Site) => "connections_per_site",
-        None => "connections",
     }
 }
 

@@ -19,9 +19,11 @@ use crate::settings::Fault;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// Connections to all mail listeners together. The next one gets "421 4.7.0 ... Connecting too often ...".
+    /// Connections to all mail listeners together. The next one gets "421 4.7.0 ... Too many connections of late, try again
+    /// in ... seconds".
     pub connections: Rate,
-    /// Connections from one IPv4 address, or IPv6 /64. "600/1m" is far above what an honest server does.
+    /// Connections from one IPv4 address, or IPv6 /64. "600/1m" is far above what an honest server does. The next one, of the two below
+    /// too, gets "421 4.7.0 ... Connecting too often from [...] ...", with the address or network.
     pub connections_per_address: Rate,
     /// Connections from one IPv4 /24, or IPv6 /56.
     pub connections_per_network: Rate,
