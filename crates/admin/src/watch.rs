@@ -1,4 +1,4 @@
-//! The gate watched: how full it is over time, told when it fills and when it is clear again.
+//! The gate watched: how full it is over time, told when it fills and when it is clear again; and what the log has left out meanwhile.
 //!
 //! [`Admin::look`] is to be called about once a second. It never waits; what it costs is a glance at the pool, and every ten seconds
 //! a walk over the roster.
@@ -46,9 +46,10 @@ impl Watch {
 }
 
 impl Admin {
-    /// Looks at the gate, and tells what there is to tell.
+    /// Looks at the gate, and tells what there is to tell; of floods that are over, too.
     pub fn look(&self, now: Instant) {
         self.gate.look_for_places(now);
+        self.events.tell_left_out(now);
         let snapshot = self.gate.snapshot();
         let mut watched = self.watch.lock();
         if watched.noted.is_none_or(|noted| now.saturating_duration_since(noted) >= NOTED_EVERY) {

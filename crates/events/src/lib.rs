@@ -7,7 +7,7 @@
 //! - Labels are few and fixed by configuration or by code: never an account, an address or anything else a peer can choose.
 //! - What a peer said is escaped and bounded by [`Said`] in every log line. No event has room for a password.
 //! - What a flood can repeat at will is written, after the first few, at most once in ten seconds for each kind and source
-//!   ([`Repeats`]); the next line has the number of those left out. The metrics count each.
+//!   ([`Repeats`]); the next line, or one of its own when no other follows, has the number of those left out. The metrics count each.
 //! - Figures that live elsewhere are asked for when they are read, through [`Events::add_source`].
 //!
 //! `docs/metrics.md` lists every metric and every log line; a test compares it with the code.
@@ -30,7 +30,7 @@ mod tls;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
@@ -42,7 +42,7 @@ pub use listener::Listener;
 pub use occupancy::{GateCleared, GateFilling, GateFull, GateSteered};
 pub use pop3::{MaildropOpened, MaildropRefused, MaildropTakenOver, MessageFetched, MessagesDeleted};
 pub use proxy::ProxyRefused;
-pub use repeats::{Repeat, Repeats};
+pub use repeats::{LeftOut, Repeat, Repeats};
 pub use said::Said;
 pub use server::{
     CertificateLoaded, CertificateRejected, ConfigurationRejected, ConfigurationReloaded, DirectoryChanged, ServerDraining, ServerStarted,
@@ -124,6 +124,11 @@ impl Events {
         if let Some(left_out) = left_out {
             event.log(left_out);
         }
+    }
+
+    /// Tells what floods that are over have left out. To be called about once a second.
+    pub fn tell_left_out(&self, now: Instant) {
+        self.0.repeats.settle(now).into_iter().for_each(|left_out| self.emit(left_out));
     }
 
     /// The handle by which a listener's events name it; its metrics are found once and kept in it.

@@ -88,6 +88,7 @@ fn emit_each(events: &Events) {
     events.emit(ConfigurationReloaded { applied: &["gate.max_inbound".into()], needs_restart: &[] });
     events.emit(ConfigurationRejected { cause });
     events.emit(DirectoryChanged { change: "account added", name: account });
+    events.emit(LeftOut { kind: "R4", source: Some(source), left_out: 7 });
     events.emit(CertificateLoaded { certificate: "mx.pem", not_after: UNIX_EPOCH });
     events.emit(CertificateRejected { certificate: "mx.pem", cause });
 
@@ -262,9 +263,17 @@ fn a_flood_of_refusals_is_counted_but_not_written() {
             events.emit(SessionRefused { listener, source: Ipv4Addr::LOCALHOST.into(), rule: "R4", cause: &"full [R4.0000]", now });
         }
     });
-    let left_out: Vec<_> = log.lines().iter().map(|line| line.values["left_out"].clone()).collect();
-    assert_eq!(left_out, ["0", "9999"]);
-    assert!(encoded(&events).contains("gatepost_sessions_refused_total{listener=\"smtp\",rule=\"R4\"} 10001\n"));
+    let left_out = || log.lines().iter().map(|line| line.values["left_out"].clone()).collect::<Vec<_>>();
+    assert_eq!(left_out(), ["0", "9999"]);
+    tracing::subscriber::with_default(log.clone(), || {
+        let refused =
+            |now| events.emit(SessionRefused { listener, source: Ipv4Addr::LOCALHOST.into(), rule: "R4", cause: &"full [R4.0000]", now });
+        (0..3).for_each(|_| refused(start + Duration::from_secs(11)));
+        (11..60).for_each(|seconds| events.tell_left_out(start + Duration::from_secs(seconds)));
+    });
+    let end = &log.lines()[2];
+    assert_eq!((left_out().len(), end.text.as_str(), end.values["left_out"].as_str()), (3, "repetitions left out", "3"));
+    assert!(encoded(&events).contains("gatepost_sessions_refused_total{listener=\"smtp\",rule=\"R4\"} 10004\n"));
 }
 
 /// One source's flood: its first few lines are written, then one in ten seconds; another source's line is written all the same.
@@ -351,5 +360,7 @@ the configuration, the gate's rule, the class of a reply, an outcome. No account
 
 const LOG_HEAD: &str = "A message has one `id` from the line that says it was accepted to the line that says it was fetched: it is in the 250 reply, in the Received field and in UIDL, too.
 What a peer said is escaped and cut after 160 characters. Where a line has `left_out`, it is written at most once in ten seconds for each kind and source, after the first ten where it names
-a login, a sender or a recipient; `left_out` is the number of those that were not written since the last one, and the metrics count each. Passwords are never written.
+a login, a sender or a recipient; `left_out` is the number of those that were not written since the last one, and the metrics count each. When a flood is over, `repetitions left out` has the number
+of those no line has told of, with the `kind` (the gate's rule, or another word for what was left out) and the `source`. Of each kind 1,024 sources are told apart; all others
+count as one, whose `repetitions left out` names no source. Passwords are never written.
 ";
