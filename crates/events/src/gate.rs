@@ -8,7 +8,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::listener::{ListenerLabel, listener_and};
 use crate::{Event, Listener, Repeat, SessionEnd, SessionId};
@@ -47,6 +47,8 @@ pub struct SessionRefused<'e> {
     pub source: IpAddr,
     /// The gate's rule, by its id: R1, R2, ...
     pub rule: &'static str,
+    /// Whether mail from there was accepted of late.
+    pub known_good: bool,
     /// Limit and use at that instant, and the token the peer was given.
     pub cause: &'e dyn Display,
     /// When.
@@ -84,6 +86,13 @@ impl Event for SessionRefused<'_> {
     }
 
     fn log(&self, left_out: u64) {
+        if self.known_good {
+            // That is mail somebody misses.
+            return warn!(
+                target: "gatepost::gate", listener = %self.listener, source = %self.source, class = "known_good", rule = self.rule,
+                cause = %self.cause, left_out, "session refused",
+            );
+        }
         info!(
             target: "gatepost::gate", listener = %self.listener, source = %self.source, rule = self.rule, cause = %self.cause, left_out,
             "session refused",
@@ -91,7 +100,9 @@ impl Event for SessionRefused<'_> {
     }
 
     fn repeat(&self) -> Option<Repeat> {
-        Some(Repeat { kind: self.rule, source: Some(self.source), burst: 1, now: self.now })
+        // A kind of its own, so that no flood of strangers takes the place of its lines.
+        let kind = if self.known_good { "known_good" } else { self.rule };
+        Some(Repeat { kind, source: Some(self.source), burst: 1, now: self.now })
     }
 }
 

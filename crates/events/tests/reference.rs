@@ -94,7 +94,9 @@ fn emit_each(events: &Events) {
 
     events.emit(SessionAdmitted { listener: smtp, session, source });
     events.emit(SessionEnded { listener: smtp, session, source, end: SessionEnd::Quit, duration: second });
-    events.emit(SessionRefused { listener: smtp, source, rule: "R4", cause, now });
+    for known_good in [false, true] {
+        events.emit(SessionRefused { listener: smtp, source, rule: "R4", known_good, cause, now });
+    }
     events.emit(ProxyRefused { listener: smtp, proxy: source, cause, now });
 
     events.emit(HandshakeCompleted { listener: smtp, session, version: "TLSv1_3", cipher: "TLS13_AES_256_GCM_SHA384" });
@@ -240,7 +242,7 @@ fn events_add_up() {
         "gatepost_message_octets_sum{listener=\"smtp\"} 30720.0",
         "gatepost_messages_refused_total{listener=\"smtp\",reply=\"4xx\"} 3",
         "gatepost_recipients_refused_total{listener=\"smtp\",reply=\"5xx\"} 3",
-        "gatepost_sessions_refused_total{listener=\"smtp\",rule=\"R4\"} 3",
+        "gatepost_sessions_refused_total{listener=\"smtp\",rule=\"R4\"} 6",
         "gatepost_session_seconds_count{listener=\"smtp\"} 3",
         "gatepost_messages_fetched_octets_total{listener=\"pop3\"} 30720",
         "gatepost_authentications_total{listener=\"smtp\",outcome=\"failed\"} 3",
@@ -260,20 +262,53 @@ fn a_flood_of_refusals_is_counted_but_not_written() {
     tracing::subscriber::with_default(log.clone(), || {
         for millis in 0..=10_000 {
             let now = start + Duration::from_millis(millis);
-            events.emit(SessionRefused { listener, source: Ipv4Addr::LOCALHOST.into(), rule: "R4", cause: &"full [R4.0000]", now });
+            events.emit(SessionRefused {
+                listener,
+                source: Ipv4Addr::LOCALHOST.into(),
+                rule: "R4",
+                known_good: false,
+                cause: &"full [R4.0000]",
+                now,
+            });
         }
     });
     let left_out = || log.lines().iter().map(|line| line.values["left_out"].clone()).collect::<Vec<_>>();
     assert_eq!(left_out(), ["0", "9999"]);
     tracing::subscriber::with_default(log.clone(), || {
-        let refused =
-            |now| events.emit(SessionRefused { listener, source: Ipv4Addr::LOCALHOST.into(), rule: "R4", cause: &"full [R4.0000]", now });
+        let refused = |now| {
+            events.emit(SessionRefused {
+                listener,
+                source: Ipv4Addr::LOCALHOST.into(),
+                rule: "R4",
+                known_good: false,
+                cause: &"full [R4.0000]",
+                now,
+            })
+        };
         (0..3).for_each(|_| refused(start + Duration::from_secs(11)));
         (11..60).for_each(|seconds| events.tell_left_out(start + Duration::from_secs(seconds)));
     });
     let end = &log.lines()[2];
     assert_eq!((left_out().len(), end.text.as_str(), end.values["left_out"].as_str()), (3, "repetitions left out", "3"));
     assert!(encoded(&events).contains("gatepost_sessions_refused_total{listener=\"smtp\",rule=\"R4\"} 10004\n"));
+}
+
+#[test]
+fn a_known_good_source_that_is_refused_is_warned_of_in_a_flood_too() {
+    let (log, events) = (Log::default(), Events::new(UNIX_EPOCH));
+    let (listener, now, cause) = (&events.listener("smtp"), Instant::now(), &"full [R4.0000]");
+    tracing::subscriber::with_default(log.clone(), || {
+        let refused = |bits: u32, known_good| {
+            let source = Ipv4Addr::from_bits(bits).into();
+            events.emit(SessionRefused { listener, source, rule: "R4", known_good, cause, now });
+        };
+        (0..10_000).for_each(|bits| refused(bits, false));
+        (0..3).for_each(|_| refused(10_000, true));
+    });
+    let warnings: Vec<_> = log.lines().into_iter().filter(|line| line.level == "WARN").collect();
+    assert_eq!(warnings.len(), 1);
+    let values = &warnings[0].values;
+    assert_eq!((values["class"].as_str(), values["rule"].as_str(), values["source"].as_str()), ("known_good", "R4", "0.0.39.16"));
 }
 
 /// One source's flood: its first few lines are written, then one in ten seconds; another source's line is written all the same.

@@ -120,10 +120,7 @@ impl Gate {
     /// Refuses what [`Gate::try_admit`] did not let in: counts it, writes it down and gives it its token.
     pub fn refuse(&self, rule: Rule, arrival: &Arrival) -> Refusal {
         let source = Source::from(arrival.peer);
-        if self.known_good.knows(source, self.day()) {
-            self.tally.refuse_known_good();
-        }
-        let refusal = self.tally.refuse(rule);
+        let refusal = self.tally.refuse(rule, self.known_good.knows(source, self.day()));
         let usage = match rule {
             Rule::PoolFull { in_use, limit } | Rule::UnreservedFull { in_use, limit, .. } => Usage { in_use, limit, ..self.pool.usage() },
             _ => self.pool.usage(),

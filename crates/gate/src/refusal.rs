@@ -20,11 +20,13 @@ pub struct Refusal {
     pub rule: Rule,
     /// The end of the reply line.
     pub token: Token,
+    /// Whether mail from this source was accepted of late, whatever else it is: a refusal to look at.
+    pub known_good: bool,
 }
 
 impl Refusal {
     pub(crate) fn new(rule: Rule, sequence: u32) -> Self {
-        Self { rule, token: Token { rule: rule.id(), sequence } }
+        Self { rule, token: Token { rule: rule.id(), sequence }, known_good: false }
     }
 }
 

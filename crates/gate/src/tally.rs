@@ -39,8 +39,8 @@ impl Tally {
         self.admitted.fetch_add(1, Relaxed);
     }
 
-    /// Counts a refusal and gives it its token.
-    pub(crate) fn refuse(&self, rule: Rule) -> Refusal {
+    /// Counts a refusal, of a known good source or of another, and gives it its token.
+    pub(crate) fn refuse(&self, rule: Rule, known_good: bool) -> Refusal {
         let Totals { denied, restarting, ramping, store_down, .. } = &self.refused;
         let Totals { source_full, client_full, share_spent, too_often, pool_full, out_of_descriptors, .. } = &self.refused;
         let total = match rule {
@@ -56,12 +56,8 @@ impl Tally {
             Rule::OutOfDescriptors => out_of_descriptors,
         };
         total.fetch_add(1, Relaxed);
-        Refusal::new(rule, self.next_refusal.fetch_add(1, Relaxed))
-    }
-
-    /// Counts a refusal, already counted, as one of a known good source.
-    pub(crate) fn refuse_known_good(&self) {
-        self.known_good_refused.fetch_add(1, Relaxed);
+        self.known_good_refused.fetch_add(known_good.into(), Relaxed);
+        Refusal { known_good, ..Refusal::new(rule, self.next_refusal.fetch_add(1, Relaxed)) }
     }
 
     /// Counts what would have been a refusal.

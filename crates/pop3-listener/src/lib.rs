@@ -167,7 +167,7 @@ impl Shared {
         let mut line = ReplyLine::new();
         refusal.render(Protocol::Pop3, self.settings.load().pop3.host.as_str(), &mut line);
         reply.extend_from_slice(line.as_bytes());
-        let (rule, Arrival { peer: source, now, .. }) = (refusal.rule.id(), *arrival);
-        self.events.emit(SessionRefused { listener: &self.listener, source, rule, cause: refusal, now });
+        let (rule, known_good, Arrival { peer: source, now, .. }) = (refusal.rule.id(), refusal.known_good, *arrival);
+        self.events.emit(SessionRefused { listener: &self.listener, source, rule, known_good, cause: refusal, now });
     }
 }
