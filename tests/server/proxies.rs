@@ -45,6 +45,18 @@ fn tls_from_the_first_octet_comes_behind_the_header() {
 }
 
 #[test]
+fn a_session_ends_in_the_log_as_that_of_the_client_a_proxy_spoke_for() {
+    let server = Server::start("[relay]\nxclient_networks = [\"127.0.0.1\"]\n");
+    let mut session = server.hello();
+    assert!(session.ask("XCLIENT ADDR=192.0.2.9").starts_with("220 "));
+    assert!(session.ask("QUIT").starts_with("221 "));
+    server.eventually("its end is logged", |server| server.log().contains("session ended"));
+    let log = server.log();
+    let end = log.lines().find(|line| line.contains("session ended")).unwrap();
+    assert!(end.contains("source=192.0.2.9"), "{end}");
+}
+
+#[test]
 fn the_session_gets_what_comes_behind_the_header() {
     let server = Server::start(TRUSTING);
     let mut session = through_proxy(&server, "smtp", &[v1(7), b"NOOP\r\nQUIT\r\n".to_vec()].concat());

@@ -55,6 +55,7 @@ struct Course {
     shared: Arc<Shared>,
     enrolment: Enrolment,
     id: SessionId,
+    /// The client's address, of whomever a proxy speaks for.
     source: IpAddr,
     admitted_at: Instant,
     /// None as long as the session goes on: dropped then, it was cut off.
@@ -91,8 +92,8 @@ impl Drop for Course {
 }
 
 /// How the session has ended: with a last reply, or before that could be said.
-async fn converse(course: &Course, connection: &mut Connection, permit: &mut Permit) -> Result<SessionEnd, SessionEnd> {
-    let (shared, seat, id) = (&course.shared, course.seat(), course.id);
+async fn converse(course: &mut Course, connection: &mut Connection, permit: &mut Permit) -> Result<SessionEnd, SessionEnd> {
+    let (shared, seat, id) = (&course.shared, course.enrolment.seat(), course.id);
     let settings = shared.settings.load_full();
     let tls = if shared.implicit_tls { Some(Box::pin(encrypt(course, connection)).await?) } else { None };
     let here = shared.circumstance(&settings, connection.peer().ip(), tls);
@@ -111,6 +112,7 @@ async fn converse(course: &Course, connection: &mut Connection, permit: &mut Per
         match session.next(&mut connection.input, net::now()) {
             Want::Answer(question) => {
                 answers.answer(question, permit).await;
+                course.source = answers.source();
                 if session.identity().is_some() {
                     permit.authenticate();
                 }
