@@ -176,7 +176,7 @@ mod tests {
         let flood = |source| {
             (0..10_000_u32).for_each(|bits| {
                 repeats.write(Repeat { source: Some(IpAddr::from(bits.to_be_bytes())), ..source });
-            })
+            });
         };
         flood(repeat("::", now));
         for source in [None, Some("192.0.2.1".parse().unwrap())] {

@@ -283,7 +283,7 @@ fn a_flood_of_refusals_is_counted_but_not_written() {
                 known_good: false,
                 cause: &"full [R4.0000]",
                 now,
-            })
+            });
         };
         (0..3).for_each(|_| refused(start + Duration::from_secs(11)));
         (11..60).for_each(|seconds| events.tell_left_out(start + Duration::from_secs(seconds)));
