@@ -55,6 +55,20 @@ fn who_connects_too_often_is_explained_by_the_rate_that_was_spent() {
 }
 
 #[test]
+fn a_source_whose_mail_was_accepted_is_warned_of_when_it_is_refused() {
+    let server = Server::start(&gate(1));
+    server.deliver(ANN, "hello\r\n");
+    server.eventually("the place is free", |server| server.metric("gatepost_gate_in_use_sessions", "") == 0);
+    let _held = server.hello();
+    assert!(server.connect("smtp").hear().contains("[R4."));
+    server.eventually("the log warns", |server| {
+        let log = server.log();
+        log.lines().any(|line| line.contains("WARN") && line.contains("session refused") && line.contains("class=\"known_good\""))
+    });
+    assert_eq!(server.metric("gatepost_gate_known_good_refused_total", ""), 1);
+}
+
+#[test]
 fn sessions_are_shown_with_who_they_are_and_what_they_do() {
     let server = Server::start("");
     let _smtp = server.hello();
