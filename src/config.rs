@@ -173,7 +173,7 @@ impl Config {
         let read = document::read(&text);
         let mut config = read.config;
         config.anchor(&folder);
-        let findings = rules::findings(&config).into_iter().chain(surroundings::findings(&config));
+        let findings = rules::findings(&config, &read.document).into_iter().chain(surroundings::findings(&config));
         let findings = findings.chain(capacity::findings(&config, &Machine::here(&config.data_dir), beyond_capacity));
         let findings = findings.filter(|finding| !read.document.lost(&finding.key));
         let faults = read.faults.into_iter().chain(findings.map(|finding| read.document.place(finding))).collect();

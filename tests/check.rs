@@ -46,6 +46,11 @@ fn rules() {
 }
 
 #[test]
+fn ceilings_nobody_could_reach() {
+    answers("ceilings", 3);
+}
+
+#[test]
 fn an_open_relay() {
     answers("relay", 3);
 }

@@ -67,6 +67,13 @@ impl Document<'_> {
             .any(|lost| key.strip_prefix(lost.as_str()).is_some_and(|rest| lost.is_empty() || rest.is_empty() || rest.starts_with('.')))
     }
 
+    /// Whether a key is written, with nothing wrong about it by itself.
+    pub(super) fn has(&self, key: &str) -> bool {
+        let mut names = key.split('.');
+        let first = names.next().and_then(|name| self.table.get_ref().get(name));
+        names.fold(first, |value, name| value?.get_ref().as_table()?.get(name)).is_some()
+    }
+
     /// Gives a finding its place: that of its value, else of the table the value is missing from.
     pub(super) fn place(&self, finding: Finding) -> Fault {
         let fault = self.fault(self.span(&finding.key, finding.index), finding.key, finding.message);

@@ -13,7 +13,7 @@ pub(crate) fn hold(octets: &[u8]) {
     let Ok(text) = str::from_utf8(octets) else { return };
     let read = document::read(text);
     let sound = read.faults.is_empty();
-    let findings = rules::findings(&read.config).into_iter().filter(|finding| !read.document.lost(&finding.key));
+    let findings = rules::findings(&read.config, &read.document).into_iter().filter(|finding| !read.document.lost(&finding.key));
     let faults: Vec<_> = read.faults.into_iter().chain(findings.map(|finding| read.document.place(finding))).collect();
     for fault in &faults {
         let line = fault.line.map(|line| text.split('\n').nth(line - 1));

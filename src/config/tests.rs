@@ -61,7 +61,25 @@ fn the_example_holds_the_defaults() {
 
 #[test]
 fn the_rules_find_nothing_in_the_example() {
-    assert_eq!(rules::findings(&exemplary()), []);
+    assert_eq!(rules::findings(&exemplary(), &document::read("").document), []);
+}
+
+/// The golden files have the words; here is what is no fault.
+#[test]
+fn only_a_ceiling_that_is_written_is_held_against_max_inbound() {
+    let faulty = |text: &str| -> Vec<String> {
+        let read = document::read(text);
+        let about_the_gate = |finding: &fault::Finding| finding.key.starts_with("gate.");
+        rules::findings(&read.config, &read.document).into_iter().filter(about_the_gate).map(|finding| finding.key).collect()
+    };
+    assert_eq!(faulty("[gate]\nmax_inbound = 1"), [""; 0], "nobody wrote the others");
+    assert_eq!(faulty("[gate]\nmax_inbound = 10\nsessions_per_address = 10\nsessions_per_user = 10"), [""; 0]);
+    assert_eq!(faulty("[gate]\nmax_inbound = 10\nsessions_per_address = 11"), ["gate.sessions_per_address"]);
+    assert_eq!(faulty("gate = { max_inbound = 10, sessions_per_site = 200 }"), ["gate.sessions_per_site"], "the default, but written");
+    assert_eq!(faulty("gate.sessions_per_user = 1001"), ["gate.sessions_per_user"], "above the default of max_inbound");
+    assert_eq!(faulty("[gate]\nmax_inbound = 'many'\nsessions_per_user = 1001"), [""; 0], "nobody knows how many");
+    let user = |sessions| format!("[[gate.users]]\nname = 'ann@example.org'\nsessions = {sessions}\nreason = 'a test'");
+    assert_eq!((faulty(&user(1000)), faulty(&user(1001))), (vec![], vec!["gate.users".to_owned()]));
 }
 
 #[test]

@@ -209,9 +209,9 @@ const SETTINGS: &str = r#"
 max_inbound = 200
 reserve = 0
 fair_share_alpha = 0
-sessions_per_address = 1000
-sessions_per_network = 1000
-sessions_per_site = 1000
+sessions_per_address = 200
+sessions_per_network = 200
+sessions_per_site = 200
 [when_full]
 submission = { wait = "1s", places = 2 }
 submissions = { wait = "1s", places = 2 }

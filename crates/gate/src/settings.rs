@@ -59,17 +59,19 @@ pub struct Settings {
     /// do not count.
     ///
     /// Raise it when a whole office, a filtering service or a load balancer comes from one address, and
-    /// sessions_per_network with it, or name that client in clients. Must be at least 1 and at most sessions_per_network.
+    /// sessions_per_network with it, or name that client in clients. Must be at least 1 and at most sessions_per_network; written down, also at
+    /// most max_inbound.
     #[schemars(range(min = 1))]
     pub sessions_per_address: u32,
 
     /// How many sessions one network may have at once: an IPv4 /24, or an IPv6 /56, which is what one line of a provider
-    /// usually gets. Must be at least sessions_per_address and at most sessions_per_site.
+    /// usually gets. Must be at least sessions_per_address and at most sessions_per_site; written
+    /// down, also at most max_inbound.
     #[schemars(range(min = 1))]
     pub sessions_per_network: u32,
 
     /// How many sessions one IPv6 /48 may have at once, which is what one site or one hosting customer usually gets.
-    /// IPv4 has no such level. Must be at least sessions_per_network.
+    /// IPv4 has no such level. Must be at least sessions_per_network; written down, also at most max_inbound.
     #[schemars(range(min = 1))]
     pub sessions_per_site: u32,
 
@@ -90,7 +92,7 @@ pub struct Settings {
 
     /// For how long a session must have waited for its client before it gives its place up to somebody who finds none. While clients hear
     /// "Too many connections", the session that has waited longest gets "421 4.3.2 ... Place needed, reconnect any time", and
-    /// "-ERR [SYS/TEMP] ..." on POP3: one for each client, and a few hundred in a second at most. Only sessions between two transactions
+    /// "-ERR [SYS/TEMP] ..." on POP3: one for each client, and a hundred in a second at most. Only sessions between two transactions
     /// that have shown no password and are no clients; those of senders who are known to be good after all others.
     ///
     /// "0s": none gives up its place. Else at least 5s; RFC 5321 lets a sender think for 5 minutes, which a full server cannot
@@ -114,11 +116,11 @@ pub struct Settings {
 
     /// How many sessions one account may have at once, by submission and POP3 together, once it has given its password. The next one
     /// gets "421 4.7.0 ... Too many sessions for this user (limit 32)", or "-ERR [IN-USE] ..." on POP3, and the log says who holds
-    /// the others. Must be at least 1.
+    /// the others. Must be at least 1; written down, also at most max_inbound.
     #[schemars(range(min = 1))]
     pub sessions_per_user: u32,
 
-    /// Accounts whose number is another: each with a name, either sessions or exempt = true, the reason, and the last day this
+    /// Accounts whose number is another: each with a name, either sessions (at most max_inbound) or exempt = true, the reason, and the last day this
     /// holds (expires, in UTC) if it is not for ever. `gatepost gate status` says how often each was needed. An entry is a table of its
     /// own under the heading [[gate.users]], or an element of this list:
     ///
@@ -222,7 +224,8 @@ impl Settings {
         .map(|(key, _)| Fault::new(key, format!("{key} >= 1 does not hold: {key} = 0 would refuse everybody; {DRAIN}")));
 
         // A narrower ceiling above a wider one could never be reached: whoever raised it would look for the reason in
-        // vain. A ceiling above `max_inbound` is no fault: a small pool is then simply anybody's.
+        // vain. One above `max_inbound` is a fault of the file it is written in, if it is: the defaults beside a small pool
+        // are none, and `gatepost gate set` may make the pool small for a while.
         let unreachable = [
             ("sessions_per_address", self.sessions_per_address, "sessions_per_network", self.sessions_per_network),
             ("sessions_per_network", self.sessions_per_network, "sessions_per_site", self.sessions_per_site),
