@@ -124,6 +124,7 @@ fn in_shadow(limit: Limit) -> Figure {
         Limit::FairShareAlpha => Figure::GateShadowShare,
         Limit::Connections => Figure::GateShadowConnections,
         Limit::StartRamp => Figure::GateShadowRamp,
+        Limit::SessionsPerUser => Figure::GateShadowUser,
     }
 }
 

@@ -62,6 +62,7 @@ figures! {
     GateShadowConnections Counter "gate_shadow_connections" "Connections that the rates of connections, in shadow, would have refused";
     GateShadowShare Counter "gate_shadow_fair_share_alpha" "Connections that fair_share_alpha, in shadow, would have refused";
     GateShadowRamp Counter "gate_shadow_start_ramp" "Connections that start_ramp, in shadow, would have refused";
+    GateShadowUser Counter "gate_shadow_sessions_per_user" "Logins that sessions_per_user or a rule of users, in shadow, would have refused";
     SlotClientMicros Seconds "slot_client_seconds" "Time sessions spent waiting for their clients";
     SlotTlsMicros Seconds "slot_tls_seconds" "Time sessions spent on TLS handshakes";
     SlotOwnMicros Seconds "slot_own_seconds" "Time sessions spent on our own work, passwords included";

@@ -4,7 +4,7 @@
 //! - [`Gate::admit`] never waits, and checks in the order of its text: node, denied networks, the ceilings of the source, how often
 //!   it comes, its fair share, the start ramp, the pool. Each admission is judged by the rules of one instant.
 //! - [`Gate::apply`] is all or nothing, and in force for every admission that begins after it returns.
-//! - Every admission and refusal is counted.
+//! - Every admission and refusal is counted, once; so is what a limit in shadow would have refused.
 //!
 //! After [`Gate::drain`] has returned, no new call of [`Gate::admit`] succeeds; one that was already under way may. Who
 //! waits for the last session to end therefore stops its accept loops first.
@@ -26,15 +26,16 @@ use crate::client::{Class, Client, ClientUse, Privilege, Tenancy};
 use crate::day::Day;
 use crate::known_good::KnownGood;
 use crate::ledger::{self, Explanation, Ledger, Scene, Unexplained};
+use crate::limit::{Limit, Limits};
 use crate::node::{Facts, Node};
 use crate::permit::{ListenerId, Permit, Taken};
 use crate::places::Places;
 use crate::pool::{Draw, Pool, Usage};
 use crate::ramp::Ramp;
 use crate::rates::{self, ConnectionRates, Counted};
-use crate::refusal::{Refusal, Rule};
+use crate::refusal::{Obstacle, Refusal, Rule};
 use crate::roster::Roster;
-use crate::rules::Rules;
+use crate::rules::{Rules, Trial};
 use crate::seat::{Seat, Wanted};
 use crate::settings::{Settings, SettingsError};
 use crate::source::{Level, Source};
@@ -98,7 +99,7 @@ impl Gate {
     /// # Errors
     /// The first rule met, after which nothing is held.
     pub fn admit(&self, arrival: &Arrival) -> Result<Permit, Refusal> {
-        self.try_admit(arrival).map_err(|rule| self.refuse(rule, arrival))
+        self.try_admit(arrival).map_err(|obstacle| self.refuse(obstacle, arrival))
     }
 
     /// [`Gate::admit`] for who may wait: what is in the way is no refusal yet, and is not counted. Ends in [`Gate::refuse`] or in
@@ -106,20 +107,25 @@ impl Gate {
     ///
     /// # Errors
     /// The first rule met, after which nothing is held.
-    pub fn try_admit(&self, arrival: &Arrival) -> Result<Permit, Rule> {
-        let taken = self.decide(arrival, Source::from(arrival.peer)).inspect_err(|rule| {
+    pub fn try_admit(&self, arrival: &Arrival) -> Result<Permit, Obstacle> {
+        let rules = self.rules.load();
+        let trial = Trial::new(&rules);
+        let taken = self.decide(&trial, arrival, Source::from(arrival.peer), &mut &self.pool).map_err(|rule| {
             if rule.is_want_of_places() {
                 self.want_place(arrival.now);
             }
+            trial.failed(rule)
         })?;
         taken.tenancy.iter().for_each(Tenancy::admitted);
+        self.tally.shadow(trial.met());
         self.tally.admit();
         Ok(Permit::new(taken, arrival.listener, arrival.now))
     }
 
     /// Refuses what [`Gate::try_admit`] did not let in: counts it, writes it down and gives it its token.
-    pub fn refuse(&self, rule: Rule, arrival: &Arrival) -> Refusal {
-        let source = Source::from(arrival.peer);
+    pub fn refuse(&self, obstacle: Obstacle, arrival: &Arrival) -> Refusal {
+        let (Obstacle { rule, met }, source) = (obstacle, Source::from(arrival.peer));
+        self.tally.shadow(met);
         let refusal = self.tally.refuse(rule, self.known_good.knows(source, self.day()));
         let usage = match rule {
             Rule::PoolFull { in_use, limit } | Rule::UnreservedFull { in_use, limit, .. } => Usage { in_use, limit, ..self.pool.usage() },
@@ -146,7 +152,7 @@ impl Gate {
     /// Refuses a connection that there is no file descriptor to serve with, which the caller found out on accepting it.
     /// [`Gate::admit`] is not asked then; the refusal is counted and has a token like any other.
     pub fn out_of_descriptors(&self, arrival: &Arrival) -> Refusal {
-        self.refuse(Rule::OutOfDescriptors, arrival)
+        self.refuse(Obstacle { rule: Rule::OutOfDescriptors, met: Limits::default() }, arrival)
     }
 
     /// What was written down about the refusal that a token names.
@@ -277,9 +283,16 @@ impl Gate {
     /// The session's user is `account`, which has given its password.
     ///
     /// # Errors
-    /// The account has as many sessions as it may; this one is nobody's then.
+    /// The account has as many sessions as it may, and that is not in shadow; this one is nobody's then.
     pub fn log_in(&self, seat: &Seat, account: &Arc<str>) -> Result<(), UserFull> {
-        self.roster.log_in(seat, account, self.day())
+        let is_in_shadow = self.rules.load().shadow.hold(Limit::SessionsPerUser);
+        self.roster.log_in(seat, account, self.day(), |full| {
+            if !is_in_shadow {
+                return Err(full);
+            }
+            self.tally.shadow(Limits::default().with(Limit::SessionsPerUser));
+            Ok(())
+        })
     }
 
     /// The accounts with limits of their own, in the order of the configuration.
@@ -329,29 +342,25 @@ impl Gate {
     }
 
     /// The checks of an admission. Whatever was taken before one of them refuses goes back as it is dropped.
-    fn decide(&self, arrival: &Arrival, source: Source) -> Result<Taken, Rule> {
-        self.decide_among(arrival, source, &mut &self.pool)
-    }
-
-    fn decide_among<P: Places>(&self, arrival: &Arrival, source: Source, places: &mut P) -> Result<Taken<P::Place>, Rule> {
+    fn decide<P: Places>(&self, trial: &Trial<'_>, arrival: &Arrival, source: Source, places: &mut P) -> Result<Taken<P::Place>, Rule> {
         self.node().check()?;
-        let rules = self.rules.load();
-        if let Some(network) = rules.denied(source.address()) {
-            self.met(&rules, Rule::Denied { network })?;
+        if let Some(network) = trial.rules.denied(source.address()) {
+            trial.meet(Rule::Denied { network })?;
         }
-        match rules.clients.find(source.address(), self.day()) {
+        match trial.rules.clients.find(source.address(), self.day()) {
             Some((network, client)) => {
-                let tenancy = self.enter(&rules, network, client)?;
-                self.decide_client(&rules, arrival.now, source, (client, tenancy), places)
+                let full = |(held, limit)| trial.meet(Rule::ClientFull { network, held, limit }).map(|()| client.enter_regardless());
+                let tenancy = client.enter().or_else(full)?;
+                self.decide_client(trial, arrival.now, source, (client, tenancy), places)
             }
-            None => self.decide_stranger(&rules, arrival, source, places),
+            None => self.decide_stranger(trial, arrival, source, places),
         }
     }
 
     /// A client the operator knows: under its own ceiling or those of its source, with a right to the reserve.
     fn decide_client<P: Places>(
         &self,
-        rules: &Rules,
+        trial: &Trial<'_>,
         now: Instant,
         source: Source,
         (client, tenancy): (&Client, Tenancy),
@@ -359,54 +368,48 @@ impl Gate {
     ) -> Result<Taken<P::Place>, Rule> {
         let held = match client.is_beside_the_ceilings() {
             true => self.sources.take_beside(source),
-            false => self.sources.take(source, rules.ceilings, |rule| self.met(rules, rule))?.0,
+            false => self.sources.take(source, trial.rules.ceilings, |rule| trial.meet(rule))?.0,
         };
-        let counted = if client.class() == Privilege::Exempt { None } else { self.count(rules, source, now)? };
+        let counted = if client.class() == Privilege::Exempt { None } else { self.count(trial, source, now)? };
         let place = places.draw(Draw::Reserved)?;
         Ok(Taken { place, held, tenancy: Some(tenancy), is_counted: counted.map(Counted::keep).is_some() })
-    }
-
-    /// Holds one more session for a client's entry.
-    fn enter(&self, rules: &Rules, network: IpNet, client: &Client) -> Result<Tenancy, Rule> {
-        let full = |(held, limit)| self.met(rules, Rule::ClientFull { network, held, limit }).map(|()| client.enter_regardless());
-        client.enter().or_else(full)
     }
 
     /// Anybody else: under all limits, unless about to show a password.
     fn decide_stranger<P: Places>(
         &self,
-        rules: &Rules,
+        trial: &Trial<'_>,
         arrival: &Arrival,
         source: Source,
         places: &mut P,
     ) -> Result<Taken<P::Place>, Rule> {
-        let held = self.sources.take(source, rules.ceilings, |rule| self.met(rules, rule));
+        let held = self.sources.take(source, trial.rules.ceilings, |rule| trial.meet(rule));
         // The ceilings speak first. Somebody who can go round them through the lane is counted all the same.
         let counted = match &held {
             Err(rule) if !arrival.authenticates => return Err(*rule),
-            _ => self.count(rules, source, arrival.now)?,
+            _ => self.count(trial, source, arrival.now)?,
         };
-        let seated = held.and_then(|(held, standing)| Ok((self.seat(rules, arrival.now, &standing, places)?, held)));
+        let seated = held.and_then(|(held, standing)| Ok((self.seat(trial, arrival.now, &standing, places)?, held)));
         let (place, held) = seated.or_else(|rule| {
-            let in_lane = arrival.authenticates.then(|| self.seat_in_lane(rules, source, places)).flatten();
+            let in_lane = arrival.authenticates.then(|| self.seat_in_lane(trial.rules, source, places)).flatten();
             in_lane.ok_or(rule)
         })?;
         Ok(Taken { place, held, tenancy: None, is_counted: counted.map(Counted::keep).is_some() })
     }
 
     /// Counts a connection towards the rates, if it keeps to them; not if they are exceeded and in shadow.
-    fn count(&self, rules: &Rules, source: Source, now: Instant) -> Result<Option<Counted<'_>>, Rule> {
+    fn count(&self, trial: &Trial<'_>, source: Source, now: Instant) -> Result<Option<Counted<'_>>, Rule> {
         self.rates.count(source, now).map(Some).or_else(|too_often| {
             let rule = Rule::TooOften { prefix: too_often.prefix, retry_seconds: too_often.seconds() };
-            self.met(rules, rule).map(|()| None)
+            trial.meet(rule).map(|()| None)
         })
     }
 
     /// A place of the general ones, or the first one for a source that has none.
-    fn seat<P: Places>(&self, rules: &Rules, now: Instant, standing: &Standing, places: &mut P) -> Result<P::Place, Rule> {
+    fn seat<P: Places>(&self, trial: &Trial<'_>, now: Instant, standing: &Standing, places: &mut P) -> Result<P::Place, Rule> {
         let usage = places.usage();
-        rules.share.check(standing, usage).or_else(|rule| self.met(rules, rule))?;
-        let ramped = self.ramp.check(standing, usage, now, rules.settings.start_ramp.0).or_else(|rule| self.met(rules, rule));
+        trial.rules.share.check(standing, usage).or_else(|rule| trial.meet(rule))?;
+        let ramped = self.ramp.check(standing, usage, now, trial.rules.settings.start_ramp.0).or_else(|rule| trial.meet(rule));
         ramped.and_then(|()| Ok(places.draw(Draw::General)?)).or_else(|rule| match standing.at_its_widest() {
             0 => places.draw(Draw::FirstPlace).map_err(|_| rule),
             _ => Err(rule),
@@ -417,17 +420,6 @@ impl Gate {
     fn seat_in_lane<P: Places>(&self, rules: &Rules, source: Source, places: &mut P) -> Option<(P::Place, Held)> {
         let held = self.sources.take_authenticating(source, rules.authenticating_per_source)?;
         Some((places.draw(Draw::Authenticating).ok()?, held))
-    }
-
-    /// A limit was met: that is a refusal, unless the limit is in shadow.
-    fn met(&self, rules: &Rules, rule: Rule) -> Result<(), Rule> {
-        match rule.limit().filter(|limit| rules.shadow.covers(*limit)) {
-            Some(limit) => {
-                self.tally.shadow(limit);
-                Ok(())
-            }
-            None => Err(rule),
-        }
     }
 }
 
@@ -588,9 +580,50 @@ mod tests {
         let prefix = Some("192.0.2.1/32".parse().unwrap());
         assert_eq!(arrive(1).unwrap_err().rule, Rule::TooOften { prefix, retry_seconds: 29 });
         drop(arrive(30).unwrap());
-        gate.apply(Settings { shadow: vec![crate::Limit::Connections], ..settings(1, 9) }).unwrap();
+        gate.apply(Settings { shadow: vec![Limit::Connections], ..settings(1, 9) }).unwrap();
         drop(arrive(30).unwrap());
-        assert_eq!(gate.snapshot().shadow_total.of(crate::Limit::Connections), 1);
+        assert_eq!(gate.snapshot().shadow_total.of(Limit::Connections), 1);
+    }
+
+    #[test]
+    fn who_waits_for_a_place_is_counted_once_by_a_limit_in_shadow() {
+        let gate = open(Settings { shadow: vec![Limit::SessionsPerAddress], ..settings(2, 1) });
+        let peer = arrival("192.0.2.1");
+        let counted = || gate.snapshot().shadow_total.of(Limit::SessionsPerAddress);
+        let mut held = vec![gate.admit(&peer).unwrap(), gate.admit(&arrival("192.0.2.2")).unwrap()];
+        for _ in 0..3 {
+            assert!(gate.try_admit(&peer).unwrap_err().is_want_of_places());
+        }
+        assert_eq!(counted(), 0, "nothing has become of it yet");
+        let obstacle = gate.try_admit(&peer).unwrap_err();
+        gate.refuse(obstacle, &peer);
+        assert_eq!(counted(), 1, "its time was over");
+        assert!(gate.try_admit(&peer).is_err());
+        held.pop();
+        held.push(gate.try_admit(&peer).unwrap());
+        assert_eq!((counted(), gate.snapshot().admitted_total), (2, 3), "it came in");
+    }
+
+    #[test]
+    fn logins_beyond_the_users_limit_are_counted_and_let_in_where_that_is_in_shadow() {
+        let gate = open(Settings { sessions_per_user: 1, shadow: vec![Limit::SessionsPerUser], ..settings(9, 9) });
+        let newcomer = |id| crate::Newcomer {
+            id,
+            listener: ListenerId(7),
+            source: [192, 0, 2, 7].into(),
+            draw: Draw::General,
+            admitted_at: Instant::now(),
+        };
+        let enrolled = [1, 2, 3].map(|id| gate.roster().enrol(newcomer(id)));
+        let ann: Arc<str> = "ann@example.org".into();
+        let logins = || enrolled.each_ref().map(|enrolment| gate.log_in(enrolment.seat(), &ann).map_err(|full| full.limit));
+        assert_eq!(logins(), [Ok(()); 3]);
+        assert_eq!(gate.snapshot().shadow_total.of(Limit::SessionsPerUser), 2);
+        assert_eq!(gate.roster().sessions_of(&ann, Instant::now()).len(), 3);
+
+        gate.apply(Settings { sessions_per_user: 1, ..settings(9, 9) }).unwrap();
+        assert_eq!(logins(), [Err(1), Err(1), Ok(())], "out of the shadow it holds");
+        assert_eq!(gate.snapshot().shadow_total.of(Limit::SessionsPerUser), 2);
     }
 
     #[test]

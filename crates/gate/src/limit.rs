@@ -1,7 +1,7 @@
 //! The limits that can be tried before they are enforced, each by its key.
 //!
 //! A limit in shadow counts whom it would have refused, and lets them in. What has no shadow: `max_inbound`, which is exact, and
-//! what is no limit.
+//! what is no limit. The rates of messages and commands have their own, [`crate::rates::Settings::shadow`].
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -28,11 +28,13 @@ pub enum Limit {
     FairShareAlpha,
     /// The start ramp.
     StartRamp,
+    /// Sessions of one account, by its own rule, too.
+    SessionsPerUser,
 }
 
 impl Limit {
     /// Every one, in the order they are asked in.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Deny,
         Self::Clients,
         Self::SessionsPerAddress,
@@ -41,6 +43,7 @@ impl Limit {
         Self::Connections,
         Self::FairShareAlpha,
         Self::StartRamp,
+        Self::SessionsPerUser,
     ];
 
     /// The key.
@@ -54,21 +57,31 @@ impl Limit {
             Self::Connections => "connections",
             Self::FairShareAlpha => "fair_share_alpha",
             Self::StartRamp => "start_ramp",
+            Self::SessionsPerUser => "sessions_per_user",
         }
     }
 }
 
-/// The limits that are in shadow.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Shadow(u32);
+/// Some of the limits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Limits(u32);
 
-impl Shadow {
-    pub(crate) fn of(settings: &Settings) -> Self {
-        Self(settings.shadow.iter().fold(0, |bits, limit| bits | bit(*limit)))
+impl Limits {
+    /// Those that are in shadow.
+    pub(crate) fn in_shadow(settings: &Settings) -> Self {
+        settings.shadow.iter().fold(Self::default(), |limits, limit| limits.with(*limit))
     }
 
-    pub(crate) fn covers(self, limit: Limit) -> bool {
+    pub(crate) fn hold(self, limit: Limit) -> bool {
         self.0 & bit(limit) != 0
+    }
+
+    pub(crate) fn with(self, limit: Limit) -> Self {
+        Self(self.0 | bit(limit))
+    }
+
+    pub(crate) fn iter(self) -> impl Iterator<Item = Limit> {
+        Limit::ALL.into_iter().filter(move |limit| self.hold(*limit))
     }
 }
 
@@ -85,8 +98,7 @@ mod tests {
         for limit in Limit::ALL {
             let settings: Settings = toml::from_str(&format!("shadow = [\"{}\"]", limit.key())).unwrap();
             assert_eq!(settings.shadow, [limit]);
-            let others = Limit::ALL.into_iter().filter(|other| Shadow::of(&settings).covers(*other));
-            assert_eq!(others.collect::<Vec<_>>(), [limit]);
+            assert_eq!(Limits::in_shadow(&settings).iter().collect::<Vec<_>>(), [limit]);
         }
     }
 

@@ -8,7 +8,7 @@ use std::fmt;
 
 use ipnet::IpNet;
 
-use crate::limit::Limit;
+use crate::limit::{Limit, Limits};
 use crate::pool::Usage;
 use crate::source::Level;
 
@@ -27,6 +27,23 @@ pub struct Refusal {
 impl Refusal {
     pub(crate) fn new(rule: Rule, sequence: u32) -> Self {
         Self { rule, token: Token { rule: rule.id(), sequence }, known_good: false }
+    }
+}
+
+/// What was in the way of one try at an admission. Nothing was counted yet: who made it is refused, or tries again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{rule}")]
+pub struct Obstacle {
+    /// The first rule met.
+    pub rule: Rule,
+    /// The limits in shadow that were met before it.
+    pub(crate) met: Limits,
+}
+
+impl Obstacle {
+    /// Whether all that stood in the way is that no place was free, so that waiting for one may help.
+    pub fn is_want_of_places(&self) -> bool {
+        self.rule.is_want_of_places()
     }
 }
 

@@ -102,12 +102,18 @@ impl Roster {
     /// The session's user is `account`, which has given its password. Exemptions end by `today`.
     ///
     /// # Errors
-    /// The account has as many sessions as it may; this one is nobody's then.
-    pub(crate) fn log_in(&self, seat: &Seat, account: &Arc<str>, today: Day) -> Result<(), UserFull> {
+    /// What `met` made of the account's having as many sessions as it may; this one is nobody's then.
+    pub(crate) fn log_in(
+        &self,
+        seat: &Seat,
+        account: &Arc<str>,
+        today: Day,
+        met: impl FnOnce(UserFull) -> Result<(), UserFull>,
+    ) -> Result<(), UserFull> {
         let mut book = self.lock();
         book.leave(seat);
         let held = book.users.get(account).copied().unwrap_or_default();
-        book.limits.check(account, held, today)?;
+        book.limits.check(account, held, today, met)?;
         *book.users.entry(Arc::clone(account)).or_default() += 1;
         seat.words().user = Some(Arc::clone(account));
         Ok(())
@@ -303,7 +309,7 @@ mod tests {
         seat.received(10);
         seat.received(5);
         seat.sent(7);
-        roster.log_in(seat, &ann(), Day(0)).unwrap();
+        roster.log_in(seat, &ann(), Day(0), Err).unwrap();
         let shown = roster.sessions(now);
         assert_eq!(shown.iter().map(|session| session.id).collect::<Vec<_>>(), [1, 2], "the oldest first");
         assert_eq!(roster.sessions_of("ann@example.org", now), shown[1..]);
@@ -320,14 +326,14 @@ mod tests {
         let (roster, now, today) = (roster(2, Vec::new()), Instant::now(), Day(0));
         let mut enrolled: Vec<_> = (0..3).map(|id| roster.enrol(newcomer(id, now))).collect();
         for enrolment in &enrolled[..2] {
-            roster.log_in(enrolment.seat(), &ann(), today).unwrap();
+            roster.log_in(enrolment.seat(), &ann(), today, Err).unwrap();
         }
-        let full = roster.log_in(enrolled[2].seat(), &ann(), today).unwrap_err();
+        let full = roster.log_in(enrolled[2].seat(), &ann(), today, Err).unwrap_err();
         assert_eq!((full.held, full.limit), (2, 2));
-        assert!(roster.log_in(enrolled[2].seat(), &"bob@example.org".into(), today).is_ok(), "another's are another's");
-        assert!(roster.log_in(enrolled[0].seat(), &ann(), today).is_ok(), "once more is not one more");
+        assert!(roster.log_in(enrolled[2].seat(), &"bob@example.org".into(), today, Err).is_ok(), "another's are another's");
+        assert!(roster.log_in(enrolled[0].seat(), &ann(), today, Err).is_ok(), "once more is not one more");
         roster.log_out(enrolled[0].seat());
-        assert!(roster.log_in(enrolled[2].seat(), &ann(), today).is_ok());
+        assert!(roster.log_in(enrolled[2].seat(), &ann(), today, Err).is_ok());
         enrolled.clear();
         assert!(roster.lock().users.is_empty(), "nothing is left behind");
     }
@@ -373,7 +379,7 @@ mod tests {
             enrolment.seat().enter(if number == 4 { Phase::Store } else { Phase::Client }, at(rested_since[number]));
             enrolment.seat().rest(number != 5);
         }
-        roster.log_in(enrolled[3].seat(), &ann(), Day(0)).unwrap();
+        roster.log_in(enrolled[3].seat(), &ann(), Day(0), Err).unwrap();
         let asked = |enrolled: &[Enrolment], wanted, now| {
             roster.give_way(wanted, now, Duration::from_secs(5), |source| source == good);
             enrolled.iter().filter(|one| one.seat().parting().is_some()).map(|one| one.seat().id()).collect::<Vec<_>>()

@@ -1,12 +1,17 @@
 //! What the settings come to, ready to decide by: read once for each admission, replaced whole by a reload.
+//!
+//! A [`Trial`] is one try at an admission under them. It counts nothing itself: a client that waits for a place is tried again and
+//! again, and is one connection all the same.
 
+use std::cell::Cell;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use crate::client::Clients;
-use crate::limit::Shadow;
+use crate::limit::Limits;
 use crate::network::Networks;
+use crate::refusal::{Obstacle, Rule};
 use crate::settings::Settings;
 use crate::share::Share;
 use crate::sources::Ceilings;
@@ -16,7 +21,7 @@ use crate::sources::Ceilings;
 pub(crate) struct Rules {
     pub(crate) ceilings: Ceilings,
     pub(crate) share: Share,
-    pub(crate) shadow: Shadow,
+    pub(crate) shadow: Limits,
     pub(crate) clients: Clients,
     pub(crate) deny: Networks<()>,
     /// Sessions about to authenticate that one source may have at once.
@@ -30,7 +35,7 @@ impl Rules {
         Self {
             ceilings: Ceilings::of(&settings),
             share: Share::new(settings.fair_share_alpha),
-            shadow: Shadow::of(&settings),
+            shadow: Limits::in_shadow(&settings),
             clients: Clients::new(&settings.clients, before.map(|before| &before.clients)),
             deny: settings.deny.iter().map(|network| (network.0, ())).collect::<Networks<()>>(),
             authenticating_per_source: settings.size().authenticating.div_ceil(2),
@@ -41,5 +46,35 @@ impl Rules {
     /// The denied network that `address` is in.
     pub(crate) fn denied(&self, address: IpAddr) -> Option<IpNet> {
         self.deny.find(address, |()| true).map(|(network, ())| network)
+    }
+}
+
+/// One try at an admission: the rules it is judged by, and the limits in shadow that it has met.
+#[derive(Debug)]
+pub(crate) struct Trial<'r> {
+    pub(crate) rules: &'r Rules,
+    met: Cell<Limits>,
+}
+
+impl<'r> Trial<'r> {
+    pub(crate) fn new(rules: &'r Rules) -> Self {
+        Self { rules, met: Cell::default() }
+    }
+
+    /// A limit was met: that is in the way, unless the limit is in shadow.
+    pub(crate) fn meet(&self, rule: Rule) -> Result<(), Rule> {
+        let limit = rule.limit().filter(|limit| self.rules.shadow.hold(*limit)).ok_or(rule)?;
+        self.met.set(self.met.get().with(limit));
+        Ok(())
+    }
+
+    /// The limits in shadow that were met.
+    pub(crate) fn met(&self) -> Limits {
+        self.met.get()
+    }
+
+    /// The end of a try that `rule` was in the way of.
+    pub(crate) fn failed(&self, rule: Rule) -> Obstacle {
+        Obstacle { rule, met: self.met() }
     }
 }

@@ -128,7 +128,7 @@ pub struct Settings {
     pub users: Vec<UserRule>,
 
     /// Limits to try out, by key: each is counted and refuses nobody. The metrics gatepost_gate_shadow_*, one for each, say how many
-    /// it would have refused. There is no shadow for max_inbound.
+    /// it would have refused. There is no shadow for max_inbound; the rates of messages have theirs in rates.shadow.
     pub shadow: Vec<Limit>,
 }
 

@@ -6,7 +6,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
-use crate::limit::Limit;
+use crate::limit::{Limit, Limits};
 use crate::refusal::{Refusal, Rule};
 
 /// Running totals, and the number of the next refusal.
@@ -60,11 +60,11 @@ impl Tally {
         Refusal { known_good, ..Refusal::new(rule, self.next_refusal.fetch_add(1, Relaxed)) }
     }
 
-    /// Counts what would have been a refusal.
-    pub(crate) fn shadow(&self, limit: Limit) {
-        if let Some(total) = self.in_shadow.get(limit as usize) {
+    /// Counts what would have been a refusal by each of these.
+    pub(crate) fn shadow(&self, met: Limits) {
+        met.iter().filter_map(|limit| self.in_shadow.get(limit as usize)).for_each(|total| {
             total.fetch_add(1, Relaxed);
-        }
+        });
     }
 
     /// Refusals so far, whatever the rule; modulo 2^32, as the tokens.
@@ -141,7 +141,8 @@ impl Refused {
     }
 }
 
-/// How often each limit in shadow would have refused somebody. One connection counts once for each limit it met.
+/// How often each limit in shadow would have refused somebody. One connection counts once for each limit it met, when it is let in or
+/// refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct InShadow([u64; Limit::ALL.len()]);
 

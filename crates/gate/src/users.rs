@@ -3,7 +3,7 @@
 //! An account of its own number has a [`UserRule`]: who wanted it says why and, where it is not for ever, until when. What a rule has let
 //! through that the general limit would have refused is counted, so that a rule nobody needs any more can be told.
 //!
-//! Names of accounts are compared without regard to case. Refuses: [`UserFull`]. Cannot fail.
+//! Names of accounts are compared without regard to case. Refuses: [`UserFull`], unless that is in shadow. Cannot fail.
 
 use std::collections::HashMap;
 
@@ -85,12 +85,21 @@ impl UserLimits {
     }
 
     /// Whether an account that has `held` sessions may have one more.
-    pub(crate) fn check(&mut self, account: &str, held: u32, today: Day) -> Result<(), UserFull> {
+    ///
+    /// # Errors
+    /// What `met` made of [`UserFull`].
+    pub(crate) fn check(
+        &mut self,
+        account: &str,
+        held: u32,
+        today: Day,
+        met: impl FnOnce(UserFull) -> Result<(), UserFull>,
+    ) -> Result<(), UserFull> {
         let name = canonical(account);
         let rule = self.rules.iter().find(|rule| canonical(&rule.name) == name && !rule.is_over(today));
         let limit = rule.map_or(self.per_user, |rule| if rule.exempt { u32::MAX } else { rule.sessions.unwrap_or(self.per_user) });
         if held >= limit {
-            return Err(UserFull { held, limit });
+            return met(UserFull { held, limit });
         }
         if rule.is_some() && held >= self.per_user {
             *self.hits.entry(name).or_default() += 1;
@@ -156,7 +165,7 @@ mod tests {
             rule("one@example.org", Some(1), None),
             rule("all@example.org", None, Some("1970-01-06")),
         ]);
-        let mut limit = |account: &str, held, day| limits.check(account, held, Day(day)).map_err(|full| full.limit);
+        let mut limit = |account: &str, held, day| limits.check(account, held, Day(day), Err).map_err(|full| full.limit);
         assert_eq!([limit("ann@example.org", 1, 1), limit("ann@example.org", 2, 1)], [Ok(()), Err(2)]);
         assert_eq!([limit("scan@example.org", 2, 1), limit("scan@example.org", 3, 1)], [Ok(()), Err(3)]);
         assert_eq!(limit("one@EXAMPLE.org", 1, 1), Err(1));
@@ -173,7 +182,7 @@ mod tests {
     fn hits_outlive_a_reload_as_long_as_the_rule() {
         let users = vec![rule("all@example.org", None, None)];
         let mut limits = limits(users.clone());
-        limits.check("all@example.org", 2, Day(1)).unwrap();
+        limits.check("all@example.org", 2, Day(1), Err).unwrap();
         let hits = |limits: &UserLimits| limits.exemptions(Day(1), |_| 0).first().map(|rule| rule.hits);
         limits.apply(&Settings { sessions_per_user: 1, users: users.clone(), ..Settings::default() });
         assert_eq!((hits(&limits), limits.per_user), (Some(1), 1));

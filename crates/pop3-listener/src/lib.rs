@@ -110,13 +110,13 @@ impl Service for Listener {
         let arrival = Arrival { listener: self.0.id, peer: peer.ip(), authenticates: true, now: net::now() };
         match self.0.gate.try_admit(&arrival) {
             Ok(permit) => Admission::Admitted(permit),
-            Err(rule) if may_wait && rule.is_want_of_places() => {
+            Err(obstacle) if may_wait && obstacle.is_want_of_places() => {
                 let precedence = self.0.gate.class_of(arrival.peer).has_reserve();
                 let turn = Turn { source: Source::from(arrival.peer).turn(), precedence };
-                Admission::Wait { turn, others_may: !matches!(rule, Rule::PoolFull { .. }) }
+                Admission::Wait { turn, others_may: !matches!(obstacle.rule, Rule::PoolFull { .. }) }
             }
-            Err(rule) => {
-                self.0.refuse(&self.0.gate.refuse(rule, &arrival), &arrival, reply);
+            Err(obstacle) => {
+                self.0.refuse(&self.0.gate.refuse(obstacle, &arrival), &arrival, reply);
                 Admission::Refused
             }
         }

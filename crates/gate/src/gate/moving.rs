@@ -11,6 +11,7 @@ use super::{Arrival, Gate};
 use crate::client::Tenancy;
 use crate::permit::{Permit, Taken};
 use crate::refusal::{Refusal, Rule};
+use crate::rules::Trial;
 use crate::source::Source;
 
 impl Gate {
@@ -24,25 +25,28 @@ impl Gate {
         if permit.leave_source() {
             self.rates.give_back(permit.source());
         }
-        let moved = if permit.is_authenticated() { self.admit_known(source) } else { self.decide_among(arrival, source, permit.place()) };
+        let rules = self.rules.load();
+        let trial = Trial::new(&rules);
+        let moved =
+            if permit.is_authenticated() { self.admit_known(&trial, source) } else { self.decide(&trial, arrival, source, permit.place()) };
         match moved {
             Ok(taken) => {
                 taken.tenancy.iter().for_each(Tenancy::admitted);
+                self.tally.shadow(trial.met());
                 permit.settle(taken);
                 Ok(())
             }
-            Err(rule) => Err(self.refuse(rule, arrival)),
+            Err(rule) => Err(self.refuse(trial.failed(rule), arrival)),
         }
     }
 
     /// What is left to ask of somebody who has shown a password.
-    fn admit_known(&self, source: Source) -> Result<Taken<()>, Rule> {
+    fn admit_known(&self, trial: &Trial<'_>, source: Source) -> Result<Taken<()>, Rule> {
         self.node().check()?;
-        let rules = self.rules.load();
-        if let Some(network) = rules.denied(source.address()) {
-            self.met(&rules, Rule::Denied { network })?;
+        if let Some(network) = trial.rules.denied(source.address()) {
+            trial.meet(Rule::Denied { network })?;
         }
-        let tenancy = rules.clients.find(source.address(), self.day()).map(|(_, client)| client.enter_regardless());
+        let tenancy = trial.rules.clients.find(source.address(), self.day()).map(|(_, client)| client.enter_regardless());
         Ok(Taken { place: (), held: self.sources.take_beside(source), tenancy, is_counted: false })
     }
 }
