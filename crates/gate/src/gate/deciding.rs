@@ -1,0 +1,106 @@
+//! What is asked of a connection, in this order, and what it takes on its way in.
+//!
+//! Guarantees: whatever was taken before a question is answered with no goes back as it is dropped, in the reverse order; of the rates a
+//! connection takes only when it comes in. Refuses with the first [`Rule`] met that is not in shadow.
+
+use std::time::Instant;
+
+use super::{Arrival, Gate};
+use crate::client::{Client, Privilege, Tenancy};
+use crate::permit::Taken;
+use crate::places::Places;
+use crate::pool::Draw;
+use crate::rates::Counted;
+use crate::refusal::Rule;
+use crate::rules::{Rules, Trial};
+use crate::source::Source;
+use crate::sources::{Held, Standing};
+
+impl Gate {
+    /// The checks of an admission. Whatever was taken before one of them refuses goes back as it is dropped.
+    pub(super) fn decide<P: Places>(
+        &self,
+        trial: &Trial<'_>,
+        arrival: &Arrival,
+        source: Source,
+        places: &mut P,
+    ) -> Result<Taken<P::Place>, Rule> {
+        self.node().check()?;
+        if let Some(network) = trial.rules.denied(source.address()) {
+            trial.meet(Rule::Denied { network })?;
+        }
+        match trial.rules.clients.find(source.address(), self.day()) {
+            Some((network, client)) => {
+                let full = |(held, limit)| trial.meet(Rule::ClientFull { network, held, limit }).map(|()| client.enter_regardless());
+                let tenancy = client.enter().or_else(full)?;
+                self.decide_client(trial, arrival.now, source, (client, tenancy), places)
+            }
+            None => self.decide_stranger(trial, arrival, source, places),
+        }
+    }
+
+    /// A client the operator knows: under its own ceiling or those of its source, with a right to the reserve.
+    fn decide_client<P: Places>(
+        &self,
+        trial: &Trial<'_>,
+        now: Instant,
+        source: Source,
+        (client, tenancy): (&Client, Tenancy),
+        places: &mut P,
+    ) -> Result<Taken<P::Place>, Rule> {
+        let held = match client.is_beside_the_ceilings() {
+            true => self.sources.take_beside(source),
+            false => self.sources.take(source, trial.rules.ceilings, |rule| trial.meet(rule))?.0,
+        };
+        let counted = if client.class() == Privilege::Exempt { None } else { self.count(trial, source, now)? };
+        let place = places.draw(Draw::Reserved)?;
+        Ok(Taken { place, held, tenancy: Some(tenancy), is_counted: counted.map(Counted::keep).is_some() })
+    }
+
+    /// Anybody else: under all limits, unless about to show a password.
+    fn decide_stranger<P: Places>(
+        &self,
+        trial: &Trial<'_>,
+        arrival: &Arrival,
+        source: Source,
+        places: &mut P,
+    ) -> Result<Taken<P::Place>, Rule> {
+        let held = self.sources.take(source, trial.rules.ceilings, |rule| trial.meet(rule));
+        // The ceilings speak first. Somebody who can go round them through the lane is counted all the same.
+        let counted = match &held {
+            Err(rule) if !arrival.authenticates => return Err(*rule),
+            _ => self.count(trial, source, arrival.now)?,
+        };
+        let seated = held.and_then(|(held, standing)| Ok((self.seat(trial, arrival.now, &standing, places)?, held)));
+        let (place, held) = seated.or_else(|rule| {
+            let in_lane = arrival.authenticates.then(|| self.seat_in_lane(trial.rules, source, places)).flatten();
+            in_lane.ok_or(rule)
+        })?;
+        Ok(Taken { place, held, tenancy: None, is_counted: counted.map(Counted::keep).is_some() })
+    }
+
+    /// Counts a connection towards the rates, if it keeps to them; not if they are exceeded and in shadow.
+    fn count(&self, trial: &Trial<'_>, source: Source, now: Instant) -> Result<Option<Counted<'_>>, Rule> {
+        self.rates.count(source, now).map(Some).or_else(|too_often| {
+            let rule = Rule::TooOften { prefix: too_often.prefix, retry_seconds: too_often.seconds() };
+            trial.meet(rule).map(|()| None)
+        })
+    }
+
+    /// A place of the general ones, or the first one for a source that has none.
+    fn seat<P: Places>(&self, trial: &Trial<'_>, now: Instant, standing: &Standing, places: &mut P) -> Result<P::Place, Rule> {
+        let usage = places.usage();
+        trial.rules.share.check(standing, usage).or_else(|rule| trial.meet(rule))?;
+        let ramped = self.ramp.check(standing, usage, now, trial.rules.settings.start_ramp.0).or_else(|rule| trial.meet(rule));
+        ramped.and_then(|()| Ok(places.draw(Draw::General)?)).or_else(|rule| match standing.at_its_widest() {
+            0 => places.draw(Draw::FirstPlace).map_err(|_| rule),
+            _ => Err(rule),
+        })
+    }
+
+    /// A place of those kept for people about to show a password.
+    fn seat_in_lane<P: Places>(&self, rules: &Rules, source: Source, places: &mut P) -> Option<(P::Place, Held)> {
+        let held = self.sources.take_authenticating(source, rules.authenticating_per_source)?;
+        Some((places.draw(Draw::Authenticating).ok()?, held))
+    }
+}

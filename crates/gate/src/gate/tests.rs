@@ -1,0 +1,188 @@
+//! The gate as a whole: order, counts, tokens, live change.
+
+use super::*;
+use crate::portion::Portion;
+
+fn settings(max_inbound: u32, sessions_per_address: u32) -> Settings {
+    // Neither reserve nor share: what is tested here stands alone.
+    let reserve = Portion::Places(0);
+    Settings { max_inbound, reserve, sessions_per_address, fair_share_alpha: 0.0, ..Settings::default() }
+}
+
+fn open(settings: Settings) -> Gate {
+    let gate = Gate::new(settings).unwrap();
+    gate.open();
+    gate
+}
+
+fn arrival(peer: &str) -> Arrival {
+    Arrival { listener: ListenerId(7), peer: peer.parse().unwrap(), authenticates: false, now: Instant::now() }
+}
+
+fn refused(gate: &Gate, peer: &str) -> Rule {
+    gate.admit(&arrival(peer)).unwrap_err().rule
+}
+
+#[test]
+fn a_permit_knows_where_it_came_from_and_gives_everything_back() {
+    let gate = open(Settings::default());
+    let arrival = arrival("::ffff:192.0.2.7");
+    let permit = gate.admit(&arrival).unwrap();
+    assert_eq!(permit.source().to_string(), "192.0.2.7");
+    assert_eq!((permit.listener(), permit.admitted_at()), (ListenerId(7), arrival.now));
+    assert_eq!((gate.snapshot().usage.in_use, gate.snapshot().prefixes), (1, 2));
+    drop(permit);
+    assert_eq!((gate.snapshot().usage.in_use, gate.snapshot().prefixes), (0, 0));
+    assert_eq!((gate.snapshot().peak, gate.snapshot().admitted_total), (1, 1));
+}
+
+#[test]
+fn the_node_is_asked_before_the_source_and_the_source_before_the_pool() {
+    let gate = Gate::new(settings(1, 1)).unwrap();
+    assert_eq!(refused(&gate, "192.0.2.1"), Rule::Restarting);
+    gate.open();
+    let _only = gate.admit(&arrival("192.0.2.1")).unwrap();
+    let prefix = "192.0.2.1/32".parse().unwrap();
+    assert_eq!(refused(&gate, "192.0.2.1"), Rule::SourceFull { prefix, held: 1, limit: 1 });
+    assert_eq!(refused(&gate, "192.0.2.2"), Rule::PoolFull { in_use: 1, limit: 1 });
+    gate.store_down();
+    assert_eq!(refused(&gate, "192.0.2.1"), Rule::StoreDown);
+    gate.drain();
+    assert_eq!(refused(&gate, "192.0.2.1"), Rule::Restarting);
+}
+
+#[test]
+fn a_full_pool_gives_the_source_its_count_back() {
+    let gate = open(settings(1, 1));
+    let only = gate.admit(&arrival("192.0.2.1")).unwrap();
+    for _ in 0..3 {
+        assert_eq!(refused(&gate, "2001:db8::1"), Rule::PoolFull { in_use: 1, limit: 1 });
+    }
+    assert_eq!(gate.snapshot().prefixes, 2);
+    drop(only);
+    assert!(gate.admit(&arrival("2001:db8::1")).is_ok());
+}
+
+#[test]
+fn limits_change_live_and_bad_ones_change_nothing() {
+    let gate = open(settings(2, 20));
+    let held = ["192.0.2.1", "192.0.2.2"].map(|peer| gate.admit(&arrival(peer)).unwrap());
+    assert_eq!(gate.apply(settings(1, 20)).unwrap().over_limit(), 1);
+    assert_eq!(refused(&gate, "192.0.2.3"), Rule::PoolFull { in_use: 2, limit: 1 });
+
+    let faulty = Settings { sessions_per_site: 0, ..settings(9, 20) };
+    assert_eq!(gate.apply(faulty).unwrap_err().faults.len(), 1);
+    assert_eq!(gate.settings(), settings(1, 20));
+    assert_eq!(gate.snapshot().usage, Usage { in_use: 2, general: 2, limit: 1, reserve: 0 });
+
+    gate.apply(settings(3, 20)).unwrap();
+    assert!(gate.admit(&arrival("192.0.2.3")).is_ok());
+    drop(held);
+}
+
+#[test]
+fn each_refusal_is_counted_and_has_a_token_of_its_own() {
+    let gate = open(settings(1, 1));
+    let _only = gate.admit(&arrival("192.0.2.1")).unwrap();
+    let tokens: Vec<_> =
+        ["192.0.2.1", "192.0.2.2", "192.0.2.2"].map(|peer| gate.admit(&arrival(peer)).unwrap_err().token.to_string()).into();
+    assert_eq!(tokens, ["R2.0000", "R4.0001", "R4.0002"]);
+    gate.drain();
+    refused(&gate, "192.0.2.1");
+    assert_eq!(gate.out_of_descriptors(&arrival("192.0.2.1")).token.to_string(), "R4b.0004");
+    let totals = gate.snapshot().refused_total.by_rule();
+    assert_eq!(totals, [("R0", 0), ("R1", 1), ("R1b", 0), ("R2", 1), ("R3", 0), ("R4", 2), ("R4b", 1)]);
+}
+
+#[test]
+fn who_comes_too_often_is_told_when_and_a_refused_attempt_takes_nothing() {
+    let rates = rates::Settings { connections_per_address: "2/1m".parse().unwrap(), ..rates::Settings::default() };
+    let gate = Gate::with_rates(settings(1, 9), &rates).unwrap();
+    gate.open();
+    let now = Instant::now();
+    let arrive = |seconds| gate.admit(&Arrival { now: now + std::time::Duration::from_secs(seconds), ..arrival("192.0.2.1") });
+    let only = arrive(0).unwrap();
+    for _ in 0..9 {
+        assert_eq!(arrive(0).unwrap_err().rule, Rule::PoolFull { in_use: 1, limit: 1 }, "nothing of the rate is taken");
+    }
+    drop(only);
+    drop(arrive(0).unwrap());
+    let prefix = Some("192.0.2.1/32".parse().unwrap());
+    assert_eq!(arrive(1).unwrap_err().rule, Rule::TooOften { prefix, retry_seconds: 29 });
+    drop(arrive(30).unwrap());
+    gate.apply(Settings { shadow: vec![Limit::Connections], ..settings(1, 9) }).unwrap();
+    drop(arrive(30).unwrap());
+    assert_eq!(gate.snapshot().shadow_total.of(Limit::Connections), 1);
+}
+
+#[test]
+fn who_waits_for_a_place_is_counted_once_by_a_limit_in_shadow() {
+    let gate = open(Settings { shadow: vec![Limit::SessionsPerAddress], ..settings(2, 1) });
+    let peer = arrival("192.0.2.1");
+    let counted = || gate.snapshot().shadow_total.of(Limit::SessionsPerAddress);
+    let mut held = vec![gate.admit(&peer).unwrap(), gate.admit(&arrival("192.0.2.2")).unwrap()];
+    for _ in 0..3 {
+        assert!(gate.try_admit(&peer).unwrap_err().is_want_of_places());
+    }
+    assert_eq!(counted(), 0, "nothing has become of it yet");
+    let obstacle = gate.try_admit(&peer).unwrap_err();
+    gate.refuse(obstacle, &peer);
+    assert_eq!(counted(), 1, "its time was over");
+    assert!(gate.try_admit(&peer).is_err());
+    held.pop();
+    held.push(gate.try_admit(&peer).unwrap());
+    assert_eq!((counted(), gate.snapshot().admitted_total), (2, 3), "it came in");
+}
+
+#[test]
+fn logins_beyond_the_users_limit_are_counted_and_let_in_where_that_is_in_shadow() {
+    let gate = open(Settings { sessions_per_user: 1, shadow: vec![Limit::SessionsPerUser], ..settings(9, 9) });
+    let newcomer = |id| crate::Newcomer {
+        id,
+        listener: ListenerId(7),
+        source: [192, 0, 2, 7].into(),
+        draw: Draw::General,
+        admitted_at: Instant::now(),
+    };
+    let enrolled = [1, 2, 3].map(|id| gate.roster().enrol(newcomer(id)));
+    let ann: Arc<str> = "ann@example.org".into();
+    let logins = || enrolled.each_ref().map(|enrolment| gate.log_in(enrolment.seat(), &ann).map_err(|full| full.limit));
+    assert_eq!(logins(), [Ok(()); 3]);
+    assert_eq!(gate.snapshot().shadow_total.of(Limit::SessionsPerUser), 2);
+    assert_eq!(gate.roster().sessions_of(&ann, Instant::now()).len(), 3);
+
+    gate.apply(Settings { sessions_per_user: 1, ..settings(9, 9) }).unwrap();
+    assert_eq!(logins(), [Err(1), Err(1), Ok(())], "out of the shadow it holds");
+    assert_eq!(gate.snapshot().shadow_total.of(Limit::SessionsPerUser), 2);
+}
+
+#[test]
+fn the_rate_that_is_spent_is_named_and_nobody_is_blamed_for_that_of_all() {
+    let rates: rates::Settings =
+        toml::from_str("connections_per_network = '1/1h'\nconnections_per_site = '2/1h'\nconnections = '4/1h'").unwrap();
+    let gate = Gate::with_rates(settings(9, 9), &rates).unwrap();
+    gate.open();
+    let refused = |peer| match refused(&gate, peer) {
+        rule @ Rule::TooOften { prefix, .. } => (rule.key().unwrap(), prefix.map(|prefix| prefix.to_string())),
+        other => panic!("{other}"),
+    };
+    for peer in ["192.0.2.1", "2001:db8::1", "2001:db8:0:100::1"] {
+        drop(gate.admit(&arrival(peer)).unwrap());
+    }
+    assert_eq!(refused("192.0.2.2"), ("rates.connections_per_network", Some("192.0.2.0/24".to_owned())));
+    assert_eq!(refused("2001:db8:0:200::1"), ("rates.connections_per_site", Some("2001:db8::/48".to_owned())));
+    drop(gate.admit(&arrival("198.51.100.1")).unwrap());
+    assert_eq!(refused("203.0.113.1"), ("rates.connections", None), "it has come once");
+}
+
+#[test]
+fn a_panic_in_a_session_frees_its_place() {
+    let gate = open(settings(1, 1));
+    let permit = gate.admit(&arrival("192.0.2.1")).unwrap();
+    let session = std::thread::spawn(move || {
+        let _permit = permit;
+        std::panic::resume_unwind(Box::new("a session dies"));
+    });
+    assert!(session.join().is_err());
+    assert!(gate.admit(&arrival("192.0.2.1")).is_ok());
+}
