@@ -61,11 +61,6 @@ pub enum Class {
 }
 
 impl Class {
-    /// Whether places of the reserve are for it before anything is shown.
-    pub fn has_reserve(self) -> bool {
-        matches!(self, Self::Exempt | Self::Trusted)
-    }
-
     /// As in gate.clients and in status.
     pub fn as_str(self) -> &'static str {
         match self {

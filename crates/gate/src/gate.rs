@@ -112,7 +112,7 @@ impl Gate {
         let trial = Trial::new(&rules);
         let taken = self.decide(&trial, arrival, Source::from(arrival.peer), &mut &self.pool).map_err(|rule| {
             if rule.is_want_of_places() {
-                self.want_place(arrival.now);
+                self.want_place(&rules, arrival.now);
             }
             trial.failed(rule)
         })?;
@@ -124,7 +124,7 @@ impl Gate {
 
     /// Refuses what [`Gate::try_admit`] did not let in: counts it, writes it down and gives it its token.
     pub fn refuse(&self, obstacle: Obstacle, arrival: &Arrival) -> Refusal {
-        let (Obstacle { rule, met }, source) = (obstacle, Source::from(arrival.peer));
+        let (Obstacle { rule, met, .. }, source) = (obstacle, Source::from(arrival.peer));
         self.tally.shadow(met);
         let refusal = self.tally.refuse(rule, self.known_good.knows(source, self.day()));
         let usage = match rule {
@@ -145,14 +145,14 @@ impl Gate {
     /// enough only since.
     pub fn look_for_places(&self, now: Instant) {
         if self.vacancy().is_awaited() {
-            self.want_place(now);
+            self.want_place(&self.rules.load(), now);
         }
     }
 
     /// Refuses a connection that there is no file descriptor to serve with, which the caller found out on accepting it.
     /// [`Gate::admit`] is not asked then; the refusal is counted and has a token like any other.
     pub fn out_of_descriptors(&self, arrival: &Arrival) -> Refusal {
-        self.refuse(Obstacle { rule: Rule::OutOfDescriptors, met: Limits::default() }, arrival)
+        self.refuse(Obstacle { rule: Rule::OutOfDescriptors, met: Limits::default(), is_named: false }, arrival)
     }
 
     /// What was written down about the refusal that a token names.
@@ -329,8 +329,8 @@ impl Gate {
     }
 
     /// Somebody finds no place: one who has rested for long enough is asked for theirs.
-    fn want_place(&self, now: Instant) {
-        let least = self.rules.load().settings.give_way_after.0;
+    fn want_place(&self, rules: &Rules, now: Instant) {
+        let least = rules.settings.give_way_after.0;
         if !least.is_zero() {
             let wanted = if self.pool.usage().free() > 0 { Wanted::General } else { Wanted::Any };
             self.roster.give_way(wanted, now, least, |address| self.known_good.knows(Source::from(address), self.day()));

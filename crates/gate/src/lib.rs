@@ -68,7 +68,7 @@ pub use permit::{ListenerId, Permit};
 pub use pool::{Draw, Place, Pool, Size, Usage};
 pub use portion::{Portion, PortionError};
 pub use rates::{Limiter, MailRates};
-pub use refusal::{Obstacle, Refusal, Rule, Token};
+pub use refusal::{Obstacle, Refusal, Rule, Token, Wait};
 pub use reply::{Protocol, ReplyLine};
 pub use roster::{Enrolment, Holders, Newcomer, Roster, Session};
 pub use seat::{PROGRAM_OCTETS, Parting, Seat};

@@ -48,16 +48,21 @@ impl Limit {
 
     /// The key.
     pub fn key(self) -> &'static str {
+        self.path().split_once('.').map_or_else(|| self.path(), |(_table, key)| key)
+    }
+
+    /// The key with its table.
+    pub(crate) fn path(self) -> &'static str {
         match self {
-            Self::Deny => "deny",
-            Self::Clients => "clients",
-            Self::SessionsPerAddress => "sessions_per_address",
-            Self::SessionsPerNetwork => "sessions_per_network",
-            Self::SessionsPerSite => "sessions_per_site",
-            Self::Connections => "connections",
-            Self::FairShareAlpha => "fair_share_alpha",
-            Self::StartRamp => "start_ramp",
-            Self::SessionsPerUser => "sessions_per_user",
+            Self::Deny => "gate.deny",
+            Self::Clients => "gate.clients",
+            Self::SessionsPerAddress => "gate.sessions_per_address",
+            Self::SessionsPerNetwork => "gate.sessions_per_network",
+            Self::SessionsPerSite => "gate.sessions_per_site",
+            Self::Connections => "rates.connections",
+            Self::FairShareAlpha => "gate.fair_share_alpha",
+            Self::StartRamp => "gate.start_ramp",
+            Self::SessionsPerUser => "gate.sessions_per_user",
         }
     }
 }
@@ -106,7 +111,9 @@ mod tests {
     fn every_limit_is_a_key() {
         let [gate, rates] =
             [schemars::schema_for!(Settings), schemars::schema_for!(crate::rates::Settings)].map(|schema| schema.to_value());
-        let is_key = |limit: &Limit| [&gate, &rates].iter().any(|schema| schema["properties"][limit.key()].is_object());
-        assert!(Limit::ALL.iter().all(is_key));
+        for limit in Limit::ALL {
+            let schema = if limit.path().starts_with("gate.") { &gate } else { &rates };
+            assert!(schema["properties"][limit.key()].is_object(), "{}", limit.path());
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Leave to be here, for as long as the value lives.
 //!
 //! Guarantees: dropping a [`Permit`] returns its place and its hold on the source, once, on every path. The place goes
-//! first, in the reverse order of taking, so that the sources never count fewer sessions than the pool. A permit is
+//! last: who waits is told of it, and must find the source's count lowered then. A permit is
 //! `Send`, borrows nothing and is at most 96 bytes. [`Permit::authenticate`] cannot be refused. Cannot fail.
 
 use std::time::Instant;
@@ -16,9 +16,9 @@ use crate::sources::Held;
 #[derive(Debug)]
 pub struct Permit {
     // Fields drop in this order.
-    place: Place,
     held: Held,
     tenancy: Option<Tenancy>,
+    place: Place,
     listener: ListenerId,
     admitted_at: Instant,
     is_counted: bool,
@@ -43,8 +43,8 @@ impl Permit {
     /// The client has shown who it is: its place moves to the reserve in one step, nobody coming in between, and neither the
     /// ceilings of its source nor a lane count it any more. So others behind its address find room. Again is of no effect.
     pub fn authenticate(&mut self) {
-        self.place.keep();
         self.held.release();
+        self.place.keep();
         self.is_authenticated = true;
     }
 

@@ -5,12 +5,13 @@
 //! [`Refusal::render`].
 
 use std::fmt;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use crate::limit::{Limit, Limits};
 use crate::pool::Usage;
-use crate::source::Level;
+use crate::source::{Level, Source};
 
 /// One refused connection: the rule it met and the token by which a person can ask about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -38,12 +39,27 @@ pub struct Obstacle {
     pub rule: Rule,
     /// The limits in shadow that were met before it.
     pub(crate) met: Limits,
+    /// Whether it was a client of the operator's, who may have places of the reserve.
+    pub(crate) is_named: bool,
+}
+
+/// As who somebody waits for a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// For whom turns are taken.
+    pub source: IpAddr,
+    /// Whether it comes before those without, because it may have places that they may not.
+    pub precedence: bool,
+    /// Whether there is a place that somebody else may have.
+    pub others_may: bool,
 }
 
 impl Obstacle {
-    /// Whether all that stood in the way is that no place was free, so that waiting for one may help.
-    pub fn is_want_of_places(&self) -> bool {
-        self.rule.is_want_of_places()
+    /// How a client at `peer` may wait, where all that stood in the way is that no place was free.
+    pub fn wait(&self, peer: IpAddr) -> Option<Wait> {
+        let others_may = !matches!(self.rule, Rule::PoolFull { .. });
+        let wait = Wait { source: Source::from(peer).turn(), precedence: self.is_named, others_may };
+        self.rule.is_want_of_places().then_some(wait)
     }
 }
 
@@ -150,7 +166,7 @@ impl Rule {
     }
 
     /// Whether all that stood in the way is that no place was free, so that waiting for one may help.
-    pub fn is_want_of_places(&self) -> bool {
+    pub(crate) fn is_want_of_places(&self) -> bool {
         matches!(self, Self::PoolFull { .. } | Self::UnreservedFull { .. })
     }
 
@@ -173,25 +189,15 @@ impl Rule {
 
     /// The key that the rule comes from, if it comes from one, with its table: `gate.max_inbound`, `rates.connections`.
     pub fn key(&self) -> Option<&'static str> {
-        Some(match self {
-            Self::Denied { .. } => "gate.deny",
-            Self::Ramping { .. } => "gate.start_ramp",
-            Self::ClientFull { .. } => "gate.clients",
-            Self::ShareSpent { .. } => "gate.fair_share_alpha",
-            Self::SourceFull { prefix, .. } => match Level::of(prefix) {
-                Level::Address => "gate.sessions_per_address",
-                Level::Network => "gate.sessions_per_network",
-                Level::Site => "gate.sessions_per_site",
-            },
-            Self::TooOften { prefix, .. } => match prefix.as_ref().map(Level::of) {
-                Some(Level::Address) => "rates.connections_per_address",
-                Some(Level::Network) => "rates.connections_per_network",
-                Some(Level::Site) => "rates.connections_per_site",
-                None => "rates.connections",
-            },
-            Self::UnreservedFull { .. } | Self::PoolFull { .. } => "gate.max_inbound",
-            Self::Restarting | Self::StoreDown | Self::OutOfDescriptors => return None,
-        })
+        match self {
+            Self::TooOften { prefix: Some(prefix), .. } => Some(match Level::of(prefix) {
+                Level::Address => "rates.connections_per_address",
+                Level::Network => "rates.connections_per_network",
+                Level::Site => "rates.connections_per_site",
+            }),
+            Self::UnreservedFull { .. } | Self::PoolFull { .. } => Some("gate.max_inbound"),
+            other => other.limit().map(Limit::path),
+        }
     }
 }
 

@@ -54,11 +54,12 @@ impl Rules {
 pub(crate) struct Trial<'r> {
     pub(crate) rules: &'r Rules,
     met: Cell<Limits>,
+    is_named: Cell<bool>,
 }
 
 impl<'r> Trial<'r> {
     pub(crate) fn new(rules: &'r Rules) -> Self {
-        Self { rules, met: Cell::default() }
+        Self { rules, met: Cell::default(), is_named: Cell::default() }
     }
 
     /// A limit was met: that is in the way, unless the limit is in shadow.
@@ -68,6 +69,11 @@ impl<'r> Trial<'r> {
         Ok(())
     }
 
+    /// Whoever comes is a client of the operator's.
+    pub(crate) fn name(&self) {
+        self.is_named.set(true);
+    }
+
     /// The limits in shadow that were met.
     pub(crate) fn met(&self) -> Limits {
         self.met.get()
@@ -75,6 +81,6 @@ impl<'r> Trial<'r> {
 
     /// The end of a try that `rule` was in the way of.
     pub(crate) fn failed(&self, rule: Rule) -> Obstacle {
-        Obstacle { rule, met: self.met() }
+        Obstacle { rule, met: self.met(), is_named: self.is_named.get() }
     }
 }

@@ -168,8 +168,8 @@ impl Seat {
         }
     }
 
-    /// The client's address.
-    pub(crate) fn source(&self) -> IpAddr {
+    /// The client's address, of whomever a proxy speaks for.
+    pub fn source(&self) -> IpAddr {
         self.words().source
     }
 

@@ -136,8 +136,8 @@ impl<S: Service> Door<S> {
         !self.waiting.is_empty()
     }
 
-    /// Does what time or others have made due: closes refused connections, gives places that came free to those who wait, and
-    /// refuses them when their time is over, and closes proxies' connections that have not said whose they are.
+    /// Does what time has made due: closes refused connections, refuses those who wait when their time is over, and closes proxies'
+    /// connections that have not said whose they are.
     pub(crate) fn look_after(&mut self, now: Instant) {
         if self.lingering.is_due(now) {
             let Self { budget, lingering, counters, .. } = self;
@@ -148,7 +148,6 @@ impl<S: Service> Door<S> {
             self.counters.introductions.sub(1);
             self.service.proxy_failed(proxied.peer, ProxyFault::Late);
         }
-        self.serve_waiting(now);
         let wait = self.service.waiting_room().map_or(Duration::ZERO, |room| room.wait);
         while self.waiting.oldest().is_some_and(|since| now >= since + wait) {
             let Some(waiter) = self.waiting.leave_oldest() else { return };
@@ -291,7 +290,7 @@ impl<S: Service> Door<S> {
     }
 
     /// Gives places that came free to those whose turn it is and who may have them.
-    fn serve_waiting(&mut self, now: Instant) {
+    pub(crate) fn serve_waiting(&mut self, now: Instant) {
         let mut skipped = None;
         while let Some((order, waiter)) = self.waiting.next(skipped) {
             match self.offer(order, waiter.visitor.peer, now) {

@@ -39,13 +39,20 @@ pub async fn serve<S: Service>(
     let socket = readable(listener.socket).map_err(NetError::Runtime)?;
     let mut door = Door::new(Arc::clone(&service), drain, counters, budget).map_err(NetError::Runtime)?;
     let mut acceptor = Acceptor { spare: Spare::new(), backoff: Backoff::default(), rest: None };
+    let mut vacated = None;
     loop {
-        // Called before the room is looked through, so that no place that comes free in between is missed.
-        let vacated = door.somebody_waits().then(|| service.vacated());
+        if door.somebody_waits() && vacated.is_none() {
+            // Called before the room is looked through, so that no place that comes free in between is missed.
+            vacated = Some(Box::pin(service.vacated()));
+            door.serve_waiting(clock::now());
+        }
         door.look_after(clock::now());
+        if !door.somebody_waits() {
+            vacated = None;
+        }
         tokio::select! {
             biased;
-            () = some(vacated) => {}
+            () = some(vacated.as_mut()) => vacated = None,
             stirred = door.stirred() => {
                 door.attend(&stirred.map_err(NetError::Runtime)?);
                 acceptor.rest_if_tired(&door);

@@ -24,7 +24,7 @@ use arc_swap::ArcSwap;
 use auth::Authenticator;
 use bytes::BytesMut;
 use events::{Events, ProxyRefused, SessionId, SessionRefused, UserSessionsRefused};
-use gate::{Arrival, Gate, Holders, IpNet, ListenerId, Permit, Protocol, Refusal, ReplyLine, Rule, Seat, Source, UserFull};
+use gate::{Arrival, Gate, Holders, IpNet, ListenerId, Permit, Protocol, Refusal, ReplyLine, Seat, UserFull, Wait};
 use net::{Admission, Connection, Drain, ProxyFault, Service, Tls, Turn, WaitingRoom};
 use store::Store;
 
@@ -110,15 +110,13 @@ impl Service for Listener {
         let arrival = Arrival { listener: self.0.id, peer: peer.ip(), authenticates: true, now: net::now() };
         match self.0.gate.try_admit(&arrival) {
             Ok(permit) => Admission::Admitted(permit),
-            Err(obstacle) if may_wait && obstacle.is_want_of_places() => {
-                let precedence = self.0.gate.class_of(arrival.peer).has_reserve();
-                let turn = Turn { source: Source::from(arrival.peer).turn(), precedence };
-                Admission::Wait { turn, others_may: !matches!(obstacle.rule, Rule::PoolFull { .. }) }
-            }
-            Err(obstacle) => {
-                self.0.refuse(&self.0.gate.refuse(obstacle, &arrival), &arrival, reply);
-                Admission::Refused
-            }
+            Err(obstacle) => match obstacle.wait(arrival.peer).filter(|_| may_wait) {
+                Some(Wait { source, precedence, others_may }) => Admission::Wait { turn: Turn { source, precedence }, others_may },
+                None => {
+                    self.0.refuse(&self.0.gate.refuse(obstacle, &arrival), &arrival, reply);
+                    Admission::Refused
+                }
+            },
         }
     }
 

@@ -54,7 +54,6 @@ struct Course {
     shared: Arc<Shared>,
     enrolment: Enrolment,
     id: SessionId,
-    source: IpAddr,
     admitted_at: Instant,
     /// None as long as the session goes on: dropped then, it was cut off.
     end: Option<SessionEnd>,
@@ -67,7 +66,7 @@ impl Course {
         events.emit(SessionAdmitted { listener, session: id, source });
         let (admitted_at, draw) = (permit.admitted_at(), permit.draw());
         let enrolment = gate.roster().enrol(Newcomer { id: id.0, listener: *listener_id, source, draw, admitted_at });
-        Self { shared, enrolment, id, source, admitted_at, end: None }
+        Self { shared, enrolment, id, admitted_at, end: None }
     }
 
     fn seat(&self) -> &Arc<Seat> {
@@ -85,7 +84,7 @@ impl Drop for Course {
         let (Shared { events, listener, .. }, now) = (&*self.shared, net::now());
         self.seat().enter(Phase::Own, now);
         let (end, duration) = (self.end.unwrap_or_else(|| self.cut_off()), now - self.admitted_at);
-        events.emit(SessionEnded { listener, session: self.id, source: self.source, end, duration });
+        events.emit(SessionEnded { listener, session: self.id, source: self.seat().source(), end, duration });
     }
 }
 
@@ -182,7 +181,7 @@ async fn read(connection: &mut Connection, deadline: Instant, seat: &Seat, answe
 
 /// Shakes hands.
 async fn encrypt(course: &Course, connection: &mut Connection) -> Result<(), SessionEnd> {
-    let (source, id, Shared { events, listener, tls, .. }) = (course.source, course.id, &*course.shared);
+    let (source, id, Shared { events, listener, tls, .. }) = (course.seat().source(), course.id, &*course.shared);
     let outcome = match tls {
         Some(tls) => course.seat().during(Phase::Tls, net::now, pin!(connection.start_tls(tls))).await,
         None => Err(NetError::NoCertificate),

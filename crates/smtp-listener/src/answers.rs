@@ -51,11 +51,6 @@ impl Answers {
         Self { shared, settings, seat, session, source, transaction: None, rate_met: Cell::new(false), hold: None }
     }
 
-    /// The client's address, of whomever a proxy speaks for.
-    pub(crate) fn source(&self) -> IpAddr {
-        self.source
-    }
-
     /// The transaction has ended without a question: RSET, a fault, a new greeting.
     pub(crate) fn forget_transaction(&mut self) {
         self.transaction = None;

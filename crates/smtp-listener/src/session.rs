@@ -55,8 +55,6 @@ struct Course {
     shared: Arc<Shared>,
     enrolment: Enrolment,
     id: SessionId,
-    /// The client's address, of whomever a proxy speaks for.
-    source: IpAddr,
     admitted_at: Instant,
     /// None as long as the session goes on: dropped then, it was cut off.
     end: Option<SessionEnd>,
@@ -69,7 +67,7 @@ impl Course {
         events.emit(SessionAdmitted { listener, session: id, source });
         let (admitted_at, draw) = (permit.admitted_at(), permit.draw());
         let enrolment = gate.roster().enrol(Newcomer { id: id.0, listener: *listener_id, source, draw, admitted_at });
-        Self { shared, enrolment, id, source, admitted_at, end: None }
+        Self { shared, enrolment, id, admitted_at, end: None }
     }
 
     fn seat(&self) -> &Arc<Seat> {
@@ -87,13 +85,13 @@ impl Drop for Course {
         let (Shared { events, listener, .. }, now) = (&*self.shared, net::now());
         self.seat().enter(Phase::Own, now);
         let (end, duration) = (self.end.unwrap_or_else(|| self.cut_off()), now - self.admitted_at);
-        events.emit(SessionEnded { listener, session: self.id, source: self.source, end, duration });
+        events.emit(SessionEnded { listener, session: self.id, source: self.seat().source(), end, duration });
     }
 }
 
 /// How the session has ended: with a last reply, or before that could be said.
-async fn converse(course: &mut Course, connection: &mut Connection, permit: &mut Permit) -> Result<SessionEnd, SessionEnd> {
-    let (shared, seat, id) = (&course.shared, course.enrolment.seat(), course.id);
+async fn converse(course: &Course, connection: &mut Connection, permit: &mut Permit) -> Result<SessionEnd, SessionEnd> {
+    let (shared, seat, id) = (&course.shared, course.seat(), course.id);
     let settings = shared.settings.load_full();
     let tls = if shared.implicit_tls { Some(Box::pin(encrypt(course, connection)).await?) } else { None };
     let here = shared.circumstance(&settings, connection.peer().ip(), tls);
@@ -112,7 +110,6 @@ async fn converse(course: &mut Course, connection: &mut Connection, permit: &mut
         match session.next(&mut connection.input, net::now()) {
             Want::Answer(question) => {
                 answers.answer(question, permit).await;
-                course.source = answers.source();
                 if session.identity().is_some() {
                     permit.authenticate();
                 }
@@ -207,7 +204,7 @@ async fn write(connection: &mut Connection, output: &mut BytesMut, course: &Cour
 
 /// Shakes hands.
 async fn encrypt(course: &Course, connection: &mut Connection) -> Result<Tls, SessionEnd> {
-    let (source, id, Shared { events, listener, tls, .. }) = (course.source, course.id, &*course.shared);
+    let (source, id, Shared { events, listener, tls, .. }) = (course.seat().source(), course.id, &*course.shared);
     let outcome = match tls {
         Some(tls) => course.seat().during(Phase::Tls, net::now, pin!(connection.start_tls(tls))).await,
         None => Err(NetError::NoCertificate),

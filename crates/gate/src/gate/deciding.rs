@@ -31,6 +31,7 @@ impl Gate {
         }
         match trial.rules.clients.find(source.address(), self.day()) {
             Some((network, client)) => {
+                trial.name();
                 let full = |(held, limit)| trial.meet(Rule::ClientFull { network, held, limit }).map(|()| client.enter_regardless());
                 let tenancy = client.enter().or_else(full)?;
                 self.decide_client(trial, arrival.now, source, (client, tenancy), places)

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::portion::Portion;
+use crate::refusal::Wait;
 
 fn settings(max_inbound: u32, sessions_per_address: u32) -> Settings {
     // Neither reserve nor share: what is tested here stands alone.
@@ -122,7 +123,7 @@ fn who_waits_for_a_place_is_counted_once_by_a_limit_in_shadow() {
     let counted = || gate.snapshot().shadow_total.of(Limit::SessionsPerAddress);
     let mut held = vec![gate.admit(&peer).unwrap(), gate.admit(&arrival("192.0.2.2")).unwrap()];
     for _ in 0..3 {
-        assert!(gate.try_admit(&peer).unwrap_err().is_want_of_places());
+        assert!(gate.try_admit(&peer).unwrap_err().wait(peer.peer).is_some());
     }
     assert_eq!(counted(), 0, "nothing has become of it yet");
     let obstacle = gate.try_admit(&peer).unwrap_err();
@@ -132,6 +133,24 @@ fn who_waits_for_a_place_is_counted_once_by_a_limit_in_shadow() {
     held.pop();
     held.push(gate.try_admit(&peer).unwrap());
     assert_eq!((counted(), gate.snapshot().admitted_total), (2, 3), "it came in");
+}
+
+#[test]
+fn who_waits_does_so_as_what_it_is() {
+    let mut settings = Settings { reserve: Portion::Places(1), first_places: Portion::Places(0), ..settings(2, 9) };
+    settings.clients =
+        toml::from_str::<Settings>("clients = [{ name = 'office', networks = ['192.0.2.9'], class = 'trusted' }]").unwrap().clients;
+    let gate = open(settings);
+    let wait = |peer: &str| gate.try_admit(&arrival(peer)).unwrap_err().wait(arrival(peer).peer);
+    let source = |peer: &str| arrival(peer).peer;
+    let _general = gate.admit(&arrival("198.51.100.1")).unwrap();
+    let stranger = Wait { source: source("198.51.100.2"), precedence: false, others_may: true };
+    assert_eq!(wait("198.51.100.2"), Some(stranger), "the reserve is there for others");
+    let _reserved = gate.admit(&arrival("192.0.2.9")).unwrap();
+    assert_eq!(wait("198.51.100.2"), Some(Wait { others_may: false, ..stranger }));
+    assert_eq!(wait("192.0.2.9"), Some(Wait { source: source("192.0.2.9"), precedence: true, others_may: false }));
+    gate.drain();
+    assert_eq!(wait("192.0.2.9"), None);
 }
 
 #[test]
