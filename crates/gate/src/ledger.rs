@@ -97,11 +97,9 @@ impl Ledger {
         let mut ring = self.lock();
         let holders = ring.holders(scene.at, look);
         let place = refusal.token.sequence() as usize % REMEMBERED;
-        if ring.records.len() <= place {
-            if ring.records.capacity() == 0 {
-                ring.records.reserve_exact(REMEMBERED);
-            }
-            ring.records.resize(place + 1, None);
+        if ring.records.is_empty() {
+            // Written to at once: what is only promised would be taken page by page, as a flood fills it.
+            ring.records = vec![None; REMEMBERED];
         }
         if let Some(record) = ring.records.get_mut(place) {
             *record = Some(Record { refusal, scene, holders });
