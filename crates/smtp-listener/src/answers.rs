@@ -210,10 +210,9 @@ impl Answers {
         }
         let id = MessageId::generate();
         let envelope = transaction.envelope(id);
-        let accounts = envelope.recipients.clone();
         match self.seat.during(Phase::Store, net::now, self.shared.store.begin(envelope)).await {
             Ok(incoming) => {
-                transaction.message = Some(Message { id, accounts, incoming, hops: Hops::new(self.settings.hops) });
+                transaction.message = Some(Message { id, incoming, hops: Hops::new(self.settings.hops) });
                 question.accept();
             }
             Err(error) => {
@@ -240,9 +239,9 @@ impl Answers {
 
     async fn end_of_data(&mut self, question: EndOfData<'_>) {
         let Some(transaction) = self.transaction.take() else { return };
-        let Transaction { from, promise, freight, sole_recipient, message: Some(message), .. } = *transaction else { return };
+        let Transaction { from, promise, freight, accounts, sole_recipient, message: Some(message), .. } = *transaction else { return };
         let (MailFrom { reverse_path, .. }, octets) = (from, freight.octets);
-        let Message { id, accounts, incoming, hops } = message;
+        let Message { id, incoming, hops } = message;
         if let Some(hops) = hops.too_many() {
             self.refused(Reply::TOO_MANY_HOPS, Some(&reverse_path), &format_args!("{hops} Received fields"));
             return question.reject(Reply::TOO_MANY_HOPS);

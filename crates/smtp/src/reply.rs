@@ -82,6 +82,9 @@ impl Reply {
     /// Appends one line of the reply.
     pub(crate) fn line(self, text: &str, last: bool, blanks: &Blanks<'_>, out: &mut BytesMut) {
         let start = out.len();
+        if out.is_empty() {
+            out.reserve(USUAL_BYTES);
+        }
         let digit = |place: u16| b'0' + (self.row.code / place % 10) as u8;
         out.extend_from_slice(&[digit(100), digit(10), digit(1), if last { b' ' } else { b'-' }]);
         if !self.row.enhanced.is_empty() {
@@ -125,6 +128,9 @@ struct Row {
     text: &'static str,
     when: &'static str,
 }
+
+/// The replies to a pipelined message fit into it: a buffer grows once for all of them.
+const USUAL_BYTES: usize = 256;
 
 /// A buffer that grows does not fail.
 fn append(out: &mut BytesMut, text: fmt::Arguments<'_>) {

@@ -86,7 +86,7 @@ impl Intake for Embedded {
 #[async_trait]
 impl Maildrops for Embedded {
     async fn open(&self, account: &str) -> Result<Box<dyn Maildrop>, Error> {
-        let maildrop = self.engine().people.register().maildrop(account);
+        let maildrop = self.engine().people.register().maildrop(&account.into());
         Ok(Box::new(Opened::open(self.engine(), &maildrop).await?))
     }
 }
