@@ -317,6 +317,12 @@ pub(crate) fn gatepost() -> Command {
     Command::new(env!("CARGO_BIN_EXE_gatepost"))
 }
 
+/// The token that a refusal ends in.
+#[track_caller]
+pub(crate) fn token(said: &str) -> &str {
+    said.rsplit_once(" [").and_then(|(_, token)| token.strip_suffix(']')).unwrap_or_else(|| panic!("{said:?} has no token"))
+}
+
 /// Lets time pass, where time is what is tested; nothing is waited for like this.
 #[expect(clippy::disallowed_methods, reason = "a slow client and a random moment are made of time")]
 pub(crate) fn let_pass(time: Duration) {

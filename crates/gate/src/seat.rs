@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use crate::permit::ListenerId;
 use crate::pool::Draw;
 use crate::roster::{Newcomer, Session};
 use crate::slot_time::{Phase, SlotClock};
@@ -171,6 +172,11 @@ impl Seat {
     /// The client's address, of whomever a proxy speaks for.
     pub fn source(&self) -> IpAddr {
         self.words().source
+    }
+
+    /// The listener the session came in by.
+    pub(crate) fn listener(&self) -> ListenerId {
+        self.newcomer.listener
     }
 
     pub(crate) fn words(&self) -> MutexGuard<'_, Words> {

@@ -13,7 +13,7 @@ use events::{
     AuthFailed, AuthSucceeded, AuthThrottled, MaildropOpened, MaildropRefused, MaildropTakenOver, MessageDamaged, MessageFetched,
     MessagesDeleted, SessionEnd, SessionId, StoreFailed,
 };
-use gate::{Phase, Seat};
+use gate::{Denial, Phase, Seat, Token};
 use net::{Connection, Hold, NetError};
 use pop3::{Auth, AuthRefusal, Progress, Question, Retrieve, Transfer, Update};
 use store::{Body, Entry, Error, Maildrop};
@@ -129,7 +129,7 @@ impl Answers {
                     events.emit(AuthSucceeded { listener, session, source, account: &account, mechanism });
                     self.open(account, question).await;
                 }
-                Err(full) => question.refuse(AuthRefusal::TooManySessions { limit: full.limit }),
+                Err(full) => question.refuse_signed(AuthRefusal::TooManySessions { limit: full.limit }, self.deny(Some(&account), full)),
             },
             Ok(Verdict::Wrong { delay }) => {
                 events.emit(AuthFailed { listener, session, source, login: &login, mechanism, now: net::now() });
@@ -174,9 +174,17 @@ impl Answers {
             Err(error) => {
                 events.emit(MaildropRefused { listener, session, account: &account, cause: &error });
                 self.shared.gate.roster().log_out(&self.seat);
-                question.refuse(if matches!(error, Error::InUse) { AuthRefusal::InUse } else { AuthRefusal::Temporary });
+                match error {
+                    Error::InUse => question.refuse_signed(AuthRefusal::InUse, self.deny(Some(&account), Denial::MaildropLocked)),
+                    _ => question.refuse(AuthRefusal::Temporary),
+                }
             }
         }
+    }
+
+    /// Writes a refusal down, and gives the token to end its line with. `account` is whose session it would have been.
+    pub(crate) fn deny(&self, account: Option<&Arc<str>>, denial: impl Into<Denial>) -> Token {
+        self.shared.gate.deny(&self.seat, account, denial, net::now())
     }
 
     async fn retrieve(&self, question: Retrieve<'_>, connection: &mut Connection) -> Result<(), SessionEnd> {

@@ -23,7 +23,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use auth::Authenticator;
 use bytes::BytesMut;
-use events::{Events, ProxyRefused, SessionId, SessionRefused, UserSessionsRefused};
+use events::{Events, ListenerFaulted, ProxyRefused, SessionId, SessionRefused, UserSessionsRefused};
 use gate::{Arrival, Gate, Holders, IpNet, ListenerId, Permit, Protocol, Refusal, ReplyLine, Seat, UserFull, Wait};
 use net::{Admission, Connection, Drain, ProxyFault, Service, Tls, Turn, WaitingRoom};
 use store::Store;
@@ -107,7 +107,7 @@ impl Service for Listener {
     type Permit = Permit;
 
     fn admit(&self, peer: SocketAddr, may_wait: bool, reply: &mut BytesMut) -> Admission<Permit> {
-        let arrival = Arrival { listener: self.0.id, peer: peer.ip(), authenticates: true, now: net::now() };
+        let arrival = Arrival { listener: self.0.id, peer: peer.ip(), authenticates: true, brings_mail: false, now: net::now() };
         match self.0.gate.try_admit(&arrival) {
             Ok(permit) => Admission::Admitted(permit),
             Err(obstacle) => match obstacle.wait(arrival.peer).filter(|_| may_wait) {
@@ -129,8 +129,12 @@ impl Service for Listener {
     }
 
     fn out_of_descriptors(&self, peer: SocketAddr, reply: &mut BytesMut) {
-        let arrival = Arrival { listener: self.0.id, peer: peer.ip(), authenticates: true, now: net::now() };
+        let arrival = Arrival { listener: self.0.id, peer: peer.ip(), authenticates: true, brings_mail: false, now: net::now() };
         self.0.refuse(&self.0.gate.out_of_descriptors(&arrival), &arrival, reply);
+    }
+
+    fn faulted(&self, cause: &str) {
+        self.0.events.emit(ListenerFaulted { listener: &self.0.listener, cause: &cause, now: net::now() });
     }
 
     fn session(self: Arc<Self>, connection: Connection, permit: Permit) -> impl Future<Output = ()> + Send + 'static {

@@ -15,7 +15,7 @@ use std::task::Poll;
 use std::time::Instant;
 
 use events::{HandshakeCompleted, HandshakeFailed, SessionAdmitted, SessionEnd, SessionEnded, SessionId};
-use gate::{Enrolment, Newcomer, Parting, Permit, Phase, Seat};
+use gate::{Denial, Enrolment, Newcomer, Parting, Permit, Phase, Seat};
 use net::{Connection, Expected, NetError, Read};
 use pop3::{Circumstance, Farewell, Session, Want};
 
@@ -103,7 +103,7 @@ async fn converse(course: &Course, connection: &mut Connection, permit: &mut Per
         }
         match seat.parting() {
             Some(Parting::Ended) => session.dismiss(),
-            Some(Parting::GivesWay) => session.give_way(),
+            Some(Parting::GivesWay) => session.give_way(|| answers.deny(None, Denial::PlaceNeeded)),
             None => {}
         }
         match session.next(&mut connection.input, net::now()) {

@@ -3,7 +3,7 @@
 //! USER says the same of every name. PASS counts only as the very next command. A login that is not accepted, for whatever reason,
 //! counts toward [`Settings::auth_failures`](crate::Settings::auth_failures).
 
-use mail::Secret;
+use mail::{Secret, Token};
 
 use crate::command::Command;
 use crate::maildrop::{Maildrop, Opened};
@@ -56,9 +56,12 @@ impl Session {
     }
 
     /// The other answers.
-    pub(crate) fn login_refused(&mut self, refusal: Refusal) {
+    pub(crate) fn login_refused(&mut self, refusal: Refusal, token: Option<Token>) {
         self.auth_failures += 1;
-        if self.auth_failures < self.settings.auth_failures { self.say(refusal) } else { self.close(refusal, Farewell::Dismissed) }
+        self.say_refusal(refusal, token);
+        if self.auth_failures >= self.settings.auth_failures {
+            self.state = State::Closed(Farewell::Dismissed);
+        }
     }
 
     /// STLS (RFC 2595 §4). What was sent behind it in clear could only be meant to be taken for something said under TLS.

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, BytesMut};
+use mail::Token;
 use mail::line::{Line, Lines};
 
 use crate::command::Command;
@@ -160,9 +161,10 @@ impl Session {
         }
     }
 
-    /// The place is needed for somebody else: as [`Session::drain`], with words that ask the client to come back at once (gate R7).
-    pub fn give_way(&mut self) {
-        self.ending.get_or_insert(Ending::PlaceNeeded);
+    /// The place is needed for somebody else: as [`Session::drain`], with words that ask the client to come back at once (gate R7),
+    /// and a token that `sign` makes when this is new.
+    pub fn give_way(&mut self, sign: impl FnOnce() -> Token) {
+        self.ending.get_or_insert_with(|| Ending::PlaceNeeded(sign()));
     }
 
     /// A newer session of the same user has taken the maildrop over: ends this one at the next command boundary. Not even QUIT
@@ -253,7 +255,7 @@ pub(crate) enum Step {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Ending {
     Drain,
-    PlaceNeeded,
+    PlaceNeeded(Token),
     TakenOver,
     Dismissed,
     TooLong,
@@ -264,7 +266,7 @@ impl Session {
     pub(crate) fn settle(&mut self) {
         match self.asked.take() {
             None => {}
-            Some(Asked::Auth) => self.login_refused(Refusal::LoginUnavailable),
+            Some(Asked::Auth) => self.login_refused(Refusal::LoginUnavailable, None),
             Some(Asked::Retrieve) => self.say(Refusal::MessageUnavailable),
             // Without the terminating dot nobody takes the message for whole.
             Some(Asked::Transfer) => self.state = State::Closed(Farewell::Failed),
@@ -291,7 +293,7 @@ impl Session {
                 Line::Partial { used } => {
                     input.advance(used);
                     let Some(ending) = self.ending else { return self.wait(now) };
-                    self.close(ending.refusal(), ending.farewell());
+                    self.depart(ending);
                     continue;
                 }
             };
@@ -319,7 +321,7 @@ impl Session {
         if let Some(ending) = self.ending_at(now) {
             let obeyed = ending != Ending::TakenOver && Command::parse(text) == Ok(Command::Quit);
             if !obeyed {
-                self.close(ending.refusal(), ending.farewell());
+                self.depart(ending);
                 return None;
             }
         }
@@ -338,7 +340,7 @@ impl Session {
 
     fn overlong(&mut self, now: Instant) -> Option<Ask> {
         if let Some(ending) = self.ending_at(now) {
-            self.close(ending.refusal(), ending.farewell());
+            self.depart(ending);
             return None;
         }
         let refusal = if self.in_exchange() { Refusal::ResponseTooLong } else { Refusal::LineTooLong };
@@ -367,6 +369,19 @@ impl Session {
         reply::write_line(line, &mut self.output);
     }
 
+    /// Says a refusal, and where it was written down whose it is and what it is called.
+    pub(crate) fn say_refusal(&mut self, refusal: Refusal, token: Option<Token>) {
+        match token {
+            Some(token) => reply::write_signed(refusal, &self.settings.host, token, &mut self.output),
+            None => self.say(refusal),
+        }
+    }
+
+    fn depart(&mut self, ending: Ending) {
+        self.say_refusal(ending.refusal(), ending.token());
+        self.state = State::Closed(ending.farewell());
+    }
+
     /// Says a last line.
     pub(crate) fn close(&mut self, line: impl Display, farewell: Farewell) {
         self.say(line);
@@ -389,17 +404,24 @@ impl Ending {
     fn refusal(self) -> Refusal {
         match self {
             Self::Drain => Refusal::Restarting,
-            Self::PlaceNeeded => Refusal::PlaceNeeded,
+            Self::PlaceNeeded(_) => Refusal::PlaceNeeded,
             Self::TakenOver => Refusal::TakenOver,
             Self::Dismissed => Refusal::SessionEnded,
             Self::TooLong => Refusal::SessionTooLong,
         }
     }
 
+    fn token(self) -> Option<Token> {
+        match self {
+            Self::PlaceNeeded(token) => Some(token),
+            Self::Drain | Self::TakenOver | Self::Dismissed | Self::TooLong => None,
+        }
+    }
+
     fn farewell(self) -> Farewell {
         match self {
             Self::Drain => Farewell::Drained,
-            Self::PlaceNeeded => Farewell::GaveWay,
+            Self::PlaceNeeded(_) => Farewell::GaveWay,
             Self::TakenOver => Farewell::TakenOver,
             Self::Dismissed => Farewell::Ended,
             Self::TooLong => Farewell::TooLong,

@@ -27,8 +27,10 @@ impl Gate {
         }
         let rules = self.rules.load();
         let trial = Trial::new(&rules);
-        let moved =
-            if permit.is_authenticated() { self.admit_known(&trial, source) } else { self.decide(&trial, arrival, source, permit.place()) };
+        let moved = match permit.is_authenticated() {
+            true => self.admit_known(&trial, arrival, source),
+            false => self.decide(&trial, arrival, source, permit.place()),
+        };
         match moved {
             Ok(taken) => {
                 taken.tenancy.iter().for_each(Tenancy::admitted);
@@ -41,8 +43,8 @@ impl Gate {
     }
 
     /// What is left to ask of somebody who has shown a password.
-    fn admit_known(&self, trial: &Trial<'_>, source: Source) -> Result<Taken<()>, Rule> {
-        self.node().check()?;
+    fn admit_known(&self, trial: &Trial<'_>, arrival: &Arrival, source: Source) -> Result<Taken<()>, Rule> {
+        self.node().check(arrival.brings_mail)?;
         if let Some(network) = trial.rules.denied(source.address()) {
             trial.meet(Rule::Denied { network })?;
         }
@@ -95,7 +97,7 @@ mod tests {
     }
 
     fn arrival(peer: &str) -> Arrival {
-        Arrival { listener: ListenerId(7), peer: peer.parse().unwrap(), authenticates: false, now: Instant::now() }
+        Arrival { listener: ListenerId(7), peer: peer.parse().unwrap(), authenticates: false, brings_mail: true, now: Instant::now() }
     }
 
     fn through(gate: &Gate, client: &str) -> Result<Permit, Rule> {

@@ -17,6 +17,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Limiter, Settings};
+use crate::denial::seconds;
 use crate::pool::{Draw, Place, Pool, Size};
 use crate::source::{Level, Source};
 
@@ -88,6 +89,13 @@ pub struct RateExceeded {
     pub limit: Limit,
     /// After how long to try again.
     pub wait: Duration,
+}
+
+impl RateExceeded {
+    /// The seconds to tell a client: once they are over it may try again.
+    pub fn retry_seconds(&self) -> u32 {
+        seconds(self.wait).saturating_add(1)
+    }
 }
 
 impl MailRates {
@@ -211,19 +219,24 @@ impl Limit {
 
     /// Its key in the configuration, its label in metrics.
     pub fn key(self) -> &'static str {
+        self.path().split_once('.').map_or_else(|| self.path(), |(_table, key)| key)
+    }
+
+    /// The key with its table.
+    pub(crate) fn path(self) -> &'static str {
         match (self.measure, self.scope) {
-            (Measure::Messages, Scope::Source) => "messages_per_source",
-            (Measure::Messages, Scope::Account) => "messages_per_account",
-            (Measure::Messages, Scope::SenderDomain) => "messages_per_sender_domain",
-            (Measure::Recipients, Scope::Source) => "recipients_per_source",
-            (Measure::Recipients, Scope::Account) => "recipients_per_account",
-            (Measure::Recipients, Scope::SenderDomain) => "recipients_per_sender_domain",
-            (Measure::Kib, Scope::Source) => "bytes_per_source",
-            (Measure::Kib, Scope::Account) => "bytes_per_account",
-            (Measure::Kib, Scope::SenderDomain) => "bytes_per_sender_domain",
-            (Measure::FailedCommands, Scope::Source) => "failed_commands_per_source",
-            (Measure::FailedCommands, Scope::Account) => "failed_commands_per_account",
-            (Measure::FailedCommands, Scope::SenderDomain) => "failed_commands_per_sender_domain",
+            (Measure::Messages, Scope::Source) => "rates.messages_per_source",
+            (Measure::Messages, Scope::Account) => "rates.messages_per_account",
+            (Measure::Messages, Scope::SenderDomain) => "rates.messages_per_sender_domain",
+            (Measure::Recipients, Scope::Source) => "rates.recipients_per_source",
+            (Measure::Recipients, Scope::Account) => "rates.recipients_per_account",
+            (Measure::Recipients, Scope::SenderDomain) => "rates.recipients_per_sender_domain",
+            (Measure::Kib, Scope::Source) => "rates.bytes_per_source",
+            (Measure::Kib, Scope::Account) => "rates.bytes_per_account",
+            (Measure::Kib, Scope::SenderDomain) => "rates.bytes_per_sender_domain",
+            (Measure::FailedCommands, Scope::Source) => "rates.failed_commands_per_source",
+            (Measure::FailedCommands, Scope::Account) => "rates.failed_commands_per_account",
+            (Measure::FailedCommands, Scope::SenderDomain) => "rates.failed_commands_per_sender_domain",
         }
     }
 

@@ -53,7 +53,7 @@ async fn who_has_logged_in_with_the_proxy_counts_as_the_user() {
     assert_eq!((sessions(), house.gate.usage().general), (1, 0), "by her name in the directory, in the reserve");
     let mut second = house.greet().await;
     second.says("XCLIENT ADDR=192.0.2.10 LOGIN=ann@example.org\r\n").await;
-    assert_eq!(second.rest().await, "421 4.7.0 mx.example Too many sessions for this user (limit 1)\r\n");
+    assert_eq!(second.rest().await, "421 4.7.0 mx.example Too many sessions for this user (limit 1) [R9.0000]\r\n");
     // The proxy uses the connection for somebody else.
     first.asks("XCLIENT LOGIN=[UNAVAILABLE]", "220").await;
     assert_eq!((sessions(), house.gate.usage().general), (0, 1), "a stranger from the same address");
