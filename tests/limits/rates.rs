@@ -1,7 +1,8 @@
 //! The rates, and what they may take themselves.
 
 use events::Figure;
-use gate::rates::{Limit, Measure};
+use gate::rates::{Limit, Measure, Scope};
+use pop3::Refusal;
 use smtp::Reply;
 
 use crate::door::{self, Scene};
@@ -21,14 +22,23 @@ pub(crate) fn table(keys: &Keys) -> String {
             Measure::Messages => ("MAIL", said(Reply::MESSAGE_RATE.with(30))),
             Measure::Recipients => ("RCPT", said(Reply::RECIPIENT_RATE.with(30))),
             Measure::Kib => ("MAIL", said(Reply::OCTET_RATE.with(30))),
-            Measure::FailedCommands => {
-                ("MAIL, AUTH", format!("{}; AUTH: {}", said(Reply::FAILURE_RATE.with(30)), said(Reply::TRY_LATER_AUTH)))
-            }
+            Measure::FailedCommands => failed_commands(limit.scope),
         };
         let key = format!("rates.{limit}");
         table.row([&code(&key), keys.default(&key), asked, &reply, &labelled("gatepost_rates_met_total", "rate", limit)]);
     }
     table.text()
+}
+
+/// Before a password nobody has an account, and no login has a sender.
+fn failed_commands(scope: Scope) -> (&'static str, String) {
+    let (mail, auth) = (said(Reply::FAILURE_RATE.with(30)), said(Reply::TRY_LATER_AUTH));
+    let pop3 = code(Refusal::LoginUnavailable);
+    match scope {
+        Scope::Source => ("MAIL, AUTH, POP3 login", format!("{mail}; AUTH: {auth}; POP3: {pop3}")),
+        Scope::Account => ("MAIL, POP3 login", format!("{mail}; POP3: {pop3}")),
+        Scope::SenderDomain => ("MAIL", mail),
+    }
 }
 
 pub(crate) fn bounds(keys: &Keys) -> String {

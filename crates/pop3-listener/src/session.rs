@@ -118,6 +118,9 @@ async fn converse(course: &Course, connection: &mut Connection, permit: &mut Per
                 answers.written();
             }
             Want::Input => {
+                if let Some(held_back) = answers.failed(session.take_failures()) {
+                    seat.during(Phase::Tarpit, net::now, pin!(held_back)).await;
+                }
                 answers.write(session.output(), connection).await?;
                 answers.written();
                 seat.count_commands(session.commands());
@@ -136,6 +139,8 @@ async fn converse(course: &Course, connection: &mut Connection, permit: &mut Per
                 session = session.secured(net::now());
             }
             Want::Close => {
+                // Counted; nobody is held back on their way out.
+                drop(answers.failed(session.take_failures()));
                 seat.count_commands(session.commands());
                 answers.release();
                 answers.write(session.output(), connection).await?;

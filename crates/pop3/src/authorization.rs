@@ -58,7 +58,12 @@ impl Session {
     /// The other answers.
     pub(crate) fn login_refused(&mut self, refusal: Refusal) {
         self.auth_failures += 1;
-        if self.auth_failures < self.settings.auth_failures { self.say(refusal) } else { self.close(refusal, Farewell::Dismissed) }
+        if self.auth_failures < self.settings.auth_failures {
+            self.say(refusal)
+        } else {
+            self.close(refusal, Farewell::Dismissed)
+        }
+        self.failures = self.failures.saturating_add(u16::from(refusal == Refusal::WrongCredentials));
     }
 
     /// STLS (RFC 2595 §4). What was sent behind it in clear could only be meant to be taken for something said under TLS.

@@ -76,6 +76,8 @@ pub struct Session {
     waiting_since: Instant,
     /// A line has been dealt with since the last wait, so the next one starts anew.
     dealt: bool,
+    /// Failed commands nobody has asked for yet.
+    pub(crate) failures: u16,
     bad_commands: u16,
     commands: u32,
     ending: Option<Ending>,
@@ -92,8 +94,8 @@ impl Session {
     /// The session under TLS that follows this one after STLS: a new value without a greeting (RFC 2595 §4), in which nothing lives on
     /// but the settings, the time that has been used up, and a [`Session::drain`].
     pub fn secured(self, now: Instant) -> Self {
-        let (started, ending, commands) = (self.started, self.ending, self.commands);
-        Self { started, ending, commands, ..Self::silent(self.settings, true, now) }
+        let Self { started, ending, failures, commands, .. } = self;
+        Self { started, ending, failures, commands, ..Self::silent(self.settings, true, now) }
     }
 
     fn silent(settings: Arc<Settings>, tls: bool, now: Instant) -> Self {
@@ -108,6 +110,7 @@ impl Session {
             started: now,
             waiting_since: now,
             dealt: false,
+            failures: 0,
             bad_commands: 0,
             commands: 0,
             ending: None,
@@ -174,6 +177,10 @@ impl Session {
     /// Somebody wants this session to end: at the next command boundary, as [`Session::drain`].
     pub fn dismiss(&mut self) {
         self.ending.get_or_insert(Ending::Dismissed);
+    }
+    /// Commands that have failed since this was last asked: wrong ones, wrong passwords.
+    pub fn take_failures(&mut self) -> u16 {
+        mem::take(&mut self.failures)
     }
 
     /// Commands so far, before TLS too.
@@ -311,6 +318,7 @@ impl Session {
         if mem::take(&mut self.dealt) {
             self.waiting_since = now;
         }
+        self.failures = self.failures.saturating_add(1);
         Step::Input
     }
 

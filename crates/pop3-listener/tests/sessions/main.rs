@@ -8,5 +8,6 @@ mod house;
 mod login;
 mod maildrop;
 mod places;
+mod rates;
 mod roster;
 mod take_over;
