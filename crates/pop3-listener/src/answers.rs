@@ -141,7 +141,11 @@ impl Answers {
             return question.refuse(AuthRefusal::Temporary);
         }
         let claim = Claim { login: &login, acting_as: credentials.authzid.as_deref(), password: credentials.password.clone(), source };
-        match authenticator.verify(claim).await {
+        let verdict = match self.seat.during(Phase::Store, net::now, pin!(authenticator.look_up(claim))).await {
+            Ok(looked_up) => authenticator.verify(looked_up).await,
+            Err(error) => Err(error),
+        };
+        match verdict {
             Ok(Verdict::Right { account }) if !self.may_fail(Some(&account)) => question.refuse(AuthRefusal::Temporary),
             Ok(Verdict::Right { account }) => match self.shared.log_in(&self.seat, session, source, &account) {
                 Ok(()) => {

@@ -10,4 +10,5 @@ mod maildrop;
 mod places;
 mod rates;
 mod roster;
+mod slow_directory;
 mod take_over;

@@ -12,5 +12,6 @@ mod proxies;
 mod rates;
 mod relay;
 mod roster;
+mod slow_directory;
 mod slow_store;
 mod store_faults;
