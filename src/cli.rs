@@ -105,8 +105,8 @@ pub(crate) enum Command {
 
     /// Take no more sessions and let the present ones finish, or undo that
     ///
-    /// New connections are told to come back shortly (R1). Sessions finish what they are at and are told so at their next command; one
-    /// that stays silent ends at its time-out. The server goes on running: --undo opens it again. To stop it, send it SIGTERM.
+    /// New connections are told to come back shortly (R1). Sessions finish what they are at and are told so at their next command; those
+    /// that stay idle are told when timeouts.drain is over. The server goes on running: --undo opens it again. To stop it, send it SIGTERM.
     #[command(after_long_help = "Examples:\n  gatepost drain\n  gatepost sessions\n  gatepost drain --undo")]
     Drain(Drain),
 

@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use events::{GateCleared, GateFilling, GateFull};
+use events::{GateCleared, GateFilling, GateFull, GateSteered};
 use gate::{Gate, Holder, Level, Look, Notice, Occupancy, SlotTime, remedy};
 
 use crate::Admin;
@@ -49,6 +49,9 @@ impl Admin {
     /// Looks at the gate, and tells what there is to tell; of floods that are over, too.
     pub fn look(&self, now: Instant) {
         self.gate.look_for_places(now);
+        if let Some(in_use) = self.gate.look_at_drain(now) {
+            self.events.emit(GateSteered { change: "idle sessions sent away", detail: &format_args!("{in_use} sessions in use") });
+        }
         self.events.tell_left_out(now);
         let snapshot = self.gate.snapshot();
         let mut watched = self.watch.lock();

@@ -12,6 +12,7 @@
 //! Refuses with [`Refusal`]; fails with [`SettingsError`]. Nothing here is async.
 
 mod deciding;
+mod draining;
 mod moving;
 
 use std::net::IpAddr;
@@ -48,6 +49,8 @@ use crate::vacancy::Vacancy;
 #[derive(Debug)]
 pub struct Gate {
     node: Facts,
+    /// When idle sessions are sent away, while an operator drains.
+    idle_until: Mutex<Option<Instant>>,
     ramp: Ramp,
     rules: ArcSwap<Rules>,
     sources: Arc<Sources>,
@@ -80,6 +83,7 @@ impl Gate {
         check(&settings)?;
         Ok(Self {
             node: Facts::default(),
+            idle_until: Mutex::default(),
             ramp: Ramp::default(),
             sources: Arc::default(),
             pool: Arc::new(Pool::new(settings.size())),
@@ -208,30 +212,6 @@ impl Gate {
     /// The store is back.
     pub fn store_up(&self) {
         self.node.store_up();
-    }
-
-    /// The end has begun: nobody comes in any more. Final.
-    pub fn drain(&self) {
-        self.node.draining();
-        self.vacancy().tell();
-    }
-
-    /// An operator wants no sessions: nobody comes in, and those there are are to finish, until [`Gate::undo_drain`]. Whether that is
-    /// new.
-    pub fn drain_for_operator(&self) -> bool {
-        let drained = self.node.drained();
-        self.vacancy().tell();
-        drained
-    }
-
-    /// The operator wants sessions again. Whether there was a drain of theirs. The drain at the end stays.
-    pub fn undo_drain(&self) -> bool {
-        self.node.drain_undone()
-    }
-
-    /// Whether sessions are to finish, for good or for an operator.
-    pub fn is_draining(&self) -> bool {
-        matches!(self.node(), Node::Draining | Node::Drained)
     }
 
     /// Whether this node takes sessions, and why not.

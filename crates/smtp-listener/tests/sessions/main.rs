@@ -7,6 +7,7 @@ mod deadlines;
 mod drain;
 mod house;
 mod messages;
+mod operators_drain;
 mod places;
 mod proxies;
 mod rates;
