@@ -116,7 +116,7 @@ impl Gate {
         let trial = Trial::new(&rules);
         let taken = self.decide(&trial, arrival, Source::from(arrival.peer), &mut &self.pool).map_err(|rule| {
             if rule.is_want_of_places() {
-                self.want_place(&rules, arrival.now);
+                self.want_place(&rules, self.lacking(), arrival.now);
             }
             trial.failed(rule)
         })?;
@@ -149,7 +149,7 @@ impl Gate {
     /// enough only since.
     pub fn look_for_places(&self, now: Instant) {
         if self.vacancy().is_awaited() {
-            self.want_place(&self.rules.load(), now);
+            self.want_place(&self.rules.load(), self.lacking(), now);
         }
     }
 
@@ -308,11 +308,15 @@ impl Gate {
         self.sources.holders(level, most)
     }
 
+    /// What somebody lacks who has found no place.
+    fn lacking(&self) -> Wanted {
+        if self.pool.usage().free() > 0 { Wanted::General } else { Wanted::Any }
+    }
+
     /// Somebody finds no place: one who has rested for long enough is asked for theirs.
-    fn want_place(&self, rules: &Rules, now: Instant) {
+    fn want_place(&self, rules: &Rules, wanted: Wanted, now: Instant) {
         let least = rules.settings.give_way_after.0;
         if !least.is_zero() {
-            let wanted = if self.pool.usage().free() > 0 { Wanted::General } else { Wanted::Any };
             self.roster.give_way(wanted, now, least, |address| self.known_good.knows(Source::from(address), self.day()));
         }
     }
