@@ -9,7 +9,8 @@ use crate::command::Command;
 use crate::maildrop::{Maildrop, Opened};
 use crate::reply::{self, Refusal, Reply};
 use crate::sasl::{Credentials, Exchange, MECHANISMS, Mechanism, Outcome};
-use crate::session::{Ask, Asked, Farewell, Login, Session, State};
+use crate::session::{Farewell, Session};
+use crate::state::{Ask, Asked, Login, State};
 
 impl Session {
     /// Deals with a line of this state. `login` is what the line before it has come to; unless this one goes on with it, it is
@@ -58,12 +59,8 @@ impl Session {
     /// The other answers.
     pub(crate) fn login_refused(&mut self, refusal: Refusal) {
         self.auth_failures += 1;
-        if self.auth_failures < self.settings.auth_failures {
-            self.say(refusal)
-        } else {
-            self.close(refusal, Farewell::Dismissed)
-        }
         self.failures = self.failures.saturating_add(u16::from(refusal == Refusal::WrongCredentials));
+        if self.auth_failures < self.settings.auth_failures { self.say(refusal) } else { self.close(refusal, Farewell::Dismissed) }
     }
 
     /// STLS (RFC 2595 §4). What was sent behind it in clear could only be meant to be taken for something said under TLS.

@@ -19,11 +19,10 @@ use mail::line::{Line, Lines};
 
 use crate::command::Command;
 use crate::limits;
-use crate::maildrop::{Entry, Opened};
 use crate::question::{Auth, Question, Retrieve, Update};
 use crate::reply::{self, Refusal, Reply};
-use crate::sasl::{Credentials, Exchange};
 use crate::settings::{Circumstance, Settings};
+use crate::state::{Ask, Asked, Ending, Login, State, Step};
 
 /// What a session wants.
 #[must_use]
@@ -76,9 +75,9 @@ pub struct Session {
     waiting_since: Instant,
     /// A line has been dealt with since the last wait, so the next one starts anew.
     dealt: bool,
+    bad_commands: u16,
     /// Failed commands nobody has asked for yet.
     pub(crate) failures: u16,
-    bad_commands: u16,
     commands: u32,
     ending: Option<Ending>,
 }
@@ -110,8 +109,8 @@ impl Session {
             started: now,
             waiting_since: now,
             dealt: false,
-            failures: 0,
             bad_commands: 0,
+            failures: 0,
             commands: 0,
             ending: None,
         }
@@ -178,6 +177,7 @@ impl Session {
     pub fn dismiss(&mut self) {
         self.ending.get_or_insert(Ending::Dismissed);
     }
+
     /// Commands that have failed since this was last asked: wrong ones, wrong passwords.
     pub fn take_failures(&mut self) -> u16 {
         mem::take(&mut self.failures)
@@ -200,70 +200,6 @@ impl Session {
     pub fn is_authenticated(&self) -> bool {
         matches!(self.state, State::Transaction { .. })
     }
-}
-
-/// Where in RFC 1939's life of a session this one is.
-pub(crate) enum State {
-    Authorization(Login),
-    Transaction {
-        maildrop: Opened,
-        /// A listing that is being sent.
-        listing: Option<Listing>,
-    },
-    /// STLS has been answered.
-    Upgrade,
-    Closed(Farewell),
-}
-
-/// How far a login has come.
-pub(crate) enum Login {
-    Start,
-    /// USER has named somebody; PASS must be the next command.
-    Named(Box<str>),
-    Sasl(Exchange),
-}
-
-/// A LIST or UIDL of all messages, sent up to this index.
-#[derive(Clone, Copy)]
-pub(crate) struct Listing {
-    pub(crate) unique_ids: bool,
-    pub(crate) index: usize,
-}
-
-/// The question that was asked. Answering takes it back, so what is still here at the next call was dropped.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Asked {
-    Auth,
-    /// Nothing of the message has been sent yet.
-    Retrieve,
-    /// Part of a message has been sent.
-    Transfer,
-    Update,
-}
-
-/// A question about to be asked.
-pub(crate) enum Ask {
-    Auth(Credentials),
-    Retrieve { index: usize, entry: Entry, top: Option<u64> },
-    Update,
-}
-
-pub(crate) enum Step {
-    Input,
-    Flush,
-    Ask(Ask),
-    Upgrade,
-    Close,
-}
-
-/// Why a session ends at a command boundary.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Ending {
-    Drain,
-    PlaceNeeded,
-    TakenOver,
-    Dismissed,
-    TooLong,
 }
 
 impl Session {
@@ -318,7 +254,6 @@ impl Session {
         if mem::take(&mut self.dealt) {
             self.waiting_since = now;
         }
-        self.failures = self.failures.saturating_add(1);
         Step::Input
     }
 
@@ -384,34 +319,13 @@ impl Session {
     /// Answers what should not have been said, and counts it.
     pub(crate) fn fault(&mut self, refusal: Refusal) -> Option<Ask> {
         self.bad_commands += 1;
+        self.failures = self.failures.saturating_add(1);
         if self.bad_commands < self.settings.bad_commands {
             self.say(refusal);
         } else {
             self.close(Refusal::TooManyBadCommands, Farewell::Dismissed);
         }
         None
-    }
-}
-
-impl Ending {
-    fn refusal(self) -> Refusal {
-        match self {
-            Self::Drain => Refusal::Restarting,
-            Self::PlaceNeeded => Refusal::PlaceNeeded,
-            Self::TakenOver => Refusal::TakenOver,
-            Self::Dismissed => Refusal::SessionEnded,
-            Self::TooLong => Refusal::SessionTooLong,
-        }
-    }
-
-    fn farewell(self) -> Farewell {
-        match self {
-            Self::Drain => Farewell::Drained,
-            Self::PlaceNeeded => Farewell::GaveWay,
-            Self::TakenOver => Farewell::TakenOver,
-            Self::Dismissed => Farewell::Ended,
-            Self::TooLong => Farewell::TooLong,
-        }
     }
 }
 
