@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use events::Figure;
 use gate::Denial;
-use gate::rates::{Limit, Measure, RateExceeded};
+use gate::rates::{Limit, Measure, RateExceeded, Scope};
+use pop3::Refusal;
 use smtp::Reply;
 
 use crate::door::{self, Scene};
@@ -24,15 +25,24 @@ pub(crate) fn table(keys: &Keys) -> String {
             Measure::Messages => ("MAIL", said(Reply::MESSAGE_RATE.with(30))),
             Measure::Recipients => ("RCPT", said(Reply::RECIPIENT_RATE.with(30))),
             Measure::Kib => ("MAIL", said(Reply::OCTET_RATE.with(30))),
-            Measure::FailedCommands => {
-                ("MAIL, AUTH", format!("{}; AUTH: {}", said(Reply::FAILURE_RATE.with(30)), said(Reply::FAILURE_RATE_AUTH.with(30))))
-            }
+            Measure::FailedCommands => failed_commands(limit.scope),
         };
         let key = format!("rates.{limit}");
         let rule = Denial::from(RateExceeded { limit, wait: Duration::ZERO }).id();
         table.row([&code(&key), keys.default(&key), asked, rule, &reply, &labelled("gatepost_rates_met_total", "rate", limit)]);
     }
     table.text()
+}
+
+/// Before a password nobody has an account, and no login has a sender.
+fn failed_commands(scope: Scope) -> (&'static str, String) {
+    let (mail, auth) = (said(Reply::FAILURE_RATE.with(30)), said(Reply::FAILURE_RATE_AUTH.with(30)));
+    let pop3 = code(Refusal::LoginUnavailable);
+    match scope {
+        Scope::Source => ("MAIL, AUTH, POP3 login", format!("{mail}; AUTH: {auth}; POP3: {pop3}")),
+        Scope::Account => ("MAIL, POP3 login", format!("{mail}; POP3: {pop3}")),
+        Scope::SenderDomain => ("MAIL", mail),
+    }
 }
 
 pub(crate) fn bounds(keys: &Keys) -> String {

@@ -204,6 +204,30 @@ fn a_drain_of_the_operators_is_undone() {
 }
 
 #[test]
+fn a_drain_of_the_operators_has_a_deadline_for_the_idle() {
+    let server = Server::start("[timeouts]\ndrain = \"1s\"\n");
+    let (mut idle, mut sending, mut pop3) = (server.hello(), server.in_data(ANN), server.log_in(BOB));
+    server.succeed(&["drain"]);
+    assert_eq!(idle.hear(), "421 4.3.2 mail.example.org Service restarting, try again shortly");
+    assert!(pop3.hear().starts_with("-ERR [SYS/TEMP] "));
+    assert!(idle.is_over() && pop3.is_over());
+    server.eventually("it is told", |server| server.log().contains("idle sessions sent away"));
+    assert!(sending.ask("Subject: in its own time\r\n\r\n.").starts_with("250 2.0.0 "));
+    assert_eq!(sending.hear(), "421 4.3.2 mail.example.org Service restarting, try again shortly");
+    server.eventually("nobody is left", |server| server.in_use() == 0);
+    assert_eq!(server.metric("gatepost_sessions_ended_total", "end=\"drained\""), 3);
+
+    // The process is still there, and with a longer time in force the next drain is undone before anybody notices.
+    server.edit("drain = \"1s\"", "drain = \"1h\"");
+    assert!(server.succeed(&["reload"]).contains("in force: timeouts.drain"));
+    server.succeed(&["drain", "--undo"]);
+    let mut stays = server.hello();
+    server.succeed(&["drain"]);
+    server.succeed(&["drain", "--undo"]);
+    assert!(stays.ask("NOOP").starts_with("250 "));
+}
+
+#[test]
 fn a_limit_for_a_time_goes_before_the_file_and_ends_by_itself() {
     let server = Server::start(&gate(1));
     let first = server.hello();

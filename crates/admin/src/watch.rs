@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use events::{GateCleared, GateFaulted, GateFilling, GateFull, StoreDown, StoreRecovered};
+use events::{GateCleared, GateFaulted, GateFilling, GateFull, GateSteered, StoreDown, StoreRecovered};
 use gate::{Gate, Holder, Level, Look, Notice, Occupancy, SlotTime, remedy};
 use store::Error;
 
@@ -55,6 +55,9 @@ impl Admin {
     /// Looks at the gate, and tells what there is to tell; of floods that are over, too.
     pub fn look(&self, now: Instant) {
         self.gate.look_for_places(now);
+        if let Some(in_use) = self.gate.look_at_drain(now) {
+            self.events.emit(GateSteered { change: "idle sessions sent away", detail: &format_args!("{in_use} sessions in use") });
+        }
         self.events.tell_left_out(now);
         let snapshot = self.gate.snapshot();
         let mut watched = self.watch.lock();

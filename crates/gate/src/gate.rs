@@ -13,6 +13,7 @@
 //! Refuses with [`Refusal`]; fails with [`SettingsError`]. Nothing here is async.
 
 mod deciding;
+mod draining;
 mod moving;
 mod refusing;
 
@@ -50,6 +51,8 @@ use crate::vacancy::Vacancy;
 #[derive(Debug)]
 pub struct Gate {
     node: Facts,
+    /// When idle sessions are sent away, while an operator drains.
+    idle_until: Mutex<Option<Instant>>,
     ramp: Ramp,
     rules: ArcSwap<Rules>,
     sources: Arc<Sources>,
@@ -82,6 +85,7 @@ impl Gate {
         check(&settings)?;
         Ok(Self {
             node: Facts::default(),
+            idle_until: Mutex::default(),
             ramp: Ramp::default(),
             sources: Arc::default(),
             pool: Arc::new(Pool::new(settings.size())),
@@ -114,7 +118,7 @@ impl Gate {
         let trial = Trial::new(&rules);
         let taken = self.decide(&trial, arrival, Source::from(arrival.peer), &mut &self.pool).map_err(|rule| {
             if rule.is_want_of_places() {
-                self.want_place(&rules, arrival.now);
+                self.want_place(&rules, self.lacking(), arrival.now);
             }
             trial.failed(rule)
         })?;
@@ -133,7 +137,7 @@ impl Gate {
     /// enough only since.
     pub fn look_for_places(&self, now: Instant) {
         if self.vacancy().is_awaited() {
-            self.want_place(&self.rules.load(), now);
+            self.want_place(&self.rules.load(), self.lacking(), now);
         }
     }
 
@@ -183,30 +187,6 @@ impl Gate {
     /// The store takes mail again. Whether that is new.
     pub fn store_up(&self) -> bool {
         self.node.store_up()
-    }
-
-    /// The end has begun: nobody comes in any more. Final.
-    pub fn drain(&self) {
-        self.node.draining();
-        self.vacancy().tell();
-    }
-
-    /// An operator wants no sessions: nobody comes in, and those there are are to finish, until [`Gate::undo_drain`]. Whether that is
-    /// new.
-    pub fn drain_for_operator(&self) -> bool {
-        let drained = self.node.drained();
-        self.vacancy().tell();
-        drained
-    }
-
-    /// The operator wants sessions again. Whether there was a drain of theirs. The drain at the end stays.
-    pub fn undo_drain(&self) -> bool {
-        self.node.drain_undone()
-    }
-
-    /// Whether sessions are to finish, for good or for an operator.
-    pub fn is_draining(&self) -> bool {
-        matches!(self.node(), Node::Draining | Node::Drained)
     }
 
     /// Whether this node takes sessions, and why not.
@@ -304,11 +284,15 @@ impl Gate {
         self.sources.holders(level, most)
     }
 
+    /// What somebody lacks who has found no place.
+    fn lacking(&self) -> Wanted {
+        if self.pool.usage().free() > 0 { Wanted::General } else { Wanted::Any }
+    }
+
     /// Somebody finds no place: one who has rested for long enough is asked for theirs.
-    fn want_place(&self, rules: &Rules, now: Instant) {
+    fn want_place(&self, rules: &Rules, wanted: Wanted, now: Instant) {
         let least = rules.settings.give_way_after.0;
         if !least.is_zero() {
-            let wanted = if self.pool.usage().free() > 0 { Wanted::General } else { Wanted::Any };
             self.roster.give_way(wanted, now, least, |address| self.known_good.knows(Source::from(address), self.day()));
         }
     }

@@ -75,9 +75,18 @@ impl Facts {
         self.0.fetch_or(DRAINED, AcqRel) & DRAINED == 0
     }
 
+    /// The deadline of an operator's drain has come.
+    pub(crate) fn sends_idle_away(&self) {
+        self.0.fetch_or(IDLE_SENT_AWAY, AcqRel);
+    }
+
+    pub(crate) fn is_idle_sent_away(&self) -> bool {
+        self.0.load(Acquire) & IDLE_SENT_AWAY != 0
+    }
+
     /// Whether this changed anything.
     pub(crate) fn drain_undone(&self) -> bool {
-        self.0.fetch_and(!DRAINED, AcqRel) & DRAINED != 0
+        self.0.fetch_and(!(DRAINED | IDLE_SENT_AWAY), AcqRel) & DRAINED != 0
     }
 
     pub(crate) fn node(&self) -> Node {
@@ -101,6 +110,7 @@ const OPENED: u8 = 1;
 const STORE_DOWN: u8 = 2;
 const DRAINING: u8 = 4;
 const DRAINED: u8 = 8;
+const IDLE_SENT_AWAY: u8 = 16;
 
 #[cfg(test)]
 mod tests {

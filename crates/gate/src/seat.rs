@@ -142,10 +142,14 @@ impl Seat {
 
     /// Marks the session and wakes its task.
     pub(crate) fn part(&self, parting: Parting) {
-        // The lock orders the mark before whatever the woken task looks at.
-        let words = self.words();
         self.parting.fetch_max(parting as u8, Relaxed);
-        if let Some(waker) = &words.waker {
+        self.wake();
+    }
+
+    /// Wakes the session's task, to look at what has changed before.
+    pub(crate) fn wake(&self) {
+        // The lock orders the change before whatever the woken task looks at.
+        if let Some(waker) = &self.words().waker {
             waker.wake_by_ref();
         }
     }

@@ -24,6 +24,7 @@ use arc_swap::ArcSwap;
 use auth::Authenticator;
 use bytes::BytesMut;
 use events::{Events, ListenerFaulted, ProxyRefused, SessionId, SessionRefused, UserSessionsRefused};
+use gate::rates::MailRates;
 use gate::{Arrival, Gate, Holders, IpNet, ListenerId, Permit, Protocol, Refusal, ReplyLine, Seat, UserFull, Wait};
 use net::{Admission, Connection, Drain, ProxyFault, Service, Tls, Turn, WaitingRoom};
 use store::Store;
@@ -49,6 +50,8 @@ pub struct Ground {
     pub gate: Arc<Gate>,
     /// Where mail is.
     pub store: Arc<dyn Store>,
+    /// How often somebody may do what.
+    pub rates: Arc<MailRates>,
     /// Who somebody is.
     pub authenticator: Arc<Authenticator>,
     /// Who has logged in when: one for all listeners.
@@ -69,6 +72,7 @@ pub(crate) struct Shared {
     listener: events::Listener,
     gate: Arc<Gate>,
     store: Arc<dyn Store>,
+    rates: Arc<MailRates>,
     authenticator: Arc<Authenticator>,
     login_delay: Arc<LoginDelay>,
     events: Events,
@@ -81,12 +85,13 @@ pub(crate) struct Shared {
 impl Listener {
     /// A listener called `name` in log and metrics, with TLS from the first octet where `implicit_tls`.
     pub fn new(id: ListenerId, name: &str, ground: &Ground, tls: Option<Tls>, implicit_tls: bool, settings: Settings) -> Self {
-        let Ground { gate, store, authenticator, login_delay, events, drain } = ground;
+        let Ground { gate, store, rates, authenticator, login_delay, events, drain } = ground;
         Self(Arc::new(Shared {
             id,
             listener: events.listener(name),
             gate: Arc::clone(gate),
             store: Arc::clone(store),
+            rates: Arc::clone(rates),
             authenticator: Arc::clone(authenticator),
             login_delay: Arc::clone(login_delay),
             events: events.clone(),

@@ -9,7 +9,8 @@ use crate::command::Command;
 use crate::maildrop::{Maildrop, Opened};
 use crate::reply::{self, Refusal, Reply};
 use crate::sasl::{Credentials, Exchange, MECHANISMS, Mechanism, Outcome};
-use crate::session::{Ask, Asked, Farewell, Login, Session, State};
+use crate::session::{Farewell, Session};
+use crate::state::{Ask, Asked, Login, State};
 
 impl Session {
     /// Deals with a line of this state. `login` is what the line before it has come to; unless this one goes on with it, it is
@@ -58,6 +59,7 @@ impl Session {
     /// The other answers.
     pub(crate) fn login_refused(&mut self, refusal: Refusal, token: Option<Token>) {
         self.auth_failures += 1;
+        self.failures = self.failures.saturating_add(u16::from(refusal == Refusal::WrongCredentials));
         self.say_refusal(refusal, token);
         if self.auth_failures >= self.settings.auth_failures {
             self.state = State::Closed(Farewell::Dismissed);

@@ -20,11 +20,10 @@ use mail::line::{Line, Lines};
 
 use crate::command::Command;
 use crate::limits;
-use crate::maildrop::{Entry, Opened};
 use crate::question::{Auth, Question, Retrieve, Update};
 use crate::reply::{self, Refusal, Reply};
-use crate::sasl::{Credentials, Exchange};
 use crate::settings::{Circumstance, Settings};
+use crate::state::{Ask, Asked, Ending, Login, State, Step};
 
 /// What a session wants.
 #[must_use]
@@ -78,6 +77,8 @@ pub struct Session {
     /// A line has been dealt with since the last wait, so the next one starts anew.
     dealt: bool,
     bad_commands: u16,
+    /// Failed commands nobody has asked for yet.
+    pub(crate) failures: u16,
     commands: u32,
     ending: Option<Ending>,
 }
@@ -93,8 +94,8 @@ impl Session {
     /// The session under TLS that follows this one after STLS: a new value without a greeting (RFC 2595 §4), in which nothing lives on
     /// but the settings, the time that has been used up, and a [`Session::drain`].
     pub fn secured(self, now: Instant) -> Self {
-        let (started, ending, commands) = (self.started, self.ending, self.commands);
-        Self { started, ending, commands, ..Self::silent(self.settings, true, now) }
+        let Self { started, ending, failures, commands, .. } = self;
+        Self { started, ending, failures, commands, ..Self::silent(self.settings, true, now) }
     }
 
     fn silent(settings: Arc<Settings>, tls: bool, now: Instant) -> Self {
@@ -110,6 +111,7 @@ impl Session {
             waiting_since: now,
             dealt: false,
             bad_commands: 0,
+            failures: 0,
             commands: 0,
             ending: None,
         }
@@ -178,6 +180,11 @@ impl Session {
         self.ending.get_or_insert(Ending::Dismissed);
     }
 
+    /// Commands that have failed since this was last asked: wrong ones, wrong passwords.
+    pub fn take_failures(&mut self) -> u16 {
+        mem::take(&mut self.failures)
+    }
+
     /// Commands so far, before TLS too.
     pub fn commands(&self) -> u32 {
         self.commands
@@ -195,70 +202,6 @@ impl Session {
     pub fn is_authenticated(&self) -> bool {
         matches!(self.state, State::Transaction { .. })
     }
-}
-
-/// Where in RFC 1939's life of a session this one is.
-pub(crate) enum State {
-    Authorization(Login),
-    Transaction {
-        maildrop: Opened,
-        /// A listing that is being sent.
-        listing: Option<Listing>,
-    },
-    /// STLS has been answered.
-    Upgrade,
-    Closed(Farewell),
-}
-
-/// How far a login has come.
-pub(crate) enum Login {
-    Start,
-    /// USER has named somebody; PASS must be the next command.
-    Named(Box<str>),
-    Sasl(Exchange),
-}
-
-/// A LIST or UIDL of all messages, sent up to this index.
-#[derive(Clone, Copy)]
-pub(crate) struct Listing {
-    pub(crate) unique_ids: bool,
-    pub(crate) index: usize,
-}
-
-/// The question that was asked. Answering takes it back, so what is still here at the next call was dropped.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Asked {
-    Auth,
-    /// Nothing of the message has been sent yet.
-    Retrieve,
-    /// Part of a message has been sent.
-    Transfer,
-    Update,
-}
-
-/// A question about to be asked.
-pub(crate) enum Ask {
-    Auth(Credentials),
-    Retrieve { index: usize, entry: Entry, top: Option<u64> },
-    Update,
-}
-
-pub(crate) enum Step {
-    Input,
-    Flush,
-    Ask(Ask),
-    Upgrade,
-    Close,
-}
-
-/// Why a session ends at a command boundary.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Ending {
-    Drain,
-    PlaceNeeded(Token),
-    TakenOver,
-    Dismissed,
-    TooLong,
 }
 
 impl Session {
@@ -391,41 +334,13 @@ impl Session {
     /// Answers what should not have been said, and counts it.
     pub(crate) fn fault(&mut self, refusal: Refusal) -> Option<Ask> {
         self.bad_commands += 1;
+        self.failures = self.failures.saturating_add(1);
         if self.bad_commands < self.settings.bad_commands {
             self.say(refusal);
         } else {
             self.close(Refusal::TooManyBadCommands, Farewell::Dismissed);
         }
         None
-    }
-}
-
-impl Ending {
-    fn refusal(self) -> Refusal {
-        match self {
-            Self::Drain => Refusal::Restarting,
-            Self::PlaceNeeded(_) => Refusal::PlaceNeeded,
-            Self::TakenOver => Refusal::TakenOver,
-            Self::Dismissed => Refusal::SessionEnded,
-            Self::TooLong => Refusal::SessionTooLong,
-        }
-    }
-
-    fn token(self) -> Option<Token> {
-        match self {
-            Self::PlaceNeeded(token) => Some(token),
-            Self::Drain | Self::TakenOver | Self::Dismissed | Self::TooLong => None,
-        }
-    }
-
-    fn farewell(self) -> Farewell {
-        match self {
-            Self::Drain => Farewell::Drained,
-            Self::PlaceNeeded(_) => Farewell::GaveWay,
-            Self::TakenOver => Farewell::TakenOver,
-            Self::Dismissed => Farewell::Ended,
-            Self::TooLong => Farewell::TooLong,
-        }
     }
 }
 

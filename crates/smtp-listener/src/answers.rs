@@ -100,7 +100,11 @@ impl Answers {
             return question.reject(self.rate_met(Reply::FAILURE_RATE_AUTH, &met, None));
         }
         let claim = Claim { login: &login, acting_as: credentials.authzid.as_deref(), password: credentials.password.clone(), source };
-        match authenticator.verify(claim).await {
+        let verdict = match self.seat.during(Phase::Store, net::now, pin!(authenticator.look_up(claim))).await {
+            Ok(looked_up) => authenticator.verify(looked_up).await,
+            Err(error) => Err(error),
+        };
+        match verdict {
             Ok(Verdict::Right { account }) => match self.shared.log_in(&self.seat, session, source, &account) {
                 Ok(()) => {
                     events.emit(AuthSucceeded { listener, session, source, account: &account, mechanism });

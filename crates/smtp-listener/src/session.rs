@@ -130,7 +130,7 @@ async fn converse(course: &Course, connection: &mut Connection, permit: &mut Per
                 write(connection, session.output(), course).await?;
                 answers.written();
                 tell(seat, &session);
-                match read(connection, &session, seat).await {
+                match read(connection, &session, course).await {
                     None | Some(Read::Some) => {}
                     Some(Read::TimedOut) => session.timed_out(net::now(), |overdue| answers.deny(timed_out(overdue))),
                     Some(Read::Drained) => session.leave(),
@@ -163,15 +163,17 @@ fn tell(seat: &Seat, session: &Session) {
     }
 }
 
-/// Waits for the client; `None` when the session is to end and may: its place is given up only between transactions, and nothing
-/// ends a message.
-async fn read(connection: &mut Connection, session: &Session, seat: &Seat) -> Option<Read> {
-    let (before, deadline) = (connection.input.len(), session.deadline());
-    let (in_message, rests) = (session.phase() == smtp::Phase::Message, !session.in_transaction());
+/// Waits for the client; `None` when the session is to end and may: its place is given up, and a drain sends it away, only between
+/// transactions, and nothing ends a message.
+async fn read(connection: &mut Connection, session: &Session, course: &Course) -> Option<Read> {
+    let (gate, seat, before, deadline) = (&course.shared.gate, course.seat(), connection.input.len(), session.deadline());
+    let in_message = session.phase() == smtp::Phase::Message;
+    // Octets of a chunk that was refused come without a transaction.
+    let rests = !in_message && !session.in_transaction();
     let is_to_end = || match seat.parting() {
         Some(Parting::Ended) => !in_message,
         Some(Parting::GivesWay) => rests,
-        None => false,
+        None => rests && gate.sends_idle_away(),
     };
     seat.rest(rests);
     // Written out: an idle session is in here, and is to be small.

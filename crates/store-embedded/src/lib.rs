@@ -51,6 +51,8 @@ mod crash_tests;
 mod simulated_disk;
 #[cfg(test)]
 mod store_tests;
+#[cfg(test)]
+mod version_tests;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -61,9 +61,14 @@ async fn an_operator_drains_and_opens_again() {
     let Reply::GateStatus(status) = gate(GateRequest::Drain).await else { panic!("it does not drain") };
     assert_eq!((&*status.node, status.in_use, arrive().unwrap_err().rule.id()), ("drained", 1, "R1"));
     assert!(matches!(gate(GateRequest::Drain).await, Reply::Refused(_)), "twice is a mistake");
+    let drained = Instant::now();
+    server.admin.look(drained + Duration::from_secs(29));
+    assert!(!server.gate.sends_idle_away(), "the idle have their time");
+    server.admin.look(drained + Duration::from_secs(30));
+    assert!(server.gate.sends_idle_away());
     assert_eq!(server.admin.readiness().reasons, ["an operator has drained the server; `gatepost drain --undo` ends that"]);
     let Reply::GateStatus(status) = gate(GateRequest::UndoDrain).await else { panic!("it does not open") };
-    assert!(status.node == "open" && arrive().is_ok());
+    assert!(status.node == "open" && arrive().is_ok() && !server.gate.sends_idle_away());
     server.gate.drain();
     let Reply::Refused(_) = gate(GateRequest::UndoDrain).await else { panic!("the end is final") };
 }

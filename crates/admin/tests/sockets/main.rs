@@ -42,6 +42,10 @@ impl Control for Reloads {
         Setting { key: key.into(), value: "2".into(), origin: Origin::File { path: "/etc/gatepost/gatepost.toml".into(), line: 7 } }
     }
 
+    fn drain_time(&self) -> Duration {
+        Duration::from_secs(30)
+    }
+
     fn set_max_inbound(&self, max_inbound: u32, time: Duration) -> Result<(), Vec<String>> {
         Err(vec![format!("{max_inbound} for {time:?}")])
     }

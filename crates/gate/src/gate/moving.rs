@@ -5,13 +5,15 @@
 //! accepted. The place itself stays, so the pool never has one more; only the right it is held by changes.
 //!
 //! What the session held before is given back first: a client that shares a network with its proxy does not stand in its own way. A
-//! session that is refused therefore counts towards no ceiling any more, and has to end.
+//! session that is refused therefore counts towards no ceiling any more, and has to end. Where a general place is what its client lacks,
+//! somebody who only sits in one is asked to give way (R7), as for a client that is refused at the door.
 
 use super::{Arrival, Gate};
 use crate::client::Tenancy;
 use crate::permit::{Permit, Taken};
 use crate::refusal::{Refusal, Rule};
 use crate::rules::Trial;
+use crate::seat::Wanted;
 use crate::source::Source;
 
 impl Gate {
@@ -38,7 +40,13 @@ impl Gate {
                 permit.settle(taken);
                 Ok(())
             }
-            Err(rule) => Err(self.refuse(trial.failed(rule), arrival)),
+            Err(rule) => {
+                if rule.is_want_of_places() {
+                    // The session has a place, and with it ends whatever lack of those there is: what it has no right to is a general one.
+                    self.want_place(&rules, Wanted::General, arrival.now);
+                }
+                Err(self.refuse(trial.failed(rule), arrival))
+            }
         }
     }
 

@@ -55,10 +55,11 @@ pub struct Settings {
     pub bytes_per_sender_domain: ByteRate,
 
     /// Failed commands of one source, over all its sessions: wrong commands, recipients refused for good, wrong passwords. Beyond it
-    /// MAIL gets "451 4.7.1 ... Too many failed commands, try again in ... seconds" and AUTH the like with 454. "300/1m" stops who
-    /// tries out names or passwords, and hardly anybody else.
+    /// MAIL gets "451 4.7.1 ... Too many failed commands, try again in ... seconds", AUTH the like with 454, and a POP3 login "-ERR
+    /// [SYS/TEMP] ... Cannot log in at the moment, try again later". "300/1m" stops who tries out names or passwords, and hardly anybody
+    /// else.
     pub failed_commands_per_source: Rate,
-    /// Failed commands of one account.
+    /// Failed commands of one account, over SMTP and POP3; asked at MAIL, and at a POP3 login behind the right password.
     pub failed_commands_per_account: Rate,
     /// Failed commands in transactions for one sender domain.
     pub failed_commands_per_sender_domain: Rate,

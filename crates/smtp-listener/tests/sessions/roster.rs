@@ -149,18 +149,6 @@ async fn a_users_sessions_are_counted_and_come_back_however_they_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_of_the_operators_ends_sessions_at_their_next_command_and_can_be_undone() {
-    let house = House::relay().await;
-    let (mut quiet, mut busy) = (house.greet().await, house.greet().await);
-    assert!(house.gate.drain_for_operator());
-    busy.says("NOOP\r\n").await;
-    assert_eq!(busy.rest().await, "421 4.3.2 mx.example Service restarting, try again shortly\r\n");
-    assert!(house.gate.undo_drain());
-    quiet.asks("NOOP", "250").await;
-    house.greet().await.asks("QUIT", "221").await;
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_session_is_shown_from_where_its_proxy_says() {
     let mut plan = Plan::relay();
     plan.settings.xclient_networks = vec!["127.0.0.0/8".parse().unwrap()];
