@@ -10,7 +10,7 @@ use smtp::Reply;
 
 use crate::door::{self, Scene};
 use crate::keys::Keys;
-use crate::table::{Table, code, labelled, metric, said};
+use crate::table::{Table, code, labelled, metric, said, signed};
 
 pub(crate) fn table(keys: &Keys) -> String {
     let mut table = Table::new(["key", "default", "asked at", "rule", "reply", "counted by"]);
@@ -37,7 +37,7 @@ pub(crate) fn table(keys: &Keys) -> String {
 /// Before a password nobody has an account, and no login has a sender.
 fn failed_commands(scope: Scope) -> (&'static str, String) {
     let (mail, auth) = (said(Reply::FAILURE_RATE.with(30)), said(Reply::FAILURE_RATE_AUTH.with(30)));
-    let pop3 = code(Refusal::LoginUnavailable);
+    let pop3 = signed(Refusal::LoginUnavailable, Reply::FAILURE_RATE);
     match scope {
         Scope::Source => ("MAIL, AUTH, POP3 login", format!("{mail}; AUTH: {auth}; POP3: {pop3}")),
         Scope::Account => ("MAIL, POP3 login", format!("{mail}; POP3: {pop3}")),

@@ -59,6 +59,13 @@ pub(crate) fn beginning(refusal: pop3::Refusal, reply: Reply) -> String {
     code(format_args!("{beginning}]"))
 }
 
+/// A refusal of POP3's as it goes over the wire, by the rule of `reply`.
+pub(crate) fn signed(refusal: pop3::Refusal, reply: Reply) -> String {
+    let line = refusal.to_string();
+    let (beginning, text) = line.split_once("] ").unwrap();
+    code(format_args!("{beginning}] {HOST} {text} [{}]", Token::new(rule(reply).unwrap(), 0)))
+}
+
 pub(crate) fn metric(figure: Figure) -> String {
     code(figure.metric())
 }

@@ -8,7 +8,7 @@ use net::clock;
 
 use crate::house::{ANN, BOB, House, MINUTE, PASSWORD, Plan, SECOND, plain, timed};
 
-const LATER: &str = "-ERR [SYS/TEMP] Cannot log in at the moment, try again later";
+const LATER: &str = "-ERR [SYS/TEMP] mail.example Cannot log in at the moment, try again later [R11.";
 
 async fn house(rates: Settings) -> House {
     Plan { rates, ..Plan::new() }.build().await
