@@ -12,6 +12,7 @@ mod listen;
 mod message;
 mod pop3;
 mod process;
+mod raise;
 mod refuse;
 mod table;
 mod yardstick;
@@ -38,6 +39,8 @@ enum Bench {
     Ingest(ingest::Ingest),
     /// Measure what idle sessions hold in memory.
     Idle(idle::Idle),
+    /// How long a raised limit takes to be in force.
+    Raise(raise::Raise),
     /// Measure refusals.
     Refuse(refuse::Refuse),
     /// Deliver messages to maildrops that are to be read.
@@ -108,6 +111,7 @@ async fn run(bench: Bench) -> io::Result<()> {
         Bench::Ballast(ballast) => ballast.run().await,
         Bench::Ingest(ingest) => ingest.run().await,
         Bench::Idle(idle) => idle.run().await,
+        Bench::Raise(raise) => raise.run().await,
         Bench::Refuse(refuse) => refuse.run().await,
         Bench::Deliver(deliver) => deliver.run().await,
         Bench::Pop3(pop3) => pop3.run().await,

@@ -9,6 +9,7 @@
 
 use std::io;
 use std::net::Ipv4Addr;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,7 +41,7 @@ pub(crate) struct Idle {
 impl Idle {
     pub(crate) async fn run(self) -> io::Result<()> {
         let open_files = raise_open_files()?;
-        if open_files < self.sessions as u64 + 64 {
+        if open_files < (self.sessions + OTHERS) as u64 + 64 {
             return Err(io::Error::other(format!("{open_files} open files allowed: too few for {} sessions", self.sessions)));
         }
         let tls = if self.tls { Some(connector()?) } else { None };
@@ -58,15 +59,17 @@ impl Idle {
             // The first session pays for what is made once, and keeps the place that others are to wait for.
             let first_session = greet(target, if self.waiting { HOLDER } else { source(0) }, tls.as_ref()).await?;
             let holds_place = self.waiting.then_some(first_session);
+            // Likewise, the first who wait: tables grow by doubling, and a place in a large one is what is asked for.
+            let others = if self.waiting { self.open(target, None, self.sessions..self.sessions + OTHERS).await? } else { Vec::new() };
             let before = settled(server).await?;
-            let mut sessions = self.open(target, tls.as_ref()).await?;
+            let mut sessions = self.open(target, tls.as_ref(), 0..self.sessions).await?;
             let with = settled(server).await?;
             if self.waiting {
                 all_wait(&mut sessions).await?;
             }
             drop(sessions);
             let after = settled(server).await?;
-            drop(holds_place);
+            drop((holds_place, others));
             let each = with.proportional.saturating_sub(before.proportional) as f64 / self.sessions as f64;
             if first == 0.0 {
                 first = each;
@@ -83,11 +86,11 @@ impl Idle {
         Ok(())
     }
 
-    async fn open(&self, target: &Target, tls: Option<&TlsConnector>) -> io::Result<Vec<Connection>> {
+    async fn open(&self, target: &Target, tls: Option<&TlsConnector>, numbers: Range<usize>) -> io::Result<Vec<Connection>> {
         let target = Arc::new(target.clone());
         let mut open = Vec::with_capacity(self.sessions);
         let mut opening = JoinSet::new();
-        for index in 0..self.sessions {
+        for index in numbers {
             let (target, tls, waiting) = (target.clone(), tls.cloned(), self.waiting);
             opening.spawn(async move {
                 match waiting {
@@ -156,6 +159,8 @@ fn mebibytes(memory: Memory) -> f64 {
 }
 
 /// In another network than those who wait, and than whoever has looked whether the server is there.
+/// Who wait before those who are counted.
+const OTHERS: usize = 1000;
 const HOLDER: Ipv4Addr = Ipv4Addr::new(127, 3, 0, 1);
 const FIRST_SOURCE: Ipv4Addr = Ipv4Addr::new(127, 4, 0, 1);
 
