@@ -1,7 +1,9 @@
 //! The writer: one thread that makes records durable, many at a time.
 //!
-//! Group commit without a timer: while one batch is being synced the next gathers; whatever waits is taken, up to
-//! [`BATCH_RECORDS`] and [`BATCH_BYTES`], written in one stretch and synced once. Then the records go to the index's backlog, and
+//! Group commit: while one batch is being synced the next gathers; whatever waits is taken, up to
+//! [`BATCH_RECORDS`] and [`BATCH_BYTES`], written in one stretch and synced once. Behind a batch of a [`CROWD`] the next gathers for half as long
+//! again as the sync took, as PostgreSQL's commit_delay has it: in a crowd others are about to come, and what a sync costs the processor is
+//! shared by more. One who sends alone never waits for others. Then the records go to the index's backlog, and
 //! only then is anybody answered, so that whoever has an answer finds his message. [`Durable`] is made here, after the sync, and
 //! nowhere else.
 //!
@@ -10,7 +12,7 @@
 
 use std::io::IoSlice;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use store::{Error, Lease};
 use tokio::sync::{OwnedRwLockReadGuard, oneshot};
@@ -88,9 +90,14 @@ impl Queue {
         self.filled.notify_all();
     }
 
-    /// Exchanges the empty `commands` for all that wait; `false` when it is closed and empty.
-    fn take(&self, commands: &mut Vec<Command>) -> bool {
+    /// Exchanges the empty `commands` for all that wait, and those who come while they `gather`; `false` when it is closed and empty.
+    fn take(&self, commands: &mut Vec<Command>, gather: Duration) -> bool {
         let mut waiting = lock(&self.waiting);
+        if !gather.is_zero() {
+            // Those who come wake nobody meanwhile; the end does.
+            let gathered = self.filled.wait_timeout_while(waiting, gather, |waiting| !waiting.closed);
+            waiting = gathered.unwrap_or_else(PoisonError::into_inner).0;
+        }
         while waiting.commands.is_empty() && !waiting.closed {
             waiting.asleep = true;
             waiting = self.filled.wait(waiting).unwrap_or_else(PoisonError::into_inner);
@@ -108,6 +115,8 @@ pub(crate) struct Writer {
     batch: Vec<Command>,
     batch_bytes: u64,
     logged: Vec<Logged>,
+    /// How long the next batch gathers.
+    gather: Duration,
 }
 
 struct Active {
@@ -118,13 +127,13 @@ struct Active {
 impl Writer {
     /// Begins in the next ready segment, with sequences from `next_sequence` on.
     pub(crate) fn new(engine: Arc<Engine>, next_sequence: u64) -> Self {
-        Self { engine, active: None, next_sequence, batch: Vec::new(), batch_bytes: 0, logged: Vec::new() }
+        Self { engine, active: None, next_sequence, batch: Vec::new(), batch_bytes: 0, logged: Vec::new(), gather: Duration::ZERO }
     }
 
     /// Writes until the queue is closed and empty.
     pub(crate) fn run(mut self) {
         let mut commands = Vec::new();
-        while self.engine.queue.take(&mut commands) {
+        while self.engine.queue.take(&mut commands, self.gather) {
             // An account goes out of the book before its removal comes into the queue: mail behind a removal finds it gone.
             let register = self.engine.people.register();
             for command in commands.drain(..) {
@@ -213,6 +222,7 @@ impl Writer {
             answers.push((command.answer, command.held));
         }
         self.engine.meters.count_batch(answers.len(), bytes, sync);
+        self.gather = if answers.len() >= CROWD { GATHER_MOST.min(sync / 2) } else { Duration::ZERO };
         self.engine.backlog.push(&mut self.logged);
         for (answer, held) in answers {
             drop(held);
@@ -259,4 +269,44 @@ fn again(error: &Error) -> Error {
 
 const BATCH_RECORDS: usize = 1024;
 const BATCH_BYTES: u64 = 8 << 20;
+/// So many records in one batch are a crowd's.
+const CROWD: usize = 8;
+const GATHER_MOST: Duration = Duration::from_millis(1);
 const PADDING: &[u8] = &[0; 8];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Flags, Kind};
+
+    fn removal(account: &str) -> Command {
+        let header = Header {
+            kind: Kind::Removal,
+            flags: Flags::default(),
+            envelope_bytes: 0,
+            trace_bytes: 0,
+            envelope_crc: 0,
+            body_bytes: 0,
+            sequence: 0,
+            id: [0; 16],
+            text_crc: 0,
+        };
+        let what = What::Removal { account: account.to_owned(), origin: None };
+        let (head, body, held) = (Vec::new(), Vec::new(), Held::default());
+        Command { header, moved: false, head, body, what, held, answer: oneshot::channel().0 }
+    }
+
+    #[test]
+    fn those_who_come_while_others_gather_are_taken_with_them_and_the_end_waits_for_nobody() {
+        let (queue, mut commands) = (Queue::default(), Vec::new());
+        queue.push(removal("ann"));
+        std::thread::scope(|scope| {
+            let gathering = scope.spawn(|| queue.take(&mut commands, Duration::from_secs(600)));
+            queue.push(removal("bob"));
+            queue.close();
+            assert!(gathering.join().unwrap());
+        });
+        assert_eq!(commands.len(), 2);
+        assert!(!queue.take(&mut Vec::new(), Duration::from_secs(600)), "closed and empty");
+    }
+}
