@@ -209,7 +209,8 @@ impl Session {
         self.parting.get_or_insert_with(|| Parting::PlaceNeeded(sign()));
     }
 
-    /// Commands that have failed since this was last asked: wrong ones, recipients refused for good, wrong passwords.
+    /// Commands that have failed since this was last asked: wrong ones, recipients refused for good, wrong passwords; not what was
+    /// refused for now.
     pub fn take_failures(&mut self) -> u16 {
         std::mem::take(&mut self.failures)
     }

@@ -150,3 +150,34 @@ async fn a_proxy_speaks_for_its_clients_and_they_are_counted() {
     let text = String::from_utf8(house.store.texts(ANN)[0].clone()).unwrap();
     assert!(text.contains("Received: from spike ([IPv6:2001:db8::9])"), "{text}");
 }
+/// What refuses a login does not keep itself in force: neither the rate itself, nor a directory that is away, nor too many sessions.
+#[tokio::test(start_paused = true)]
+async fn a_refused_login_is_no_failed_command() {
+    let rates = Settings { failed_commands_per_source: "2/1m".parse().unwrap(), ..Settings::default() };
+    let house = Plan { rates, ..Plan::submission() }.build().await;
+    let mut client = house.connect_tls().await;
+    client.asks("EHLO client.example", "250-mx.example").await;
+    house.store.set(store::memory::Condition::Unavailable);
+    for _ in 0..3 {
+        client.asks(&plain("", ANN, PASSWORD), "454 4.7.0 Authentication is not possible now").await;
+    }
+    house.store.set(store::memory::Condition::Ready);
+    client.asks("WHAT", "500").await;
+    client.asks("WHAT", "500").await;
+    for _ in 0..4 {
+        client.asks(&plain("", ANN, PASSWORD), "454 4.7.0 mx.example Too many failed commands").await;
+    }
+    clock::pause(MINUTE / 2).await;
+    client.asks(&plain("", ANN, PASSWORD), "235").await;
+    client.asks("MAIL FROM:<ann@example.org>", "250").await;
+
+    house.gate.apply(gate::Settings { sessions_per_user: 1, ..gate::Settings::default() }).unwrap();
+    for _ in 0..3 {
+        let mut refused = house.connect_tls().await;
+        refused.asks("EHLO client.example", "250-mx.example").await;
+        refused.asks(&plain("", ANN, PASSWORD), "421 4.7.0 mx.example Too many sessions").await;
+    }
+    client.asks("RSET", "250").await;
+    client.asks("MAIL FROM:<ann@example.org>", "250").await;
+}
+

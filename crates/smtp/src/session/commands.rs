@@ -286,19 +286,19 @@ impl Session {
 
     fn refuse_arguments(&mut self, refusal: Refusal) -> Step {
         self.say_with(refusal.reply, refusal.why.as_ref().map(|why| why as &dyn Display));
-        self.count_bad()
+        self.count_failed()
     }
 
     /// A command that must not come now, unless a refused MAIL explains it.
     fn out_of_turn(&mut self, reply: Reply) -> Step {
         self.say(reply);
-        if self.excused || reply == Reply::NO_RECIPIENTS { Step::Again } else { self.count_bad() }
+        if self.excused || reply == Reply::NO_RECIPIENTS { Step::Again } else { self.count_failed() }
     }
 
     /// A bad command.
     pub(super) fn wrong(&mut self, reply: Reply) -> Step {
         self.say(reply);
-        self.count_bad()
+        self.count_failed()
     }
 
     /// A command that brings no message nearer.
@@ -307,9 +307,15 @@ impl Session {
         self.count_idle()
     }
 
-    fn count_bad(&mut self) -> Step {
-        self.counts.bad_commands = self.counts.bad_commands.saturating_add(1);
+    /// Counts for this session, and for the rates.
+    fn count_failed(&mut self) -> Step {
         self.failures = self.failures.saturating_add(1);
+        self.count_bad()
+    }
+
+    /// Counts for this session only.
+    pub(super) fn count_bad(&mut self) -> Step {
+        self.counts.bad_commands = self.counts.bad_commands.saturating_add(1);
         if self.counts.bad_commands >= self.settings.bad_commands {
             self.end(Reply::TOO_MANY_ERRORS);
         }
@@ -332,7 +338,7 @@ impl Session {
             let mine = !self.excused && matches!(reply, Reply::HELLO_FIRST | Reply::MAIL_FIRST | Reply::RCPT_FIRST);
             self.chunk_refused(reply);
             if mine {
-                return self.count_bad();
+                return self.count_failed();
             }
         }
         if reply == Reply::MESSAGE_TOO_LARGE { Step::Refused { reply, reverse_path: None } } else { Step::Again }
