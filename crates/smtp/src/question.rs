@@ -130,7 +130,7 @@ impl<'s> Mail<'s> {
         self.from
     }
 
-    /// No transaction.
+    /// No transaction. It counts as a command that brings no message nearer.
     pub fn reject(self, reply: Reply) {
         self.session.mail_refused(reply);
     }

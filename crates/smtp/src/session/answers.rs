@@ -40,10 +40,11 @@ impl Session {
         self.say(Reply::SENDER_OK);
     }
 
+    /// No fault of the client's, but one that does not wait is not told for ever.
     pub(crate) fn mail_refused(&mut self, reply: Reply) {
         self.unanswered = None;
         self.excused = true;
-        self.say(reply);
+        self.idle(reply);
     }
 
     pub(crate) fn rcpt_accepted(&mut self) {

@@ -302,7 +302,7 @@ impl Session {
     }
 
     /// A command that brings no message nearer.
-    fn idle(&mut self, reply: Reply) -> Step {
+    pub(super) fn idle(&mut self, reply: Reply) -> Step {
         self.say(reply);
         self.count_idle()
     }
@@ -325,7 +325,7 @@ impl Session {
     fn count_idle(&mut self) -> Step {
         self.counts.idle_commands = self.counts.idle_commands.saturating_add(1);
         if self.counts.idle_commands >= self.settings.idle_commands {
-            self.say(Reply::TOO_MANY_IDLE_COMMANDS);
+            self.end(Reply::TOO_MANY_IDLE_COMMANDS);
         }
         Step::Again
     }
