@@ -95,7 +95,7 @@ impl Answers {
         let (login, mechanism) = (credentials.authcid.clone(), credentials.mechanism.name());
         let Shared { events, listener, authenticator, .. } = &*self.shared;
         let (session, source) = (self.session, self.source);
-        let rate = self.shared.rates.look(Measure::FailedCommands, &self.sender(None, None), net::now());
+        let rate = self.shared.rates.look(Measure::FailedCommands, &self.sender(None, None), Limits::ALL, net::now());
         if let Err(met) = rate {
             return question.reject(self.rate_met(Reply::FAILURE_RATE_AUTH, &met, None, None));
         }
