@@ -165,7 +165,9 @@ The rates of connections are tried out together, by `gate.shadow = [\"connection
 behind `-ERR [SYS/TEMP]`. The waits shown are examples.
 ";
 
-const TARPIT: &str = "What the rates themselves may take:
+const TARPIT: &str =
+    "What the rates themselves may take. The delay after a wrong password, `auth.first_delay`, is none of it: it is bounded by
+`limits.auth_failures` and by what `[auth]` says of a source and an account, has no places, and every wrong password has it.
 ";
 
 const STORE: &str = "How many messages are being committed at once follows the store's latency: one more for each round of commits within
