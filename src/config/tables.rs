@@ -101,7 +101,8 @@ pub(crate) struct Limits {
     pub(crate) hops: u32,
     /// Wrong commands before a session is ended. An accepted message starts the count again.
     pub(crate) bad_commands: u16,
-    /// Commands that bring no message nearer (NOOP, RSET, VRFY) before a session is ended, counted likewise.
+    /// Commands that bring no message nearer (NOOP, RSET, VRFY, and MAIL that is refused for now) before a session is ended, counted
+    /// likewise.
     pub(crate) idle_commands: u16,
     /// Recipients refused for good before a session is ended, so that nobody tries out names without end. An accepted message does
     /// not start the count again. Mail to people who have gone still reaches the others: the sender is told to come back.

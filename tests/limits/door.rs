@@ -74,7 +74,7 @@ pub(crate) fn places(keys: &Keys) -> String {
         let met = if key == "gate.reserve" { "gate.max_inbound" } else { key };
         assert_eq!(refusal.rule.key(), Some(met));
         let (smtp, pop3) = heard(&refusal);
-        let shadow = if refusal.rule.limit().is_some() { "yes" } else { "" };
+        let shadow = in_shadow(refusal.rule.limit());
         table.row([&code(key), keys.default(key), "connection", refusal.rule.id(), &smtp, &pop3, &refused(&refusal), shadow]);
     }
     for (key, lane) in [("gate.first_places", Figure::GateFirstPlaces), ("gate.authenticating_places", Figure::GateAuthenticating)] {
@@ -90,7 +90,9 @@ pub(crate) fn places(keys: &Keys) -> String {
     let (rule, smtp, pop3) = (rule_of(reply), said(reply), beginning(pop3::Refusal::TooManySessions { limit }, reply));
     let counted = labelled("gatepost_authentications_total", "outcome", UserSessionsRefused::OUTCOME);
     for key in ["gate.sessions_per_user", "gate.users"] {
-        table.row([&code(key), keys.default(key), "AUTH, PASS", &rule, &smtp, &pop3, &counted, ""]);
+        // The rules of `users` are tried out with the number for all.
+        let limit = gate::Limit::ALL.into_iter().find(|limit| limit.key() == "sessions_per_user");
+        table.row([&code(key), keys.default(key), "AUTH, PASS", &rule, &smtp, &pop3, &counted, in_shadow(limit)]);
     }
 
     let (key, refusal) = ("store.takeover_grace", pop3::Refusal::InUse);
@@ -103,6 +105,11 @@ pub(crate) fn places(keys: &Keys) -> String {
     let (key, counted) = ("gate.give_way_after", labelled("gatepost_sessions_ended_total", "end", SessionEnd::GaveWay.as_str()));
     table.row([&code(key), keys.default(key), "between transactions", &rule, &smtp, &pop3, &counted, ""]);
     table.text()
+}
+
+/// Only a limit that can be in shadow is one of [`gate::Limit`].
+fn in_shadow(limit: Option<gate::Limit>) -> &'static str {
+    if limit.is_some() { "yes" } else { "" }
 }
 
 /// Connections that wait for a place.

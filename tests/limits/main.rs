@@ -128,7 +128,8 @@ its reply is temporary, the session goes on, and what was refused does not count
 *How fast the store is* decides how many messages are taken at a time: nobody writes that number down.
 
 A reply by a rule, R0 to R11, is one line of at most 200 octets and ends in a token, `[R4.k3f9]`. `gatepost gate explain R4.k3f9` tells the rule, the
-key and its line, what was in use at that instant, and what to do.
+key and its line, what was in use at that instant, and what to do. R1 said to a session that a drain ends has none: there is nothing to explain. The
+recipients of one message that one rate refuses have one token together.
 ";
 
 const DOOR: &str = "In the order in which they are asked, but for file descriptors, without which nothing is;
@@ -164,7 +165,9 @@ The rates of connections are tried out together, by `gate.shadow = [\"connection
 behind `-ERR [SYS/TEMP]`. The waits shown are examples.
 ";
 
-const TARPIT: &str = "What the rates themselves may take:
+const TARPIT: &str =
+    "What the rates themselves may take. The delay after a wrong password, `auth.first_delay`, is none of it: it is bounded by
+`limits.auth_failures` and by what `[auth]` says of a source and an account, has no places, and every wrong password has it.
 ";
 
 const STORE: &str = "How many messages are being committed at once follows the store's latency: one more for each round of commits within

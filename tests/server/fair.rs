@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::net::TcpStream;
 
-use crate::harness::{ANN, Dialogue, PASSWORD, PATIENCE, Server};
+use crate::harness::{ANN, BOB, Dialogue, PASSWORD, PATIENCE, Server};
 
 /// Strangers behind the office's own address have every place a stranger can have; its people submit all the same.
 #[test]
@@ -20,7 +20,7 @@ fn an_office_whose_address_fills_the_gate_submits_fifty_times_over() {
         })
         .collect();
     assert!(server.connect("smtp").hear().starts_with("421 4.3.2 "), "the general places are taken");
-    let submissions: Vec<Dialogue> = (0..50)
+    let mut submissions: Vec<Dialogue> = (0..50)
         .map(|number| {
             let mut smtp = server.connect_tls("submissions");
             let greeting = smtp.hear();
@@ -34,6 +34,18 @@ fn an_office_whose_address_fills_the_gate_submits_fifty_times_over() {
     assert_eq!(server.in_use() as usize, strangers.len() + submissions.len());
     assert_eq!(server.metric("gatepost_gate_unreserved_in_use_sessions", ""), 20);
     assert_eq!(server.metric("gatepost_gate_authenticating_sessions", ""), 0);
+    for (number, smtp) in submissions.iter_mut().enumerate() {
+        for (line, code) in [(format!("MAIL FROM:<{ANN}>"), "250 "), (format!("RCPT TO:<{BOB}>"), "250 "), ("DATA".into(), "354 ")] {
+            let reply = smtp.ask(&line);
+            assert!(reply.starts_with(code), "submission {number}, {line}: {reply}");
+        }
+        let accepted = smtp.ask(&format!("Subject: submission {number}\r\n\r\n."));
+        assert!(accepted.starts_with("250 2.0.0 "), "submission {number}: {accepted}");
+    }
+    assert_eq!(server.maildrop(BOB).len(), submissions.len());
+    server.eventually("nobody has left but who has counted the messages", |server| {
+        server.in_use() as usize == strangers.len() + submissions.len()
+    });
 }
 
 /// A flooder has what the formula gives it, and none of the others is refused because of it. Each attempt is answered before the next

@@ -77,7 +77,8 @@ impl Denial {
     pub fn meaning(&self) -> Meaning {
         let (words, remedy) = match self {
             Self::StoreSlow { .. } => (
-                "The store was slow: the reply to a message would have come too late, so the message was not begun.",
+                "The store was slow: the reply to a message would have come too late, so the message was refused: before it was sent, \
+                 or behind its end where the store had become slow meanwhile.",
                 "Find out why the store is slow: gatepost_delivery_limit_messages and gatepost_store_sync_seconds_total say how slow. More \
                  places at the gate would only make the queue longer.",
             ),

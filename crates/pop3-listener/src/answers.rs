@@ -13,7 +13,7 @@ use events::{
     AuthFailed, AuthSucceeded, AuthThrottled, MaildropOpened, MaildropRefused, MaildropTakenOver, MessageDamaged, MessageFetched,
     MessagesDeleted, RateMet, SessionEnd, SessionId, StoreFailed,
 };
-use gate::rates::{Limits, Measure, Sender};
+use gate::rates::{Limits, Measure, Scope, Sender};
 use gate::{Denial, Phase, Seat, Token};
 use net::{Connection, Hold, NetError};
 use pop3::{Auth, AuthRefusal, Progress, Question, Retrieve, Transfer, Update};
@@ -295,11 +295,12 @@ impl Answers {
         entered.map_err(|full| (AuthRefusal::TooManySessions { limit: full.limit }, self.deny(Some(account), full)))
     }
 
-    /// Where the rate of failed commands leaves no room for one more, the operator is told, and what the client is told is explained by the token.
+    /// Where the rate of failed commands leaves no room for one more, the operator is told, and what the client is told is explained by
+    /// the token. The source is asked before the password is looked at, the account behind it: nobody is asked twice.
     fn failed_too_often(&mut self, account: Option<&Arc<str>>) -> Option<Token> {
         let (now, named) = (net::now(), account.map(|account| &**account));
-        let sender = self.sender(named);
-        let met = self.shared.rates.look(Measure::FailedCommands, &sender, now).err()?;
+        let limits = Limits::in_scope(if named.is_some() { Scope::Account } else { Scope::Source });
+        let met = self.shared.rates.look(Measure::FailedCommands, &self.sender(named), limits, now).err()?;
         let (Shared { events, listener, .. }, session, source) = (&*self.shared, self.session, self.source);
         events.emit(RateMet { listener, session, source, account: named, rate: met.limit.key(), wait: met.wait, now });
         self.rate_met = true;

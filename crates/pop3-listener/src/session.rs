@@ -100,6 +100,8 @@ async fn converse(course: &Course, connection: &mut Connection, permit: &mut Per
     loop {
         if connection.drain_requested() || shared.gate.is_draining() {
             session.drain();
+        } else {
+            session.undo_drain();
         }
         match seat.parting() {
             Some(Parting::Ended) => session.dismiss(),

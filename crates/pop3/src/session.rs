@@ -163,6 +163,11 @@ impl Session {
         }
     }
 
+    /// The session may stay after all, where it has not been told otherwise yet. What else asks for its end stands.
+    pub fn undo_drain(&mut self) {
+        self.ending.take_if(|ending| *ending == Ending::Drain);
+    }
+
     /// The place is needed for somebody else: as [`Session::drain`], with words that ask the client to come back at once (gate R7),
     /// and a token that `sign` makes when this is new.
     pub fn give_way(&mut self, sign: impl FnOnce() -> Token) {

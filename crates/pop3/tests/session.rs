@@ -134,3 +134,23 @@ fn a_quit_that_has_arrived_goes_before_a_restart_but_not_before_a_takeover() {
     session.drain();
     assert_eq!(said(&mut session, "QUIT\r\n", now).0, "-ERR [SYS/TEMP] A newer session has taken over this maildrop\r\n");
 }
+
+#[test]
+fn a_drain_that_is_undone_in_time_is_not_noticed_and_undoes_nothing_else() {
+    let now = Instant::now();
+    let mut session = logged_in(5_000, now);
+    let mut input = BytesMut::from("UIDL\r\n");
+    session.drain();
+    session.undo_drain();
+    assert!(matches!(session.next(&mut input, now), Want::Flush), "a listing is under way");
+    session.output().clear();
+    session.drain();
+    assert!(matches!(session.next(&mut input, now), Want::Flush));
+    session.output().clear();
+    session.undo_drain();
+    assert!(said(&mut session, "STAT\r\n", now).0.ends_with("\r\n.\r\n+OK 5000 500000\r\n"));
+    session.take_over();
+    session.drain();
+    session.undo_drain();
+    assert_eq!(said(&mut session, "STAT\r\n", now).0, "-ERR [SYS/TEMP] A newer session has taken over this maildrop\r\n");
+}

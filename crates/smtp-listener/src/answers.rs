@@ -95,9 +95,9 @@ impl Answers {
         let (login, mechanism) = (credentials.authcid.clone(), credentials.mechanism.name());
         let Shared { events, listener, authenticator, .. } = &*self.shared;
         let (session, source) = (self.session, self.source);
-        let rate = self.shared.rates.look(Measure::FailedCommands, &self.sender(None, None), net::now());
+        let rate = self.shared.rates.look(Measure::FailedCommands, &self.sender(None, None), Limits::ALL, net::now());
         if let Err(met) = rate {
-            return question.reject(self.rate_met(Reply::FAILURE_RATE_AUTH, &met, None));
+            return question.reject(self.rate_met(Reply::FAILURE_RATE_AUTH, &met, None, None));
         }
         let claim = Claim { login: &login, acting_as: credentials.authzid.as_deref(), password: credentials.password.clone(), source };
         let verdict = match self.seat.during(Phase::Store, net::now, pin!(authenticator.look_up(claim))).await {
@@ -158,7 +158,7 @@ impl Answers {
                 Measure::Kib => Reply::OCTET_RATE,
                 Measure::FailedCommands => Reply::FAILURE_RATE,
             };
-            let reply = self.rate_met(row, &met, account);
+            let reply = self.rate_met(row, &met, account, None);
             self.refused(reply, reverse_path, &met);
             reply
         })?;
@@ -169,7 +169,11 @@ impl Answers {
         let account = question.session().identity();
         let reverse_path = self.transaction.as_ref().map(|transaction| &transaction.from.reverse_path);
         if let Err(met) = self.shared.rates.take(Measure::Recipients, 1, &self.sender(account, reverse_path), net::now()) {
-            let reply = self.rate_met(Reply::RECIPIENT_RATE, &met, account);
+            let known = self.transaction.as_ref().and_then(|transaction| transaction.refused_by);
+            let reply = self.rate_met(Reply::RECIPIENT_RATE, &met, account, known);
+            if let (Some(transaction), Some(token)) = (&mut self.transaction, reply.token()) {
+                transaction.refused_by = Some((met.limit, token));
+            }
             return self.refuse_recipient(question, reply, &met);
         }
         match self.seat.during(Phase::Store, net::now, self.shared.store.resolve(question.forward_path())).await {

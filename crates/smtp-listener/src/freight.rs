@@ -28,7 +28,7 @@ impl Freight {
     /// The rate that was met; nothing was taken.
     pub(crate) fn new(rates: &Arc<MailRates>, sender: &Sender<'_>, announced: u64, now: Instant) -> Result<Self, RateExceeded> {
         let taken_kib = kib(announced).max(1);
-        rates.look(Measure::FailedCommands, sender, now)?;
+        rates.look(Measure::FailedCommands, sender, Limits::ALL, now)?;
         let begun = rates.take(Measure::Messages, 1, sender, now)?;
         let taken = rates.take(Measure::Kib, taken_kib, sender, now);
         let taken_by = taken.inspect_err(|_| rates.give_back(Measure::Messages, 1, sender, begun))?;

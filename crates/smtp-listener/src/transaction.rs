@@ -4,7 +4,9 @@
 
 use std::sync::Arc;
 
+use gate::Token;
 use gate::delivery::Promise;
+use gate::rates::Limit;
 use mail::{Envelope, ForwardPath, MessageId};
 use smtp::MailFrom;
 use store::Incoming;
@@ -24,6 +26,8 @@ pub(crate) struct Transaction {
     recipients: usize,
     /// The recipient as the client wrote it, while there is only one.
     pub(crate) sole_recipient: Option<ForwardPath>,
+    /// The last rate that has refused a recipient, and where that is written down.
+    pub(crate) refused_by: Option<(Limit, Token)>,
     pub(crate) message: Option<Message>,
 }
 
@@ -36,7 +40,7 @@ pub(crate) struct Message {
 
 impl Transaction {
     pub(crate) fn new(from: MailFrom, promise: Promise, freight: Freight) -> Self {
-        Self { from, promise, freight, accounts: Vec::new(), recipients: 0, sole_recipient: None, message: None }
+        Self { from, promise, freight, accounts: Vec::new(), recipients: 0, sole_recipient: None, refused_by: None, message: None }
     }
 
     /// One recipient more, and the accounts it comes to.

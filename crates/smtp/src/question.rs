@@ -102,7 +102,8 @@ impl<'s> Auth<'s> {
         self.session.auth_wrong();
     }
 
-    /// Any other refusal, such as [`Reply::TRY_LATER_AUTH`]; it says nothing of the password and counts as a bad command.
+    /// Any other refusal, such as [`Reply::TRY_LATER_AUTH`]; it says nothing of the password. It counts as a bad command of the session,
+    /// and not as a failed one ([`Session::take_failures`]).
     pub fn reject(self, reply: Reply) {
         self.session.auth_refused(reply);
     }
@@ -129,7 +130,7 @@ impl<'s> Mail<'s> {
         self.from
     }
 
-    /// No transaction.
+    /// No transaction. It counts as a command that brings no message nearer.
     pub fn reject(self, reply: Reply) {
         self.session.mail_refused(reply);
     }

@@ -197,10 +197,15 @@ impl Session {
         self.clock.is_over(now) && !self.is_leaving()
     }
 
-    /// From now on the session is closed with `421 4.3.2` as soon as no transaction is open; the driver goes on with
-    /// [`Session::next`] at once.
+    /// From now on, or until [`Session::undo_drain`], the session is closed with `421 4.3.2` as soon as no transaction is open; the
+    /// driver goes on with [`Session::next`] at once.
     pub fn drain(&mut self) {
         self.parting = Some(Parting::Restarting);
+    }
+
+    /// The session may stay after all, where it has not been told otherwise yet. What else asks for its end stands.
+    pub fn undo_drain(&mut self) {
+        self.parting.take_if(|parting| matches!(parting, Parting::Restarting));
     }
 
     /// The place is needed for somebody else: as [`Session::drain`], with words that ask the client to come back at once (gate R7),
@@ -209,7 +214,8 @@ impl Session {
         self.parting.get_or_insert_with(|| Parting::PlaceNeeded(sign()));
     }
 
-    /// Commands that have failed since this was last asked: wrong ones, recipients refused for good, wrong passwords.
+    /// Commands that have failed since this was last asked: wrong ones, recipients refused for good, wrong passwords; not what was
+    /// refused for now.
     pub fn take_failures(&mut self) -> u16 {
         std::mem::take(&mut self.failures)
     }

@@ -33,7 +33,8 @@ pub struct Settings {
     pub recipients: u32,
     /// Commands that are wrong, AUTH told to try later among them, before the session is closed; an accepted message starts the count again.
     pub bad_commands: u16,
-    /// Commands that bring no message nearer (NOOP, RSET, VRFY and their like) before the session is closed; counted likewise.
+    /// Commands that bring no message nearer (NOOP, RSET, VRFY and their like, and MAIL told to try later) before the session is closed;
+    /// counted likewise.
     pub idle_commands: u16,
     /// Recipients refused for good before the session is closed; an accepted message does not start the count again.
     pub refused_recipients: u16,

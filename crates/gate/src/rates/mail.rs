@@ -66,7 +66,8 @@ pub struct Limit {
     pub scope: Scope,
 }
 
-/// Some of the limits: those that have taken what they were asked for, where the others are in shadow and would have refused.
+/// Some of the limits: those that are meant; or those that have taken what they were asked for, where the others are in shadow and
+/// would have refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits(u16);
 
@@ -150,12 +151,14 @@ impl MailRates {
         Ok(taken)
     }
 
-    /// Whether one could be taken.
+    /// Whether one could be taken, by `limits`: who comes to be known little by little is asked for each time only what is new, so that
+    /// a limit in shadow counts nobody twice.
     ///
     /// # Errors
     /// The first limit met that is not in shadow.
-    pub fn look(&self, measure: Measure, sender: &Sender<'_>, now: Instant) -> Result<(), RateExceeded> {
-        self.asked(measure, sender).try_for_each(|(limit, limiter, key)| limiter.look(key, now).or_else(|wait| self.met(limit, wait)))
+    pub fn look(&self, measure: Measure, sender: &Sender<'_>, limits: Limits, now: Instant) -> Result<(), RateExceeded> {
+        let mut concerned = self.asked(measure, sender).filter(|(limit, ..)| limits.hold(*limit));
+        concerned.try_for_each(|(limit, limiter, key)| limiter.look(key, now).or_else(|wait| self.met(limit, wait)))
     }
 
     /// Takes what was had without being asked for, by `limits`.
@@ -267,6 +270,11 @@ impl Limits {
     /// All of them.
     pub const ALL: Self = Self((1 << LIMITS) - 1);
     const NONE: Self = Self(0);
+
+    /// Those of one scope.
+    pub fn in_scope(scope: Scope) -> Self {
+        Limit::ALL.into_iter().filter(|limit| limit.scope == scope).fold(Self::NONE, Self::and)
+    }
 
     fn of(limits: &[Limit]) -> Self {
         limits.iter().fold(Self::NONE, |limits, limit| limits.and(*limit))

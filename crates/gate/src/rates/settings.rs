@@ -68,7 +68,8 @@ pub struct Settings {
     /// answers. "0s" for not at all; at most 1m, or an honest client might give up first.
     pub tarpit: Span,
     /// How many sessions may be held back like that at once. Each keeps its place meanwhile, so this must be less than
-    /// gate.max_inbound; beyond it the answer is given at once.
+    /// gate.max_inbound; beyond it the answer is given at once. The delay after a wrong password, auth.first_delay, is no part of
+    /// this and needs none of these places.
     pub tarpit_places: u32,
 
     /// Rates to try out, by key: each is counted and refuses nobody. The metrics gatepost_rates_shadow_*, one for each, say how

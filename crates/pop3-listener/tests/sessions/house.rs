@@ -45,6 +45,7 @@ pub(crate) struct Plan {
 pub(crate) struct House {
     pub(crate) gate: Arc<Gate>,
     pub(crate) store: Memory,
+    pub(crate) rates: Arc<MailRates>,
     pub(crate) events: Events,
     pub(crate) drain: Drain,
     /// With TLS from the first octet.
@@ -91,10 +92,11 @@ impl Plan {
         let server_tls = Tls::new(certificates, true, handshakes).unwrap();
         let (gate, events, drain) = (Arc::new(Gate::new(gate::Settings::default()).unwrap()), Events::new(UNIX_EPOCH), Drain::new());
         gate.open();
+        let rates = Arc::new(MailRates::new(&rates));
         let ground = Ground {
             gate: Arc::clone(&gate),
             store: Arc::new(store.clone()),
-            rates: Arc::new(MailRates::new(&rates)),
+            rates: Arc::clone(&rates),
             authenticator: Arc::new(Authenticator::new(directory(store.clone()), &auth).unwrap()),
             login_delay: Arc::new(LoginDelay::default()),
             events: events.clone(),
@@ -104,7 +106,7 @@ impl Plan {
             Arc::new(Listener::new(ListenerId(id), name, &ground, Some(server_tls.clone()), implicit_tls, settings.clone()))
         };
         let (listener, other) = (listener(1, "pop3s", true), listener(2, "pop3", false));
-        House { gate, store, events, drain, listener, other, tls, pipe }
+        House { gate, store, rates, events, drain, listener, other, tls, pipe }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gate::rates::Settings;
+use gate::rates::{Limit, Measure, Scope, Settings};
 use mail::Span;
 use net::clock;
 
@@ -57,6 +57,20 @@ async fn an_account_has_its_own_rate_and_who_has_no_password_learns_nothing() {
     client.logs_in(LATER).await;
     assert_eq!(house.metric("rates_met_total{listener=\"pop3s\",rate=\"failed_commands_per_account\"}"), 1);
     client.asks(&plain("", BOB, PASSWORD), "+OK").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rate_in_shadow_counts_a_login_once() {
+    let once: mail::Rate = "1/1h".parse().unwrap();
+    let shadow = [Scope::Source, Scope::Account].map(|scope| Limit { measure: Measure::FailedCommands, scope }).to_vec();
+    let house =
+        house(Settings { failed_commands_per_source: once, failed_commands_per_account: once, shadow, ..Settings::default() }).await;
+    let mut client = house.log_in().await;
+    client.asks("WHAT", "-ERR Unknown command").await;
+    client.asks("QUIT", "+OK").await;
+    house.connect().await.logs_in("+OK").await;
+    let counted: Vec<_> = house.rates.in_shadow().filter(|(_, count)| *count > 0).map(|(limit, count)| (limit.key(), count)).collect();
+    assert_eq!(counted, [("failed_commands_per_source", 1), ("failed_commands_per_account", 1)]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,7 +6,7 @@ use std::fmt::{self, Display};
 use std::sync::Arc;
 
 use events::{MessageRefused, RateMet, RecipientRefused, StoreFailed, StoreFull};
-use gate::rates::RateExceeded;
+use gate::rates::{Limit, RateExceeded};
 use gate::{Denial, Token, UserFull};
 use mail::ReversePath;
 use smtp::{Rcpt, Reply};
@@ -16,12 +16,14 @@ use super::Answers;
 use crate::{Shared, rescue};
 
 impl Answers {
-    /// Tells the operator, and gives the reply, of which `row` is the table's.
-    pub(super) fn rate_met(&self, row: Reply, met: &RateExceeded, account: Option<&str>) -> Reply {
+    /// Tells the operator, and gives the reply, of which `row` is the table's. Where the same limit has refused the same transaction
+    /// before, which is `known`, that is written down already: a message for a thousand is one refusal in the ledger, not a thousand.
+    pub(super) fn rate_met(&self, row: Reply, met: &RateExceeded, account: Option<&str>, known: Option<(Limit, Token)>) -> Reply {
         self.rate_met.set(true);
         let (Shared { events, listener, .. }, session, source) = (&*self.shared, self.session, self.source);
         events.emit(RateMet { listener, session, source, account, rate: met.limit.key(), wait: met.wait, now: net::now() });
-        row.with(met.retry_seconds().into()).signed(self.deny(*met))
+        let token = known.filter(|(limit, _)| *limit == met.limit).map_or_else(|| self.deny(*met), |(_, token)| token);
+        row.with(met.retry_seconds().into()).signed(token)
     }
 
     /// The reply to a right password of a user who has all the sessions it may.

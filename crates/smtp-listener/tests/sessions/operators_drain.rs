@@ -48,7 +48,7 @@ async fn who_stays_idle_is_told_at_the_deadline_and_who_sends_a_message_finishes
     house.empties().await;
 }
 
-/// Undone while one is still in its message: nobody is sent away any more.
+/// Undone while one is still in its message, behind a line of it: nobody is sent away any more.
 #[tokio::test(start_paused = true)]
 async fn undone_behind_the_deadline_it_lets_those_who_are_there_stay() {
     let house = House::relay().await;
@@ -56,9 +56,28 @@ async fn undone_behind_the_deadline_it_lets_those_who_are_there_stay() {
     sending.begins(&[ANN]).await;
     house.gate.drain_for_operator(clock::now());
     assert_eq!(house.gate.look_at_drain(clock::now()), Some(1));
+    // The session sees the drain, and then that it is over.
+    sending.says("Subject: in between\r\n").await;
+    clock::pause(SECOND).await;
     assert!(house.gate.undo_drain());
     sending.says(".\r\n").await;
     sending.hears("250 2.0.0").await;
     clock::pause(MINUTE).await;
     sending.asks("NOOP", "250").await;
+}
+
+/// The server's own drain is none that an operator undoes.
+#[tokio::test(start_paused = true)]
+async fn undone_it_leaves_the_drain_at_the_end_as_it_is() {
+    let house = House::relay().await;
+    let mut sending = house.greet().await;
+    sending.begins(&[ANN]).await;
+    house.gate.drain_for_operator(clock::now());
+    house.drain.begin();
+    sending.says("Subject: the last one\r\n").await;
+    clock::pause(SECOND).await;
+    assert!(house.gate.undo_drain());
+    sending.says(".\r\n").await;
+    sending.hears("250 2.0.0").await;
+    assert_eq!(sending.rest().await, RESTARTING);
 }

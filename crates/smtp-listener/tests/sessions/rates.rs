@@ -41,6 +41,39 @@ async fn recipients_for_a_sender_domain() {
     client.asks("RCPT TO:<bob@example.org>", "250 2.1.5").await;
 }
 
+/// However many recipients a rate refuses in one transaction, the others have their message, and the ledger has room for other things.
+#[tokio::test(start_paused = true)]
+async fn a_transaction_has_one_token_for_all_recipients_that_a_rate_refuses() {
+    let house = house(Settings { recipients_per_source: "1/1h".parse().unwrap(), ..Settings::default() }).await;
+    let mut client = house.greet().await;
+    client.asks("MAIL FROM:<>", "250").await;
+    client.asks("RCPT TO:<ann@example.org>", "250 2.1.5").await;
+    client.says("RCPT TO:<bob@example.org>\r\n".repeat(300)).await;
+    for _ in 0..300 {
+        let reply = client.reply().await;
+        assert!(reply.starts_with("450 4.7.1") && reply.ends_with(" seconds [R11.0000]\r\n"), "{reply}");
+    }
+    assert_eq!(house.metric("rates_met_total{listener=\"smtp\",rate=\"recipients_per_source\"}"), 300);
+    client.asks("DATA", "354").await;
+    client.says(".\r\n").await;
+    client.hears("250 2.0.0").await;
+    client.asks("MAIL FROM:<>", "250").await;
+    client.says("RCPT TO:<bob@example.org>\r\n").await;
+    assert!(client.reply().await.ends_with(" seconds [R11.0001]\r\n"), "another transaction, another token");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_begins_messages_in_vain_without_end_is_dismissed() {
+    let house = house(Settings { messages_per_source: "1/1h".parse().unwrap(), ..Settings::default() }).await;
+    let mut client = house.greet().await;
+    client.asks("MAIL FROM:<>", "250").await;
+    client.asks("RSET", "250").await;
+    client.says("MAIL FROM:<>\r\n".repeat(300)).await;
+    let said = client.rest().await;
+    assert_eq!(said.matches("451 4.7.1").count(), 99, "{said}");
+    assert!(said.ends_with("421 4.7.0 mx.example Too many commands without a message\r\n"), "{said}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_sender_domain_in_utf8_counts_with_its_form_in_dns() {
     let house = house(Settings { messages_per_sender_domain: "1/1m".parse().unwrap(), ..Settings::default() }).await;
@@ -115,6 +148,37 @@ async fn who_fails_too_often_is_told_so_at_auth_too() {
     let reply = client.reply().await;
     assert!(reply.starts_with("454 4.7.0 mx.example Too many failed commands") && reply.ends_with(" seconds [R11.0000]\r\n"), "{reply}");
     assert_eq!(house.gate.explain("R11.0000").unwrap().cause.key(), Some("rates.failed_commands_per_source"));
+}
+
+/// What refuses a login does not keep itself in force: neither the rate itself, nor a directory that is away, nor too many sessions.
+#[tokio::test(start_paused = true)]
+async fn a_refused_login_is_no_failed_command() {
+    let rates = Settings { failed_commands_per_source: "2/1m".parse().unwrap(), ..Settings::default() };
+    let house = Plan { rates, ..Plan::submission() }.build().await;
+    let mut client = house.connect_tls().await;
+    client.asks("EHLO client.example", "250-mx.example").await;
+    house.store.set(store::memory::Condition::Unavailable);
+    for _ in 0..3 {
+        client.asks(&plain("", ANN, PASSWORD), "454 4.7.0 Authentication is not possible now").await;
+    }
+    house.store.set(store::memory::Condition::Ready);
+    client.asks("WHAT", "500").await;
+    client.asks("WHAT", "500").await;
+    for _ in 0..4 {
+        client.asks(&plain("", ANN, PASSWORD), "454 4.7.0 mx.example Too many failed commands").await;
+    }
+    clock::pause(MINUTE / 2).await;
+    client.asks(&plain("", ANN, PASSWORD), "235").await;
+    client.asks("MAIL FROM:<ann@example.org>", "250").await;
+
+    house.gate.apply(gate::Settings { sessions_per_user: 1, ..gate::Settings::default() }).unwrap();
+    for _ in 0..3 {
+        let mut refused = house.connect_tls().await;
+        refused.asks("EHLO client.example", "250-mx.example").await;
+        refused.asks(&plain("", ANN, PASSWORD), "421 4.7.0 mx.example Too many sessions").await;
+    }
+    client.asks("RSET", "250").await;
+    client.asks("MAIL FROM:<ann@example.org>", "250").await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -24,10 +24,12 @@ impl Session {
         }
     }
 
-    /// Whoever is told to try later and does not wait is not told for ever.
+    /// Whoever is told to try later and does not wait is not told for ever. That is between the two of us: nothing has failed that
+    /// a rate counts, or the rate that refuses would never see an end of it.
     pub(crate) fn auth_refused(&mut self, reply: Reply) {
         self.unanswered = None;
-        self.wrong(reply);
+        self.say(reply);
+        self.count_bad();
     }
 
     pub(crate) fn mail_accepted(&mut self, utf8: bool) {
@@ -38,10 +40,11 @@ impl Session {
         self.say(Reply::SENDER_OK);
     }
 
+    /// No fault of the client's, but one that does not wait is not told for ever.
     pub(crate) fn mail_refused(&mut self, reply: Reply) {
         self.unanswered = None;
         self.excused = true;
-        self.say(reply);
+        self.idle(reply);
     }
 
     pub(crate) fn rcpt_accepted(&mut self) {

@@ -286,30 +286,36 @@ impl Session {
 
     fn refuse_arguments(&mut self, refusal: Refusal) -> Step {
         self.say_with(refusal.reply, refusal.why.as_ref().map(|why| why as &dyn Display));
-        self.count_bad()
+        self.count_failed()
     }
 
     /// A command that must not come now, unless a refused MAIL explains it.
     fn out_of_turn(&mut self, reply: Reply) -> Step {
         self.say(reply);
-        if self.excused || reply == Reply::NO_RECIPIENTS { Step::Again } else { self.count_bad() }
+        if self.excused || reply == Reply::NO_RECIPIENTS { Step::Again } else { self.count_failed() }
     }
 
     /// A bad command.
     pub(super) fn wrong(&mut self, reply: Reply) -> Step {
         self.say(reply);
-        self.count_bad()
+        self.count_failed()
     }
 
     /// A command that brings no message nearer.
-    fn idle(&mut self, reply: Reply) -> Step {
+    pub(super) fn idle(&mut self, reply: Reply) -> Step {
         self.say(reply);
         self.count_idle()
     }
 
-    fn count_bad(&mut self) -> Step {
-        self.counts.bad_commands = self.counts.bad_commands.saturating_add(1);
+    /// Counts for this session, and for the rates.
+    fn count_failed(&mut self) -> Step {
         self.failures = self.failures.saturating_add(1);
+        self.count_bad()
+    }
+
+    /// Counts for this session only.
+    pub(super) fn count_bad(&mut self) -> Step {
+        self.counts.bad_commands = self.counts.bad_commands.saturating_add(1);
         if self.counts.bad_commands >= self.settings.bad_commands {
             self.end(Reply::TOO_MANY_ERRORS);
         }
@@ -319,7 +325,7 @@ impl Session {
     fn count_idle(&mut self) -> Step {
         self.counts.idle_commands = self.counts.idle_commands.saturating_add(1);
         if self.counts.idle_commands >= self.settings.idle_commands {
-            self.say(Reply::TOO_MANY_IDLE_COMMANDS);
+            self.end(Reply::TOO_MANY_IDLE_COMMANDS);
         }
         Step::Again
     }
@@ -332,7 +338,7 @@ impl Session {
             let mine = !self.excused && matches!(reply, Reply::HELLO_FIRST | Reply::MAIL_FIRST | Reply::RCPT_FIRST);
             self.chunk_refused(reply);
             if mine {
-                return self.count_bad();
+                return self.count_failed();
             }
         }
         if reply == Reply::MESSAGE_TOO_LARGE { Step::Refused { reply, reverse_path: None } } else { Step::Again }

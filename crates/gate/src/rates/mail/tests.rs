@@ -45,7 +45,7 @@ fn every_limit_can_be_in_shadow_where_it_counts_and_refuses_nobody() {
         let rates = rates(&table(&format!("shadow = [\"{limit}\"]")));
         let taken: Vec<_> = (0..3).map(|_| rates.take(limit.measure, 1, &sender, now).unwrap()).collect();
         assert_eq!(taken, [Limits::of(&[limit]), Limits::NONE, Limits::NONE]);
-        rates.look(limit.measure, &sender, now).unwrap();
+        rates.look(limit.measure, &sender, Limits::ALL, now).unwrap();
         let counted = rates.in_shadow().map(|(limit, count)| (limit.key(), count)).filter(|(_, count)| *count > 0);
         assert_eq!(counted.collect::<Vec<_>>(), [(limit.key(), 3)]);
         // What it has not taken nobody gives back to it.
