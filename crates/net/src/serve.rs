@@ -8,7 +8,8 @@
 //! in the waiting room is looked after all the while.
 //!
 //! A panic in the loop, an error of ours or of the service's, ends neither the listener nor a session: the connection it was about and those
-//! that waited for a place are closed, their places are free, the service is told, and the loop begins anew.
+//! that waited for a place are closed, their places are free, the service is told, and the loop begins anew, however often that needs to be
+//! tried.
 //!
 //! Dropping the loop's future is safe: the listener, refused connections and those that wait close, sessions go on.
 
@@ -37,7 +38,7 @@ use crate::{Budget, Counters, Drain, Listener, NetError, Service, clock};
 /// by [`Service::admit`] until the last session has ended.
 ///
 /// # Errors
-/// [`NetError::Runtime`] when the runtime or the system does not take the listener, or the runtime ends.
+/// [`NetError::Runtime`] when the runtime or the system does not take the listener at first, or the runtime ends.
 pub async fn serve<S: Service>(
     listener: Listener,
     service: Arc<S>,
@@ -46,13 +47,21 @@ pub async fn serve<S: Service>(
     budget: Budget,
 ) -> Result<(), NetError> {
     let socket = readable(listener.socket).map_err(NetError::Runtime)?;
+    let new_door = || Door::new(Arc::clone(&service), drain.clone(), Arc::clone(&counters), budget.clone());
+    let mut door = new_door().map_err(NetError::Runtime)?;
     loop {
-        let door = Door::new(Arc::clone(&service), drain.clone(), Arc::clone(&counters), budget.clone()).map_err(NetError::Runtime)?;
         match caught(accept_all(&socket, &*service, door)).await {
             Ok(ended) => return ended,
             Err(panic) => service.faulted(&words(&*panic)),
         }
-        clock::pause(BACKOFF_LEAST).await;
+        let mut backoff = Backoff::default();
+        door = loop {
+            clock::pause(backoff.next()).await;
+            // A listener that has served goes on when there is a descriptor again.
+            if let Ok(door) = new_door() {
+                break door;
+            }
+        };
     }
 }
 

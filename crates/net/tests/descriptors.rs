@@ -4,7 +4,8 @@
 
 use std::fs::File;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -15,7 +16,19 @@ use tokio::net::{TcpSocket, TcpStream};
 
 const FULL: &str = "421 4.3.2 mx.example Too many connections, try again later\r\n";
 
-struct Greet;
+#[derive(Default)]
+struct Greet {
+    /// The next connection that there is no descriptor for has the loop panic.
+    panics: AtomicBool,
+    /// Takes every descriptor there is, also those that a loop has left behind.
+    filler: Mutex<Vec<File>>,
+}
+
+impl Greet {
+    fn fill(&self) {
+        self.filler.lock().unwrap().extend(std::iter::from_fn(|| File::open("/dev/null").ok()));
+    }
+}
 
 impl Service for Greet {
     type Permit = ();
@@ -25,7 +38,14 @@ impl Service for Greet {
     }
 
     fn out_of_descriptors(&self, _peer: SocketAddr, reply: &mut BytesMut) {
+        if self.panics.swap(false, Ordering::SeqCst) {
+            std::panic::resume_unwind(Box::new("an error of ours"));
+        }
         reply.extend_from_slice(FULL.as_bytes());
+    }
+
+    fn faulted(&self, _cause: &str) {
+        self.fill();
     }
 
     async fn session(self: Arc<Self>, mut connection: Connection, (): ()) {
@@ -41,25 +61,30 @@ async fn said(peer: &mut TcpStream) -> String {
     said
 }
 
+/// A session's descriptor is still to be closed when its peer has heard all.
+async fn until_closed(drain: &Drain) {
+    while drain.sessions() > 0 {
+        clock::pause(Duration::from_millis(1)).await;
+    }
+}
+
 #[tokio::test]
 async fn without_descriptors_peers_are_answered_and_the_listener_survives() {
-    let (drain, counters) = (Drain::new(), Arc::<Counters>::default());
+    let (drain, counters, greet) = (Drain::new(), Arc::<Counters>::default(), Arc::<Greet>::default());
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), 4096).unwrap();
     let address = listener.local();
-    let serving = serve(listener, Arc::new(Greet), drain.clone(), Arc::clone(&counters), Budget::default());
+    let serving = serve(listener, Arc::clone(&greet), drain.clone(), Arc::clone(&counters), Budget::default());
     drain.spawn_background(async { serving.await.unwrap() });
     assert_eq!(said(&mut TcpStream::connect(address).await.unwrap()).await, "220 mx.example\r\n");
-    while drain.sessions() > 0 {
-        clock::pause(Duration::from_millis(1)).await; // its descriptor is still to be closed
-    }
+    until_closed(&drain).await;
 
     // Sockets of the peers first: they live in this process, too.
-    let peers: Vec<_> = (0..40).map(|_| TcpSocket::new_v4().unwrap()).collect();
+    let peers: Vec<_> = (0..42).map(|_| TcpSocket::new_v4().unwrap()).collect();
     setrlimit(Resource::Nofile, Rlimit { current: Some(256), ..getrlimit(Resource::Nofile) }).unwrap();
-    let filler: Vec<_> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
-    assert!(!filler.is_empty());
-    let mut answered = Vec::new(); // kept: a peer that closed would leave its descriptor
-    for peer in peers {
+    greet.fill();
+    assert!(!greet.filler.lock().unwrap().is_empty());
+    let (mut answered, mut peers) = (Vec::new(), peers.into_iter()); // kept: a peer that closed would leave its descriptor
+    for peer in peers.by_ref().take(40) {
         let mut peer = peer.connect(address).await.unwrap();
         assert_eq!(said(&mut peer).await, FULL);
         answered.push(peer);
@@ -68,6 +93,17 @@ async fn without_descriptors_peers_are_answered_and_the_listener_survives() {
     assert_eq!((figures.refused_answered, figures.refused_unanswered, figures.accepted), (40, 0, 1));
     assert!(figures.accept_out_of_descriptors > 0);
 
-    drop(filler);
+    greet.filler.lock().unwrap().clear();
     assert_eq!(said(&mut TcpStream::connect(address).await.unwrap()).await, "220 mx.example\r\n", "as if nothing had been");
+
+    // The loop fails, and there is no descriptor to begin anew with.
+    until_closed(&drain).await;
+    greet.fill();
+    greet.panics.store(true, Ordering::SeqCst);
+    let mut closed = peers.next().unwrap().connect(address).await.unwrap();
+    assert_eq!(said(&mut closed).await, "");
+    let mut waits = peers.next().unwrap().connect(address).await.unwrap();
+    clock::pause(Duration::from_millis(20)).await; // behind the 5 ms after which it is tried again
+    greet.filler.lock().unwrap().clear();
+    assert_eq!(said(&mut waits).await, "220 mx.example\r\n", "it has gone on trying");
 }
