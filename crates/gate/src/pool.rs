@@ -74,21 +74,17 @@ impl Pool {
     /// The usage at the instant of the refusal: `in_use >= limit`, for a general draw perhaps
     /// `general >= limit - reserve`, or neither when it was the lane that is full.
     pub fn acquire(self: &Arc<Self>, draw: Draw) -> Result<Place, Usage> {
-        let lane = self.lane(draw);
-        if !lane.is_none_or(Lane::enter) {
-            return Err(self.usage());
-        }
+        let Some(entry) = self.enter_lane(draw) else { return Err(self.usage()) };
         let one_more = |word| self.read(word).one_more(draw).map(Usage::to_word);
         match self.word.fetch_update(AcqRel, Acquire, one_more) {
             Ok(before) => {
+                let place = Place { pool: Arc::clone(self), draw };
+                entry.keep();
                 // No overflow: the step was taken only with `in_use < limit`.
                 self.peak.fetch_max(in_use(before) + 1, Relaxed);
-                Ok(Place { pool: Arc::clone(self), draw })
+                Ok(place)
             }
-            Err(full) => {
-                lane.into_iter().for_each(Lane::leave);
-                Err(self.read(full))
-            }
+            Err(full) => Err(self.read(full)),
         }
     }
 
@@ -131,6 +127,12 @@ impl Pool {
             Draw::FirstPlace => Some(&self.first_places),
             Draw::Authenticating => Some(&self.authenticating),
         }
+    }
+
+    /// Enters the lane of this draw, if it has one and there is room.
+    fn enter_lane(&self, draw: Draw) -> Option<Entry<'_>> {
+        let lane = self.lane(draw);
+        lane.is_none_or(Lane::enter).then(|| Entry(lane))
     }
 
     fn read(&self, word: u64) -> Usage {
@@ -207,15 +209,15 @@ impl Place {
             return Ok(());
         }
         // The new right first: what is given up may be somebody else's at once.
-        if !self.pool.lane(draw).is_none_or(Lane::enter) {
-            return Err(self.pool.usage());
-        }
+        let pool = Arc::clone(&self.pool);
+        let Some(entry) = pool.enter_lane(draw) else { return Err(pool.usage()) };
         if draw == Draw::General {
             let one_more = |word| self.pool.read(word).one_more_general().map(Usage::to_word);
             self.pool.word.fetch_update(AcqRel, Acquire, one_more).map_err(|full| self.pool.read(full))?;
         }
         self.keep();
         self.draw = draw;
+        entry.keep();
         Ok(())
     }
 
@@ -237,6 +239,22 @@ impl Drop for Place {
         self.pool.word.fetch_sub(returned, AcqRel);
         self.pool.lane(self.draw).into_iter().for_each(Lane::leave);
         self.pool.vacancy.tell();
+    }
+}
+
+/// Somebody in a lane whose place is not there yet: leaves it when dropped, whatever was the reason.
+struct Entry<'l>(Option<&'l Lane>);
+
+impl Entry<'_> {
+    /// The place is there, and leaves the lane from now on.
+    fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Entry<'_> {
+    fn drop(&mut self) {
+        self.0.into_iter().for_each(Lane::leave);
     }
 }
 

@@ -6,7 +6,8 @@
 //! Guarantees:
 //! - A prefix is counted up as anonymous only when, at that instant, it holds fewer anonymous sessions than the ceiling of its
 //!   level, by the rules that the attempt is judged by.
-//! - A source is held at every level or at none, and a [`Held`] gives all of them back when dropped.
+//! - A source is held at every level or at none, and a [`Held`] gives all of them back when dropped. It is there before the first of
+//!   them is counted, so that not even a panic in between leaves a count behind.
 //! - An entry exists exactly while it counts a session. The table has at most three entries for each session in use and each
 //!   attempt under way; the space it keeps for them is what its busiest moment needed.
 //! - A lowered ceiling takes nothing away; a prefix above it gets nothing more until it is below.
@@ -68,44 +69,42 @@ impl Sources {
         ceilings: Ceilings,
         met: impl Fn(Rule) -> Result<(), Rule>,
     ) -> Result<(Held, Standing), Rule> {
-        let mut standing = Standing::default();
+        let (mut held, mut standing) = (self.hold(source, Counting::Anonymous), Standing::default());
         for ((level, prefix), place) in source.prefixes().zip(&mut standing.0) {
-            let ceiling = ceilings.at(level);
-            match self.count_up(prefix, ceiling, &met) {
-                Ok(held) => *place = Some((prefix, held)),
-                Err(rule) => {
-                    let narrower = source.prefixes().take_while(|(taken, _)| *taken < level);
-                    narrower.for_each(|(_, prefix)| self.count_down(prefix, Counting::Anonymous));
-                    return Err(rule);
-                }
-            }
+            *place = Some((prefix, self.count_up(prefix, ceilings.at(level), &met)?));
+            held.prefixes += 1;
         }
-        Ok((Held { sources: Arc::clone(self), source, counting: Counting::Anonymous }, standing))
+        Ok((held, standing))
     }
 
     /// Counts one session about to authenticate, if the widest prefix of `source` has fewer than `most` of them.
     pub(crate) fn take_authenticating(self: &Arc<Self>, source: Source, most: u32) -> Option<Held> {
         let (_, widest) = source.prefixes().last()?;
-        let mut count = self.held.entry(widest).or_default();
-        if count.authenticating >= most {
-            let is_vacant = count.is_zero();
-            drop(count);
-            if is_vacant {
-                self.held.remove_if(&widest, |_, count| count.is_zero());
+        let mut held = self.hold(source, Counting::Authenticating);
+        for (_, prefix) in source.prefixes() {
+            let mut count = self.held.entry(prefix).or_default();
+            if prefix == widest && count.authenticating >= most {
+                let is_vacant = count.is_zero();
+                drop(count);
+                if is_vacant {
+                    self.held.remove_if(&widest, |_, count| count.is_zero());
+                }
+                return None;
             }
-            return None;
+            count.authenticating += 1;
+            held.prefixes += 1;
         }
-        count.authenticating += 1;
-        drop(count);
-        let narrower = source.prefixes().filter(|(_, prefix)| *prefix != widest);
-        narrower.for_each(|(_, prefix)| self.held.entry(prefix).or_default().authenticating += 1);
-        Some(Held { sources: Arc::clone(self), source, counting: Counting::Authenticating })
+        Some(held)
     }
 
     /// Counts one session beside all ceilings.
     pub(crate) fn take_beside(self: &Arc<Self>, source: Source) -> Held {
-        source.prefixes().for_each(|(_, prefix)| self.held.entry(prefix).or_default().beside += 1);
-        Held { sources: Arc::clone(self), source, counting: Counting::Beside }
+        let mut held = self.hold(source, Counting::Beside);
+        for (_, prefix) in source.prefixes() {
+            self.held.entry(prefix).or_default().beside += 1;
+            held.prefixes += 1;
+        }
+        held
     }
 
     /// Prefixes that hold a session now, over all levels.
@@ -130,6 +129,11 @@ impl Sources {
         holders.sort_unstable_by(|a, b| b.sessions.cmp(&a.sessions).then(a.prefix.cmp(&b.prefix)));
         holders.truncate(most);
         holders
+    }
+
+    /// A hold on nothing yet.
+    fn hold(self: &Arc<Self>, source: Source, counting: Counting) -> Held {
+        Held { sources: Arc::clone(self), source, counting, prefixes: 0 }
     }
 
     /// Counts an anonymous session, and says how many there were before.
@@ -221,6 +225,8 @@ pub(crate) struct Held {
     sources: Arc<Sources>,
     source: Source,
     counting: Counting,
+    /// Prefixes of the source that it is counted for, the narrowest first: all of them once somebody has the hold.
+    prefixes: u8,
 }
 
 impl Held {
@@ -239,7 +245,7 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.source.prefixes().for_each(|(_, prefix)| self.sources.count_down(prefix, self.counting));
+        self.source.prefixes().take(self.prefixes.into()).for_each(|(_, prefix)| self.sources.count_down(prefix, self.counting));
     }
 }
 
@@ -256,6 +262,7 @@ pub struct Holder {
 mod tests {
     use super::*;
     use std::net::IpAddr;
+    use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
     fn sources() -> Arc<Sources> {
         Arc::default()
@@ -316,6 +323,18 @@ mod tests {
         assert!(sources.take_authenticating(source("192.0.2.2"), 0).is_none());
         assert_eq!(sources.prefixes(), 0);
         drop(take(&sources, "192.0.2.2", ceilings(5, 1, 1)).unwrap());
+        assert_eq!(sources.prefixes(), 0);
+    }
+
+    #[test]
+    fn a_panic_half_way_keeps_nothing() {
+        let sources = sources();
+        let held = take(&sources, "192.0.2.1", ceilings(5, 1, 1)).unwrap();
+        let panics = |_| resume_unwind(Box::new("an error of ours"));
+        let taken = catch_unwind(AssertUnwindSafe(|| sources.take(source("192.0.2.2"), ceilings(5, 1, 1), panics).map(drop)));
+        assert!(taken.is_err());
+        assert_eq!(sources.prefixes(), 2, "what was counted before it is back");
+        drop(held);
         assert_eq!(sources.prefixes(), 0);
     }
 

@@ -4,7 +4,8 @@
 //! connection takes only when it comes in. Refuses with the first [`Rule`] met that is not in shadow.
 //!
 //! None of the checks fails. Should one panic all the same, which would be an error of ours, mail goes before order: who came is
-//! let in where the pool has a place for anybody. An error of the pool itself refuses, because what it says could not be relied on.
+//! let in where the pool has a place for anybody. An error in handing out the place refuses, because what the pool says could not be relied
+//! on, and is not tried again.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
@@ -13,7 +14,7 @@ use super::{Arrival, Gate};
 use crate::client::{Client, Privilege, Tenancy};
 use crate::permit::Taken;
 use crate::places::Places;
-use crate::pool::Draw;
+use crate::pool::{Draw, Usage};
 use crate::rates::Counted;
 use crate::refusal::Rule;
 use crate::rules::{Rules, Trial};
@@ -34,13 +35,17 @@ impl Gate {
             trial.meet(Rule::Denied { network })?;
         }
         // What is shared are atomics, locks that no panic poisons and values that undo themselves: whole, whatever happens.
-        let decided = catch_unwind(AssertUnwindSafe(|| self.decide_by_class(trial, arrival, source, places)));
+        let mut places = Watched { places, is_drawing: false };
+        let decided = catch_unwind(AssertUnwindSafe(|| self.decide_by_class(trial, arrival, source, &mut places)));
         decided.unwrap_or_else(|_told_by_the_panic_hook| self.let_in_plainly(source, places))
     }
 
     /// What becomes of somebody about whom a check has panicked.
-    fn let_in_plainly<P: Places>(&self, source: Source, places: &mut P) -> Result<Taken<P::Place>, Rule> {
+    fn let_in_plainly<P: Places>(&self, source: Source, mut places: Watched<'_, P>) -> Result<Taken<P::Place>, Rule> {
         self.tally.fault();
+        if places.is_drawing {
+            return Err(Rule::from(self.pool.usage()));
+        }
         let let_in = || {
             let (place, held) = (places.draw(Draw::General)?, self.sources.take_beside(source));
             Ok(Taken { place, held, tenancy: None, is_counted: false })
@@ -132,37 +137,60 @@ impl Gate {
     }
 }
 
+/// Places of which is known, after a panic, whether it came while one was drawn.
+struct Watched<'p, P> {
+    places: &'p mut P,
+    is_drawing: bool,
+}
+
+impl<P: Places> Places for Watched<'_, P> {
+    type Place = P::Place;
+
+    fn usage(&self) -> Usage {
+        self.places.usage()
+    }
+
+    fn draw(&mut self, draw: Draw) -> Result<P::Place, Usage> {
+        self.is_drawing = true;
+        let drawn = self.places.draw(draw);
+        self.is_drawing = false;
+        drawn
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::panic::resume_unwind;
 
     use super::*;
     use crate::permit::ListenerId;
-    use crate::pool::Usage;
     use crate::settings::Settings;
 
     /// Places of which the look at the pool, which the fair share takes, or the drawing of a place fails by an error of ours.
     struct Broken<'g> {
         gate: &'g Gate,
         in_drawing: bool,
+        draws: u32,
     }
 
     impl Places for Broken<'_> {
         type Place = crate::pool::Place;
 
         fn usage(&self) -> Usage {
-            resume_unwind(Box::new("an error of ours"))
+            if self.in_drawing { self.gate.usage() } else { resume_unwind(Box::new("an error of ours")) }
         }
 
         fn draw(&mut self, draw: Draw) -> Result<Self::Place, Usage> {
-            if self.in_drawing { resume_unwind(Box::new("an error of ours")) } else { self.gate.pool.acquire(draw) }
+            self.draws += 1;
+            // The first one only: whoever tried again would get a place.
+            if self.in_drawing && self.draws == 1 { resume_unwind(Box::new("an error of ours")) } else { self.gate.pool.acquire(draw) }
         }
     }
 
     fn decide(gate: &Gate, in_drawing: bool) -> Result<Taken, Rule> {
         let (rules, peer) = (gate.rules.load(), "192.0.2.1".parse().unwrap());
         let arrival = Arrival { listener: ListenerId(0), peer, authenticates: false, brings_mail: true, now: Instant::now() };
-        gate.decide(&Trial::new(&rules), &arrival, Source::from(peer), &mut Broken { gate, in_drawing })
+        gate.decide(&Trial::new(&rules), &arrival, Source::from(peer), &mut Broken { gate, in_drawing, draws: 0 })
     }
 
     fn gate(settings: Settings) -> Gate {
