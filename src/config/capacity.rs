@@ -65,8 +65,8 @@ fn descriptors(config: &Config, machine: &Machine) -> Option<String> {
     });
     let introductions = if config.proxy.trusted_proxies.is_empty() { 0 } else { addresses * net::INTRODUCTIONS_MOST as u64 };
     let (sessions, files) = (u64::from(config.gate.max_inbound), machine.log_files + STORE_FILES);
-    // A listener's socket, and the descriptor it keeps to answer with when there is no other.
-    let (lingering, rest) = (net::LINGERING_MOST as u64, 2 * addresses + introductions + net::REFUSALS_MOST as u64 + REST);
+    // A listener's socket, what watches those who wait, and the descriptor it keeps to answer with when there is no other.
+    let (lingering, rest) = (net::LINGERING_MOST as u64, 3 * addresses + introductions + net::REFUSALS_MOST as u64 + REST);
     let (beside, most) = ((lingering + files + rest).saturating_add(waiting), machine.descriptors?);
     let needed = sessions.saturating_add(beside);
     (needed > most).then(|| {
@@ -186,14 +186,14 @@ mod tests {
     fn descriptors_must_hold_every_session_and_what_is_beside() {
         let machine = Machine { descriptors: Some(5000), log_files: 2, ..Machine::default() };
         // By default 10 addresses, and 256 who wait at each of 8.
-        let beside = 2048 + 1024 + 50 + 20 + 16 + 80;
+        let beside = 2048 + 1024 + 50 + 30 + 16 + 80;
         assert_eq!(said(&config(5000 - beside), &machine), [""; 0]);
-        let message = "max_inbound + 3238 <= file descriptors does not hold: 1763 + 3238 = 5001 > 5000; each session takes one, connections \
-                       that wait for a place 2048 (when_full), refused ones on their way out 1024, the store 50, listeners and the rest 116; \
-                       raise the limit of open files (LimitNOFILE= of the systemd unit, ulimit -Hn in a shell) or lower max_inbound to 1762";
+        let message = "max_inbound + 3248 <= file descriptors does not hold: 1753 + 3248 = 5001 > 5000; each session takes one, connections \
+                       that wait for a place 2048 (when_full), refused ones on their way out 1024, the store 50, listeners and the rest 126; \
+                       raise the limit of open files (LimitNOFILE= of the systemd unit, ulimit -Hn in a shell) or lower max_inbound to 1752";
         assert_eq!(said(&config(5001 - beside), &machine), [message]);
         let proxy = toml::from_str("trusted_proxies = ['192.0.2.1']").unwrap();
-        assert!(said(&Config { proxy, ..config(5000 - beside) }, &machine)[0].contains("listeners and the rest 756"));
+        assert!(said(&Config { proxy, ..config(5000 - beside) }, &machine)[0].contains("listeners and the rest 766"));
         let nothing = Machine { descriptors: Some(64), ..machine };
         assert!(said(&config(1), &nothing)[0].ends_with("or use a larger machine: no max_inbound holds there"));
         assert_eq!(said(&config(u32::MAX), &Machine::default()), [""; 0], "what is not known limits nothing");

@@ -140,7 +140,7 @@ pub(crate) fn on_the_way(keys: &Keys) -> String {
     let refusals = format!("refusals said inside TLS at once, {time} seconds each");
     table.row(["refusal handshakes", &most, &refusals, "closed without a word", "", &unanswered]);
     let (most, proxies) = (net::LINGERING_MOST.to_string(), code("gatepost_proxies_refused_total"));
-    let bounds = "refused connections, on each address it listens on, that may still read their reply";
+    let bounds = "refused connections, over all addresses it listens on, that may still read their reply";
     table.row(["lingering refusals", &most, bounds, "the oldest is closed", &lingering, ""]);
     let most = net::INTRODUCTIONS_MOST.to_string();
     let bounds = "connections of trusted proxies, on each address it listens on, without their [header](gate.md#behind-a-load-balancer)";

@@ -1,4 +1,4 @@
-//! What refusing may cost in processor time, for all listeners together.
+//! What refusing may cost, for all listeners together: processor time, and descriptors of those on their way out ([`Lingering`]).
 //!
 //! Refusing may take the whole of one core while the server does nothing else. What else it does, and that is its sessions' work, counts
 //! [`RESPECT`] times against that, down to [`FLOOR`] of a core, however many listeners refuse: the busier the sessions, the longer
@@ -16,6 +16,7 @@ use rustix::time::{ClockId, Timespec, clock_gettime};
 use tokio::sync::Semaphore;
 
 use crate::clock;
+use crate::lingering::{LINGERING_MOST, Lingering};
 
 /// One for the whole server; a clone is the same budget.
 #[derive(Clone)]
@@ -27,6 +28,7 @@ struct Shared {
     line: Semaphore,
     /// What the process has used of its processors so far.
     used: fn() -> Duration,
+    lingering: Mutex<Lingering>,
 }
 
 impl Default for Budget {
@@ -37,7 +39,9 @@ impl Default for Budget {
 
 impl Budget {
     fn of(used: fn() -> Duration) -> Self {
-        Self(Arc::new(Shared { account: Mutex::new(Account::new(clock::now(), used())), line: Semaphore::new(1), used }))
+        let (now, line) = (clock::now(), Semaphore::new(1));
+        let lingering = Mutex::new(Lingering::new(LINGERING_MOST, now));
+        Self(Arc::new(Shared { account: Mutex::new(Account::new(now, used())), line, used, lingering }))
     }
 
     /// Does what refusing takes, and takes off `part` of what it has cost this thread.
@@ -61,6 +65,11 @@ impl Budget {
         while self.is_spent() {
             clock::pause(REST).await;
         }
+    }
+
+    /// Refused connections on their way out.
+    pub(crate) fn lingering(&self) -> MutexGuard<'_, Lingering> {
+        self.0.lingering.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Numbers, which no panic leaves half written.

@@ -10,7 +10,7 @@
 //! On a listener with implicit TLS a refusal in clear would be noise: a few are said inside TLS, each in a task and with a
 //! deadline, and beyond them the connection is closed and counted.
 //!
-//! Dropping a door closes what lingers and who waits.
+//! Dropping a door closes who waits. What lingers is in the [`Budget`]'s table, where it stays until its time is over.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -24,7 +24,7 @@ use bytes::BytesMut;
 use crate::budget::Part;
 use crate::drain::Attendance;
 use crate::introduction::{self, Header, Heard, Introduced};
-use crate::lingering::{self, Lingering};
+use crate::lingering;
 use crate::queue::{Order, Queue};
 use crate::service::{Admission, Turn, WaitingRoom};
 use crate::watch::Watch;
@@ -44,7 +44,6 @@ pub(crate) struct Door<S> {
     service: Arc<S>,
     drain: Drain,
     counters: Arc<Counters>,
-    lingering: Lingering,
     budget: Budget,
     /// Visitors of the turn at hand, and those of them who were refused.
     met: u32,
@@ -77,7 +76,6 @@ impl<S: Service> Door<S> {
         Ok(Self {
             service,
             drain,
-            lingering: Lingering::new(LINGERING_MOST, clock::now()),
             budget,
             counters,
             met: 0,
@@ -126,9 +124,9 @@ impl<S: Service> Door<S> {
         if said { &self.counters.refused_answered } else { &self.counters.refused_unanswered }.add();
     }
 
-    /// Closes all refused connections: their descriptors are needed.
+    /// Closes all refused connections, of every listener: their descriptors are needed.
     pub(crate) fn clear_lingering(&mut self, now: Instant) {
-        self.lingering.clear(now, &self.counters);
+        self.budget.lingering().clear(now);
     }
 
     /// Whether somebody waits for a place.
@@ -139,9 +137,9 @@ impl<S: Service> Door<S> {
     /// Does what time has made due: closes refused connections, refuses those who wait when their time is over, and closes proxies'
     /// connections that have not said whose they are.
     pub(crate) fn look_after(&mut self, now: Instant) {
-        if self.lingering.is_due(now) {
-            let Self { budget, lingering, counters, .. } = self;
-            budget.spending(|| (lingering.sweep(now, counters), Part(1, 1)));
+        let is_due = self.budget.lingering().is_due(now);
+        if is_due {
+            self.budget.spending(|| (self.budget.lingering().sweep(now), Part(1, 1)));
         }
         while let Some(late) = self.introductions.first_entry().filter(|first| now >= first.get().until) {
             let Introduction { proxied, .. } = late.remove();
@@ -160,7 +158,7 @@ impl<S: Service> Door<S> {
     /// When to look after them again, if nothing happens.
     pub(crate) fn look_again_at(&self) -> Option<Instant> {
         let over = self.waiting.oldest().zip(self.service.waiting_room()).map(|(since, room)| since + room.wait);
-        let sweep = (!self.lingering.is_empty()).then(|| self.lingering.sweep_at());
+        let sweep = self.budget.lingering().sweep_at();
         let late = self.introductions.first_key_value().map(|(_, first)| first.until);
         [over, sweep, late].into_iter().flatten().min()
     }
@@ -351,7 +349,7 @@ impl<S: Service> Door<S> {
         }
         if lingering::answer(&connection, &self.reply) {
             self.counters.refused_answered.add();
-            self.lingering.admit(connection, now, &self.counters);
+            self.budget.lingering().admit(connection, now, &self.counters);
         } else {
             self.counters.refused_unanswered.add();
         }
@@ -376,7 +374,6 @@ impl<S> Drop for Door<S> {
     fn drop(&mut self) {
         self.counters.waiting.sub(self.waiting.len());
         self.counters.introductions.sub(self.introductions.len());
-        self.lingering.clear(clock::now(), &self.counters);
     }
 }
 
@@ -396,6 +393,3 @@ pub const INTRODUCTIONS_MOST: usize = 64;
 
 /// What a proxy has to say whom it speaks for.
 const INTRODUCTION_TIME: Duration = Duration::from_secs(5);
-
-/// Refused connections, and so descriptors, that linger at once. They give way when there are no descriptors left.
-pub const LINGERING_MOST: usize = 1024;
