@@ -186,7 +186,8 @@ impl<S: Service> Door<S> {
         });
     }
 
-    /// A trusted proxy has come: everything depends on whom it speaks for.
+    /// A trusted proxy has come: everything depends on whom it speaks for. Even a refusal that anybody would hear does: it is about the client,
+    /// and what comes inside TLS comes behind the header.
     fn introduce(&mut self, proxied: Visitor, now: Instant) {
         match introduction::hear(&proxied.socket) {
             Heard::Header(header) => self.introduced(proxied, header, now),
