@@ -62,7 +62,12 @@ pub(crate) fn heard(refusal: &Refusal) -> (String, String) {
 }
 
 pub(crate) fn refused(refusal: &Refusal) -> String {
-    labelled("gatepost_sessions_refused_total", "rule", refusal.rule.id())
+    let (metric, rule) = ("gatepost_sessions_refused_total", refusal.rule.id());
+    match refusal.rule.key() {
+        // The label is the key of the row.
+        Some(key) => labelled(metric, "limit", key),
+        None => labelled(metric, "rule", rule),
+    }
 }
 
 /// Sessions that are in.
@@ -98,7 +103,8 @@ pub(crate) fn places(keys: &Keys) -> String {
     let (key, refusal) = ("store.takeover_grace", pop3::Refusal::InUse);
     let (code_of, text) = refusal.to_string().split_once("] ").map(|(code, text)| (code.to_owned(), text.to_owned())).unwrap();
     let line = code(format_args!("{code_of}] {HOST} {text} [{}]", Token::new(Denial::MaildropLocked.id(), 0)));
-    table.row([&code(key), keys.default(key), "PASS", Denial::MaildropLocked.id(), "", &line, "", ""]);
+    let counted = code("gatepost_maildrops_refused_total");
+    table.row([&code(key), keys.default(key), "PASS", Denial::MaildropLocked.id(), "", &line, &counted, ""]);
 
     let reply = Reply::PLACE_NEEDED;
     let (rule, smtp, pop3) = (rule_of(reply), said(reply), beginning(pop3::Refusal::PlaceNeeded, reply));

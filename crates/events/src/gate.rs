@@ -47,6 +47,8 @@ pub struct SessionRefused<'e> {
     pub source: IpAddr,
     /// The gate's rule, by its id: R1, R2, ...
     pub rule: &'static str,
+    /// The configuration's key of the limit that was met, with its table: `gate.max_inbound`. Empty where it was none.
+    pub limit: &'static str,
     /// Whether mail from there was accepted of late.
     pub known_good: bool,
     /// Limit and use at that instant, and the token the peer was given.
@@ -82,7 +84,8 @@ impl Event for SessionEnded<'_> {
 
 impl Event for SessionRefused<'_> {
     fn count(&self, metrics: &crate::Metrics) {
-        metrics.gate.refused.get_or_create(&RuleLabels { listener: self.listener.shared_name(), rule: self.rule }).inc();
+        let Self { rule, limit, .. } = *self;
+        metrics.gate.refused.get_or_create(&RuleLabels { listener: self.listener.shared_name(), rule, limit }).inc();
     }
 
     fn log(&self, left_out: u64) {
@@ -107,7 +110,7 @@ impl Event for SessionRefused<'_> {
 }
 
 listener_and!(EndLabels, end: SessionEnd);
-listener_and!(RuleLabels, rule: &'static str);
+listener_and!(RuleLabels, rule: &'static str, limit: &'static str);
 
 #[derive(Debug)]
 pub(crate) struct Metrics {
@@ -135,7 +138,11 @@ impl Metrics {
         };
         registry.register("sessions_admitted", "Sessions the gate let in", metrics.admitted.clone());
         registry.register("sessions_ended", "Sessions that are over, by how they ended", metrics.ended.clone());
-        registry.register("sessions_refused", "Connections the gate turned away, by its rule", metrics.refused.clone());
+        registry.register(
+            "sessions_refused",
+            "Connections the gate turned away, by its rule and the key of the limit, if it was one",
+            metrics.refused.clone(),
+        );
         registry.register("session_seconds", "How long sessions lasted, from accept to close", metrics.seconds.clone());
         metrics
     }

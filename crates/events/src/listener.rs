@@ -25,13 +25,13 @@ pub(crate) struct ListenerLabel {
     pub(crate) listener: Arc<str>,
 }
 
-/// Labels of what is counted for each listener and a small set of words of our own.
+/// Labels of what is counted for each listener and small sets of words of our own.
 macro_rules! listener_and {
-    ($name:ident, $word:ident: $type:ty) => {
+    ($name:ident, $($word:ident: $type:ty),+) => {
         #[derive(Debug, Clone, PartialEq, Eq, Hash, prometheus_client::encoding::EncodeLabelSet)]
         pub(crate) struct $name {
             pub(crate) listener: std::sync::Arc<str>,
-            pub(crate) $word: $type,
+            $(pub(crate) $word: $type,)+
         }
     };
 }

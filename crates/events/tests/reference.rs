@@ -95,7 +95,7 @@ fn emit_each(events: &Events) {
     events.emit(SessionAdmitted { listener: smtp, session, source });
     events.emit(SessionEnded { listener: smtp, session, source, end: SessionEnd::Quit, duration: second });
     for known_good in [false, true] {
-        events.emit(SessionRefused { listener: smtp, source, rule: "R4", known_good, cause, now });
+        events.emit(SessionRefused { listener: smtp, source, rule: "R4", limit: "gate.max_inbound", known_good, cause, now });
     }
     events.emit(ProxyRefused { listener: smtp, proxy: source, cause, now });
 
@@ -245,7 +245,7 @@ fn events_add_up() {
         "gatepost_message_octets_sum{listener=\"smtp\"} 30720.0",
         "gatepost_messages_refused_total{listener=\"smtp\",reply=\"4xx\"} 3",
         "gatepost_recipients_refused_total{listener=\"smtp\",reply=\"5xx\"} 3",
-        "gatepost_sessions_refused_total{listener=\"smtp\",rule=\"R4\"} 6",
+        "gatepost_sessions_refused_total{listener=\"smtp\",rule=\"R4\",limit=\"gate.max_inbound\"} 6",
         "gatepost_session_seconds_count{listener=\"smtp\"} 3",
         "gatepost_messages_fetched_octets_total{listener=\"pop3\"} 30720",
         "gatepost_authentications_total{listener=\"smtp\",outcome=\"failed\"} 3",
@@ -269,6 +269,7 @@ fn a_flood_of_refusals_is_counted_but_not_written() {
                 listener,
                 source: Ipv4Addr::LOCALHOST.into(),
                 rule: "R4",
+                limit: "gate.max_inbound",
                 known_good: false,
                 cause: &"full [R4.0000]",
                 now,
@@ -283,6 +284,7 @@ fn a_flood_of_refusals_is_counted_but_not_written() {
                 listener,
                 source: Ipv4Addr::LOCALHOST.into(),
                 rule: "R4",
+                limit: "gate.max_inbound",
                 known_good: false,
                 cause: &"full [R4.0000]",
                 now,
@@ -293,7 +295,7 @@ fn a_flood_of_refusals_is_counted_but_not_written() {
     });
     let end = &log.lines()[2];
     assert_eq!((left_out().len(), end.text.as_str(), end.values["left_out"].as_str()), (3, "repetitions left out", "3"));
-    assert!(encoded(&events).contains("gatepost_sessions_refused_total{listener=\"smtp\",rule=\"R4\"} 10004\n"));
+    assert!(encoded(&events).contains("gatepost_sessions_refused_total{listener=\"smtp\",rule=\"R4\",limit=\"gate.max_inbound\"} 10004\n"));
 }
 
 #[test]
@@ -303,7 +305,7 @@ fn a_known_good_source_that_is_refused_is_warned_of_in_a_flood_too() {
     tracing::subscriber::with_default(log.clone(), || {
         let refused = |bits: u32, known_good| {
             let source = Ipv4Addr::from_bits(bits).into();
-            events.emit(SessionRefused { listener, source, rule: "R4", known_good, cause, now });
+            events.emit(SessionRefused { listener, source, rule: "R4", limit: "gate.max_inbound", known_good, cause, now });
         };
         (0..10_000).for_each(|bits| refused(bits, false));
         (0..3).for_each(|_| refused(10_000, true));

@@ -153,7 +153,7 @@ pub enum Rule {
 }
 
 impl Rule {
-    /// The id, which is also the metric's label and the head of the token.
+    /// The id, which is also a label of the metric and the head of the token.
     pub fn id(&self) -> &'static str {
         match self {
             Self::Denied { .. } => "R0",
@@ -188,7 +188,8 @@ impl Rule {
         }
     }
 
-    /// The key that the rule comes from, if it comes from one, with its table: `gate.max_inbound`, `rates.connections`.
+    /// The key that the rule comes from, if it comes from one, with its table: `gate.max_inbound`, `rates.connections`. It is a label of the
+    /// metric, too.
     pub fn key(&self) -> Option<&'static str> {
         match self {
             Self::TooOften { prefix: Some(prefix), .. } => Some(match Level::of(prefix) {

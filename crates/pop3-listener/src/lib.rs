@@ -174,7 +174,8 @@ impl Shared {
         let mut line = ReplyLine::new();
         refusal.render(Protocol::Pop3, self.settings.load().pop3.host.as_str(), &mut line);
         reply.extend_from_slice(line.as_bytes());
-        let (rule, known_good, Arrival { peer: source, now, .. }) = (refusal.rule.id(), refusal.known_good, *arrival);
-        self.events.emit(SessionRefused { listener: &self.listener, source, rule, known_good, cause: refusal, now });
+        let (rule, limit) = (refusal.rule.id(), refusal.rule.key().unwrap_or_default());
+        let (known_good, Arrival { peer: source, now, .. }) = (refusal.known_good, *arrival);
+        self.events.emit(SessionRefused { listener: &self.listener, source, rule, limit, known_good, cause: refusal, now });
     }
 }

@@ -59,7 +59,7 @@ async fn who_is_not_let_in_is_told_why_with_a_token() {
     assert!(matches!(house.listener.admit(([192, 0, 2, 7], 40_000).into(), false, &mut reply), Admission::Refused));
     let reply = String::from_utf8(reply.to_vec()).unwrap();
     assert!(reply.starts_with("-ERR [SYS/TEMP] ") && reply.contains("[R4.") && reply.ends_with("]\r\n"), "{reply}");
-    assert_eq!(house.metric("sessions_refused_total{listener=\"pop3s\",rule=\"R4\"}"), 1);
+    assert_eq!(house.metric("sessions_refused_total{listener=\"pop3s\",rule=\"R4\",limit=\"gate.max_inbound\"}"), 1);
 }
 
 #[tokio::test(start_paused = true)]

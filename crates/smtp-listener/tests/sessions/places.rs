@@ -76,7 +76,7 @@ async fn who_is_not_let_in_is_told_why_with_a_token() {
     let reply = String::from_utf8(reply.to_vec()).unwrap();
     assert!(reply.starts_with("421 4.3.2 mx.example Too many connections, try again later [R4."), "{reply}");
     assert!(reply.ends_with("]\r\n"));
-    assert_eq!(house.metric("sessions_refused_total{listener=\"smtp\",rule=\"R4\"}"), 1);
+    assert_eq!(house.metric("sessions_refused_total{listener=\"smtp\",rule=\"R4\",limit=\"gate.max_inbound\"}"), 1);
 }
 
 #[tokio::test(start_paused = true)]

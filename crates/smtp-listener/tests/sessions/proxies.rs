@@ -40,7 +40,7 @@ async fn a_proxys_client_is_counted_and_refused_as_if_it_had_connected() {
         assert_eq!(refused.rest().await, line);
     }
     assert_eq!(house.gate.explain("R2.0000").unwrap().source.to_string(), "192.0.2.9");
-    assert_eq!(house.metric("sessions_refused_total{listener=\"smtp\",rule=\"R2\"}"), 1);
+    assert_eq!(house.metric("sessions_refused_total{listener=\"smtp\",rule=\"R2\",limit=\"gate.sessions_per_address\"}"), 1);
     house.drain.finish(net::now()).await;
     drop(held);
     assert_eq!((house.gate.usage().in_use, house.gate.snapshot().prefixes), (0, 0));
