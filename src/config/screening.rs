@@ -1,0 +1,154 @@
+//! `[screening]`: what is asked about messages from strangers, in the operator's words.
+//!
+//! Plain values: what they mean to the crate that screens is said where the server is built. Guarantees: the defaults ask nothing.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use mail::Span;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Address;
+use super::change::written;
+use super::fault::Finding;
+
+/// What is asked about messages from other servers, and what follows. docs/screening.md tells more.
+///
+/// Only mail that comes to listen.smtp is screened, and of that neither mail of people who have logged in nor that from
+/// relay.networks. Nothing is asked by default.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Screening {
+    /// What is asked, in this order, each thing at most once: "iprev", "helo" and "spf" at MAIL; "dkim", "arc" and "dmarc" when the
+    /// message has come. What was found is written into an Authentication-Results header; one that a message brings along in our
+    /// name is taken out. An entry is a table of its own under the heading [[screening.checks]], or an element of this list:
+    ///
+    /// { check = "dmarc", fail = "policy", unsure = "defer", timeout = "10s" }
+    ///
+    /// `fail` says what follows when the check fails: "accept" (nothing, the default), "tag" (an X-Gatepost-Screening header is put
+    /// before the message), "quarantine" (likewise, and it says so), "defer" (4xx: the sender is to come back), "reject" (5xx),
+    /// "discard" (the sender is told 250, and the message is thrown away), or, for "dmarc" only, "policy": what the domain in From asks
+    /// for. After defer, reject or discard nothing more is asked. `unsure` says what follows when DNS does not answer within
+    /// `timeout`: "accept" (the default) or "defer". `timeout` is "10s" where it is not written, and at most 1m.
+    pub(crate) checks: Vec<Rule>,
+    /// DNS servers to ask, with their ports: ["127.0.0.1:53"]. Empty: those of /etc/resolv.conf. A resolver on the same machine or
+    /// network is best: its answers are believed.
+    pub(crate) dns_servers: Vec<Address>,
+    /// How long one DNS server may take to answer one question.
+    pub(crate) dns_timeout: Span,
+    /// DNS answers that are remembered, for as long as they say they may be. Each takes about half a KiB.
+    pub(crate) dns_cache: u32,
+}
+
+/// One check.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Rule {
+    /// What is asked.
+    pub(crate) check: Check,
+    /// What follows when it fails.
+    #[serde(default)]
+    pub(crate) fail: Fail,
+    /// What follows when it cannot tell.
+    #[serde(default)]
+    pub(crate) unsure: Unsure,
+    /// How long it may take.
+    #[serde(default = "usual_timeout")]
+    pub(crate) timeout: Span,
+}
+
+/// What can be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Check {
+    Iprev,
+    Helo,
+    Spf,
+    Dkim,
+    Arc,
+    Dmarc,
+}
+
+/// What can follow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Fail {
+    #[default]
+    Accept,
+    Tag,
+    Quarantine,
+    Defer,
+    Reject,
+    Discard,
+    Policy,
+}
+
+/// Open or closed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Unsure {
+    #[default]
+    Accept,
+    Defer,
+}
+
+/// As it could be written in the list.
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&written(&serde_json::to_value(self).unwrap_or_default()))
+    }
+}
+
+impl Screening {
+    /// Whether anything is asked.
+    pub(crate) fn is_on(&self) -> bool {
+        !self.checks.is_empty()
+    }
+
+    /// The DNS servers that are written down.
+    pub(crate) fn servers(&self) -> Vec<SocketAddr> {
+        self.dns_servers.iter().map(|server| server.0).collect()
+    }
+
+    /// What does not hold.
+    pub(super) fn findings(&self) -> Vec<Finding> {
+        let mut found = Vec::new();
+        for (index, rule) in self.checks.iter().enumerate() {
+            let fault = |message: String| Finding::error("screening.checks", message).at(index);
+            let name = written(&serde_json::to_value(rule.check).unwrap_or_default());
+            if self.checks.iter().take(index).any(|earlier| earlier.check == rule.check) {
+                found.push(fault(format!("{name} is asked already: write each check once")));
+            }
+            if rule.fail == Fail::Policy && rule.check != Check::Dmarc {
+                found.push(fault(format!("{name} knows no policy: fail = \"policy\" is for \"dmarc\"; write what is to follow")));
+            }
+            if rule.timeout.0.is_zero() || rule.timeout > LONGEST {
+                found.push(fault(format!("timeout of {name} must be more than 0s and at most {LONGEST}: this is {}", rule.timeout)));
+            }
+        }
+        if self.dns_timeout.0.is_zero() || self.dns_timeout > LONGEST {
+            let message = format!("must be more than 0s and at most {LONGEST}: this is {}", self.dns_timeout);
+            found.push(Finding::error("screening.dns_timeout", message));
+        }
+        let portless = |(index, server): (usize, &Address)| {
+            (server.0.port() == 0)
+                .then(|| Finding::error("screening.dns_servers", format!("{server} has no port: write its port, mostly 53")).at(index))
+        };
+        found.extend(self.dns_servers.iter().enumerate().filter_map(portless));
+        found
+    }
+}
+
+impl Default for Screening {
+    fn default() -> Self {
+        Self { checks: Vec::new(), dns_servers: Vec::new(), dns_timeout: Span::secs(3), dns_cache: 10_000 }
+    }
+}
+
+fn usual_timeout() -> Span {
+    Span::secs(10)
+}
+
+/// Three of them at the end of a message are well within the ten minutes that its client waits (RFC 5321, section 4.5.3.2.6).
+const LONGEST: Span = Span(std::time::Duration::from_secs(60));
