@@ -107,7 +107,8 @@ pub(crate) enum Command {
     /// List the sessions in use, or end one
     ///
     /// Of each: its id, where it comes from, its user, the name its client gives itself, how long it has lasted, what it is doing and
-    /// for how long, and what it has cost. Phases are client (waiting for it), tls, own (our work), store (waiting for it) and tarpit.
+    /// for how long, and what it has cost. Phases are client (waiting for it), tls, own (our work), store (waiting for it), tarpit and
+    /// screening (waiting for DNS).
     #[command(
         args_conflicts_with_subcommands = true,
         after_long_help = "Examples:\n  gatepost sessions\n  gatepost sessions --user ann@example.org\n  gatepost sessions --source 192.0.2.0/24 \

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use mail::Span;
+use mail::{Domain, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +20,7 @@ use super::fault::Finding;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Screening {
-    /// What is asked, in this order, each thing at most once: "iprev", "helo" and "spf" at MAIL; "dkim", "arc" and "dmarc" when the
+    /// What is asked, in this order, each thing at most once: "iprev", "helo", "lists" and "spf" at MAIL; "dkim", "arc" and "dmarc" when the
     /// message has come. What was found is written into an Authentication-Results header; one that a message brings along in our
     /// name is taken out. An entry is a table of its own under the heading [[screening.checks]], or an element of this list:
     ///
@@ -32,6 +32,14 @@ pub(crate) struct Screening {
     /// for. After defer, reject or discard nothing more is asked. `unsure` says what follows when DNS does not answer within
     /// `timeout`: "accept" (the default) or "defer". `timeout` is "10s" where it is not written, and at most 1m.
     pub(crate) checks: Vec<Rule>,
+    /// DNS lists of addresses that the check "lists" asks, each with the weight that it adds when the client is on it; 1 where none is
+    /// written, negative for lists of good senders. Mind the terms of the lists; many serve no public resolvers, which is noticed and
+    /// which `gatepost explain` says:
+    ///
+    /// { zone = "zen.spamhaus.org", weight = 2 }
+    pub(crate) dns_lists: Vec<List>,
+    /// The sum of weights with which "lists" fails.
+    pub(crate) dns_lists_threshold: u32,
     /// DNS servers to ask, with their ports: ["127.0.0.1:53"]. Empty: those of /etc/resolv.conf. A resolver on the same machine or
     /// network is best: its answers are believed.
     pub(crate) dns_servers: Vec<Address>,
@@ -58,12 +66,24 @@ pub(crate) struct Rule {
     pub(crate) timeout: Span,
 }
 
+/// A DNS list.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct List {
+    /// Its name in DNS.
+    pub(crate) zone: String,
+    /// What it adds.
+    #[serde(default = "usual_weight")]
+    pub(crate) weight: i32,
+}
+
 /// What can be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Check {
     Iprev,
     Helo,
+    Lists,
     Spf,
     Dkim,
     Arc,
@@ -106,6 +126,21 @@ impl Screening {
         !self.checks.is_empty()
     }
 
+    /// File descriptors that asking DNS may take: two servers, two kinds of address.
+    pub(super) fn descriptors_most(&self) -> u64 {
+        if self.is_on() { 4 * AT_ONCE as u64 } else { 0 }
+    }
+
+    /// Octets that each session may take for a header.
+    pub(super) fn session_octets(&self) -> u64 {
+        if self.is_on() { HEADER_OCTETS } else { 0 }
+    }
+
+    /// Octets that all of it may take besides.
+    pub(super) fn octets_most(&self) -> u64 {
+        if self.is_on() { AT_ONCE as u64 * ASKED_OCTETS + u64::from(self.dns_cache) * ANSWER_OCTETS } else { 0 }
+    }
+
     /// The DNS servers that are written down.
     pub(crate) fn servers(&self) -> Vec<SocketAddr> {
         self.dns_servers.iter().map(|server| server.0).collect()
@@ -131,6 +166,18 @@ impl Screening {
             let message = format!("must be more than 0s and at most {LONGEST}: this is {}", self.dns_timeout);
             found.push(Finding::error("screening.dns_timeout", message));
         }
+        if self.checks.iter().any(|rule| rule.check == Check::Lists) && self.dns_lists.is_empty() {
+            found.push(Finding::error("screening.dns_lists", "is empty, and \"lists\" is among the checks: write the lists to ask"));
+        }
+        if self.dns_lists_threshold == 0 {
+            found.push(Finding::error("screening.dns_lists_threshold", "must be at least 1, or everybody would be on enough lists"));
+        }
+        let nameless = |(index, list): (usize, &List)| {
+            let name = list.zone.parse::<Domain>().is_ok() && list.zone.contains('.');
+            let message = format!("{:?} is not the name of a list: write it as in \"zen.spamhaus.org\"", list.zone);
+            (!name).then(|| Finding::error("screening.dns_lists", message).at(index))
+        };
+        found.extend(self.dns_lists.iter().enumerate().filter_map(nameless));
         let portless = |(index, server): (usize, &Address)| {
             (server.0.port() == 0)
                 .then(|| Finding::error("screening.dns_servers", format!("{server} has no port: write its port, mostly 53")).at(index))
@@ -142,13 +189,32 @@ impl Screening {
 
 impl Default for Screening {
     fn default() -> Self {
-        Self { checks: Vec::new(), dns_servers: Vec::new(), dns_timeout: Span::secs(3), dns_cache: 10_000 }
+        Self {
+            checks: Vec::new(),
+            dns_lists: Vec::new(),
+            dns_lists_threshold: 1,
+            dns_servers: Vec::new(),
+            dns_timeout: Span::secs(3),
+            dns_cache: 10_000,
+        }
     }
+}
+
+fn usual_weight() -> i32 {
+    1
 }
 
 fn usual_timeout() -> Span {
     Span::secs(10)
 }
 
+/// Messages that are asked about at a time. With answers that take 50 ms that is 2,500 a second; who gets no turn within a check's
+/// timeout is as one whose DNS does not answer.
+pub(crate) const AT_ONCE: usize = 128;
+/// 64 KiB of a header, in a buffer that grows by doubling.
+const HEADER_OCTETS: u64 = 128 << 10;
+/// A header that is all addresses or fields, taken apart.
+const ASKED_OCTETS: u64 = 1 << 20;
+const ANSWER_OCTETS: u64 = 512;
 /// Three of them at the end of a message are well within the ten minutes that its client waits (RFC 5321, section 4.5.3.2.6).
 const LONGEST: Span = Span(std::time::Duration::from_secs(60));

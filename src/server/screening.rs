@@ -1,8 +1,8 @@
 //! What `[screening]` means to the crate that screens.
 
-use screening::{Dns, DnsSettings, Error, OnFail, OnUnsure, Screener, Verdict};
+use screening::{Dns, DnsSettings, Error, List, Lists, OnFail, OnUnsure, Screener, Verdict};
 
-use crate::config::{Check, Config, Fail, Rule, Unsure};
+use crate::config::{AT_ONCE, Check, Config, Fail, Rule, Unsure};
 
 /// Who asks what the configuration says; nobody, where it asks nothing. To be called within a runtime.
 ///
@@ -15,13 +15,16 @@ pub(crate) fn screener(config: &Config) -> Result<Option<Screener>, Error> {
     }
     let dns = DnsSettings { servers: settings.servers(), timeout: settings.dns_timeout.0, cache: settings.dns_cache.into() };
     let rules = settings.checks.iter().map(rule).collect();
-    Ok(Some(Screener::new(config.hostname(), rules, Dns::new(&dns)?)))
+    let lists = settings.dns_lists.iter().map(|list| List { zone: list.zone.clone(), weight: list.weight }).collect();
+    let lists = Lists { lists, threshold: i32::try_from(settings.dns_lists_threshold).unwrap_or(i32::MAX) };
+    Ok(Some(Screener::new(config.hostname(), rules, lists, Dns::new(&dns)?, AT_ONCE)))
 }
 
 fn rule(rule: &Rule) -> screening::Rule {
     let check = match rule.check {
         Check::Iprev => screening::Check::Iprev,
         Check::Helo => screening::Check::Helo,
+        Check::Lists => screening::Check::Lists,
         Check::Spf => screening::Check::Spf,
         Check::Dkim => screening::Check::Dkim,
         Check::Arc => screening::Check::Arc,

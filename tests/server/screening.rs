@@ -166,6 +166,23 @@ fn what_the_envelope_tells_is_answered_at_mail() {
 }
 
 #[test]
+fn who_is_on_enough_lists_is_refused_and_a_list_that_blocks_us_refuses_nobody() {
+    let zone = Zone::serve(
+        "2.0.0.127.bad.list A 127.0.0.2\n7.2.0.192.bad.list A 127.0.0.4\n7.2.0.192.blocks.list A 127.255.255.254\n8.2.0.192.blocks.list A 127.255.255.254",
+    );
+    let lists = "dns_lists = [{ zone = \"bad.list\" }, { zone = \"blocks.list\" }]\n";
+    let server = Server::start(&format!("{}{lists}", settings(&zone, r#"{ check = "lists", fail = "reject" }"#)));
+    let mut smtp = client(&server, "192.0.2.7", "mx.example.com");
+    assert_eq!(smtp.ask("MAIL FROM:<a@b.example>"), "550 5.7.1 Refused: your address is on a list of those who send unwanted mail");
+    let mut smtp = client(&server, "192.0.2.8", "mx.example.com");
+    assert_eq!(smtp.ask("MAIL FROM:<a@b.example>"), "250 2.1.0 Sender ok");
+    assert_eq!(server.metric("gatepost_messages_screened_total", "verdict=\"reject\""), 1);
+    let explained = server.succeed(&["explain", "--ip", "192.0.2.8", "--helo", "mx.example.com", "--from", "a@b.example"]);
+    assert!(explained.contains("lists  temperror  accept      192.0.2.8 has 0 of 1: blocks.list is not believed"), "{explained}");
+    assert!(explained.contains("A      8.2.0.192.blocks.list\n       127.255.255.254\n"), "{explained}");
+}
+
+#[test]
 fn what_is_discarded_is_nowhere_and_its_sender_does_not_know() {
     let zone = Zone::serve(ZONE);
     let server = server(&zone, r#"{ check = "dkim", fail = "discard" }"#);

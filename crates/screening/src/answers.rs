@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use crate::dns::{Kind, Unanswered};
+use crate::dns::{Kind, Unanswered, reversed};
 use crate::reading::Reading;
 use crate::screener::{Client, Screener, Sender};
 
@@ -26,6 +26,9 @@ impl Screener {
     pub async fn answers(&self, client: Client<'_>, reading: Option<Reading>) -> Vec<Answer> {
         let (sender, mut asked) = (Sender::new(client), Asked { screener: self, answers: Vec::new() });
         asked.host(sender.ip, sender.helo).await;
+        for list in &self.lists().lists {
+            asked.ask(&format!("{}.{}", reversed(sender.ip), list.zone), Kind::A).await;
+        }
         asked.spf(&sender.domain).await;
         let text = reading.map(Reading::finish);
         let message = text.as_ref().and_then(|text| text.message());
@@ -109,16 +112,7 @@ impl Asked<'_> {
 }
 
 fn reverse_name(ip: IpAddr) -> String {
-    match ip {
-        IpAddr::V4(v4) => {
-            let [a, b, c, d] = v4.octets();
-            format!("{d}.{c}.{b}.{a}.in-addr.arpa")
-        }
-        IpAddr::V6(v6) => {
-            let nibbles = v6.octets().into_iter().rev().flat_map(|octet| [octet & 15, octet >> 4]);
-            nibbles.map(|nibble| format!("{nibble:x}.")).collect::<String>() + "ip6.arpa"
-        }
-    }
+    format!("{}.{}", reversed(ip), if ip.is_ipv4() { "in-addr.arpa" } else { "ip6.arpa" })
 }
 
 /// Enough for anything but a loop of includes.

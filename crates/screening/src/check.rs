@@ -14,6 +14,8 @@ pub enum Check {
     Iprev,
     /// The name in EHLO is one that a mail server can have (RFC 5321 §4.1.4).
     Helo,
+    /// What DNS lists say of the client's address (RFC 5782).
+    Lists,
     /// The domain of the reverse-path names the client's address (RFC 7208).
     Spf,
     /// A domain has signed the message, and it is as it was then (RFC 6376).
@@ -66,13 +68,14 @@ pub struct Rule {
 
 impl Check {
     /// Each, in the order in which they are described.
-    pub const ALL: [Self; 6] = [Self::Iprev, Self::Helo, Self::Spf, Self::Dkim, Self::Arc, Self::Dmarc];
+    pub const ALL: [Self; 7] = [Self::Iprev, Self::Helo, Self::Lists, Self::Spf, Self::Dkim, Self::Arc, Self::Dmarc];
 
     /// The word in the configuration, in metrics and in log lines.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Iprev => "iprev",
             Self::Helo => "helo",
+            Self::Lists => "lists",
             Self::Spf => "spf",
             Self::Dkim => "dkim",
             Self::Arc => "arc",
@@ -83,7 +86,7 @@ impl Check {
     /// When it is asked.
     pub fn stage(self) -> Stage {
         match self {
-            Self::Iprev | Self::Helo | Self::Spf => Stage::Envelope,
+            Self::Iprev | Self::Helo | Self::Lists | Self::Spf => Stage::Envelope,
             Self::Dkim | Self::Arc | Self::Dmarc => Stage::Message,
         }
     }

@@ -4,7 +4,7 @@
 //! without /etc/hosts. Memory is bounded by [`DnsSettings::cache`]. Fails to start only without servers. Dropping a future is
 //! safe.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
@@ -133,6 +133,20 @@ impl Kind {
             Self::Txt => RecordType::TXT,
             Self::Ptr => RecordType::PTR,
             Self::Mx => RecordType::MX,
+        }
+    }
+}
+
+/// The labels by which an address is looked up, from its end to its beginning (RFC 1035 §3.5, RFC 3596 §2.5).
+pub(crate) fn reversed(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(v4) => {
+            let [a, b, c, d] = v4.octets();
+            format!("{d}.{c}.{b}.{a}")
+        }
+        IpAddr::V6(v6) => {
+            let nibbles = v6.octets().into_iter().rev().flat_map(|octet| [octet & 15, octet >> 4]);
+            nibbles.map(|nibble| format!("{nibble:x}")).collect::<Vec<_>>().join(".")
         }
     }
 }

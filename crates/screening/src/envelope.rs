@@ -1,4 +1,4 @@
-//! The checks of the envelope: iprev, HELO, SPF.
+//! The checks of the envelope: iprev, HELO, SPF; [`Lists`](crate::Lists) has its own.
 
 use std::net::IpAddr;
 
@@ -17,6 +17,7 @@ pub(crate) async fn ask(check: Check, screener: &Screener, sender: &Sender<'_>, 
     match check {
         Check::Iprev => iprev(screener, sender, screening).await,
         Check::Helo => helo(screener, sender).await,
+        Check::Lists => screener.lists().ask(screener.dns(), sender.ip).await,
         Check::Spf => spf(screener, sender, screening).await,
         Check::Dkim | Check::Arc | Check::Dmarc => Found::new(Outcome::None, "asked when the message has come"),
     }

@@ -1,7 +1,7 @@
 //! What we think of a message: who sends it, whether the sender's domain says that he may, and what becomes of it.
 //!
 //! A [`Screener`] holds an ordered list of [`Rule`]s. Each asks one [`Check`] and says what follows when the check fails or
-//! cannot tell. Checks of the envelope (iprev, HELO, SPF) are asked at MAIL, those of the message (DKIM, ARC, DMARC) when all of
+//! cannot tell. Checks of the envelope (iprev, HELO, DNS lists, SPF) are asked at MAIL, those of the message (DKIM, ARC, DMARC) when all of
 //! it has come. What they found is a [`Screening`]: its [`Verdict`], its findings, the reply to the client, and the fields to
 //! put before the message.
 //!
@@ -18,6 +18,7 @@ mod check;
 mod dns;
 mod envelope;
 mod forgeries;
+mod lists;
 mod message;
 mod reading;
 mod screener;
@@ -28,6 +29,7 @@ pub use answers::Answer;
 pub use check::{Check, OnFail, OnUnsure, Rule, Stage};
 pub use dns::{Dns, DnsSettings, Kind, Unanswered};
 pub use forgeries::Forgeries;
+pub use lists::{List, Lists};
 pub use reading::{HEADER_OCTETS, Reading};
 pub use screener::{Client, Screener};
 pub use screening::Screening;

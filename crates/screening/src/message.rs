@@ -7,7 +7,7 @@ use mail_auth::{ArcOutput, AuthenticatedMessage, AuthenticationResults, DkimOutp
 
 use crate::check::Check;
 use crate::envelope;
-use crate::reading::{HEADER_OCTETS, Text};
+use crate::reading::{HEADER_OCTETS, LINES_MOST, Text};
 use crate::screener::{Screener, Sender};
 use crate::screening::{Found, Screening};
 use crate::verdict::{Outcome, Verdict};
@@ -37,7 +37,7 @@ impl<'m> Message<'m> {
     /// Asks one check. Those of the envelope are not asked here.
     pub(crate) async fn ask(&mut self, check: Check, screening: &mut Screening) -> Found {
         if !self.text.is_whole() {
-            let detail = format!("its header is longer than {HEADER_OCTETS} octets");
+            let detail = format!("its header is longer than {HEADER_OCTETS} octets, or {LINES_MOST} lines");
             // Whoever asks that the domain's policy be followed wants no way around it.
             return Found { policy: Verdict::Reject, ..Found::new(Outcome::Fail, detail) };
         }
@@ -46,7 +46,7 @@ impl<'m> Message<'m> {
             Check::Dkim => self.dkim(message).await,
             Check::Arc => self.arc(message).await,
             Check::Dmarc => self.dmarc(message, screening).await,
-            Check::Iprev | Check::Helo | Check::Spf => Found::new(Outcome::None, "asked at MAIL"),
+            Check::Iprev | Check::Helo | Check::Lists | Check::Spf => Found::new(Outcome::None, "asked at MAIL"),
         }
     }
 
@@ -87,6 +87,11 @@ impl<'m> Message<'m> {
 
     /// RFC 9989, with SPF and DKIM, which are asked for it where no rule has done so.
     async fn dmarc(&mut self, message: &'m AuthenticatedMessage<'m>, screening: &mut Screening) -> Found {
+        // RFC 5322 §3.6 allows one. Which of several a mail program shows nobody knows, so no policy could be the right one.
+        let froms = message.headers.iter().filter(|(name, _)| name.trim_ascii().eq_ignore_ascii_case(b"From")).count();
+        if froms > 1 {
+            return Found { policy: Verdict::Reject, ..Found::new(Outcome::Fail, format!("it has {froms} From fields")) };
+        }
         if screening.spf.is_none() {
             envelope::spf(self.screener, self.sender, screening).await;
         }

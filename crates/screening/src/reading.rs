@@ -1,7 +1,7 @@
 //! Watches a message pass and remembers what signatures need: the header, and the hashes of the body.
 //!
 //! The body is hashed as it passes, in each way that a signature in the header asks for, at most four; so a message of any size
-//! costs its header, of which at most [`HEADER_OCTETS`] are kept. One whose header is longer is not looked at any further
+//! costs its header, of which at most [`HEADER_OCTETS`] and [`LINES_MOST`] lines are kept. One whose header is longer is not looked at any further
 //! ([`Text::is_whole`]). Cannot fail.
 
 use mail_auth::AuthenticatedMessage;
@@ -59,6 +59,10 @@ impl Reading {
                 let taken = piece.get(..room).unwrap_or(piece);
                 self.header.extend_from_slice(taken);
                 match end_of_header(&self.header, seam) {
+                    Some(end) if memchr::memchr_iter(b'\n', self.header.get(..end).unwrap_or_default()).count() > LINES_MOST => {
+                        self.header = Vec::new();
+                        self.state = State::TooLong;
+                    }
                     Some(end) => {
                         let body_at = taken.len().saturating_sub(self.header.len() - end);
                         self.header.truncate(end);
@@ -81,6 +85,7 @@ impl Reading {
         let (hashings, is_whole) = match self.state {
             State::Body(hashings) => (hashings, true),
             // A message that is all header has an empty body.
+            State::Header if memchr::memchr_iter(b'\n', &self.header).count() > LINES_MOST => (Vec::new(), false),
             State::Header => (hashings(&self.header), true),
             State::TooLong => (Vec::new(), false),
         };
@@ -136,13 +141,15 @@ fn end_of_header(text: &[u8], seam: usize) -> Option<usize> {
         return Some(2);
     }
     let fresh = text.get(seam..)?;
-    let at = fresh.windows(END_OF_HEADER.len()).position(|window| window == END_OF_HEADER)?;
+    let at = memchr::memmem::find(fresh, END_OF_HEADER)?;
     Some(seam + at + END_OF_HEADER.len())
 }
 
 const END_OF_HEADER: &[u8] = b"\r\n\r\n";
 /// The longest header that is looked at.
 pub const HEADER_OCTETS: usize = 64 << 10;
+/// Lines of a header that is looked at: each may be a field, which takes more memory than it is long.
+pub(crate) const LINES_MOST: usize = 2048;
 /// Signatures of one message that are looked at, from the top.
 const SIGNATURES_MOST: usize = 10;
 

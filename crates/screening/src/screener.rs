@@ -7,9 +7,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use mail::{Domain, Host, ReversePath};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::check::{Rule, Stage};
 use crate::dns::Dns;
+use crate::lists::Lists;
 use crate::reading::Reading;
 use crate::screening::{Found, Screening};
 use crate::verdict::Outcome;
@@ -20,7 +22,10 @@ use crate::{Forgeries, envelope, message};
 pub struct Screener {
     host: Domain,
     rules: Arc<[Rule]>,
+    lists: Arc<Lists>,
     dns: Dns,
+    /// Who asks at present: what that takes is bounded, however many sessions there are.
+    turns: Arc<Semaphore>,
 }
 
 /// Who sends, and in whose name.
@@ -45,9 +50,9 @@ pub(crate) struct Sender<'c> {
 }
 
 impl Screener {
-    /// Goes by these rules, for the host of this name.
-    pub fn new(host: Domain, rules: Vec<Rule>, dns: Dns) -> Self {
-        Self { host, rules: rules.into(), dns }
+    /// Goes by these rules, for the host of this name, and asks about `at_once` messages at a time.
+    pub fn new(host: Domain, rules: Vec<Rule>, lists: Lists, dns: Dns, at_once: usize) -> Self {
+        Self { host, rules: rules.into(), lists: Arc::new(lists), dns, turns: Arc::new(Semaphore::new(at_once)) }
     }
 
     /// The rules, in their order.
@@ -63,12 +68,16 @@ impl Screener {
     /// Asks what is known at MAIL.
     pub async fn envelope(&self, client: Client<'_>) -> Screening {
         let (sender, mut screening) = (Sender::new(client), Screening::default());
+        let turn = self.turn(Stage::Envelope).await;
         for (number, rule) in self.of(Stage::Envelope) {
             if screening.verdict().is_final() {
                 break;
             }
-            let asked = envelope::ask(rule.check, self, &sender, &mut screening);
-            let found = tokio::time::timeout(rule.timeout, asked).await.unwrap_or_else(|_| too_late(rule));
+            let found = match turn {
+                Some(_) => tokio::time::timeout(rule.timeout, envelope::ask(rule.check, self, &sender, &mut screening)).await.ok(),
+                None => None,
+            };
+            let found = found.unwrap_or_else(|| too_late(rule));
             screening.add(rule.check, number, rule, found);
         }
         screening
@@ -76,15 +85,19 @@ impl Screener {
 
     /// Asks the rest when the message has passed.
     pub async fn message(&self, client: Client<'_>, mut screening: Screening, reading: Reading) -> Screening {
-        let (sender, text) = (Sender::new(client), reading.finish());
+        let (sender, turn) = (Sender::new(client), self.turn(Stage::Message).await);
+        let text = reading.finish();
         let message = text.message();
         let mut asked = message::Message::new(self, &sender, &text, message.as_ref());
         for (number, rule) in self.of(Stage::Message) {
             if screening.verdict().is_final() {
                 break;
             }
-            let found = tokio::time::timeout(rule.timeout, asked.ask(rule.check, &mut screening)).await;
-            screening.add(rule.check, number, rule, found.unwrap_or_else(|_| too_late(rule)));
+            let found = match turn {
+                Some(_) => tokio::time::timeout(rule.timeout, asked.ask(rule.check, &mut screening)).await.ok(),
+                None => None,
+            };
+            screening.add(rule.check, number, rule, found.unwrap_or_else(|| too_late(rule)));
         }
         screening.results = asked.results(&screening);
         screening
@@ -96,6 +109,16 @@ impl Screener {
 
     pub(crate) fn dns(&self) -> &Dns {
         &self.dns
+    }
+
+    pub(crate) fn lists(&self) -> &Lists {
+        &self.lists
+    }
+
+    /// Waits for a turn as long as the most patient rule of the stage would wait for an answer.
+    async fn turn(&self, stage: Stage) -> Option<SemaphorePermit<'_>> {
+        let patience = self.of(stage).map(|(_, rule)| rule.timeout).max()?;
+        tokio::time::timeout(patience, self.turns.acquire()).await.ok()?.ok()
     }
 
     fn of(&self, stage: Stage) -> impl Iterator<Item = (usize, &Rule)> {

@@ -92,6 +92,7 @@ impl Finding {
         match (self.verdict, self.outcome, self.check) {
             (Verdict::Reject, _, Check::Iprev) => Some(Reply::IPREV_FAILED),
             (Verdict::Reject, _, Check::Helo) => Some(Reply::CLIENT_NAME_REFUSED),
+            (Verdict::Reject, _, Check::Lists) => Some(Reply::CLIENT_LISTED),
             (Verdict::Reject, _, Check::Spf) => Some(Reply::SPF_FAILED),
             (Verdict::Reject, _, Check::Dkim) => Some(Reply::DKIM_FAILED),
             (Verdict::Reject, _, Check::Arc) => Some(Reply::ARC_FAILED),

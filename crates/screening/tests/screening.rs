@@ -58,7 +58,11 @@ fn dns(zone: &Zone) -> Dns {
 }
 
 fn screener(zone: &Zone, rules: Vec<Rule>) -> Screener {
-    Screener::new("mx.example.net".parse().unwrap(), rules, dns(zone))
+    listing(zone, rules, Lists::default())
+}
+
+fn listing(zone: &Zone, rules: Vec<Rule>, lists: Lists) -> Screener {
+    Screener::new("mx.example.net".parse().unwrap(), rules, lists, dns(zone), 8)
 }
 
 /// Screens a message that comes in pieces of an odd size.
@@ -236,6 +240,62 @@ async fn a_mail_server_has_a_name() {
 }
 
 #[tokio::test]
+async fn dns_lists_are_added_up_and_believed_as_far_as_they_work() {
+    let working = |zone: &str| format!("2.0.0.127.{zone} A 127.0.0.2\n");
+    let zone = Zone::serve(&format!(
+        "{}1.2.0.192.a.list A 127.0.0.4\n2.2.0.192.a.list A 127.0.0.2\n{}1.2.0.192.b.list A 127.0.0.10\n3.2.0.192.b.list A 127.0.0.10\n\
+         {}3.2.0.192.good.list A 127.0.10.3\n1.2.0.192.all.list A 127.0.0.2\n1.0.0.127.all.list A 127.0.0.2\n\
+         1.2.0.192.blocked.list A 127.255.255.254\n1.2.0.192.parked.list A 203.0.113.1\n1.2.0.192.broken.list SERVFAIL\n\
+         {}1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.six.list A 127.0.0.2",
+        working("a.list"),
+        working("b.list"),
+        working("good.list"),
+        working("six.list"),
+    ));
+    let list = |zone: &str, weight| List { zone: zone.into(), weight };
+    let ask = async |ip: &str, lists: Vec<List>| {
+        let screener = listing(&zone, annotate(&[Check::Lists]), Lists { lists, threshold: 3 });
+        let screening = screen(&screener, ip, "mx.example.com", "<a@example.com>", "").await;
+        (screening.findings()[0].outcome, screening.findings()[0].detail.clone())
+    };
+    let three = || vec![list("a.list", 2), list("b.list", 3), list("good.list", -2)];
+    for (ip, expected, sum) in
+        [("192.0.2.1", Outcome::Fail, 5), ("192.0.2.2", Outcome::Pass, 2), ("192.0.2.3", Outcome::Pass, 1), ("192.0.2.4", Outcome::Pass, 0)]
+    {
+        let (outcome, detail) = ask(ip, three()).await;
+        assert_eq!(outcome, expected, "{detail}");
+        assert!(detail.starts_with(&format!("{ip} has {sum} of 3: ")), "{detail}");
+    }
+    assert_eq!(ask("2001:db8::1", vec![list("six.list", 3)]).await.0, Outcome::Fail);
+    for (name, why) in [
+        ("all.list", "127.0.0.1 is on it"),
+        ("blocked.list", "does not serve this DNS server"),
+        ("parked.list", "which no list does"),
+        ("broken.list", "DNS fails"),
+        ("gone.list", "127.0.0.2 is not on it"),
+    ] {
+        let (outcome, detail) = ask("192.0.2.1", vec![list(name, 3)]).await;
+        assert_eq!(outcome, Outcome::Unsure, "{detail}");
+        assert!(detail.contains(why), "{detail}");
+        let (outcome, _) = ask("192.0.2.1", vec![list(name, 3), list("b.list", 3)]).await;
+        assert_eq!(outcome, Outcome::Fail, "the others are believed all the same");
+        let (outcome, _) = ask("192.0.2.4", vec![list(name, 2), list("b.list", 3)]).await;
+        assert_eq!(outcome, Outcome::Pass, "it could not have made the difference");
+    }
+}
+
+/// However many ask, DNS is asked by a few at a time, and who does not come to turn is unsure in time.
+#[tokio::test]
+async fn who_gets_no_turn_is_unsure_and_does_not_wait_for_ever() {
+    let zone = Zone::serve("quiet.example SILENT");
+    let rules = vec![Rule { timeout: Duration::from_millis(100), ..rule(Check::Spf, OnFail::Policy, OnUnsure::Defer) }];
+    let narrow = Screener::new("mx.example.net".parse().unwrap(), rules, Lists::default(), dns(&zone), 0);
+    let screening = screen(&narrow, "192.0.2.1", "mx.example.com", "<a@quiet.example>", "").await;
+    assert_eq!((outcomes(&screening), screening.verdict()), (vec![(Check::Spf, Outcome::Unsure)], Verdict::Defer));
+    assert_eq!(zone.asked(), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn silence_is_no_no_and_the_rule_says_what_follows() {
     let zone = Zone::serve("quiet.example SILENT\nbroken.example SERVFAIL\n_dmarc.broken.example SERVFAIL");
     let open = screener(&zone, annotate(&[Check::Spf]));
@@ -277,6 +337,16 @@ async fn a_header_too_long_to_look_at_is_no_way_around_a_policy() {
     let long = format!("{}From: a@bank.example\r\n\r\nx\r\n", "X-Filler: 0123456789\r\n".repeat(HEADER_OCTETS / 22 + 1));
     let screening = screen(&screener(&zone, rules), "192.0.2.1", "mx.example.com", "<a@example.com>", &long).await;
     assert_eq!(screening.verdict(), Verdict::Reject, "{screening}");
+}
+
+#[tokio::test]
+async fn a_second_from_is_no_way_around_a_policy_either() {
+    let zone = Zone::serve("evil.example TXT v=spf1 +all\n_dmarc.bank.example TXT v=DMARC1; p=reject");
+    let screener = screener(&zone, vec![rule(Check::Dmarc, OnFail::Policy, OnUnsure::Accept)]);
+    for message in ["From: a@evil.example\r\nfrom: a@bank.example\r\n\r\n", "From: a@bank.example\r\nFrom : a@evil.example\r\n\r\n"] {
+        let screening = screen(&screener, "192.0.2.1", "mx.evil.example", "<a@evil.example>", message).await;
+        assert_eq!(screening.verdict(), Verdict::Reject, "{message}: {screening}");
+    }
 }
 
 #[tokio::test]

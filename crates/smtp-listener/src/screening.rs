@@ -98,7 +98,7 @@ impl Desk<'_> {
             return Ok(Screened::known(screener));
         }
         let client = Client { ip: self.source, helo: session.helo().unwrap_or_default(), reverse_path };
-        let screened = self.seat.during(Phase::Own, net::now, pin!(Screened::stranger(screener, client))).await;
+        let screened = self.seat.during(Phase::Screening, net::now, pin!(Screened::stranger(screener, client))).await;
         match screened.screening().filter(|screening| screening.reply().is_some()) {
             Some(screening) => Err(self.tell(reverse_path, screening).unwrap_or(Reply::UNANSWERED)),
             None => Ok(screened),
@@ -120,7 +120,7 @@ impl Desk<'_> {
             return Judged::Failed(error);
         }
         let client = Client { ip: self.source, helo: question.session().helo().unwrap_or_default(), reverse_path };
-        let Some(screening) = self.seat.during(Phase::Own, net::now, pin!(screened.finish(client))).await else {
+        let Some(screening) = self.seat.during(Phase::Screening, net::now, pin!(screened.finish(client))).await else {
             return Judged::Deliver(Vec::new());
         };
         match self.tell(reverse_path, &screening) {

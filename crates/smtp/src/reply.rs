@@ -232,6 +232,7 @@ replies! {
     // What we think of it. Codes by RFC 7372 and RFC 3463.
     IPREV_FAILED = 550 "5.7.25" "Refused: your address has no name in DNS that leads back to it", "MAIL: a rule that rejects, and iprev failed.";
     CLIENT_NAME_REFUSED = 550 "5.7.1" "Refused: the name you gave in EHLO is not that of a mail server", "MAIL: a rule that rejects, and the check of the client's name failed.";
+    CLIENT_LISTED = 550 "5.7.1" "Refused: your address is on a list of those who send unwanted mail", "MAIL: a rule that rejects, and DNS lists have enough against the client.";
     SPF_FAILED = 550 "5.7.23" "Refused: the sender's domain does not let you send for it (SPF)", "MAIL: a rule that rejects, and SPF failed.";
     DKIM_FAILED = 550 "5.7.20" "Refused: no signature of the message holds (DKIM)", "End of data: a rule that rejects, and DKIM failed.";
     ARC_FAILED = 550 "5.7.29" "Refused: the message's chain of seals is broken (ARC)", "End of data: a rule that rejects, and ARC failed.";
