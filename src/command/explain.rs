@@ -1,6 +1,7 @@
 //! `gatepost explain`: the whole of what is asked about a message, dry.
 //!
-//! Asks by the configuration file, which need not be the one in force, with DNS as it is now. Nothing is changed and nobody is told.
+//! Asks by the configuration file, which need not be the one in force, with DNS as it is now. Nothing is changed and nobody is told. The
+//! client is taken for one that has delivered mail before: nobody is greylisted here.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -25,7 +26,7 @@ pub(crate) fn run(screen: &Screen) -> Outcome {
     let reverse_path = ReversePath::parse(&format!("<{}>", screen.from)).map_err(|error| format!("--from {:?}: {error}", screen.from))?;
     let message = screen.file.as_deref().map(|file| read(&file.to_string_lossy())).transpose()?;
     let place = Place::find(&screen.server)?;
-    let client = Client { ip: screen.ip, helo: &screen.helo, reverse_path: &reverse_path };
+    let client = Client { ip: screen.ip, helo: &screen.helo, reverse_path: &reverse_path, is_known: true };
     let mut out = io::stdout().lock();
     writeln!(out, "client     {}, which says {}\nMAIL FROM  {reverse_path}", client.ip, client.helo)?;
     for recipient in &screen.to {

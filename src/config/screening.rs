@@ -20,7 +20,7 @@ use super::fault::Finding;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Screening {
-    /// What is asked, in this order, each thing at most once: "iprev", "helo", "lists" and "spf" at MAIL; "dkim", "arc" and "dmarc" when the
+    /// What is asked, in this order, each thing at most once: "iprev", "helo", "lists", "spf" and "greylist" at MAIL; "dkim", "arc" and "dmarc" when the
     /// message has come. What was found is written into an Authentication-Results header; one that a message brings along in our
     /// name is taken out. An entry is a table of its own under the heading [[screening.checks]], or an element of this list:
     ///
@@ -40,6 +40,11 @@ pub(crate) struct Screening {
     pub(crate) dns_lists: Vec<List>,
     /// The sum of weights with which "lists" fails.
     pub(crate) dns_lists_threshold: u32,
+    /// After how long a sender that "greylist" has asked to come back may do so. Most come back after some minutes, whatever is written here.
+    pub(crate) greylist_delay: Span,
+    /// Senders that have been asked to come back and are remembered, for two days; each takes about 100 octets. When there are more
+    /// the oldest has to come once more.
+    pub(crate) greylist_senders: u32,
     /// DNS servers to ask, with their ports: ["127.0.0.1:53"]. Empty: those of /etc/resolv.conf. A resolver on the same machine or
     /// network is best: its answers are believed.
     pub(crate) dns_servers: Vec<Address>,
@@ -85,6 +90,7 @@ pub(crate) enum Check {
     Helo,
     Lists,
     Spf,
+    Greylist,
     Dkim,
     Arc,
     Dmarc,
@@ -138,7 +144,9 @@ impl Screening {
 
     /// Octets that all of it may take besides.
     pub(super) fn octets_most(&self) -> u64 {
-        if self.is_on() { AT_ONCE as u64 * ASKED_OCTETS + u64::from(self.dns_cache) * ANSWER_OCTETS } else { 0 }
+        let senders = if self.checks.iter().any(|rule| rule.check == Check::Greylist) { self.greylist_senders } else { 0 };
+        let asking = if self.is_on() { AT_ONCE as u64 * ASKED_OCTETS + u64::from(self.dns_cache) * ANSWER_OCTETS } else { 0 };
+        asking + u64::from(senders) * SENDER_OCTETS
     }
 
     /// The DNS servers that are written down.
@@ -158,6 +166,9 @@ impl Screening {
             if rule.fail == Fail::Policy && rule.check != Check::Dmarc {
                 found.push(fault(format!("{name} knows no policy: fail = \"policy\" is for \"dmarc\"; write what is to follow")));
             }
+            if rule.check == Check::Greylist && rule.fail != Fail::Defer {
+                found.push(fault(format!("{name} asks senders to come back, and nothing else: write fail = \"defer\"")));
+            }
             if rule.timeout.0.is_zero() || rule.timeout > LONGEST {
                 found.push(fault(format!("timeout of {name} must be more than 0s and at most {LONGEST}: this is {}", rule.timeout)));
             }
@@ -168,6 +179,13 @@ impl Screening {
         }
         if self.checks.iter().any(|rule| rule.check == Check::Lists) && self.dns_lists.is_empty() {
             found.push(Finding::error("screening.dns_lists", "is empty, and \"lists\" is among the checks: write the lists to ask"));
+        }
+        if self.greylist_delay.0.is_zero() || self.greylist_delay > GREYLIST_LONGEST {
+            let message = format!("must be more than 0s and at most {GREYLIST_LONGEST}: this is {}", self.greylist_delay);
+            found.push(Finding::error("screening.greylist_delay", message));
+        }
+        if self.greylist_senders == 0 {
+            found.push(Finding::error("screening.greylist_senders", "must be at least 1, or nobody could come back"));
         }
         if self.dns_lists_threshold == 0 {
             found.push(Finding::error("screening.dns_lists_threshold", "must be at least 1, or everybody would be on enough lists"));
@@ -193,6 +211,8 @@ impl Default for Screening {
             checks: Vec::new(),
             dns_lists: Vec::new(),
             dns_lists_threshold: 1,
+            greylist_delay: Span::mins(2),
+            greylist_senders: 100_000,
             dns_servers: Vec::new(),
             dns_timeout: Span::secs(3),
             dns_cache: 10_000,
@@ -216,5 +236,9 @@ const HEADER_OCTETS: u64 = 128 << 10;
 /// A header that is all addresses or fields, taken apart.
 const ASKED_OCTETS: u64 = 1 << 20;
 const ANSWER_OCTETS: u64 = 512;
+/// A hash and a time, in a table and in a line.
+const SENDER_OCTETS: u64 = 128;
+/// Queues of senders come back more often than that.
+const GREYLIST_LONGEST: Span = Span(std::time::Duration::from_secs(4 * 60 * 60));
 /// Three of them at the end of a message are well within the ten minutes that its client waits (RFC 5321, section 4.5.3.2.6).
 const LONGEST: Span = Span(std::time::Duration::from_secs(60));

@@ -1,6 +1,6 @@
 //! What `[screening]` means to the crate that screens.
 
-use screening::{Dns, DnsSettings, Error, List, Lists, OnFail, OnUnsure, Screener, Verdict};
+use screening::{Dns, DnsSettings, Error, List, Lists, OnFail, OnUnsure, Policy, Screener, Verdict};
 
 use crate::config::{AT_ONCE, Check, Config, Fail, Rule, Unsure};
 
@@ -17,7 +17,14 @@ pub(crate) fn screener(config: &Config) -> Result<Option<Screener>, Error> {
     let rules = settings.checks.iter().map(rule).collect();
     let lists = settings.dns_lists.iter().map(|list| List { zone: list.zone.clone(), weight: list.weight }).collect();
     let lists = Lists { lists, threshold: i32::try_from(settings.dns_lists_threshold).unwrap_or(i32::MAX) };
-    Ok(Some(Screener::new(config.hostname(), rules, lists, Dns::new(&dns)?, AT_ONCE)))
+    let policy = Policy {
+        rules,
+        lists,
+        greylist_delay: settings.greylist_delay.0,
+        greylist_senders: usize::try_from(settings.greylist_senders).unwrap_or(usize::MAX),
+        at_once: AT_ONCE,
+    };
+    Ok(Some(Screener::new(config.hostname(), policy, Dns::new(&dns)?)))
 }
 
 fn rule(rule: &Rule) -> screening::Rule {
@@ -26,6 +33,7 @@ fn rule(rule: &Rule) -> screening::Rule {
         Check::Helo => screening::Check::Helo,
         Check::Lists => screening::Check::Lists,
         Check::Spf => screening::Check::Spf,
+        Check::Greylist => screening::Check::Greylist,
         Check::Dkim => screening::Check::Dkim,
         Check::Arc => screening::Check::Arc,
         Check::Dmarc => screening::Check::Dmarc,

@@ -183,6 +183,21 @@ fn who_is_on_enough_lists_is_refused_and_a_list_that_blocks_us_refuses_nobody() 
 }
 
 #[test]
+fn who_is_new_comes_back_and_is_known_when_mail_was_delivered() {
+    let zone = Zone::serve("");
+    let greylist = "greylist_delay = \"1ms\"\n";
+    let server = Server::start(&format!("{}{greylist}", settings(&zone, r#"{ check = "greylist", fail = "defer" }"#)));
+    let mut smtp = client(&server, "192.0.2.7", "mx.example.com");
+    assert_eq!(smtp.ask("MAIL FROM:<a@b.example>"), "451 4.7.1 You are new here, please try again in a few minutes");
+    server.eventually("it may come back", |_| smtp.ask("MAIL FROM:<a@b.example>").starts_with("250 "));
+    smtp.ask("RSET");
+    assert!(send(&mut smtp, "a@b.example", "Subject: x\r\n\r\nx\r\n").starts_with("250 2.0.0 "));
+    assert_eq!(smtp.ask("MAIL FROM:<a@another.example>"), "250 2.1.0 Sender ok", "the gate knows it now");
+    let mut stranger = client(&server, "192.0.2.8", "mx.example.com");
+    assert!(stranger.ask("MAIL FROM:<a@another.example>").starts_with("451 4.7.1 You are new here"));
+}
+
+#[test]
 fn what_is_discarded_is_nowhere_and_its_sender_does_not_know() {
     let zone = Zone::serve(ZONE);
     let server = server(&zone, r#"{ check = "dkim", fail = "discard" }"#);

@@ -18,6 +18,8 @@ pub enum Check {
     Lists,
     /// The domain of the reverse-path names the client's address (RFC 7208).
     Spf,
+    /// The sender has come before, or delivered mail (RFC 6647).
+    Greylist,
     /// A domain has signed the message, and it is as it was then (RFC 6376).
     Dkim,
     /// Those who handed the message on have sealed what they found (RFC 8617).
@@ -68,7 +70,7 @@ pub struct Rule {
 
 impl Check {
     /// Each, in the order in which they are described.
-    pub const ALL: [Self; 7] = [Self::Iprev, Self::Helo, Self::Lists, Self::Spf, Self::Dkim, Self::Arc, Self::Dmarc];
+    pub const ALL: [Self; 8] = [Self::Iprev, Self::Helo, Self::Lists, Self::Spf, Self::Greylist, Self::Dkim, Self::Arc, Self::Dmarc];
 
     /// The word in the configuration, in metrics and in log lines.
     pub fn as_str(self) -> &'static str {
@@ -77,6 +79,7 @@ impl Check {
             Self::Helo => "helo",
             Self::Lists => "lists",
             Self::Spf => "spf",
+            Self::Greylist => "greylist",
             Self::Dkim => "dkim",
             Self::Arc => "arc",
             Self::Dmarc => "dmarc",
@@ -86,7 +89,7 @@ impl Check {
     /// When it is asked.
     pub fn stage(self) -> Stage {
         match self {
-            Self::Iprev | Self::Helo | Self::Lists | Self::Spf => Stage::Envelope,
+            Self::Iprev | Self::Helo | Self::Lists | Self::Spf | Self::Greylist => Stage::Envelope,
             Self::Dkim | Self::Arc | Self::Dmarc => Stage::Message,
         }
     }

@@ -1,4 +1,4 @@
-//! The checks of the envelope: iprev, HELO, SPF; [`Lists`](crate::Lists) has its own.
+//! The checks of the envelope: iprev, HELO, SPF, greylisting; [`Lists`](crate::Lists) has its own.
 
 use std::net::IpAddr;
 
@@ -19,6 +19,7 @@ pub(crate) async fn ask(check: Check, screener: &Screener, sender: &Sender<'_>, 
         Check::Helo => helo(screener, sender).await,
         Check::Lists => screener.lists().ask(screener.dns(), sender.ip).await,
         Check::Spf => spf(screener, sender, screening).await,
+        Check::Greylist => greylist(screener, sender, screening),
         Check::Dkim | Check::Arc | Check::Dmarc => Found::new(Outcome::None, "asked when the message has come"),
     }
 }
@@ -77,9 +78,22 @@ async fn helo(screener: &Screener, sender: &Sender<'_>) -> Found {
     }
 }
 
+/// RFC 6647.
+fn greylist(screener: &Screener, sender: &Sender<'_>, screening: &Screening) -> Found {
+    let Sender { ip, domain, .. } = sender;
+    if sender.is_known {
+        return Found::new(Outcome::Pass, "it has delivered mail before, or the operator knows it");
+    }
+    let vouched = screening.spf.as_ref().is_some_and(|spf| spf.result() == SpfResult::Pass);
+    match screener.greylist().wait(*ip, domain, vouched, tokio::time::Instant::now().into_std()) {
+        Some(wait) => Found::new(Outcome::Fail, format!("{ip} is new with {domain}: it is to come back in {} s", wait.as_secs() + 1)),
+        None => Found::new(Outcome::Pass, "it has come back"),
+    }
+}
+
 /// RFC 7208, of the reverse-path, or of the client's name where that is empty (§2.4).
 pub(crate) async fn spf(screener: &Screener, sender: &Sender<'_>, screening: &mut Screening) -> Found {
-    let Sender { ip, helo, mail_from, domain } = sender;
+    let Sender { ip, helo, mail_from, domain, .. } = sender;
     let output = if domain.is_empty() {
         SpfOutput::new(String::new()).with_result(SpfResult::None)
     } else {

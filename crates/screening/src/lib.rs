@@ -1,7 +1,7 @@
 //! What we think of a message: who sends it, whether the sender's domain says that he may, and what becomes of it.
 //!
 //! A [`Screener`] holds an ordered list of [`Rule`]s. Each asks one [`Check`] and says what follows when the check fails or
-//! cannot tell. Checks of the envelope (iprev, HELO, DNS lists, SPF) are asked at MAIL, those of the message (DKIM, ARC, DMARC) when all of
+//! cannot tell. Checks of the envelope (iprev, HELO, DNS lists, SPF, greylisting) are asked at MAIL, those of the message (DKIM, ARC, DMARC) when all of
 //! it has come. What they found is a [`Screening`]: its [`Verdict`], its findings, the reply to the client, and the fields to
 //! put before the message.
 //!
@@ -18,6 +18,7 @@ mod check;
 mod dns;
 mod envelope;
 mod forgeries;
+mod greylist;
 mod lists;
 mod message;
 mod reading;
@@ -31,7 +32,7 @@ pub use dns::{Dns, DnsSettings, Kind, Unanswered};
 pub use forgeries::Forgeries;
 pub use lists::{List, Lists};
 pub use reading::{HEADER_OCTETS, Reading};
-pub use screener::{Client, Screener};
+pub use screener::{Client, Policy, Screener};
 pub use screening::Screening;
 pub use verdict::{Finding, Outcome, Verdict};
 

@@ -46,7 +46,7 @@ impl<'m> Message<'m> {
             Check::Dkim => self.dkim(message).await,
             Check::Arc => self.arc(message).await,
             Check::Dmarc => self.dmarc(message, screening).await,
-            Check::Iprev | Check::Helo | Check::Lists | Check::Spf => Found::new(Outcome::None, "asked at MAIL"),
+            Check::Iprev | Check::Helo | Check::Lists | Check::Spf | Check::Greylist => Found::new(Outcome::None, "asked at MAIL"),
         }
     }
 
@@ -120,7 +120,7 @@ impl<'m> Message<'m> {
 
     /// Authentication-Results, with all that was found (RFC 8601).
     pub(crate) fn results(&self, screening: &Screening) -> String {
-        let Sender { ip, helo, mail_from, domain } = self.sender;
+        let Sender { ip, helo, mail_from, domain, .. } = self.sender;
         let mut results = AuthenticationResults::new(self.screener.host());
         if let Some(iprev) = &screening.iprev {
             results = results.with_iprev_result(iprev, *ip);

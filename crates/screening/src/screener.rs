@@ -5,12 +5,14 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mail::{Domain, Host, ReversePath};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::check::{Rule, Stage};
 use crate::dns::Dns;
+use crate::greylist::Greylist;
 use crate::lists::Lists;
 use crate::reading::Reading;
 use crate::screening::{Found, Screening};
@@ -23,9 +25,25 @@ pub struct Screener {
     host: Domain,
     rules: Arc<[Rule]>,
     lists: Arc<Lists>,
+    greylist: Arc<Greylist>,
     dns: Dns,
     /// Who asks at present: what that takes is bounded, however many sessions there are.
     turns: Arc<Semaphore>,
+}
+
+/// What the operator has written.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// What is asked, in this order.
+    pub rules: Vec<Rule>,
+    /// The DNS lists that [`Check::Lists`](crate::Check::Lists) asks.
+    pub lists: Lists,
+    /// After how long somebody new may come back.
+    pub greylist_delay: Duration,
+    /// How many of them are remembered.
+    pub greylist_senders: usize,
+    /// Messages that are asked about at a time.
+    pub at_once: usize,
 }
 
 /// Who sends, and in whose name.
@@ -37,6 +55,8 @@ pub struct Client<'c> {
     pub helo: &'c str,
     /// Where bounces would go.
     pub reverse_path: &'c ReversePath,
+    /// It has delivered mail before, or the operator knows it.
+    pub is_known: bool,
 }
 
 /// The same, as the protocols want it.
@@ -47,12 +67,15 @@ pub(crate) struct Sender<'c> {
     pub(crate) mail_from: String,
     /// Its domain, or the client's name where there is none (RFC 7208 §2.4); empty where neither is a name.
     pub(crate) domain: String,
+    pub(crate) is_known: bool,
 }
 
 impl Screener {
-    /// Goes by these rules, for the host of this name, and asks about `at_once` messages at a time.
-    pub fn new(host: Domain, rules: Vec<Rule>, lists: Lists, dns: Dns, at_once: usize) -> Self {
-        Self { host, rules: rules.into(), lists: Arc::new(lists), dns, turns: Arc::new(Semaphore::new(at_once)) }
+    /// Goes by this policy, for the host of this name.
+    pub fn new(host: Domain, policy: Policy, dns: Dns) -> Self {
+        let Policy { rules, lists, greylist_delay, greylist_senders, at_once } = policy;
+        let greylist = Arc::new(Greylist::new(greylist_delay, greylist_senders));
+        Self { host, rules: rules.into(), lists: Arc::new(lists), greylist, dns, turns: Arc::new(Semaphore::new(at_once)) }
     }
 
     /// The rules, in their order.
@@ -111,6 +134,10 @@ impl Screener {
         &self.dns
     }
 
+    pub(crate) fn greylist(&self) -> &Greylist {
+        &self.greylist
+    }
+
     pub(crate) fn lists(&self) -> &Lists {
         &self.lists
     }
@@ -132,7 +159,7 @@ impl<'c> Sender<'c> {
             ReversePath::Null => (String::new(), named(client.helo.parse().ok())),
             ReversePath::Mailbox(mailbox) => (mailbox.to_string(), named(Some(mailbox.host().clone()))),
         };
-        Self { ip: client.ip.to_canonical(), helo: client.helo, mail_from, domain }
+        Self { ip: client.ip.to_canonical(), helo: client.helo, mail_from, domain, is_known: client.is_known }
     }
 }
 

@@ -94,6 +94,7 @@ impl Finding {
             (Verdict::Reject, _, Check::Helo) => Some(Reply::CLIENT_NAME_REFUSED),
             (Verdict::Reject, _, Check::Lists) => Some(Reply::CLIENT_LISTED),
             (Verdict::Reject, _, Check::Spf) => Some(Reply::SPF_FAILED),
+            (Verdict::Reject | Verdict::Defer, _, Check::Greylist) => Some(Reply::GREYLISTED),
             (Verdict::Reject, _, Check::Dkim) => Some(Reply::DKIM_FAILED),
             (Verdict::Reject, _, Check::Arc) => Some(Reply::ARC_FAILED),
             (Verdict::Reject, _, Check::Dmarc) => Some(Reply::DMARC_FAILED),

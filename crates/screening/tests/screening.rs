@@ -62,13 +62,17 @@ fn screener(zone: &Zone, rules: Vec<Rule>) -> Screener {
 }
 
 fn listing(zone: &Zone, rules: Vec<Rule>, lists: Lists) -> Screener {
-    Screener::new("mx.example.net".parse().unwrap(), rules, lists, dns(zone), 8)
+    Screener::new("mx.example.net".parse().unwrap(), policy(rules, lists, 8), dns(zone))
+}
+
+fn policy(rules: Vec<Rule>, lists: Lists, at_once: usize) -> Policy {
+    Policy { rules, lists, greylist_delay: Duration::from_secs(120), greylist_senders: 100, at_once }
 }
 
 /// Screens a message that comes in pieces of an odd size.
 async fn screen(screener: &Screener, ip: &str, helo: &str, from: &str, message: &str) -> Screening {
     let reverse_path = ReversePath::parse(from).unwrap();
-    let client = Client { ip: ip.parse().unwrap(), helo, reverse_path: &reverse_path };
+    let client = Client { ip: ip.parse().unwrap(), helo, reverse_path: &reverse_path, is_known: false };
     let screening = screener.envelope(client).await;
     let mut reading = Reading::new();
     message.as_bytes().chunks(37).for_each(|piece| reading.pass(piece));
@@ -289,7 +293,7 @@ async fn dns_lists_are_added_up_and_believed_as_far_as_they_work() {
 async fn who_gets_no_turn_is_unsure_and_does_not_wait_for_ever() {
     let zone = Zone::serve("quiet.example SILENT");
     let rules = vec![Rule { timeout: Duration::from_millis(100), ..rule(Check::Spf, OnFail::Policy, OnUnsure::Defer) }];
-    let narrow = Screener::new("mx.example.net".parse().unwrap(), rules, Lists::default(), dns(&zone), 0);
+    let narrow = Screener::new("mx.example.net".parse().unwrap(), policy(rules, Lists::default(), 0), dns(&zone));
     let screening = screen(&narrow, "192.0.2.1", "mx.example.com", "<a@quiet.example>", "").await;
     assert_eq!((outcomes(&screening), screening.verdict()), (vec![(Check::Spf, Outcome::Unsure)], Verdict::Defer));
     assert_eq!(zone.asked(), Vec::<String>::new());
@@ -350,12 +354,35 @@ async fn a_second_from_is_no_way_around_a_policy_either() {
 }
 
 #[tokio::test]
+async fn who_is_new_is_to_come_back_and_who_is_known_is_not() {
+    let zone = Zone::serve("vouched.example TXT v=spf1 ip4:192.0.2.0/24 ip4:203.0.113.0/24 -all");
+    let rules = vec![
+        rule(Check::Spf, OnFail::Verdict(Verdict::Accept), OnUnsure::Accept),
+        rule(Check::Greylist, OnFail::Verdict(Verdict::Defer), OnUnsure::Accept),
+    ];
+    let soon = Screener::new(
+        "mx.example.net".parse().unwrap(),
+        Policy { greylist_delay: Duration::ZERO, ..policy(rules.clone(), Lists::default(), 8) },
+        dns(&zone),
+    );
+    let late = screener(&zone, rules);
+    let first = screen(&late, "192.0.2.1", "mx.example.com", "<a@vouched.example>", "").await;
+    assert_eq!(first.reply().map(|reply| (reply.code(), reply.enhanced())), Some((451, "4.7.1")));
+    assert_eq!(first.reply(), Some(smtp::Reply::GREYLISTED));
+    let back = screen(&soon, "192.0.2.1", "mx.example.com", "<a@vouched.example>", "").await;
+    assert_eq!(outcomes(&back), [(Check::Spf, Outcome::Pass), (Check::Greylist, Outcome::Pass)]);
+    let reverse_path = ReversePath::parse("<a@vouched.example>").unwrap();
+    let known = Client { ip: IpAddr::from([192, 0, 2, 1]), helo: "mx.example.com", reverse_path: &reverse_path, is_known: true };
+    assert_eq!(late.envelope(known).await.verdict(), Verdict::Accept);
+}
+
+#[tokio::test]
 async fn everything_dns_said_can_be_shown() {
     let zone = Zone::serve(&format!(
         "{KEYS}1.2.0.192.in-addr.arpa PTR mx.example.com\nmx.example.com A 192.0.2.1\nexample.com TXT v=spf1 include:_spf.example.net mx -all\n_spf.example.net TXT v=spf1 -all"
     ));
     let reverse_path = ReversePath::parse("<a@example.com>").unwrap();
-    let client = Client { ip: IpAddr::from([192, 0, 2, 1]), helo: "mx.example.com", reverse_path: &reverse_path };
+    let client = Client { ip: IpAddr::from([192, 0, 2, 1]), helo: "mx.example.com", reverse_path: &reverse_path, is_known: false };
     let mut reading = Reading::new();
     reading.pass(SIGNED.as_bytes());
     let answers = screener(&zone, annotate(&Check::ALL)).answers(client, Some(reading)).await;

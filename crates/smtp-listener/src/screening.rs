@@ -10,9 +10,9 @@ use std::pin::pin;
 
 use ::screening::{Client, Forgeries, Reading, Screener, Screening, Verdict};
 use events::{MessageRefused, MessageScreened, SessionId};
-use gate::{Phase, Seat};
+use gate::{Class, Phase, Seat};
 use mail::ReversePath;
-use smtp::{EndOfData, Mail, Reply, Role};
+use smtp::{EndOfData, Mail, Reply, Role, Session};
 use store::Incoming;
 
 use crate::{Settings, Shared};
@@ -97,7 +97,7 @@ impl Desk<'_> {
         if session.identity().is_some() || self.settings.smtp.role == Role::Submission || self.shared.may_relay(self.source) {
             return Ok(Screened::known(screener));
         }
-        let client = Client { ip: self.source, helo: session.helo().unwrap_or_default(), reverse_path };
+        let client = self.client(session, reverse_path);
         let screened = self.seat.during(Phase::Screening, net::now, pin!(Screened::stranger(screener, client))).await;
         match screened.screening().filter(|screening| screening.reply().is_some()) {
             Some(screening) => Err(self.tell(reverse_path, screening).unwrap_or(Reply::UNANSWERED)),
@@ -119,7 +119,7 @@ impl Desk<'_> {
         {
             return Judged::Failed(error);
         }
-        let client = Client { ip: self.source, helo: question.session().helo().unwrap_or_default(), reverse_path };
+        let client = self.client(question.session(), reverse_path);
         let Some(screening) = self.seat.during(Phase::Screening, net::now, pin!(screened.finish(client))).await else {
             return Judged::Deliver(Vec::new());
         };
@@ -128,6 +128,11 @@ impl Desk<'_> {
             None if screening.verdict() == Verdict::Discard => Judged::Discard,
             None => Judged::Deliver(screening.fields()),
         }
+    }
+
+    fn client<'c>(&self, session: &'c Session, reverse_path: &'c ReversePath) -> Client<'c> {
+        let is_known = self.shared.gate.class_of(self.source) != Class::Default;
+        Client { ip: self.source, helo: session.helo().unwrap_or_default(), reverse_path, is_known }
     }
 
     /// Tells the operator what was found and what follows; the reply, where the message is refused.
