@@ -3,6 +3,7 @@
 //! Passwords are never on the command line, where every user of the machine could read them: they are asked for, or read from a
 //! file or standard input. Exit codes are in [`Exit`].
 
+mod directory;
 mod gate;
 
 use std::net::IpAddr;
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::Filter;
 
+pub(crate) use directory::{Alias, Domain, PasswordSource, User, WithPassword};
 pub(crate) use gate::{Drain, EndSession, Explain, Gate, SessionIds, Sessions, Set, SetKey};
 
 /// A mail front door whose inbound limit is exact, fair, live and explained.
@@ -118,8 +120,8 @@ pub(crate) enum Command {
 
     /// Take no more sessions and let the present ones finish, or undo that
     ///
-    /// New connections are told to come back shortly (R1). Sessions finish what they are at and are told so at their next command; one
-    /// that stays silent ends at its time-out. The server goes on running: --undo opens it again. To stop it, send it SIGTERM.
+    /// New connections are told to come back shortly (R1). Sessions finish what they are at and are told so at their next command; those
+    /// that stay idle are told when timeouts.drain is over. The server goes on running: --undo opens it again. To stop it, send it SIGTERM.
     #[command(after_long_help = "Examples:\n  gatepost drain\n  gatepost sessions\n  gatepost drain --undo")]
     Drain(Drain),
 
@@ -236,115 +238,6 @@ pub(crate) struct Asked {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum User {
-    /// Add an account
-    ///
-    /// Its domain must be there: `gatepost domain add`. The password is asked for twice, without showing it, unless one of the
-    /// options says where it comes from.
-    #[command(after_long_help = "Examples:\n  gatepost user add ann@example.org\n  gatepost user add ann@example.org --generate\n  \
-                                 pass show mail/ann | gatepost user add ann@example.org --password-file -")]
-    Add(WithPassword),
-    /// Set a new password
-    #[command(after_long_help = "Examples:\n  gatepost user passwd ann@example.org")]
-    Passwd(WithPassword),
-    /// Remove an account and all of its mail
-    Remove(Named),
-    /// List the accounts
-    List(Asked),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct WithPassword {
-    /// The account's address
-    #[arg(value_name = "ADDRESS")]
-    pub(crate) name: String,
-
-    #[command(flatten)]
-    pub(crate) password: PasswordSource,
-
-    #[command(flatten)]
-    pub(crate) server: Server,
-}
-
-/// Where a password comes from. With neither: asked for on a terminal, else the first line of standard input.
-#[derive(Debug, Args)]
-#[group(multiple = false)]
-pub(crate) struct PasswordSource {
-    /// Make a password and print it
-    #[arg(long)]
-    pub(crate) generate: bool,
-
-    /// Read the password from the first line of a file, or of standard input for "-"
-    #[arg(long, value_name = "FILE")]
-    pub(crate) password_file: Option<PathBuf>,
-}
-
-/// One thing by its name.
-#[derive(Debug, Args)]
-pub(crate) struct Named {
-    /// Its name
-    #[arg(value_name = "NAME")]
-    pub(crate) name: String,
-
-    #[command(flatten)]
-    pub(crate) server: Server,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Domain {
-    /// Take mail for a domain, or change who its postmaster is
-    ///
-    /// A name in UTF-8 and its ASCII form, xn--..., are one domain, here and wherever an address is written. It is kept in ASCII.
-    #[command(
-        after_long_help = "Examples:\n  gatepost domain add example.org\n  gatepost domain add example.org --postmaster ann@example.org"
-    )]
-    Add(AddDomain),
-    /// Take no more mail for a domain; it must have no accounts and aliases left
-    Remove(Named),
-    /// List the domains
-    List(Asked),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct AddDomain {
-    /// The domain
-    #[arg(value_name = "DOMAIN")]
-    pub(crate) name: String,
-
-    /// Who gets the postmaster's mail; without it, the domain's first account
-    #[arg(long, value_name = "ADDRESS")]
-    pub(crate) postmaster: Option<String>,
-
-    #[command(flatten)]
-    pub(crate) server: Server,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Alias {
-    /// Add an alias, or give one other targets
-    #[command(visible_alias = "put", after_long_help = "Examples:\n  gatepost alias add sales@example.org ann@example.org bob@example.org")]
-    Add(AddAlias),
-    /// Remove an alias
-    Remove(Named),
-    /// List the aliases
-    List(Asked),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct AddAlias {
-    /// The alias
-    #[arg(value_name = "ALIAS")]
-    pub(crate) name: String,
-
-    /// The accounts and aliases it stands for
-    #[arg(value_name = "TARGET", required = true)]
-    pub(crate) targets: Vec<String>,
-
-    #[command(flatten)]
-    pub(crate) server: Server,
 }
 
 #[derive(Debug, Subcommand)]

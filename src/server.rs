@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use admin::{Admin, ControlSocket, Http, Listening, Watch};
+use admin::{Admin, Control, ControlSocket, Http, Listening, Watch};
 use auth::Authenticator;
 use events::{CertificateLoaded, CertificateRejected, Events, ServerDraining, ServerStarted, ServerStopped};
 use gate::{Delivery, Gate, MailRates};
@@ -136,7 +136,7 @@ async fn serve(plan: Plan, hangup: Signal, ready: impl FnOnce(&[Listening])) -> 
     }
     let listening: Vec<_> =
         listening.into_iter().chain(http.iter().map(|http| Listening { service: "http".into(), address: http.address() })).collect();
-    let (drain_time, data_dir) = (config.timeouts.drain.0, config.data_dir.clone());
+    let data_dir = config.data_dir.clone();
     let reloader = Arc::new(Reloader::new(Source { file, lines }, config, &services, listeners, certificates.clone(), log));
     let admin = Arc::new(Admin {
         version: env!("CARGO_PKG_VERSION"),
@@ -166,7 +166,7 @@ async fn serve(plan: Plan, hangup: Signal, ready: impl FnOnce(&[Listening])) -> 
     notify(&[NotifyState::Ready]);
     ready(&listening);
     signals.until_told_to_leave(&reloader).await;
-    leave(&gate, &drain, &events, &mut signals, drain_time).await;
+    leave(&gate, &drain, &events, &mut signals, reloader.drain_time()).await;
     known_good::save(&gate, &data_dir);
     Ok(())
 }

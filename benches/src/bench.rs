@@ -5,6 +5,7 @@
 
 mod ballast;
 mod client;
+mod flood;
 mod idle;
 mod ingest;
 mod listen;

@@ -1,12 +1,10 @@
 //! Refusals: what a full server can refuse, and what refusing costs those who are in.
 //!
 //! `capacity`: fills the server's places with idle sessions until one is refused, then connects as fast as it can, reads what it is
-//! told until the close, and counts. Answered means a line that begins with 421 or -ERR and then an orderly close; a
-//! reset, a close without a word or ten seconds of silence is unanswered. A server without places (`refuser`) needs no filling.
+//! told until the close, and counts. A server without places (`refuser`) needs no filling.
 //!
 //! `kept`: lets some sessions send mail without ever hanging up, fills the other places, and measures the senders' rate alone and
-//! with a flood of attempts, in turns. What is kept is the ratio of the two. The flood has a pace, or none: then many connect as
-//! fast as they can, say nothing, read nothing and leave, which costs a client the least; `answered` are those that got to connect.
+//! with a [flood](crate::flood) of attempts, in turns. What is kept is the ratio of the two.
 //!
 //! `greeted`: sources that hold all they may be given are refused at a pace, one attempt in twenty of a peer that never reads and never
 //! closes, while clients from other addresses (127.0.2.0/24) connect, one after the other. Their time from connecting to the whole
@@ -15,16 +13,17 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use crate::client::{Connection, connect};
+use crate::flood::{FLOODERS, Flood, SILENCE, Tally, from};
 use crate::ingest::{Load, Work};
 use crate::process::{cpu_seconds, memory, raise_open_files};
 use crate::table::{Round, Target, compare, median};
@@ -180,9 +179,9 @@ impl Kept {
             let flood = Flood::start(target.address, self.flood);
             sleep(WARM_UP).await;
             flooded.push(load.count(target, duration).await?);
-            let tally = flood.stop().await;
-            answered += tally.answered.load(Relaxed);
-            unanswered += tally.unanswered.load(Relaxed);
+            let (answers, silences) = flood.stop().await;
+            answered += answers;
+            unanswered += silences;
         }
         let after = mebibytes(target)?;
         drop(held);
@@ -235,7 +234,8 @@ impl Greeted {
         }
         let seconds = (began.elapsed() + WARM_UP).as_secs_f64();
         let after = mebibytes(target)?;
-        let tally = flood.stop().await;
+        let (answered, unanswered) = flood.answered();
+        flood.stop().await;
         millis.sort_by(f64::total_cmp);
         let percentile = |percent: usize| millis.get(millis.len() * percent / 100).or(millis.last()).copied().unwrap_or(f64::NAN);
         println!(
@@ -245,8 +245,8 @@ impl Greeted {
             percentile(50),
             percentile(99),
             percentile(100),
-            tally.answered.load(Relaxed) as f64 / seconds,
-            tally.unanswered.load(Relaxed) as f64 / seconds,
+            answered as f64 / seconds,
+            unanswered as f64 / seconds,
         );
         drop(held);
         Ok(())
@@ -269,89 +269,6 @@ pub(crate) async fn refuser(listener: TcpListener) -> io::Result<()> {
     }
 }
 
-/// Attempts until stopped: at a steady pace, whatever becomes of them, or as fast as they can be made.
-struct Flood {
-    tally: Arc<Tally>,
-    pacer: tokio::task::JoinHandle<JoinSet<()>>,
-}
-
-impl Flood {
-    fn start(address: SocketAddr, per_second: Option<u32>) -> Self {
-        match per_second {
-            Some(per_second) => Self::paced(address, per_second, usize::MAX),
-            None => Self::unpaced(address),
-        }
-    }
-
-    fn unpaced(address: SocketAddr) -> Self {
-        let tally = Arc::new(Tally::default());
-        let counted = tally.clone();
-        let pacer = tokio::spawn(async move {
-            let mut attempts = JoinSet::new();
-            for index in 0..CARELESS {
-                let counted = counted.clone();
-                attempts.spawn(async move {
-                    while !counted.stopping.load(Relaxed) {
-                        // The kernel's queue may be full: then it is another attempt's turn soon.
-                        let connected = timeout(BRIEF, connect(address, from(index))).await;
-                        counted.count(matches!(connected, Ok(Ok(_))));
-                    }
-                });
-            }
-            attempts
-        });
-        Flood { tally, pacer }
-    }
-
-    /// One attempt in `silent_every` never reads.
-    fn paced(address: SocketAddr, per_second: u32, silent_every: usize) -> Self {
-        let tally = Arc::new(Tally::default());
-        let counted = tally.clone();
-        let pacer = tokio::spawn(async move {
-            let mut attempts = JoinSet::new();
-            let mut tick = interval(Duration::from_millis(5));
-            tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
-            let (began, mut made) = (Instant::now(), 0_usize);
-            while !counted.stopping.load(Relaxed) {
-                tick.tick().await;
-                let due = (began.elapsed().as_secs_f64() * f64::from(per_second)) as usize;
-                for index in made..due {
-                    let counted = counted.clone();
-                    attempts.spawn(async move {
-                        let silent = index % silent_every == silent_every - 1;
-                        counted.count(if silent { stay(address, index).await } else { attempt(address, index).await });
-                    });
-                }
-                made = due.max(made);
-                while attempts.try_join_next().is_some() {}
-            }
-            attempts
-        });
-        Flood { tally, pacer }
-    }
-
-    async fn stop(self) -> Arc<Tally> {
-        self.tally.stopping.store(true, Relaxed);
-        if let Ok(mut attempts) = self.pacer.await {
-            while attempts.join_next().await.is_some() {}
-        }
-        self.tally
-    }
-}
-
-#[derive(Default)]
-struct Tally {
-    stopping: AtomicBool,
-    answered: AtomicU64,
-    unanswered: AtomicU64,
-}
-
-impl Tally {
-    fn count(&self, answered: bool) {
-        if answered { &self.answered } else { &self.unanswered }.fetch_add(1, Relaxed);
-    }
-}
-
 /// One attempt, read to its close: whether it was refused in words.
 async fn attempt(address: SocketAddr, index: usize) -> bool {
     let told = timeout(SILENCE, async {
@@ -366,17 +283,6 @@ async fn attempt(address: SocketAddr, index: usize) -> bool {
         }
     });
     matches!(told.await, Ok(Ok(true)))
-}
-
-/// Connects, and neither reads nor closes for a while.
-async fn stay(address: SocketAddr, index: usize) -> bool {
-    let stayed = timeout(SILENCE, async {
-        let stream = connect(address, from(index)).await?;
-        sleep(STAY).await;
-        drop(stream);
-        io::Result::Ok(())
-    });
-    matches!(stayed.await, Ok(Ok(())))
 }
 
 /// Takes all that one source is given.
@@ -407,26 +313,12 @@ async fn fill(target: &Target) -> io::Result<Vec<Connection>> {
     Err(io::Error::other(format!("{}: {PLACES} sessions and still not full", target.name)))
 }
 
-/// Sources enough that neither ports nor limits of one source are in the way.
-fn from(index: usize) -> Ipv4Addr {
-    Ipv4Addr::new(127, 0, 1, u8::try_from(index % FLOODERS).unwrap_or(0) + 1)
-}
-
 /// Who has no part in the flood. Not the same again at once: the place of its last session may not be free yet.
 fn another(index: usize) -> Ipv4Addr {
     Ipv4Addr::new(127, 0, 2, u8::try_from(index % 64).unwrap_or(0) + 1)
 }
 
-const FLOODERS: usize = 64;
 const SILENT_EVERY: usize = 20;
-/// Longer than a server that has refused should wait for them.
-const STAY: Duration = Duration::from_secs(3);
-/// Connections at a time that nobody waits for.
-const CARELESS: usize = 256;
-/// How long such a one tries to connect.
-const BRIEF: Duration = Duration::from_millis(200);
-
 const REFUSAL: &[u8] = b"421 4.3.2 refuser Too many connections, try again later\r\n";
-const SILENCE: Duration = Duration::from_secs(10);
 const WARM_UP: Duration = Duration::from_secs(1);
 const PLACES: usize = 20_000;

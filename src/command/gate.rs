@@ -36,7 +36,8 @@ pub(crate) fn drain(Drain { undo, asked }: &Drain) -> Outcome {
         if *undo {
             writeln!(out, "the drain is undone; the node is {node}, {in_use} sessions in use")
         } else {
-            writeln!(out, "drained: new connections are refused with R1, {in_use} sessions finish; `gatepost drain --undo` ends it")
+            let idle = "those that are idle within timeouts.drain";
+            writeln!(out, "drained: new connections are refused with R1, {in_use} sessions finish, {idle}; `gatepost drain --undo` ends it")
         }
     })
 }

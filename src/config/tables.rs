@@ -128,8 +128,8 @@ pub(crate) struct Timeouts {
     pub(crate) session: Span,
     /// For a client to take what it is sent, by SMTP or POP3.
     pub(crate) write: Span,
-    /// For sessions to come to an end by themselves when the server stops.
-    #[schemars(extend("x-takes-effect" = "restart"))]
+    /// For sessions to come to an end by themselves when the server stops: those that are left are ended then. Under `gatepost drain`
+    /// for those that are idle; there, whoever is in the middle of a message may finish it. POP3 sessions, too.
     pub(crate) drain: Span,
 }
 

@@ -171,10 +171,11 @@ impl Listeners {
         config: &Config,
         tls: Option<Tls>,
     ) {
-        let Services { gate, store, authenticator, login_delay, events, drain, .. } = services;
+        let Services { gate, rates, store, authenticator, login_delay, events, drain, .. } = services;
         let ground = pop3_listener::Ground {
             gate: Arc::clone(gate),
             store: store.clone(),
+            rates: Arc::clone(rates),
             authenticator: Arc::clone(authenticator),
             login_delay: Arc::clone(login_delay),
             events: events.clone(),

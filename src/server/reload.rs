@@ -194,6 +194,10 @@ impl Control for Reloader {
         Setting { key: key.to_owned(), value: in_force.config.written(key), origin }
     }
 
+    fn drain_time(&self) -> Duration {
+        self.lock().config.timeouts.drain.0
+    }
+
     fn set_max_inbound(&self, max_inbound: u32, time: Duration) -> Result<(), Vec<String>> {
         if !(Duration::from_secs(1)..=SET_LONGEST).contains(&time) {
             let longest = Span(SET_LONGEST);

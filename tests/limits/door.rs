@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Instant;
 
 use events::{Figure, SessionEnd, UserSessionsRefused};
-use gate::{Arrival, Gate, ListenerId, Protocol, Refusal, ReplyLine};
+use gate::{Arrival, Denial, Gate, ListenerId, Protocol, Refusal, ReplyLine, Token};
 use smtp::Reply;
 
 use crate::keys::Keys;
@@ -93,6 +93,11 @@ pub(crate) fn places(keys: &Keys) -> String {
         table.row([&code(key), keys.default(key), "AUTH, PASS", &rule, &smtp, &pop3, &counted, ""]);
     }
 
+    let (key, refusal) = ("store.takeover_grace", pop3::Refusal::InUse);
+    let (code_of, text) = refusal.to_string().split_once("] ").map(|(code, text)| (code.to_owned(), text.to_owned())).unwrap();
+    let line = code(format_args!("{code_of}] {HOST} {text} [{}]", Token::new(Denial::MaildropLocked.id(), 0)));
+    table.row([&code(key), keys.default(key), "PASS", Denial::MaildropLocked.id(), "", &line, "", ""]);
+
     let reply = Reply::PLACE_NEEDED;
     let (rule, smtp, pop3) = (rule_of(reply), said(reply), beginning(pop3::Refusal::PlaceNeeded, reply));
     let (key, counted) = ("gate.give_way_after", labelled("gatepost_sessions_ended_total", "end", SessionEnd::GaveWay.as_str()));
@@ -137,7 +142,7 @@ pub(crate) fn on_the_way(keys: &Keys) -> String {
 }
 
 fn arrival(peer: IpAddr, now: Instant) -> Arrival {
-    Arrival { listener: ListenerId(0), peer, authenticates: false, now }
+    Arrival { listener: ListenerId(0), peer, authenticates: false, brings_mail: true, now }
 }
 
 /// One client.

@@ -115,7 +115,6 @@ const NO_LIMIT: &[&str] = &[
     "auth.remember",
     "store.segment",
     "store.inline_body",
-    "store.takeover_grace",
     "admin.",
     "log.",
 ];
@@ -128,6 +127,9 @@ is told in [the gate](gate.md), every key in [the configuration](configuration.m
 Four kinds of limit answer four questions. *How many at once* is a limit of the gate; who meets it is not let in. *How often* is a rate;
 its reply is temporary, the session goes on, and what was refused does not count. *How much* is a limit of one session or one message.
 *How fast the store is* decides how many messages are taken at a time: nobody writes that number down.
+
+A reply by a rule, R0 to R11, is one line of at most 200 octets and ends in a token, `[R4.k3f9]`. `gatepost gate explain R4.k3f9` tells the rule, the
+key and its line, what was in use at that instant, and what to do.
 ";
 
 const DOOR: &str = "In the order in which they are asked, but for file descriptors, without which nothing is;

@@ -1,7 +1,11 @@
 //! The rates, and what they may take themselves.
 
+use std::time::Duration;
+
 use events::Figure;
-use gate::rates::{Limit, Measure};
+use gate::Denial;
+use gate::rates::{Limit, Measure, RateExceeded, Scope};
+use pop3::Refusal;
 use smtp::Reply;
 
 use crate::door::{self, Scene};
@@ -9,26 +13,36 @@ use crate::keys::Keys;
 use crate::table::{Table, code, labelled, metric, said};
 
 pub(crate) fn table(keys: &Keys) -> String {
-    let mut table = Table::new(["key", "default", "asked at", "reply", "counted by"]);
+    let mut table = Table::new(["key", "default", "asked at", "rule", "reply", "counted by"]);
     for (key, scene) in CONNECTIONS {
         let refusal = scene.refusal(&format!("{key} = \"2/1m\""));
         let key = format!("rates.{key}");
         assert_eq!(refusal.rule.key(), Some(key.as_str()));
-        table.row([&code(&key), keys.default(&key), "connection", &door::heard(&refusal).0, &door::refused(&refusal)]);
+        table.row([&code(&key), keys.default(&key), "connection", refusal.rule.id(), &door::heard(&refusal).0, &door::refused(&refusal)]);
     }
     for limit in Limit::ALL {
         let (asked, reply) = match limit.measure {
             Measure::Messages => ("MAIL", said(Reply::MESSAGE_RATE.with(30))),
             Measure::Recipients => ("RCPT", said(Reply::RECIPIENT_RATE.with(30))),
             Measure::Kib => ("MAIL", said(Reply::OCTET_RATE.with(30))),
-            Measure::FailedCommands => {
-                ("MAIL, AUTH", format!("{}; AUTH: {}", said(Reply::FAILURE_RATE.with(30)), said(Reply::TRY_LATER_AUTH)))
-            }
+            Measure::FailedCommands => failed_commands(limit.scope),
         };
         let key = format!("rates.{limit}");
-        table.row([&code(&key), keys.default(&key), asked, &reply, &labelled("gatepost_rates_met_total", "rate", limit)]);
+        let rule = Denial::from(RateExceeded { limit, wait: Duration::ZERO }).id();
+        table.row([&code(&key), keys.default(&key), asked, rule, &reply, &labelled("gatepost_rates_met_total", "rate", limit)]);
     }
     table.text()
+}
+
+/// Before a password nobody has an account, and no login has a sender.
+fn failed_commands(scope: Scope) -> (&'static str, String) {
+    let (mail, auth) = (said(Reply::FAILURE_RATE.with(30)), said(Reply::FAILURE_RATE_AUTH.with(30)));
+    let pop3 = code(Refusal::LoginUnavailable);
+    match scope {
+        Scope::Source => ("MAIL, AUTH, POP3 login", format!("{mail}; AUTH: {auth}; POP3: {pop3}")),
+        Scope::Account => ("MAIL, POP3 login", format!("{mail}; POP3: {pop3}")),
+        Scope::SenderDomain => ("MAIL", mail),
+    }
 }
 
 pub(crate) fn bounds(keys: &Keys) -> String {

@@ -7,7 +7,7 @@ mod dialogue;
 mod errands;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -171,10 +171,15 @@ http = ["127.0.0.1:0"]
 
     /// A connection to a service from 127.0.0.`last`: every address of the loopback network is this machine.
     pub(crate) fn connect_from(&self, last: u8, service: &str) -> Dialogue {
+        Dialogue::new(self.stream_from([127, 0, 0, last].into(), service))
+    }
+
+    /// The same from any of them, bare: one descriptor, and nothing said or heard yet.
+    pub(crate) fn stream_from(&self, source: Ipv4Addr, service: &str) -> TcpStream {
         let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
-        bind(&socket, &SocketAddr::from(([127, 0, 0, last], 0))).unwrap();
+        bind(&socket, &SocketAddr::from((source, 0))).unwrap();
         connect(&socket, &self.address(service)).unwrap();
-        Dialogue::new(TcpStream::from(socket))
+        TcpStream::from(socket)
     }
 
     /// What the administrator's listener answers to GET: status code and body.
@@ -315,6 +320,12 @@ impl Drop for Server {
 /// The program.
 pub(crate) fn gatepost() -> Command {
     Command::new(env!("CARGO_BIN_EXE_gatepost"))
+}
+
+/// The token that a refusal ends in.
+#[track_caller]
+pub(crate) fn token(said: &str) -> &str {
+    said.rsplit_once(" [").and_then(|(_, token)| token.strip_suffix(']')).unwrap_or_else(|| panic!("{said:?} has no token"))
 }
 
 /// Lets time pass, where time is what is tested; nothing is waited for like this.

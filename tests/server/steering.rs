@@ -3,16 +3,16 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{ANN, BOB, Dialogue, PASSWORD, Server};
+use crate::harness::{ANN, BOB, Dialogue, PASSWORD, Server, token};
 
 #[test]
 fn a_refusal_is_explained_by_what_its_client_was_told() {
     let server = Server::start(&gate(2));
     let _held = [server.hello(), server.hello()];
     let said = server.connect("submission").hear();
-    let token = said.rsplit_once('[').unwrap().1.trim_end_matches(']').to_owned();
+    let token = token(&said);
 
-    let explained = asked(&server, &["gate", "explain", &token, "--json"]);
+    let explained = asked(&server, &["gate", "explain", token, "--json"]);
     assert_eq!((&explained["token"], &explained["rule"], &explained["source"]), (&json!(token), &json!("R4"), &json!("127.0.0.1")));
     assert_eq!(
         (&explained["in_use"], &explained["limit"], &explained["listener"]["service"]),
@@ -25,7 +25,7 @@ fn a_refusal_is_explained_by_what_its_client_was_told() {
     assert_eq!(explained["share"][0], json!({ "prefix": "127.0.0.1/32", "sessions": 2 }));
     assert_eq!(explained["holders"][0], json!({ "prefix": "127.0.0.1/32", "sessions": 2 }));
 
-    let text = server.succeed(&["gate", "explain", &token]);
+    let text = server.succeed(&["gate", "explain", token]);
     for part in [
         "Every place was taken.",
         "2 sessions in use of 2",
@@ -46,12 +46,38 @@ fn who_connects_too_often_is_explained_by_the_rate_that_was_spent() {
     let _held = [server.hello(), server.hello()];
     let said = server.connect("submission").hear();
     assert!(said.contains(" Connecting too often from [127.0.0.0/24], try again in "), "{said}");
-    let token = said.rsplit_once('[').unwrap().1.trim_end_matches(']').to_owned();
-    let key = &asked(&server, &["gate", "explain", &token, "--json"])["key"];
+    let token = token(&said);
+    let key = &asked(&server, &["gate", "explain", token, "--json"])["key"];
     let config = std::fs::read_to_string(server.config()).unwrap();
     let line = 1 + config.lines().position(|line| line.starts_with("connections_per_network")).unwrap();
     assert_eq!((&key["key"], &key["value"]), (&"rates.connections_per_network".into(), &"\"2/1h\"".into()), "{key}");
     assert_eq!(key["origin"]["file"]["line"], line);
+}
+
+#[test]
+fn what_a_session_is_refused_is_explained_by_what_its_client_was_told() {
+    let server = Server::start(&format!("{}[rates]\nmessages_per_source = '1/1h'\n", gate(4)));
+    // R11: one message was had already.
+    let mut sender = server.hello();
+    assert!(sender.ask("MAIL FROM:<>").starts_with("250 ") && sender.ask("RSET").starts_with("250 "));
+    let refused = sender.ask("MAIL FROM:<>");
+    assert!(refused.starts_with("451 4.7.1 mail.example.org Too many messages in a short time, try again in "), "{refused}");
+    let told = explained(&server, &refused, "R11", "rates.messages_per_source", "messages_per_source exceeded, again in ");
+    let config = std::fs::read_to_string(server.config()).unwrap();
+    let line = 1 + config.lines().position(|line| line.starts_with("messages_per_source")).unwrap();
+    assert_eq!((&told["key"]["value"], &told["key"]["origin"]["file"]["line"]), (&"\"1/1h\"".into(), &line.into()));
+    assert_eq!((&told["in_use"], &told["limit"], &told["listener"]["service"]), (&1.into(), &4.into(), &"smtp".into()));
+    assert_eq!(told["share"][0], json!({ "prefix": "127.0.0.1/32", "sessions": 1 }));
+    server.eventually("the log has the token", |server| server.log().contains(&format!("[{}]", token(&refused))));
+
+    // R10: the maildrop is open.
+    let _fetches = server.log_in(BOB);
+    let mut again = server.connect_tls("pop3s");
+    assert!(again.hear().starts_with("+OK ") && again.ask(&format!("USER {BOB}")).starts_with("+OK "));
+    let refused = again.ask(&format!("PASS {PASSWORD}"));
+    assert!(refused.starts_with("-ERR [IN-USE] mail.example.org Maildrop is open in another session [R10."), "{refused}");
+    let told = explained(&server, &refused, "R10", "store.takeover_grace", "another session has the maildrop");
+    assert_eq!((&told["account"], &told["listener"]["service"]), (&BOB.into(), &"pop3s".into()));
 }
 
 #[test]
@@ -132,11 +158,16 @@ fn a_user_has_so_many_sessions_over_submission_and_pop3_and_an_exempt_one_more()
     let mut guess = greeted(&server);
     assert!(guess.ask(&plain(ANN, "wrong")).starts_with("535 5.7.8 "));
     let mut third = greeted(&server);
-    assert_eq!(third.ask(&plain(ANN, PASSWORD)), "421 4.7.0 mail.example.org Too many sessions for this user (limit 2)");
+    let refused = third.ask(&plain(ANN, PASSWORD));
+    assert!(refused.starts_with("421 4.7.0 mail.example.org Too many sessions for this user (limit 2) [R9."), "{refused}");
+    explained(&server, &refused, "R9", "gate.sessions_per_user", "the user has 2 sessions of 2");
+    assert!(server.succeed(&["gate", "explain", token(&refused)]).contains(&format!("account   {ANN}\n")));
     assert!(third.is_over());
     let mut pop3 = server.connect_tls("pop3s");
     assert!(pop3.hear().starts_with("+OK ") && pop3.ask(&format!("USER {ANN}")).starts_with("+OK "));
-    assert_eq!(pop3.ask(&format!("PASS {PASSWORD}")), "-ERR [IN-USE] Too many sessions for this user (limit 2)");
+    let refused = pop3.ask(&format!("PASS {PASSWORD}"));
+    assert!(refused.starts_with("-ERR [IN-USE] mail.example.org Too many sessions for this user (limit 2) [R9."), "{refused}");
+    explained(&server, &refused, "R9", "gate.sessions_per_user", "the user has 2 sessions of 2");
     server.eventually("it is logged", |server| server.log().contains("user has too many sessions"));
     let log = server.log();
     let line = log.lines().find(|line| line.contains("user has too many sessions")).unwrap();
@@ -170,6 +201,30 @@ fn a_drain_of_the_operators_is_undone() {
     assert!(idle.ask("NOOP").starts_with("250 "), "who was idle all the time has noticed nothing");
     server.deliver(BOB, "Open again.\r\n");
     assert_eq!(server.http("/readyz").0, 200);
+}
+
+#[test]
+fn a_drain_of_the_operators_has_a_deadline_for_the_idle() {
+    let server = Server::start("[timeouts]\ndrain = \"1s\"\n");
+    let (mut idle, mut sending, mut pop3) = (server.hello(), server.in_data(ANN), server.log_in(BOB));
+    server.succeed(&["drain"]);
+    assert_eq!(idle.hear(), "421 4.3.2 mail.example.org Service restarting, try again shortly");
+    assert!(pop3.hear().starts_with("-ERR [SYS/TEMP] "));
+    assert!(idle.is_over() && pop3.is_over());
+    server.eventually("it is told", |server| server.log().contains("idle sessions sent away"));
+    assert!(sending.ask("Subject: in its own time\r\n\r\n.").starts_with("250 2.0.0 "));
+    assert_eq!(sending.hear(), "421 4.3.2 mail.example.org Service restarting, try again shortly");
+    server.eventually("nobody is left", |server| server.in_use() == 0);
+    assert_eq!(server.metric("gatepost_sessions_ended_total", "end=\"drained\""), 3);
+
+    // The process is still there, and with a longer time in force the next drain is undone before anybody notices.
+    server.edit("drain = \"1s\"", "drain = \"1h\"");
+    assert!(server.succeed(&["reload"]).contains("in force: timeouts.drain"));
+    server.succeed(&["drain", "--undo"]);
+    let mut stays = server.hello();
+    server.succeed(&["drain"]);
+    server.succeed(&["drain", "--undo"]);
+    assert!(stays.ask("NOOP").starts_with("250 "));
 }
 
 #[test]
@@ -224,6 +279,15 @@ fn a_gate_that_is_full_says_so_and_what_to_do() {
 /// So many places, and every one anybody's.
 fn gate(places: u32) -> String {
     format!("[gate]\nmax_inbound = {places}\nreserve = 0\nfair_share_alpha = 0\n")
+}
+
+/// What `gatepost gate explain` says of a refusal, which is by this rule and key.
+#[track_caller]
+fn explained(server: &Server, said: &str, rule: &str, key: &str, cause: &str) -> Value {
+    let explained = asked(server, &["gate", "explain", token(said), "--json"]);
+    assert_eq!((&explained["rule"], &explained["key"]["key"], &explained["token"]), (&rule.into(), &key.into(), &token(said).into()));
+    assert!(explained["cause"].as_str().unwrap().starts_with(cause) && explained["remedy"] != "", "{explained}");
+    explained
 }
 
 fn asked(server: &Server, arguments: &[&str]) -> Value {

@@ -2,7 +2,7 @@
 
 use std::net::Shutdown;
 
-use crate::harness::{Dialogue, Server};
+use crate::harness::{Dialogue, Server, token};
 
 /// One place, and time enough for any test.
 const ONE_PLACE: &str = "[gate]\nmax_inbound = 1\n[when_full]\npop3 = { wait = \"1h\", places = 8 }\n\
@@ -82,7 +82,10 @@ fn a_session_that_only_sits_there_gives_way_to_one_who_waits() {
     assert!(sits.hear().starts_with("220 "));
     let mut waits = wait(&server, 1, "pop3");
     // Nobody else comes: the server looks by itself for one who has rested long enough.
-    assert_eq!(sits.hear(), "421 4.3.2 mail.example.org Place needed, reconnect any time");
+    let said = sits.hear();
+    assert!(said.starts_with("421 4.3.2 mail.example.org Place needed, reconnect any time [R7."), "{said}");
+    let explained = server.succeed(&["gate", "explain", token(&said)]);
+    assert!(explained.contains("this session had only sat there") && explained.contains("gate.give_way_after = \"5s\" now"), "{explained}");
     assert!(waits.hear().starts_with("+OK "));
     assert_eq!(server.metric("gatepost_sessions_ended_total", "end=\"gave_way\""), 1);
 }

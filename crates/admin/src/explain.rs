@@ -9,23 +9,24 @@ use crate::Admin;
 use crate::wire::{Explained, Holder};
 
 impl Admin {
-    /// Why the connection with this token was refused.
+    /// Why the connection, or what a session asked for, was refused with this token.
     ///
     /// # Errors
     /// That the token says nothing to this server, and why.
     pub fn explain(&self, token: &str) -> Result<Explained, Unexplained> {
-        let Explanation { refusal, source, listener, at, usage, share, holders } = self.gate.explain(token)?;
-        let (meaning, ago) = (refusal.rule.meaning(), at.elapsed());
+        let Explanation { token, cause, source, account, listener, at, usage, share, holders } = self.gate.explain(token)?;
+        let (meaning, ago) = (cause.meaning(), at.elapsed());
         Ok(Explained {
-            token: refusal.token.to_string(),
-            rule: refusal.rule.id().to_owned(),
+            token: token.to_string(),
+            rule: cause.id().to_owned(),
             meaning: meaning.words.to_owned(),
-            cause: refusal.rule.to_string(),
+            cause: cause.to_string(),
             at: before(ago),
             seconds_ago: ago.as_secs(),
             source,
+            account: account.as_deref().map(ToOwned::to_owned),
             listener: self.listening.get(usize::from(listener.0)).cloned(),
-            key: refusal.rule.key().map(|key| self.control.setting(key)),
+            key: cause.key().map(|key| self.control.setting(key)),
             in_use: usage.in_use,
             limit: usage.limit,
             share: share.into_iter().map(Holder::from).collect(),

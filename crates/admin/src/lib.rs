@@ -5,7 +5,7 @@
 //!   anything. It binds no other address.
 //! - [`ControlSocket`] is a Unix socket that only its owner and root can open. One JSON request a line, one JSON reply a line:
 //!   [`Request`], [`Reply`]. [`ask`] is its client.
-//! - [`Admin::look`], about once a second, says in the log when the gate fills, is full and is clear again.
+//! - [`Admin::look`], about once a second, says in the log when the gate fills, is full and is clear again, and ends the patience of a drain.
 //! - [`administer`] does what a request asks of a directory, running server or not, so that the command line has one way of doing it.
 //!
 //! Both are outside the gate's places: the operator can always get in. Both bound how many connections they have and how much a
@@ -79,6 +79,9 @@ pub trait Control: Send + Sync {
 
     /// The value in force of a key, as `gate.max_inbound`, and where it is from.
     fn setting(&self, key: &str) -> Setting;
+
+    /// What sessions have to come to an end by themselves.
+    fn drain_time(&self) -> Duration;
 
     /// Has another `max_inbound` for a time, whatever the file says.
     ///

@@ -28,7 +28,7 @@ impl Admin {
         let gate = match node {
             Node::Open => None,
             Node::Starting => Some("the server is starting"),
-            Node::StoreDown => Some("the gate refuses sessions because the store is away"),
+            Node::StoreDown => Some("the store takes no mail: the gate refuses those who bring some, and lets those in who fetch theirs"),
             Node::Drained => Some("an operator has drained the server; `gatepost drain --undo` ends that"),
             Node::Draining => Some("the server is draining and will not come back by itself"),
         };

@@ -27,7 +27,7 @@ impl Admin {
     }
 
     fn drain(&self) -> Result<(), String> {
-        if !self.gate.drain_for_operator() {
+        if !self.gate.drain_for_operator(Instant::now() + self.control.drain_time()) {
             return Err("the server is drained already; `gatepost drain --undo` ends that".into());
         }
         let in_use = self.gate.usage().in_use;

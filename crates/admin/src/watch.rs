@@ -1,4 +1,5 @@
-//! The gate watched: how full it is over time, told when it fills and when it is clear again; and what the log has left out meanwhile.
+//! The gate watched: how full it is over time, told when it fills and when it is clear again; whether there is a store to bring mail to;
+//! errors of our own; and what the log has left out meanwhile.
 //!
 //! [`Admin::look`] is to be called about once a second. It never waits; what it costs is a glance at the pool, and every ten seconds
 //! a walk over the roster.
@@ -7,8 +8,9 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use events::{GateCleared, GateFilling, GateFull};
+use events::{GateCleared, GateFaulted, GateFilling, GateFull, GateSteered, StoreDown, StoreRecovered};
 use gate::{Gate, Holder, Level, Look, Notice, Occupancy, SlotTime, remedy};
+use store::Error;
 
 use crate::Admin;
 
@@ -20,6 +22,10 @@ pub struct Watch(Mutex<Watched>);
 struct Watched {
     occupancy: Occupancy,
     noted: Option<Instant>,
+    /// Since when the store takes no mail.
+    store_down: Option<Instant>,
+    /// Errors of our own that were told.
+    faults: u64,
 }
 
 /// The gate over time, for its status.
@@ -49,9 +55,18 @@ impl Admin {
     /// Looks at the gate, and tells what there is to tell; of floods that are over, too.
     pub fn look(&self, now: Instant) {
         self.gate.look_for_places(now);
+        if let Some(in_use) = self.gate.look_at_drain(now) {
+            self.events.emit(GateSteered { change: "idle sessions sent away", detail: &format_args!("{in_use} sessions in use") });
+        }
         self.events.tell_left_out(now);
         let snapshot = self.gate.snapshot();
         let mut watched = self.watch.lock();
+        self.look_at_store(&mut watched.store_down, now);
+        let faults = snapshot.faults_total.saturating_sub(watched.faults);
+        if faults > 0 {
+            watched.faults += faults;
+            self.events.emit(GateFaulted { faults });
+        }
         if watched.noted.is_none_or(|noted| now.saturating_duration_since(noted) >= NOTED_EVERY) {
             watched.noted = Some(now);
             watched.occupancy.note(now, self.gate.roster().slot_time(now));
@@ -68,6 +83,27 @@ impl Admin {
             Notice::Filling(lasted) => self.events.emit(GateFilling { in_use, limit, lasted, slot_time, holders, remedy }),
             Notice::Full { lasted, refused } => self.events.emit(GateFull { in_use, limit, lasted, refused, slot_time, holders, remedy }),
             Notice::Cleared { was_full, refused } => self.events.emit(GateCleared { in_use, limit, was_full, refused }),
+        }
+    }
+}
+
+impl Admin {
+    /// Has the gate refuse those who would bring mail while the store takes none; not for want of room, which passes by itself and is said
+    /// at MAIL.
+    fn look_at_store(&self, down_since: &mut Option<Instant>, now: Instant) {
+        match self.store.ready() {
+            Err(cause @ Error::Unavailable(_)) => {
+                if self.gate.store_down() {
+                    *down_since = Some(now);
+                    self.events.emit(StoreDown { cause: &cause });
+                }
+            }
+            _ => {
+                if self.gate.store_up() {
+                    let after = down_since.take().map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+                    self.events.emit(StoreRecovered { after });
+                }
+            }
         }
     }
 }

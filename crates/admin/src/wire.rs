@@ -154,7 +154,7 @@ pub struct Status {
     pub pid: u32,
     /// For how long it has run.
     pub uptime_seconds: u64,
-    /// `starting`, `open`, `store_down`, `drained` (by an operator) or `draining` (for good).
+    /// `starting`, `open`, `store_down` (mail is fetched, and none taken), `drained` (by an operator) or `draining` (for good).
     pub node: String,
     /// Why it takes no mail at present; nothing when it does.
     pub not_ready: Vec<String>,

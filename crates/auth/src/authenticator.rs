@@ -50,6 +50,17 @@ pub struct Claim<'c> {
     pub source: IpAddr,
 }
 
+/// A claim, and what the directory says of it.
+#[derive(Debug)]
+pub struct LookedUp<'c> {
+    claim: Claim<'c>,
+    /// The name in one spelling.
+    login: String,
+    /// What hashes there are have cost.
+    costs: Vec<Arc<str>>,
+    account: Option<Account>,
+}
+
 /// Who somebody is, or why that is not said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -108,22 +119,32 @@ impl Authenticator {
         Ok(())
     }
 
+    /// What the directory says of the claim, for [`Authenticator::verify`]: the one part of an answer that waits for the store.
+    ///
+    /// Cancel-safe: nothing has happened yet.
+    ///
+    /// # Errors
+    /// [`Error::Directory`]; the attempt does not count.
+    pub async fn look_up<'c>(&self, claim: Claim<'c>) -> Result<LookedUp<'c>, Error> {
+        let login = canonical(claim.login);
+        // In this order: what the hash cost when it was the last of its kind is among them.
+        let costs = self.directory.costs().await?;
+        let account = self.directory.account(&login).await?;
+        Ok(LookedUp { claim, login, costs, account })
+    }
+
     /// Whether the claim is right. Nobody may act as somebody else, and no password is looked at for it.
     ///
     /// Cancel-safe: an attempt that is given up counts as a failure.
     ///
     /// # Errors
     /// See [`Error`]; the attempt does not count.
-    pub async fn verify(&self, claim: Claim<'_>) -> Result<Verdict, Error> {
-        let Claim { login, acting_as, password, source } = claim;
-        let login = canonical(login);
+    pub async fn verify(&self, looked_up: LookedUp<'_>) -> Result<Verdict, Error> {
+        let LookedUp { claim: Claim { acting_as, password, source, .. }, login, costs, account: known } = looked_up;
         if acting_as.is_some_and(|other| !other.is_empty() && canonical(other) != login) {
             return Ok(Verdict::Wrong { delay: Duration::ZERO });
         }
         let source = prefix(source).to_string();
-        // In this order: what the hash cost when it was the last of its kind is among them.
-        let costs = self.directory.costs().await?;
-        let known = self.directory.account(&login).await?;
         let stored = known.as_ref().map(|account| Arc::clone(&account.password_hash));
 
         let limits = Arc::clone(&self.limits.read().unwrap_or_else(PoisonError::into_inner));

@@ -1,6 +1,7 @@
 //! Who somebody is: a login name and a password, compared with what the directory knows.
 //!
-//! [`Authenticator::verify`] is the one question, about a [`Claim`]; its answer is a [`Verdict`]. Guarantees:
+//! [`Authenticator::verify`] is the one question, about a [`Claim`] that was [looked up](Authenticator::look_up) before; its answer is
+//! a [`Verdict`]. Guarantees:
 //!
 //! - Whoever has proved who they are acts as themselves and as nobody else.
 //! - A password is compared by Argon2id, off the async threads, so many at a time and no more ([`Settings::concurrent_hashes`]); a
@@ -28,7 +29,7 @@ mod recent;
 mod seal;
 mod settings;
 
-pub use authenticator::{Authenticator, Claim, Verdict};
+pub use authenticator::{Authenticator, Claim, LookedUp, Verdict};
 pub use hashing::hash_password;
 pub use settings::{Fault, Settings};
 

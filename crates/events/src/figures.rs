@@ -76,7 +76,7 @@ figures! {
     WaitingTimedOut Counter "gate_waiting_timed_out" "Connections refused when their time to wait was over";
     WaitingLeft Counter "gate_waiting_left" "Connections that hung up while they waited";
     WaitingRefused Counter "gate_waiting_refused" "Connections refused before their time to wait was over: the room was full, or nobody came in any more";
-    NodeOpen Gauge "node_open" "1 when the node takes sessions, 0 when it starts, drains or has no store";
+    NodeOpen Gauge "node_open" "1 when the node takes sessions, 0 when it starts, drains or its store is down";
     NodeDraining Gauge "node_draining" "1 when the node is on its way out";
     AcceptQueue Gauge "net_accept_queue_connections" "Connections that wait in the kernel to be accepted, over all listeners";
     AcceptOverflows Counter "net_accept_queue_overflows" "Connections the kernel dropped because its queue was full, on the whole machine";

@@ -13,6 +13,7 @@
 //! `docs/metrics.md` lists every metric and every log line; a test compares it with the code.
 
 mod auth;
+mod fault;
 mod figures;
 mod gate;
 mod listener;
@@ -36,6 +37,7 @@ use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 
 pub use auth::{AuthFailed, AuthSucceeded, AuthThrottled, Throttle, UserSessionsRefused};
+pub use fault::{GateFaulted, ListenerFaulted};
 pub use figures::{Figure, Figures};
 pub use gate::{SessionAdmitted, SessionEnded, SessionRefused};
 pub use listener::Listener;
@@ -50,7 +52,7 @@ pub use server::{
 };
 pub use session::{NotAnId, SessionEnd, SessionId};
 pub use smtp::{MessageAccepted, MessageRefused, MessageScreened, RateMet, RecipientRefused};
-pub use store::{MessageDamaged, StoreFailed, StoreFull, StoreRecovered};
+pub use store::{MessageDamaged, StoreDown, StoreFailed, StoreFull, StoreRecovered};
 pub use tls::{HandshakeCompleted, HandshakeFailed};
 
 /// Something that has happened.
@@ -84,6 +86,7 @@ struct Inner {
 #[derive(Debug)]
 pub struct Metrics {
     pub(crate) auth: auth::Metrics,
+    pub(crate) fault: fault::Metrics,
     pub(crate) gate: gate::Metrics,
     pub(crate) occupancy: occupancy::Metrics,
     pub(crate) pop3: pop3::Metrics,
@@ -100,6 +103,7 @@ impl Events {
         let mut registry = Registry::with_prefix(PREFIX);
         let metrics = Metrics {
             auth: auth::Metrics::register(&mut registry),
+            fault: fault::Metrics::register(&mut registry),
             gate: gate::Metrics::register(&mut registry),
             occupancy: occupancy::Metrics::register(&mut registry),
             pop3: pop3::Metrics::register(&mut registry),

@@ -30,7 +30,13 @@ pub struct StoreFull<'e> {
     pub now: Instant,
 }
 
-/// The store does everything again.
+/// The store takes no mail, and nobody is let in who would bring some.
+pub struct StoreDown<'e> {
+    /// What it says.
+    pub cause: &'e dyn Display,
+}
+
+/// The store takes mail again.
 #[derive(Debug)]
 pub struct StoreRecovered {
     /// How long it did not.
@@ -73,6 +79,14 @@ impl Event for StoreFull<'_> {
     }
 }
 
+impl Event for StoreDown<'_> {
+    fn count(&self, _: &crate::Metrics) {}
+
+    fn log(&self, _: u64) {
+        error!(target: "gatepost::store", cause = %self.cause, "store down");
+    }
+}
+
 impl Event for StoreRecovered {
     fn count(&self, metrics: &crate::Metrics) {
         metrics.store.recoveries.inc();
@@ -108,7 +122,7 @@ impl Metrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let metrics = Self { errors: Family::default(), recoveries: Counter::default() };
         registry.register("store_errors", "Answers of the store that were errors, by kind", metrics.errors.clone());
-        registry.register("store_recoveries", "Times the store did everything again after it had not", metrics.recoveries.clone());
+        registry.register("store_recoveries", "Times the store took mail again after it had been down", metrics.recoveries.clone());
         metrics
     }
 

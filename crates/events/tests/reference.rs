@@ -112,6 +112,8 @@ fn emit_each(events: &Events) {
     events.emit(GateFull { in_use, limit, lasted: Duration::ZERO, refused: 1, slot_time: cause, holders: cause, remedy });
     events.emit(GateCleared { in_use, limit, was_full: second, refused: 1 });
     events.emit(GateSteered { change: "drain begun", detail: cause });
+    events.emit(GateFaulted { faults: 1 });
+    events.emit(ListenerFaulted { listener: smtp, cause, now });
 
     let recipients = &["ann@example.org".into()];
     events.emit(MessageAccepted { listener: smtp, session, message, reverse_path, recipients, octets: 10_240, commit: second });
@@ -129,6 +131,7 @@ fn emit_each(events: &Events) {
 
     events.emit(StoreFailed { operation: "commit", cause, now });
     events.emit(StoreFull { cause, now });
+    events.emit(StoreDown { cause });
     events.emit(StoreRecovered { after: second });
     events.emit(MessageDamaged { message, cause });
 }

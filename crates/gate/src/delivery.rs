@@ -122,6 +122,12 @@ impl Delivery {
         self.lock().deadline()
     }
 
+    /// What to say of a message that is whole and whose turn has not come within the deadline.
+    pub fn late(&self, now: Instant) -> Late {
+        let (Snapshot { estimate, in_flight, waiting, .. }, deadline) = (self.snapshot(now), self.deadline());
+        Late { estimate: estimate.max(deadline), deadline, ahead: in_flight.saturating_add(waiting) }
+    }
+
     /// What is known now.
     pub fn snapshot(&self, now: Instant) -> Snapshot {
         self.lock().snapshot(now)

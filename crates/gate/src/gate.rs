@@ -5,6 +5,7 @@
 //!   it comes, its fair share, the start ramp, the pool. Each admission is judged by the rules of one instant.
 //! - [`Gate::apply`] is all or nothing, and in force for every admission that begins after it returns.
 //! - Every admission and refusal is counted, once; so is what a limit in shadow would have refused.
+//! - A panic among the checks, which would be an error of ours, ends nothing: who came is let in where there is a place, and it is counted.
 //!
 //! After [`Gate::drain`] has returned, no new call of [`Gate::admit`] succeeds; one that was already under way may. Who
 //! waits for the last session to end therefore stops its accept loops first.
@@ -12,7 +13,9 @@
 //! Refuses with [`Refusal`]; fails with [`SettingsError`]. Nothing here is async.
 
 mod deciding;
+mod draining;
 mod moving;
+mod refusing;
 
 use std::net::IpAddr;
 use std::sync::atomic::AtomicU32;
@@ -26,14 +29,14 @@ use ipnet::IpNet;
 use crate::client::{Class, ClientUse, Privilege, Tenancy};
 use crate::day::Day;
 use crate::known_good::KnownGood;
-use crate::ledger::{self, Explanation, Ledger, Scene, Unexplained};
+use crate::ledger::Ledger;
 use crate::limit::{Limit, Limits};
 use crate::node::{Facts, Node};
 use crate::permit::{ListenerId, Permit};
 use crate::pool::{Draw, Pool, Usage};
 use crate::ramp::Ramp;
 use crate::rates::{self, ConnectionRates};
-use crate::refusal::{Obstacle, Refusal, Rule};
+use crate::refusal::{Obstacle, Refusal};
 use crate::roster::Roster;
 use crate::rules::{Rules, Trial};
 use crate::seat::{Seat, Wanted};
@@ -48,6 +51,8 @@ use crate::vacancy::Vacancy;
 #[derive(Debug)]
 pub struct Gate {
     node: Facts,
+    /// When idle sessions are sent away, while an operator drains.
+    idle_until: Mutex<Option<Instant>>,
     ramp: Ramp,
     rules: ArcSwap<Rules>,
     sources: Arc<Sources>,
@@ -80,6 +85,7 @@ impl Gate {
         check(&settings)?;
         Ok(Self {
             node: Facts::default(),
+            idle_until: Mutex::default(),
             ramp: Ramp::default(),
             sources: Arc::default(),
             pool: Arc::new(Pool::new(settings.size())),
@@ -112,7 +118,7 @@ impl Gate {
         let trial = Trial::new(&rules);
         let taken = self.decide(&trial, arrival, Source::from(arrival.peer), &mut &self.pool).map_err(|rule| {
             if rule.is_want_of_places() {
-                self.want_place(&rules, arrival.now);
+                self.want_place(&rules, self.lacking(), arrival.now);
             }
             trial.failed(rule)
         })?;
@@ -120,20 +126,6 @@ impl Gate {
         self.tally.shadow(trial.met());
         self.tally.admit();
         Ok(Permit::new(taken, arrival.listener, arrival.now))
-    }
-
-    /// Refuses what [`Gate::try_admit`] did not let in: counts it, writes it down and gives it its token.
-    pub fn refuse(&self, obstacle: Obstacle, arrival: &Arrival) -> Refusal {
-        let (Obstacle { rule, met, .. }, source) = (obstacle, Source::from(arrival.peer));
-        self.tally.shadow(met);
-        let refusal = self.tally.refuse(rule, self.known_good.knows(source, self.day()));
-        let usage = match rule {
-            Rule::PoolFull { in_use, limit } | Rule::UnreservedFull { in_use, limit, .. } => Usage { in_use, limit, ..self.pool.usage() },
-            _ => self.pool.usage(),
-        };
-        let scene = Scene { source, listener: arrival.listener, at: arrival.now, usage, share: self.sources.held_by(source) };
-        self.ledger.record(refusal, scene, || (self.sources.holders(Level::Address, ledger::HOLDERS), self.sources.prefixes()));
-        refusal
     }
 
     /// How who waits for a place learns that it is worth another try: a place is back, or limits or node have changed.
@@ -145,22 +137,8 @@ impl Gate {
     /// enough only since.
     pub fn look_for_places(&self, now: Instant) {
         if self.vacancy().is_awaited() {
-            self.want_place(&self.rules.load(), now);
+            self.want_place(&self.rules.load(), self.lacking(), now);
         }
-    }
-
-    /// Refuses a connection that there is no file descriptor to serve with, which the caller found out on accepting it.
-    /// [`Gate::admit`] is not asked then; the refusal is counted and has a token like any other.
-    pub fn out_of_descriptors(&self, arrival: &Arrival) -> Refusal {
-        self.refuse(Obstacle { rule: Rule::OutOfDescriptors, met: Limits::default(), is_named: false }, arrival)
-    }
-
-    /// What was written down about the refusal that a token names.
-    ///
-    /// # Errors
-    /// See [`Unexplained`].
-    pub fn explain(&self, token: &str) -> Result<Explanation, Unexplained> {
-        self.ledger.explain(token, self.tally.refusals())
     }
 
     /// Puts `settings` in force for every admission from now on, and returns the usage under them. Who is in stays in.
@@ -199,39 +177,16 @@ impl Gate {
         self.node.opened();
     }
 
-    /// The store is away: nobody comes in until [`Gate::store_up`].
-    pub fn store_down(&self) {
-        self.node.store_down();
+    /// The store takes no mail: nobody comes in to bring some until [`Gate::store_up`]. Whether that is new.
+    pub fn store_down(&self) -> bool {
+        let went_down = self.node.store_down();
         self.vacancy().tell();
+        went_down
     }
 
-    /// The store is back.
-    pub fn store_up(&self) {
-        self.node.store_up();
-    }
-
-    /// The end has begun: nobody comes in any more. Final.
-    pub fn drain(&self) {
-        self.node.draining();
-        self.vacancy().tell();
-    }
-
-    /// An operator wants no sessions: nobody comes in, and those there are are to finish, until [`Gate::undo_drain`]. Whether that is
-    /// new.
-    pub fn drain_for_operator(&self) -> bool {
-        let drained = self.node.drained();
-        self.vacancy().tell();
-        drained
-    }
-
-    /// The operator wants sessions again. Whether there was a drain of theirs. The drain at the end stays.
-    pub fn undo_drain(&self) -> bool {
-        self.node.drain_undone()
-    }
-
-    /// Whether sessions are to finish, for good or for an operator.
-    pub fn is_draining(&self) -> bool {
-        matches!(self.node(), Node::Draining | Node::Drained)
+    /// The store takes mail again. Whether that is new.
+    pub fn store_up(&self) -> bool {
+        self.node.store_up()
     }
 
     /// Whether this node takes sessions, and why not.
@@ -319,6 +274,7 @@ impl Gate {
             refused_total: self.tally.refused(),
             known_good_refused_total: self.tally.known_good_refused(),
             shadow_total: self.tally.in_shadow(),
+            faults_total: self.tally.faults(),
         }
     }
 
@@ -328,11 +284,15 @@ impl Gate {
         self.sources.holders(level, most)
     }
 
+    /// What somebody lacks who has found no place.
+    fn lacking(&self) -> Wanted {
+        if self.pool.usage().free() > 0 { Wanted::General } else { Wanted::Any }
+    }
+
     /// Somebody finds no place: one who has rested for long enough is asked for theirs.
-    fn want_place(&self, rules: &Rules, now: Instant) {
+    fn want_place(&self, rules: &Rules, wanted: Wanted, now: Instant) {
         let least = rules.settings.give_way_after.0;
         if !least.is_zero() {
-            let wanted = if self.pool.usage().free() > 0 { Wanted::General } else { Wanted::Any };
             self.roster.give_way(wanted, now, least, |address| self.known_good.knows(Source::from(address), self.day()));
         }
     }
@@ -351,6 +311,8 @@ pub struct Arrival {
     pub peer: IpAddr,
     /// Whether nothing can be done there before a password is shown, as on the submission and POP3 ports.
     pub authenticates: bool,
+    /// Whether it comes to bring mail, which is of no use while the store takes none; who comes to fetch it comes in then, too.
+    pub brings_mail: bool,
     /// When it was accepted.
     pub now: Instant,
 }
@@ -380,6 +342,8 @@ pub struct Snapshot {
     pub known_good_refused_total: u64,
     /// Connections that limits in shadow would have refused, by limit.
     pub shadow_total: InShadow,
+    /// Connections about which there was an error of our own in deciding.
+    pub faults_total: u64,
 }
 
 fn check(settings: &Settings) -> Result<(), SettingsError> {

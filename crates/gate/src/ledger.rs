@@ -1,7 +1,7 @@
 //! The last refusals, each to be found by the token that its client was given.
 //!
-//! A refusal is written down with what was true at that instant: the rule and its numbers, the pool, what each prefix of the
-//! source held. Who held the most is looked up far less often, because it walks the table of sources: a record shares what was
+//! A refusal, at the door or within a session, is written down with what was true at that instant: the rule and its numbers, the pool,
+//! what each prefix of the source held. Who held the most is looked up far less often, because it walks the table of sources: a record shares what was
 //! found [`LOOK_EVERY`] ago or less, or longer ago where the table is so large that looking costs more.
 //!
 //! Guarantees: the last [`REMEMBERED`] refusals are here and no other; memory is taken once, with the first refusal, but for the
@@ -13,19 +13,27 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use mail::Token;
+
+use crate::denial::Denial;
+use crate::meaning::Meaning;
 use crate::permit::ListenerId;
 use crate::pool::Usage;
-use crate::refusal::{Refusal, parse_token};
+use crate::refusal::Rule;
 use crate::source::{Level, Source};
 use crate::sources::Holder;
 
 /// What was written down about one refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
-    /// The rule with its numbers, and the token.
-    pub refusal: Refusal,
+    /// What the client was given.
+    pub token: Token,
+    /// The rule with its numbers.
+    pub cause: Cause,
     /// Who was refused.
     pub source: IpAddr,
+    /// Who that had authenticated as, or was about to.
+    pub account: Option<Arc<str>>,
     /// Where.
     pub listener: ListenerId,
     /// When.
@@ -38,6 +46,42 @@ pub struct Explanation {
     pub holders: Arc<[Holder]>,
 }
 
+/// What a refusal was by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(transparent)]
+pub enum Cause {
+    /// A rule at the door: nobody came in.
+    Door(#[from] Rule),
+    /// A rule of the session.
+    Session(#[from] Denial),
+}
+
+impl Cause {
+    /// The id of the rule.
+    pub fn id(&self) -> &'static str {
+        match self {
+            Self::Door(rule) => rule.id(),
+            Self::Session(denial) => denial.id(),
+        }
+    }
+
+    /// The key that the rule comes from, if it comes from one, with its table.
+    pub fn key(&self) -> Option<&'static str> {
+        match self {
+            Self::Door(rule) => rule.key(),
+            Self::Session(denial) => Some(denial.key()),
+        }
+    }
+
+    /// What it means, for whoever runs the server.
+    pub fn meaning(&self) -> Meaning {
+        match self {
+            Self::Door(rule) => rule.meaning(),
+            Self::Session(denial) => denial.meaning(),
+        }
+    }
+}
+
 /// Why there is nothing to say about a token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unexplained {
@@ -46,7 +90,7 @@ pub enum Unexplained {
     NotAToken(String),
     /// No refusal of this process has that number.
     #[error(
-        "{token} was not given since this server started: it has refused {refused} connections; the numbers start over when the server \
+        "{token} was not given since this server started: it has refused {refused} times; the numbers start over when the server \
          does, and another server has its own"
     )]
     NeverGiven {
@@ -80,9 +124,10 @@ pub enum Unexplained {
 pub(crate) struct Ledger(Mutex<Ring>);
 
 /// What was true when somebody was refused, for [`Ledger::record`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Scene {
     pub(crate) source: Source,
+    pub(crate) account: Option<Arc<str>>,
     pub(crate) listener: ListenerId,
     pub(crate) at: Instant,
     pub(crate) usage: Usage,
@@ -93,16 +138,16 @@ pub(crate) struct Scene {
 impl Ledger {
     /// Writes a refusal down. `look` gives the biggest holders and says how many prefixes there are; it is asked when what was
     /// found last is old.
-    pub(crate) fn record(&self, refusal: Refusal, scene: Scene, look: impl FnOnce() -> (Vec<Holder>, usize)) {
+    pub(crate) fn record(&self, token: Token, cause: Cause, scene: Scene, look: impl FnOnce() -> (Vec<Holder>, usize)) {
         let mut ring = self.lock();
         let holders = ring.holders(scene.at, look);
-        let place = refusal.token.sequence() as usize % REMEMBERED;
+        let place = token.sequence() as usize % REMEMBERED;
         if ring.records.is_empty() {
             // Written to at once: what is only promised would be taken page by page, as a flood fills it.
             ring.records = vec![None; REMEMBERED];
         }
         if let Some(record) = ring.records.get_mut(place) {
-            *record = Some(Record { refusal, scene, holders });
+            *record = Some(Record { token, cause, scene, holders });
         }
     }
 
@@ -112,16 +157,15 @@ impl Ledger {
     /// See [`Unexplained`].
     pub(crate) fn explain(&self, text: &str, refused: u64) -> Result<Explanation, Unexplained> {
         let token = text.trim().trim_start_matches('[').trim_end_matches(']').to_owned();
-        let Some((rule, sequence)) = parse_token(&token) else { return Err(Unexplained::NotAToken(token)) };
+        let Some(asked) = Token::parse(&token) else { return Err(Unexplained::NotAToken(token)) };
         let ring = self.lock();
-        let record = ring.records.get(sequence as usize % REMEMBERED).and_then(Option::as_ref);
+        let record = ring.records.get(asked.sequence() as usize % REMEMBERED).and_then(Option::as_ref);
         match record {
-            Some(record) if record.refusal.token.sequence() == sequence => {
-                let given = record.refusal.token.to_string();
-                let same = record.refusal.rule.id().eq_ignore_ascii_case(rule);
-                if same { Ok(record.explanation()) } else { Err(Unexplained::OtherRule { token, given }) }
+            Some(record) if record.token == asked => Ok(record.explanation()),
+            Some(Record { token: given, .. }) if given.sequence() == asked.sequence() => {
+                Err(Unexplained::OtherRule { token, given: given.to_string() })
             }
-            _ if u64::from(sequence) >= refused => Err(Unexplained::NeverGiven { token, refused }),
+            _ if u64::from(asked.sequence()) >= refused => Err(Unexplained::NeverGiven { token, refused }),
             _ => Err(Unexplained::Forgotten { token, remembered: REMEMBERED }),
         }
     }
@@ -158,16 +202,18 @@ impl Ring {
 /// One refusal, as small as it can be kept.
 #[derive(Clone, Debug)]
 struct Record {
-    refusal: Refusal,
+    token: Token,
+    cause: Cause,
     scene: Scene,
     holders: Arc<[Holder]>,
 }
 
 impl Record {
     fn explanation(&self) -> Explanation {
-        let Scene { source, listener, at, usage, share, .. } = self.scene;
+        let Self { token, cause, holders, scene } = self.clone();
+        let Scene { source, account, listener, at, usage, share } = scene;
         let share = source.prefixes().zip(share).map(|((_, prefix), sessions)| Holder { prefix, sessions }).collect();
-        Explanation { refusal: self.refusal, source: source.address(), listener, at, usage, share, holders: Arc::clone(&self.holders) }
+        Explanation { token, cause, source: source.address(), account, listener, at, usage, share, holders }
     }
 }
 
@@ -182,13 +228,19 @@ const LOOK_PER_PREFIX: Duration = Duration::from_micros(5);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::refusal::Rule;
 
     const RULE: Rule = Rule::PoolFull { in_use: 9, limit: 9 };
 
     fn scene(at: Instant) -> Scene {
         let source = Source::from("192.0.2.7".parse::<IpAddr>().unwrap());
-        Scene { source, listener: ListenerId(3), at, usage: Usage { in_use: 9, general: 9, limit: 9, reserve: 0 }, share: [2, 5, 0] }
+        Scene {
+            source,
+            account: None,
+            listener: ListenerId(3),
+            at,
+            usage: Usage { in_use: 9, general: 9, limit: 9, reserve: 0 },
+            share: [2, 5, 0],
+        }
     }
 
     fn holder(prefix: &str, sessions: u32) -> Holder {
@@ -196,15 +248,15 @@ mod tests {
     }
 
     fn record(ledger: &Ledger, sequence: u32, at: Instant) {
-        ledger.record(Refusal::new(RULE, sequence), scene(at), || (Vec::new(), 0));
+        ledger.record(Token::new("R4", sequence), RULE.into(), scene(at), || (Vec::new(), 0));
     }
 
     #[test]
     fn a_refusal_is_told_as_it_was() {
         let (ledger, at) = (Ledger::default(), Instant::now());
-        ledger.record(Refusal::new(RULE, 7), scene(at), || (vec![holder("198.51.100.1/32", 6)], 9));
+        ledger.record(Token::new("R4", 7), RULE.into(), scene(at), || (vec![holder("198.51.100.1/32", 6)], 9));
         let told = ledger.explain("R4.0007", 8).unwrap();
-        assert_eq!((told.refusal.rule, told.source.to_string(), told.listener, told.at), (RULE, "192.0.2.7".into(), ListenerId(3), at));
+        assert_eq!((told.cause, told.source.to_string(), told.listener, told.at), (RULE.into(), "192.0.2.7".into(), ListenerId(3), at));
         assert_eq!((told.usage.in_use, told.share), (9, vec![holder("192.0.2.7/32", 2), holder("192.0.2.0/24", 5)]));
         assert_eq!(*told.holders, [holder("198.51.100.1/32", 6)]);
         assert!(ledger.explain(" [r4.0007]", 8).is_ok(), "as it is copied from a log, or typed");
@@ -231,7 +283,7 @@ mod tests {
         let (ledger, start) = (Ledger::default(), Instant::now());
         let mut looks = 0;
         let mut at = |millis: u64, prefixes| {
-            ledger.record(Refusal::new(RULE, 0), scene(start + Duration::from_millis(millis)), || {
+            ledger.record(Token::new("R4", 0), RULE.into(), scene(start + Duration::from_millis(millis)), || {
                 looks += 1;
                 (Vec::new(), prefixes)
             });

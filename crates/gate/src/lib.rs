@@ -12,17 +12,19 @@
 //! - Memory is bounded by the sessions in use, and a table of known sources that is bounded by itself. A refusal allocates nothing it
 //!   keeps, and its reply is rendered into a line of the caller's.
 //!
-//! Refuses, by type: [`Rule`]. The words a peer sees stand in one place, [`Refusal::render`].
+//! Refuses, by type: [`Rule`] at the door, [`Denial`] in a session. The words that a peer sees at the door stand in one place,
+//! [`Refusal::render`]; those of a session are the protocol's. Each refusal has a [`Token`] that [`Gate::explain`] knows.
 //!
 //! Fails: the only error is a set of limits that contradict themselves, [`SettingsError`], and then the limits in force
-//! stay. Admission has no internal errors to decide about: counting is arithmetic on atomics and under the locks of hash
-//! tables, which cannot be poisoned; nothing here blocks, reads a clock, writes a log or opens a socket.
+//! stay. Admission is not known to fail: counting is arithmetic on atomics and under the locks of hash tables, which cannot be poisoned;
+//! nothing here blocks, reads a clock, writes a log or opens a socket. A check that panics all the same lets in, and is counted.
 //!
 //! No order is promised among clients that compete for the last place.
 
 mod client;
 mod day;
 pub mod delivery;
+mod denial;
 mod gate;
 mod known_good;
 mod lane;
@@ -55,11 +57,13 @@ mod vacancy;
 pub use client::{Class, ClientSettings, ClientUse, Privilege};
 pub use day::{Day, DayError};
 pub use delivery::Delivery;
+pub use denial::Denial;
 pub use gate::{Arrival, Gate, Snapshot};
 pub use ipnet::IpNet;
 pub use known_good::KNOWN_GOOD_DAYS;
-pub use ledger::{Explanation, REMEMBERED, Unexplained};
+pub use ledger::{Cause, Explanation, REMEMBERED, Unexplained};
 pub use limit::Limit;
+pub use mail::Token;
 pub use meaning::Meaning;
 pub use network::{Network, NetworkError};
 pub use node::Node;
@@ -68,7 +72,7 @@ pub use permit::{ListenerId, Permit};
 pub use pool::{Draw, Place, Pool, Size, Usage};
 pub use portion::{Portion, PortionError};
 pub use rates::{Limiter, MailRates};
-pub use refusal::{Obstacle, Refusal, Rule, Token, Wait};
+pub use refusal::{Obstacle, Refusal, Rule, Wait};
 pub use reply::{Protocol, ReplyLine};
 pub use roster::{Enrolment, Holders, Newcomer, Roster, Session};
 pub use seat::{PROGRAM_OCTETS, Parting, Seat};

@@ -1,5 +1,7 @@
-//! What a rule means to whoever runs the server: in words, and what to do. The key it comes from is [`Rule::key`].
+//! What a rule means to whoever runs the server: in words, and what to do. The keys they come from are [`Rule::key`] and
+//! [`Denial::key`].
 
+use crate::denial::Denial;
 use crate::refusal::Rule;
 
 /// What a rule means.
@@ -29,8 +31,9 @@ impl Rule {
                 "Nothing: the client comes back. A shorter ramp lets everybody in at once, who all come at once.",
             ),
             Self::StoreDown => (
-                "The server took no sessions: its store was away.",
-                "See to the store: the log says what is wrong with it, `gatepost status` whether it is back.",
+                "The server took no mail: its store was away, or had failed for good.",
+                "See to the store: `gatepost status` says what is wrong with it. After a failed write or sync look after the disk and then \
+                 restart the server, which reads again what is there.",
             ),
             Self::ClientFull { .. } => (
                 "The clients that you have named so held as many sessions as their entry says.",
@@ -63,6 +66,45 @@ impl Rule {
             Self::OutOfDescriptors => (
                 "The process had no file descriptor left for the connection. No limit of the gate was met.",
                 "Raise the process's limit of open files (LimitNOFILE= of the systemd unit), or lower max_inbound.",
+            ),
+        };
+        Meaning { words, remedy }
+    }
+}
+
+impl Denial {
+    /// What it means, for whoever runs the server.
+    pub fn meaning(&self) -> Meaning {
+        let (words, remedy) = match self {
+            Self::StoreSlow { .. } => (
+                "The store was slow: the reply to a message would have come too late, so the message was not begun.",
+                "Find out why the store is slow: gatepost_delivery_limit_messages and gatepost_store_sync_seconds_total say how slow. More \
+                 places at the gate would only make the queue longer.",
+            ),
+            Self::StoreFull => (
+                "The store had no room for mail.",
+                "Make room on the store's disk; mail is taken again by itself. The log says how much was missing.",
+            ),
+            Self::PlaceNeeded => (
+                "Every place was taken, somebody else wanted one, and this session had only sat there.",
+                "Nothing: the client may come back at once. A longer time spares more of those who sit there.",
+            ),
+            Self::TimedOut { .. } => (
+                "The client was idle or too slow, or its session had lasted too long.",
+                "Nothing, as a rule: the client comes back. Raise the key when clients you know need longer.",
+            ),
+            Self::UserFull(_) => (
+                "The user had as many sessions as one may; the password was right.",
+                "`gatepost sessions --user ACCOUNT` shows what they do. Give the account its own number in users, or raise the key.",
+            ),
+            Self::MaildropLocked => (
+                "The user's maildrop was open in another session; the password was right.",
+                "Nothing, when two programs fetch the same mail. `gatepost sessions --user ACCOUNT` shows who has it; `gatepost sessions end \
+                 ID` ends that. One that shows no sign of life for the time of the key is taken over by itself.",
+            ),
+            Self::TooMuch { .. } => (
+                "The client, its account or its sender domain did too much of this in a short time.",
+                "Nothing, as a rule: the client may again after the time it was told. Raise the key when honest senders meet it.",
             ),
         };
         Meaning { words, remedy }

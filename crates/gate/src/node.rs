@@ -19,7 +19,7 @@ pub enum Node {
     Drained,
     /// Not yet ready.
     Starting,
-    /// Ready, but its store is not.
+    /// Ready, but its store takes no mail.
     StoreDown,
     /// Taking sessions.
     Open,
@@ -37,12 +37,12 @@ impl Node {
         }
     }
 
-    /// The first check of an admission.
-    pub(crate) fn check(self) -> Result<(), Rule> {
+    /// The first check of an admission. A store that takes no mail may be read all the same, and people go on fetching theirs.
+    pub(crate) fn check(self, brings_mail: bool) -> Result<(), Rule> {
         match self {
             Self::Draining | Self::Drained | Self::Starting => Err(Rule::Restarting),
-            Self::StoreDown => Err(Rule::StoreDown),
-            Self::Open => Ok(()),
+            Self::StoreDown if brings_mail => Err(Rule::StoreDown),
+            Self::StoreDown | Self::Open => Ok(()),
         }
     }
 }
@@ -56,12 +56,14 @@ impl Facts {
         self.0.fetch_or(OPENED, AcqRel);
     }
 
-    pub(crate) fn store_down(&self) {
-        self.0.fetch_or(STORE_DOWN, AcqRel);
+    /// Whether this changed anything.
+    pub(crate) fn store_down(&self) -> bool {
+        self.0.fetch_or(STORE_DOWN, AcqRel) & STORE_DOWN == 0
     }
 
-    pub(crate) fn store_up(&self) {
-        self.0.fetch_and(!STORE_DOWN, AcqRel);
+    /// Whether this changed anything.
+    pub(crate) fn store_up(&self) -> bool {
+        self.0.fetch_and(!STORE_DOWN, AcqRel) & STORE_DOWN != 0
     }
 
     pub(crate) fn draining(&self) {
@@ -73,9 +75,18 @@ impl Facts {
         self.0.fetch_or(DRAINED, AcqRel) & DRAINED == 0
     }
 
+    /// The deadline of an operator's drain has come.
+    pub(crate) fn sends_idle_away(&self) {
+        self.0.fetch_or(IDLE_SENT_AWAY, AcqRel);
+    }
+
+    pub(crate) fn is_idle_sent_away(&self) -> bool {
+        self.0.load(Acquire) & IDLE_SENT_AWAY != 0
+    }
+
     /// Whether this changed anything.
     pub(crate) fn drain_undone(&self) -> bool {
-        self.0.fetch_and(!DRAINED, AcqRel) & DRAINED != 0
+        self.0.fetch_and(!(DRAINED | IDLE_SENT_AWAY), AcqRel) & DRAINED != 0
     }
 
     pub(crate) fn node(&self) -> Node {
@@ -99,6 +110,7 @@ const OPENED: u8 = 1;
 const STORE_DOWN: u8 = 2;
 const DRAINING: u8 = 4;
 const DRAINED: u8 = 8;
+const IDLE_SENT_AWAY: u8 = 16;
 
 #[cfg(test)]
 mod tests {
@@ -110,9 +122,10 @@ mod tests {
         assert_eq!(facts.node(), Node::Starting);
         facts.opened();
         assert_eq!(facts.node(), Node::Open);
-        facts.store_down();
+        assert!(facts.store_down() && !facts.store_down());
         assert_eq!(facts.node(), Node::StoreDown);
-        facts.store_up();
+        assert_eq!((facts.node().check(true), facts.node().check(false)), (Err(Rule::StoreDown), Ok(())));
+        assert!(facts.store_up() && !facts.store_up());
         assert_eq!(facts.node(), Node::Open);
     }
 

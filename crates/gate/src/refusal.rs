@@ -8,6 +8,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use mail::Token;
 
 use crate::limit::{Limit, Limits};
 use crate::pool::Usage;
@@ -27,7 +28,7 @@ pub struct Refusal {
 
 impl Refusal {
     pub(crate) fn new(rule: Rule, sequence: u32) -> Self {
-        Self { rule, token: Token { rule: rule.id(), sequence }, known_good: false }
+        Self { rule, token: Token::new(rule.id(), sequence), known_good: false }
     }
 }
 
@@ -69,8 +70,8 @@ pub enum Rule {
     /// R1: the node is starting or draining.
     #[error("the node is starting or draining")]
     Restarting,
-    /// R1b: the store is down.
-    #[error("the store is down")]
+    /// R1b: the store takes no mail.
+    #[error("the store takes no mail")]
     StoreDown,
     /// R0: the operator wants nothing from there.
     #[error("{network} is denied")]
@@ -224,89 +225,9 @@ impl From<Usage> for Rule {
     }
 }
 
-/// Names one refusal of this process, for example `R4.k3f9`: the rule's id and the refusal's number in base 32, at least
-/// four digits of it.
-///
-/// The digits are those of Crockford's base 32 in lower case: no i, l, o or u, so that it survives being read aloud.
-/// Numbers start over after 2^32 refusals.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Token {
-    rule: &'static str,
-    sequence: u32,
-}
-
-impl Token {
-    pub(crate) fn sequence(self) -> u32 {
-        self.sequence
-    }
-}
-
-impl fmt::Display for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.", self.rule)?;
-        (0..TOKEN_DIGITS_MOST)
-            .rev()
-            .map(|place| (place, self.sequence >> (place * DIGIT_BITS)))
-            .filter(|(place, rest)| *place < TOKEN_DIGITS_LEAST || *rest != 0)
-            .try_for_each(|(_, rest)| write!(f, "{}", digit(rest)))
-    }
-}
-
-/// Rule and number of a token that somebody has typed; `None` when it cannot be one. The case of the digits is of no matter,
-/// and those that Crockford takes for others are read as such.
-pub(crate) fn parse_token(text: &str) -> Option<(&str, u32)> {
-    let (rule, digits) = text.split_once('.')?;
-    let value = |digit: u8| match digit.to_ascii_lowercase() {
-        b'o' => Some(0),
-        b'i' | b'l' => Some(1),
-        digit => DIGITS.iter().position(|known| *known == digit),
-    };
-    let append = |number: u64, digit| Some(number << DIGIT_BITS | value(digit)? as u64);
-    let fits = digits.len() >= TOKEN_DIGITS_LEAST as usize && digits.len() <= TOKEN_DIGITS_MOST as usize;
-    let number = if fits { digits.bytes().try_fold(0, append)? } else { return None };
-    (!rule.is_empty() && rule.bytes().all(|octet| octet.is_ascii_alphanumeric())).then_some((rule, u32::try_from(number).ok()?))
-}
-
-/// The lowest digit of `number`.
-fn digit(number: u32) -> char {
-    let value = number as usize % DIGITS.len();
-    DIGITS.get(value).copied().map_or('0', char::from)
-}
-
-const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
-const DIGIT_BITS: u32 = 5;
-const TOKEN_DIGITS_LEAST: u32 = 4;
-const TOKEN_DIGITS_MOST: u32 = u32::BITS.div_ceil(DIGIT_BITS);
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn token(sequence: u32) -> String {
-        Refusal::new(Rule::PoolFull { in_use: 1, limit: 1 }, sequence).token.to_string()
-    }
-
-    #[test]
-    fn tokens_count_in_base_32() {
-        assert_eq!(token(0), "R4.0000");
-        assert_eq!(token(31), "R4.000z");
-        assert_eq!(token(32), "R4.0010");
-        assert_eq!(token(19 << 15 | 3 << 10 | 15 << 5 | 9), "R4.k3f9");
-        assert_eq!(token(1 << 20), "R4.10000");
-        assert_eq!(token(u32::MAX), "R4.3zzzzzz");
-    }
-
-    #[test]
-    fn tokens_are_read_as_they_are_said() {
-        for sequence in [0, 31, 626_153, 1 << 20, u32::MAX] {
-            assert_eq!(parse_token(&token(sequence)), Some(("R4", sequence)));
-        }
-        assert_eq!(parse_token("r1b.K3F9"), Some(("r1b", 626_153)));
-        assert_eq!(parse_token("R4.oolI"), Some(("R4", 33)), "read aloud, o is 0 and l is 1");
-        for wrong in ["", "R4", "R4.", "R4.k3f", "R4.k3u9", "R4.4000000", "R4.00000000", ".k3f9", "R 4.k3f9", "R4.k3f9.1"] {
-            assert_eq!(parse_token(wrong), None, "{wrong:?}");
-        }
-    }
 
     #[test]
     fn the_operator_reads_the_numbers() {

@@ -1,4 +1,5 @@
-//! What a refused peer is told: the one table of the gate's replies.
+//! What a peer is told that is refused at the door: the one table of those replies. Who is refused something within a session hears the
+//! protocol's own reply, with the token of a [`Denial`](crate::Denial) behind it.
 //!
 //! Guarantees: one line, printable ASCII, at most [`ReplyLine::OCTETS_MOST`] octets with its CR LF, whatever the host's
 //! name; the code, the reason and the token are always whole. What gives way is the host's name: when it is too long for
@@ -11,6 +12,7 @@
 use std::fmt::{self, Write};
 
 use ipnet::IpNet;
+use mail::first_labels;
 
 use crate::refusal::{Refusal, Rule};
 
@@ -61,7 +63,7 @@ pub struct ReplyLine {
 
 impl ReplyLine {
     /// The longest line there is, CR LF included.
-    pub const OCTETS_MOST: usize = 200;
+    pub const OCTETS_MOST: usize = mail::REFUSAL_OCTETS;
 
     /// An empty line.
     pub const fn new() -> Self {
@@ -136,17 +138,6 @@ struct Bare<'a>(&'a IpNet);
 impl fmt::Display for Bare<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.prefix_len() == self.0.max_prefix_len() { self.0.addr().fmt(f) } else { self.0.fmt(f) }
-    }
-}
-
-/// The labels at the front of `host` that fit into `octets`, up to the first character that has no place in a host name.
-fn first_labels(host: &str, octets: usize) -> &str {
-    let strange = |c: char| !c.is_ascii_graphic();
-    let host = host.split(strange).next().unwrap_or_default();
-    match host.get(..octets) {
-        None => host,
-        Some(cut) if host.len() == octets => cut,
-        Some(cut) => cut.rsplit_once('.').map_or(cut, |(labels, _)| labels),
     }
 }
 

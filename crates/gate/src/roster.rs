@@ -145,6 +145,11 @@ impl Roster {
         seat.inspect(|seat| seat.part(Parting::Ended)).is_some()
     }
 
+    /// Has every session look at what has changed.
+    pub(crate) fn wake(&self) {
+        self.lock().seats.values().for_each(|seat| seat.wake());
+    }
+
     /// Has one session give its place up, if there is one that has rested for `least` or longer without a password: the one that
     /// has rested longest, those who are `spared` after all others. One after the other: nothing is done while the last one is still
     /// on its way out, nor, as it walks over all sessions, when the last time was only just now.

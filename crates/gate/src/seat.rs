@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use crate::permit::ListenerId;
 use crate::pool::Draw;
 use crate::roster::{Newcomer, Session};
 use crate::slot_time::{Phase, SlotClock};
@@ -141,10 +142,14 @@ impl Seat {
 
     /// Marks the session and wakes its task.
     pub(crate) fn part(&self, parting: Parting) {
-        // The lock orders the mark before whatever the woken task looks at.
-        let words = self.words();
         self.parting.fetch_max(parting as u8, Relaxed);
-        if let Some(waker) = &words.waker {
+        self.wake();
+    }
+
+    /// Wakes the session's task, to look at what has changed before.
+    pub(crate) fn wake(&self) {
+        // The lock orders the change before whatever the woken task looks at.
+        if let Some(waker) = &self.words().waker {
             waker.wake_by_ref();
         }
     }
@@ -171,6 +176,11 @@ impl Seat {
     /// The client's address, of whomever a proxy speaks for.
     pub fn source(&self) -> IpAddr {
         self.words().source
+    }
+
+    /// The listener the session came in by.
+    pub(crate) fn listener(&self) -> ListenerId {
+        self.newcomer.listener
     }
 
     pub(crate) fn words(&self) -> MutexGuard<'_, Words> {

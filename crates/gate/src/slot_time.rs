@@ -14,7 +14,7 @@ pub enum Phase {
     Tls,
     /// It does our own work: reading commands, checking passwords.
     Own,
-    /// It waits for the store.
+    /// It waits for the store, its directory included.
     Store,
     /// It lets a client wait that has done wrong.
     Tarpit,

@@ -17,6 +17,7 @@ pub(crate) struct Tally {
     known_good_refused: AtomicU64,
     in_shadow: [AtomicU64; Limit::ALL.len()],
     next_refusal: AtomicU32,
+    faults: AtomicU64,
 }
 
 /// One total for each rule.
@@ -57,7 +58,21 @@ impl Tally {
         };
         total.fetch_add(1, Relaxed);
         self.known_good_refused.fetch_add(known_good.into(), Relaxed);
-        Refusal { known_good, ..Refusal::new(rule, self.next_refusal.fetch_add(1, Relaxed)) }
+        Refusal { known_good, ..Refusal::new(rule, self.number()) }
+    }
+
+    /// The number of one more refusal, of whatever kind.
+    pub(crate) fn number(&self) -> u32 {
+        self.next_refusal.fetch_add(1, Relaxed)
+    }
+
+    /// Counts an error of our own.
+    pub(crate) fn fault(&self) {
+        self.faults.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn faults(&self) -> u64 {
+        self.faults.load(Relaxed)
     }
 
     /// Counts what would have been a refusal by each of these.

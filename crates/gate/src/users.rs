@@ -47,6 +47,8 @@ pub struct UserFull {
     pub held: u32,
     /// How many it may have.
     pub limit: u32,
+    /// Whether that is by a rule of its own.
+    pub by_rule: bool,
 }
 
 /// A [`UserRule`], and how it does.
@@ -99,7 +101,7 @@ impl UserLimits {
         let rule = self.rules.iter().find(|rule| canonical(&rule.name) == name && !rule.is_over(today));
         let limit = rule.map_or(self.per_user, |rule| if rule.exempt { u32::MAX } else { rule.sessions.unwrap_or(self.per_user) });
         if held >= limit {
-            return met(UserFull { held, limit });
+            return met(UserFull { held, limit, by_rule: rule.is_some() });
         }
         if rule.is_some() && held >= self.per_user {
             *self.hits.entry(name).or_default() += 1;

@@ -22,7 +22,7 @@ fn open(settings: Settings) -> Gate {
 }
 
 fn arrival(peer: impl Into<IpAddr>) -> Arrival {
-    Arrival { listener: ListenerId(0), peer: peer.into(), authenticates: false, now: Instant::now() }
+    Arrival { listener: ListenerId(0), peer: peer.into(), authenticates: false, brings_mail: true, now: Instant::now() }
 }
 
 fn comes(gate: &Gate, peer: impl Into<IpAddr>) -> Result<Permit, Refusal> {

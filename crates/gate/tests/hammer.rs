@@ -313,7 +313,7 @@ impl Drop for Over<'_> {
 }
 
 fn arrival(peer: IpAddr) -> Arrival {
-    Arrival { listener: ListenerId(0), peer, authenticates: false, now: Instant::now() }
+    Arrival { listener: ListenerId(0), peer, authenticates: false, brings_mail: true, now: Instant::now() }
 }
 
 /// A few hosts that share networks and sites with one another, and many that are alone in theirs.

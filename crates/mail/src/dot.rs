@@ -4,8 +4,12 @@
 //! end is `CRLF . CRLF` alone: [`Decoder`] never takes `LF . LF` or any of its kin for an end (the smuggling variants) and
 //! tells whether a bare CR or LF was seen. Neither side holds text back: memory does not grow with the message.
 
+use std::sync::LazyLock;
+
 use bytes::BytesMut;
-use memchr::{memchr2_iter, memmem};
+use memchr::memmem::Finder;
+
+use crate::line::has_bare;
 
 /// Takes the dots off, piece by piece, without copying.
 #[derive(Debug, Clone, Copy)]
@@ -85,22 +89,18 @@ impl Decoder {
         Decoded { text: input.get(start..).unwrap_or_default(), used: input.len(), end: false }
     }
 
-    /// From within a line over its end and whole lines behind it, in one search: to the next octet that could matter.
+    /// From within a line over its end and whole lines behind it: to the next line that begins with a dot.
     fn skip_lines(&mut self, input: &[u8], from: usize) -> usize {
-        self.at = At::Line;
         let rest = input.get(from..).unwrap_or_default();
-        let mut ends = memchr2_iter(b'\r', b'\n', rest);
-        while let Some(end) = ends.next() {
-            if rest.get(end..end + 2) != Some(b"\r\n") {
-                return from + end;
-            }
-            ends.next();
-            if matches!(rest.get(end + 2), None | Some(b'.')) {
-                self.at = At::LineStart;
-                return from + end + 2;
-            }
-        }
-        input.len()
+        let dot = LF_DOT.find(rest).map_or(rest.len(), |lf| lf + 1);
+        let stretch = rest.get(..dot).unwrap_or_default();
+        self.bare |= has_bare(stretch);
+        self.at = match stretch {
+            [.., b'\r', b'\n'] => At::LineStart,
+            [.., b'\r'] => At::Cr,
+            _ => At::Line,
+        };
+        from + stretch.len()
     }
 
     /// Whether a bare CR or LF was seen.
@@ -135,7 +135,7 @@ impl Encoder {
         }
         // Few lines begin with a dot, so what lies between them is copied in one stretch.
         let mut rest = 0;
-        for lf in memmem::find_iter(text, b"\n.") {
+        for lf in LF_DOT.find_iter(text) {
             let after_cr = if lf == 0 { self.line_start == 1 } else { text.get(lf - 1) == Some(&b'\r') };
             if after_cr {
                 output.extend_from_slice(text.get(rest..=lf).unwrap_or_default());
@@ -172,6 +172,9 @@ enum At {
     /// After that dot and a CR.
     DotCr,
 }
+
+/// What could be a line that begins with a dot.
+static LF_DOT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\n."));
 
 #[cfg(test)]
 mod tests {

@@ -67,26 +67,21 @@ pub struct BareWatch {
 impl BareWatch {
     /// Looks at the next piece.
     pub fn watch(&mut self, piece: &[u8]) {
-        if piece.is_empty() || self.bare {
-            return;
-        }
-        let mut expected_lf = self.after_cr.then_some(0);
-        for at in memchr::memchr2_iter(b'\r', b'\n', piece) {
-            let lf = piece.get(at) == Some(&b'\n');
-            if lf != (expected_lf == Some(at)) || (!lf && expected_lf.is_some()) {
-                self.bare = true;
-                return;
-            }
-            expected_lf = (!lf).then_some(at + 1);
-        }
-        self.bare = expected_lf.is_some_and(|at| at < piece.len());
-        self.after_cr = expected_lf == Some(piece.len());
+        let (Some(first), Some(last)) = (piece.first(), piece.last()) else { return };
+        self.bare |= self.after_cr != (*first == b'\n') || has_bare(piece);
+        self.after_cr = *last == b'\r';
     }
 
     /// Whether all octets so far, as a whole text, hold a bare CR or LF.
     pub fn found(&self) -> bool {
         self.bare || self.after_cr
     }
+}
+
+/// Whether a CR is followed by another octet than LF, or an LF follows another than CR. Has no branches: a processor looks at many at a time.
+pub(crate) fn has_bare(text: &[u8]) -> bool {
+    let pairs = text.iter().zip(text.get(1..).unwrap_or_default());
+    pairs.fold(false, |bare, (octet, next)| bare | ((*octet == b'\r') != (*next == b'\n')))
 }
 
 #[cfg(test)]

@@ -372,6 +372,14 @@ impl<S: Service> Door<S> {
     }
 }
 
+impl<S> Drop for Door<S> {
+    fn drop(&mut self) {
+        self.counters.waiting.sub(self.waiting.len());
+        self.counters.introductions.sub(self.introductions.len());
+        self.lingering.clear(clock::now(), &self.counters);
+    }
+}
+
 /// What became of the place that was offered to one who waits.
 #[derive(PartialEq, Eq)]
 enum Offer {

@@ -56,6 +56,10 @@ impl<T> Queue<T> {
         self.here.is_empty()
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.here.len()
+    }
+
     /// Takes in `number`, greater than all before it. Where that makes more than `most`, gives back who has to go, and their number.
     pub(crate) fn enter(&mut self, number: u64, turn: Turn, now: Instant, item: T, most: usize) -> Option<(u64, T)> {
         let Turn { source, precedence } = turn;

@@ -7,16 +7,25 @@
 //! through the [`Spare`] one, and where that does not help, or memory is wanting, it waits, from 5 ms doubling to 1 s. Who is
 //! in the waiting room is looked after all the while.
 //!
+//! A panic in the loop, an error of ours or of the service's, ends neither the listener nor a session: the connection it was about and those
+//! that waited for a place are closed, their places are free, the service is told, and the loop begins anew.
+//!
 //! Dropping the loop's future is safe: the listener, refused connections and those that wait close, sessions go on.
 
+use std::any::Any;
+use std::borrow::Cow;
+use std::future::poll_fn;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
-use std::pin::Pin;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with};
+use tokio::io::unix::AsyncFd;
 
 use crate::connection::canonical;
 use crate::door::{Door, Visitor};
@@ -37,7 +46,18 @@ pub async fn serve<S: Service>(
     budget: Budget,
 ) -> Result<(), NetError> {
     let socket = readable(listener.socket).map_err(NetError::Runtime)?;
-    let mut door = Door::new(Arc::clone(&service), drain, counters, budget).map_err(NetError::Runtime)?;
+    loop {
+        let door = Door::new(Arc::clone(&service), drain.clone(), Arc::clone(&counters), budget.clone()).map_err(NetError::Runtime)?;
+        match caught(accept_all(&socket, &*service, door)).await {
+            Ok(ended) => return ended,
+            Err(panic) => service.faulted(&words(&*panic)),
+        }
+        clock::pause(BACKOFF_LEAST).await;
+    }
+}
+
+/// The loop.
+async fn accept_all<S: Service>(socket: &AsyncFd<TcpListener>, service: &S, mut door: Door<S>) -> Result<(), NetError> {
     let mut acceptor = Acceptor { spare: Spare::new(), backoff: Backoff::default(), rest: None };
     let mut vacated = None;
     loop {
@@ -70,6 +90,23 @@ pub async fn serve<S: Service>(
             () = some(door.look_again_at().map(clock::until)) => {}
         }
     }
+}
+
+/// What the future yields, or what its panic carried. It is not polled again after that; dropping this drops it.
+async fn caught<T>(future: impl Future<Output = T>) -> Result<T, Box<dyn Any + Send>> {
+    let mut future = pin!(future);
+    // What the future owns is dropped with it; what it shares are counters, and locks that no panic poisons.
+    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+        Ok(polled) => polled.map(Ok),
+        Err(panic) => Poll::Ready(Err(panic)),
+    })
+    .await
+}
+
+/// What a panic said.
+fn words(panic: &(dyn Any + Send)) -> Cow<'_, str> {
+    let literal = panic.downcast_ref::<&str>().map(|text| Cow::Borrowed(*text));
+    literal.or_else(|| panic.downcast_ref::<String>().map(Cow::from)).unwrap_or("a panic without words".into())
 }
 
 /// What the future yields; never, where there is none.

@@ -37,6 +37,11 @@ pub trait Service: Send + Sync + 'static {
     /// Puts into `reply` what a peer is told that cannot be admitted because the process is out of file descriptors.
     fn out_of_descriptors(&self, peer: SocketAddr, reply: &mut BytesMut);
 
+    /// The accept loop has panicked, which would be an error of ours, and is begun anew; `cause` is what the panic said.
+    fn faulted(&self, cause: &str) {
+        let _nobody = cause;
+    }
+
     /// The life of an admitted connection; the connection closes, and the place is free, when this ends in whatever way. With
     /// implicit TLS it begins with [`Connection::start_tls`].
     fn session(self: Arc<Self>, connection: Connection, permit: Self::Permit) -> impl Future<Output = ()> + Send + 'static;

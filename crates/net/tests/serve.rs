@@ -4,6 +4,8 @@
 
 mod house;
 
+use std::sync::atomic::Ordering;
+
 use house::server::{REFUSED, Server, line, rest, until};
 use house::{House, MINUTE, NAME, connect, house};
 use net::{REFUSALS_MOST, clock};
@@ -116,4 +118,22 @@ async fn a_session_that_idles_through_the_drain_is_ended_and_its_place_is_free()
     let finished = server.drain.finish(clock::now()).await;
     assert_eq!((finished.cut, server.drain.sessions(), server.echo.free_places()), (0, 0, 1));
     assert_eq!(rest(idles).await, "", "closed, not reset");
+}
+
+#[tokio::test]
+async fn a_panic_in_the_accept_loop_costs_one_connection_and_no_place() {
+    let server = Server::start(2, None);
+    let mut first = server.connect().await;
+    assert_eq!(line(&mut first).await, "220 mx.example\r\n");
+    for _ in 0..3 {
+        server.echo.panics.store(true, Ordering::SeqCst);
+        assert_eq!(rest(server.connect().await).await, "");
+        assert_eq!(server.echo.free_places(), 1);
+    }
+    assert_eq!(*server.echo.panicked.lock().unwrap(), ["an error of ours"; 3]);
+    let mut last = server.connect().await;
+    assert_eq!(line(&mut last).await, "220 mx.example\r\n");
+    first.write_all(b"hello\r\n").await.unwrap();
+    assert_eq!(line(&mut first).await, "hello\r\n", "sessions have noticed nothing");
+    assert_eq!(rest(server.connect().await).await, REFUSED);
 }

@@ -4,6 +4,7 @@
 
 mod house;
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use house::server::{REFUSED, Server, line, rest, until};
@@ -173,4 +174,21 @@ async fn inside_implicit_tls_the_handshake_waits_too() {
     let mut greeting = [0; 16];
     stream.unwrap().read_exact(&mut greeting).await.unwrap();
     assert_eq!(&greeting, GREETING.as_bytes());
+}
+
+#[tokio::test]
+async fn a_panic_in_the_accept_loop_ends_the_waits_and_is_counted_right() {
+    let server = Server::with_room(1, None, room(8));
+    let mut inside = server.connect().await;
+    assert_eq!(line(&mut inside).await, GREETING);
+    let waiting = wait_from(&server, &[1, 2]).await;
+    server.echo.panics.store(true, Ordering::SeqCst);
+    assert_eq!(rest(server.connect().await).await, "");
+    for waited in waiting {
+        assert_eq!(rest(waited).await, "");
+    }
+    assert_eq!((server.figures().waiting, server.echo.free_places()), (0, 0));
+    let mut waits = wait_from(&server, &[1]).await;
+    drop(inside);
+    assert_eq!(line(&mut waits[0]).await, GREETING);
 }

@@ -4,16 +4,17 @@
 //! log. May be dropped at any time: the maildrop is free then and nothing is deleted.
 
 use std::net::IpAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use auth::{Claim, Verdict};
 use bytes::BytesMut;
 use events::{
     AuthFailed, AuthSucceeded, AuthThrottled, MaildropOpened, MaildropRefused, MaildropTakenOver, MessageDamaged, MessageFetched,
-    MessagesDeleted, SessionEnd, SessionId, StoreFailed,
+    MessagesDeleted, RateMet, SessionEnd, SessionId, StoreFailed,
 };
-use gate::{Phase, Seat};
+use gate::rates::{Limits, Measure, Sender};
+use gate::{Denial, Phase, Seat, Token};
 use net::{Connection, Hold, NetError};
 use pop3::{Auth, AuthRefusal, Progress, Question, Retrieve, Transfer, Update};
 use store::{Body, Entry, Error, Maildrop};
@@ -27,6 +28,8 @@ pub(crate) struct Answers {
     session: SessionId,
     source: IpAddr,
     opened: Option<Opened>,
+    /// A rate has been met since the last reply was written.
+    rate_met: bool,
     /// From before an update until its answer has been written.
     hold: Option<Hold>,
 }
@@ -45,12 +48,23 @@ impl Drop for Answers {
 
 impl Answers {
     pub(crate) fn new(shared: Arc<Shared>, seat: Arc<Seat>, session: SessionId, source: IpAddr) -> Self {
-        Self { shared, seat, session, source, opened: None, hold: None }
+        Self { shared, seat, session, source, opened: None, rate_met: false, hold: None }
     }
 
     /// All answers have been written.
     pub(crate) fn written(&mut self) {
         self.hold = None;
+    }
+
+    /// Before replies are written: so many commands have failed. Their answers, and that to whom the rate has refused, may be held
+    /// back.
+    pub(crate) fn failed(&mut self, failures: u16) -> Option<impl Future<Output = ()> + Send + use<'_>> {
+        let rate_met = std::mem::take(&mut self.rate_met);
+        if failures > 0 {
+            let sender = self.sender(self.opened.as_ref().map(|opened| &*opened.account));
+            self.shared.rates.owe(Measure::FailedCommands, failures.into(), &sender, Limits::ALL, net::now());
+        }
+        (failures > 0 || rate_met).then(|| hold_back(&self.shared))
     }
 
     /// The client has shown a sign of life.
@@ -120,16 +134,24 @@ impl Answers {
     async fn auth(&mut self, question: Auth<'_>) {
         let credentials = question.credentials();
         let (login, mechanism) = (credentials.authcid.clone(), credentials.mechanism.name());
-        let Shared { events, listener, authenticator, .. } = &*self.shared;
+        let shared = Arc::clone(&self.shared);
+        let Shared { events, listener, authenticator, .. } = &*shared;
         let (session, source) = (self.session, self.source);
+        if let Some(token) = self.failed_too_often(None) {
+            return question.refuse_signed(AuthRefusal::Temporary, token);
+        }
         let claim = Claim { login: &login, acting_as: credentials.authzid.as_deref(), password: credentials.password.clone(), source };
-        match authenticator.verify(claim).await {
-            Ok(Verdict::Right { account }) => match self.shared.log_in(&self.seat, session, source, &account) {
+        let verdict = match self.seat.during(Phase::Store, net::now, pin!(authenticator.look_up(claim))).await {
+            Ok(looked_up) => authenticator.verify(looked_up).await,
+            Err(error) => Err(error),
+        };
+        match verdict {
+            Ok(Verdict::Right { account }) => match self.may_enter(&account) {
                 Ok(()) => {
                     events.emit(AuthSucceeded { listener, session, source, account: &account, mechanism });
                     self.open(account, question).await;
                 }
-                Err(full) => question.refuse(AuthRefusal::TooManySessions { limit: full.limit }),
+                Err((refusal, token)) => question.refuse_signed(refusal, token),
             },
             Ok(Verdict::Wrong { delay }) => {
                 events.emit(AuthFailed { listener, session, source, login: &login, mechanism, now: net::now() });
@@ -174,9 +196,17 @@ impl Answers {
             Err(error) => {
                 events.emit(MaildropRefused { listener, session, account: &account, cause: &error });
                 self.shared.gate.roster().log_out(&self.seat);
-                question.refuse(if matches!(error, Error::InUse) { AuthRefusal::InUse } else { AuthRefusal::Temporary });
+                match error {
+                    Error::InUse => question.refuse_signed(AuthRefusal::InUse, self.deny(Some(&account), Denial::MaildropLocked)),
+                    _ => question.refuse(AuthRefusal::Temporary),
+                }
             }
         }
+    }
+
+    /// Writes a refusal down, and gives the token to end its line with. `account` is whose session it would have been.
+    pub(crate) fn deny(&self, account: Option<&Arc<str>>, denial: impl Into<Denial>) -> Token {
+        self.shared.gate.deny(&self.seat, account, denial, net::now())
     }
 
     async fn retrieve(&self, question: Retrieve<'_>, connection: &mut Connection) -> Result<(), SessionEnd> {
@@ -192,7 +222,7 @@ impl Answers {
                 }
             }
             Err(error) => {
-                self.failed("read", &error);
+                self.store_failed("read", &error);
                 question.unavailable();
             }
         }
@@ -207,7 +237,7 @@ impl Answers {
             let more = match self.seat.during(Phase::Store, net::now, body.next(&mut piece)).await {
                 Ok(more) => more,
                 Err(error) => {
-                    self.failed("read", &error);
+                    self.store_failed("read", &error);
                     transfer.fail();
                     return Ok(false);
                 }
@@ -244,20 +274,54 @@ impl Answers {
             Err(error) => {
                 match error {
                     Error::InUse => events.emit(MaildropTakenOver { listener, session, account: &account }),
-                    _ => self.failed("update", &error),
+                    _ => self.store_failed("update", &error),
                 }
                 question.failed();
             }
         }
     }
 
-    fn failed(&self, operation: &'static str, error: &Error) {
+    /// Whom the rates count for.
+    fn sender<'s>(&self, account: Option<&'s str>) -> Sender<'s> {
+        Sender { source: self.source.into(), account, domain: None }
+    }
+
+    /// Whether the user may have one more session, now that the password was right.
+    fn may_enter(&mut self, account: &Arc<str>) -> Result<(), (AuthRefusal, Token)> {
+        if let Some(token) = self.failed_too_often(Some(account)) {
+            return Err((AuthRefusal::Temporary, token));
+        }
+        let entered = self.shared.log_in(&self.seat, self.session, self.source, account);
+        entered.map_err(|full| (AuthRefusal::TooManySessions { limit: full.limit }, self.deny(Some(account), full)))
+    }
+
+    /// Where the rate of failed commands leaves no room for one more, the operator is told, and what the client is told is explained by the token.
+    fn failed_too_often(&mut self, account: Option<&Arc<str>>) -> Option<Token> {
+        let (now, named) = (net::now(), account.map(|account| &**account));
+        let sender = self.sender(named);
+        let met = self.shared.rates.look(Measure::FailedCommands, &sender, now).err()?;
+        let (Shared { events, listener, .. }, session, source) = (&*self.shared, self.session, self.source);
+        events.emit(RateMet { listener, session, source, account: named, rate: met.limit.key(), wait: met.wait, now });
+        self.rate_met = true;
+        Some(self.deny(account, met))
+    }
+
+    fn store_failed(&self, operation: &'static str, error: &Error) {
         let events = &self.shared.events;
         match error {
             Error::Damaged { id, cause } => events.emit(MessageDamaged { message: *id, cause }),
             _ => events.emit(StoreFailed { operation, cause: error, now: net::now() }),
         }
     }
+}
+
+/// The tarpit, where there is one and it has a place. Boxed: it is rare.
+fn hold_back(shared: &Shared) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+    Box::pin(async {
+        let Some((_place, time)) = shared.rates.hold_back() else { return };
+        // The drain does not wait for it.
+        let _left = net::clock::within(net::now() + time, shared.drain.wait()).await;
+    })
 }
 
 /// The store's listing as the machine reads it.

@@ -23,7 +23,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use auth::Authenticator;
 use bytes::BytesMut;
-use events::{Events, ProxyRefused, SessionId, SessionRefused, UserSessionsRefused};
+use events::{Events, ListenerFaulted, ProxyRefused, SessionId, SessionRefused, UserSessionsRefused};
+use gate::rates::MailRates;
 use gate::{Arrival, Gate, Holders, IpNet, ListenerId, Permit, Protocol, Refusal, ReplyLine, Seat, UserFull, Wait};
 use net::{Admission, Connection, Drain, ProxyFault, Service, Tls, Turn, WaitingRoom};
 use store::Store;
@@ -49,6 +50,8 @@ pub struct Ground {
     pub gate: Arc<Gate>,
     /// Where mail is.
     pub store: Arc<dyn Store>,
+    /// How often somebody may do what.
+    pub rates: Arc<MailRates>,
     /// Who somebody is.
     pub authenticator: Arc<Authenticator>,
     /// Who has logged in when: one for all listeners.
@@ -69,6 +72,7 @@ pub(crate) struct Shared {
     listener: events::Listener,
     gate: Arc<Gate>,
     store: Arc<dyn Store>,
+    rates: Arc<MailRates>,
     authenticator: Arc<Authenticator>,
     login_delay: Arc<LoginDelay>,
     events: Events,
@@ -81,12 +85,13 @@ pub(crate) struct Shared {
 impl Listener {
     /// A listener called `name` in log and metrics, with TLS from the first octet where `implicit_tls`.
     pub fn new(id: ListenerId, name: &str, ground: &Ground, tls: Option<Tls>, implicit_tls: bool, settings: Settings) -> Self {
-        let Ground { gate, store, authenticator, login_delay, events, drain } = ground;
+        let Ground { gate, store, rates, authenticator, login_delay, events, drain } = ground;
         Self(Arc::new(Shared {
             id,
             listener: events.listener(name),
             gate: Arc::clone(gate),
             store: Arc::clone(store),
+            rates: Arc::clone(rates),
             authenticator: Arc::clone(authenticator),
             login_delay: Arc::clone(login_delay),
             events: events.clone(),
@@ -107,7 +112,7 @@ impl Service for Listener {
     type Permit = Permit;
 
     fn admit(&self, peer: SocketAddr, may_wait: bool, reply: &mut BytesMut) -> Admission<Permit> {
-        let arrival = Arrival { listener: self.0.id, peer: peer.ip(), authenticates: true, now: net::now() };
+        let arrival = Arrival { listener: self.0.id, peer: peer.ip(), authenticates: true, brings_mail: false, now: net::now() };
         match self.0.gate.try_admit(&arrival) {
             Ok(permit) => Admission::Admitted(permit),
             Err(obstacle) => match obstacle.wait(arrival.peer).filter(|_| may_wait) {
@@ -129,8 +134,12 @@ impl Service for Listener {
     }
 
     fn out_of_descriptors(&self, peer: SocketAddr, reply: &mut BytesMut) {
-        let arrival = Arrival { listener: self.0.id, peer: peer.ip(), authenticates: true, now: net::now() };
+        let arrival = Arrival { listener: self.0.id, peer: peer.ip(), authenticates: true, brings_mail: false, now: net::now() };
         self.0.refuse(&self.0.gate.out_of_descriptors(&arrival), &arrival, reply);
+    }
+
+    fn faulted(&self, cause: &str) {
+        self.0.events.emit(ListenerFaulted { listener: &self.0.listener, cause: &cause, now: net::now() });
     }
 
     fn session(self: Arc<Self>, connection: Connection, permit: Permit) -> impl Future<Output = ()> + Send + 'static {

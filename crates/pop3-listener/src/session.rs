@@ -15,7 +15,7 @@ use std::task::Poll;
 use std::time::Instant;
 
 use events::{HandshakeCompleted, HandshakeFailed, SessionAdmitted, SessionEnd, SessionEnded, SessionId};
-use gate::{Enrolment, Newcomer, Parting, Permit, Phase, Seat};
+use gate::{Denial, Enrolment, Newcomer, Parting, Permit, Phase, Seat};
 use net::{Connection, Expected, NetError, Read};
 use pop3::{Circumstance, Farewell, Session, Want};
 
@@ -103,7 +103,7 @@ async fn converse(course: &Course, connection: &mut Connection, permit: &mut Per
         }
         match seat.parting() {
             Some(Parting::Ended) => session.dismiss(),
-            Some(Parting::GivesWay) => session.give_way(),
+            Some(Parting::GivesWay) => session.give_way(|| answers.deny(None, Denial::PlaceNeeded)),
             None => {}
         }
         match session.next(&mut connection.input, net::now()) {
@@ -118,10 +118,13 @@ async fn converse(course: &Course, connection: &mut Connection, permit: &mut Per
                 answers.written();
             }
             Want::Input => {
+                if let Some(held_back) = answers.failed(session.take_failures()) {
+                    seat.during(Phase::Tarpit, net::now, pin!(held_back)).await;
+                }
                 answers.write(session.output(), connection).await?;
                 answers.written();
                 seat.count_commands(session.commands());
-                match read(connection, session.deadline(), seat, &answers).await {
+                match read(connection, session.deadline(), course, &answers).await {
                     Woken::Taken => session.take_over(),
                     Woken::ToEnd => {}
                     Woken::Read(Read::Some) => answers.touch(),
@@ -136,6 +139,8 @@ async fn converse(course: &Course, connection: &mut Connection, permit: &mut Per
                 session = session.secured(net::now());
             }
             Want::Close => {
+                // Counted; nobody is held back on their way out.
+                drop(answers.failed(session.take_failures()));
                 seat.count_commands(session.commands());
                 answers.release();
                 answers.write(session.output(), connection).await?;
@@ -155,8 +160,8 @@ enum Woken {
     ToEnd,
 }
 
-async fn read(connection: &mut Connection, deadline: Instant, seat: &Seat, answers: &Answers) -> Woken {
-    let before = connection.input.len();
+async fn read(connection: &mut Connection, deadline: Instant, course: &Course, answers: &Answers) -> Woken {
+    let (gate, seat, before) = (&course.shared.gate, course.seat(), connection.input.len());
     seat.rest(true);
     // Written out: an idle session is in here, and is to be small.
     seat.enter(Phase::Client, net::now());
@@ -168,7 +173,7 @@ async fn read(connection: &mut Connection, deadline: Instant, seat: &Seat, answe
                 return Poll::Ready(Woken::Taken);
             }
             match read.as_mut().poll(cx) {
-                Poll::Pending if seat.parting().is_some() => Poll::Ready(Woken::ToEnd),
+                Poll::Pending if seat.parting().is_some() || gate.sends_idle_away() => Poll::Ready(Woken::ToEnd),
                 polled => polled.map(Woken::Read),
             }
         })

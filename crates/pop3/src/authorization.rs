@@ -3,13 +3,14 @@
 //! USER says the same of every name. PASS counts only as the very next command. A login that is not accepted, for whatever reason,
 //! counts toward [`Settings::auth_failures`](crate::Settings::auth_failures).
 
-use mail::Secret;
+use mail::{Secret, Token};
 
 use crate::command::Command;
 use crate::maildrop::{Maildrop, Opened};
 use crate::reply::{self, Refusal, Reply};
 use crate::sasl::{Credentials, Exchange, MECHANISMS, Mechanism, Outcome};
-use crate::session::{Ask, Asked, Farewell, Login, Session, State};
+use crate::session::{Farewell, Session};
+use crate::state::{Ask, Asked, Login, State};
 
 impl Session {
     /// Deals with a line of this state. `login` is what the line before it has come to; unless this one goes on with it, it is
@@ -56,9 +57,13 @@ impl Session {
     }
 
     /// The other answers.
-    pub(crate) fn login_refused(&mut self, refusal: Refusal) {
+    pub(crate) fn login_refused(&mut self, refusal: Refusal, token: Option<Token>) {
         self.auth_failures += 1;
-        if self.auth_failures < self.settings.auth_failures { self.say(refusal) } else { self.close(refusal, Farewell::Dismissed) }
+        self.failures = self.failures.saturating_add(u16::from(refusal == Refusal::WrongCredentials));
+        self.say_refusal(refusal, token);
+        if self.auth_failures >= self.settings.auth_failures {
+            self.state = State::Closed(Farewell::Dismissed);
+        }
     }
 
     /// STLS (RFC 2595 §4). What was sent behind it in clear could only be meant to be taken for something said under TLS.

@@ -60,6 +60,7 @@ mod reply;
 mod sasl;
 mod session;
 mod settings;
+mod state;
 mod transaction;
 mod transfer;
 

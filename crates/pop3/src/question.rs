@@ -1,7 +1,7 @@
 //! What the machine cannot decide. Each question borrows the session and is consumed by its answer; one that is dropped, also when
 //! the future that held it is, counts as a temporary failure of ours.
 
-use mail::MessageId;
+use mail::{MessageId, Token};
 
 use crate::maildrop::{Entry, Maildrop, Opened};
 use crate::reply::Refusal;
@@ -64,13 +64,25 @@ impl<'s> Auth<'s> {
     /// It cannot be.
     pub fn refuse(self, refusal: AuthRefusal) {
         self.session.asked = None;
-        self.session.login_refused(match refusal {
-            AuthRefusal::WrongCredentials => Refusal::WrongCredentials,
-            AuthRefusal::InUse => Refusal::InUse,
-            AuthRefusal::TooManySessions { limit } => Refusal::TooManySessions { limit },
-            AuthRefusal::LoginDelay => Refusal::LoginDelay,
-            AuthRefusal::Temporary => Refusal::LoginUnavailable,
-        });
+        self.session.login_refused(refusal.into(), None);
+    }
+
+    /// It cannot be; that was written down, and the line names us and ends in `token`.
+    pub fn refuse_signed(self, refusal: AuthRefusal, token: Token) {
+        self.session.asked = None;
+        self.session.login_refused(refusal.into(), Some(token));
+    }
+}
+
+impl From<AuthRefusal> for Refusal {
+    fn from(refusal: AuthRefusal) -> Self {
+        match refusal {
+            AuthRefusal::WrongCredentials => Self::WrongCredentials,
+            AuthRefusal::InUse => Self::InUse,
+            AuthRefusal::TooManySessions { limit } => Self::TooManySessions { limit },
+            AuthRefusal::LoginDelay => Self::LoginDelay,
+            AuthRefusal::Temporary => Self::LoginUnavailable,
+        }
     }
 }
 

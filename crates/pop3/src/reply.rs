@@ -1,13 +1,14 @@
 //! Every line we say, in one place: [`Reply`] is `+OK`, [`Refusal`] is `-ERR`.
 //!
 //! A line holds nothing the client sent and nothing of our configuration but our name, is ASCII, and fits
-//! [`REPLY_LINE_OCTETS`](crate::limits::REPLY_LINE_OCTETS). The response codes (RFC 2449 §8, RFC 3206) say whose fault it is: `[AUTH]`
+//! [`REPLY_LINE_OCTETS`](crate::limits::REPLY_LINE_OCTETS). A refusal that was written down names us behind its response code and ends in its
+//! token, within [`REFUSAL_OCTETS`] in which, of our name, as many labels stay as fit. The response codes (RFC 2449 §8, RFC 3206) say whose fault it is: `[AUTH]`
 //! alone means that the password is wrong, so nothing else may say it; `[SYS/TEMP]` means try again, `[SYS/PERM]` means do not.
 
 use std::fmt::{self, Display, Formatter, Write as _};
 
 use bytes::BytesMut;
-use mail::{Domain, MessageId};
+use mail::{Domain, MessageId, REFUSAL_OCTETS, Token, first_labels};
 
 use crate::limits;
 
@@ -141,6 +142,17 @@ pub enum Refusal {
     SessionTooLong,
 }
 
+/// Appends a refusal that was written down; those have a response code.
+pub(crate) fn write_signed(refusal: Refusal, host: &Domain, token: Token, output: &mut BytesMut) {
+    let (start, line) = (output.len(), refusal.to_string());
+    let (code, text) = line.split_once("] ").unwrap_or((line.as_str(), ""));
+    let write = |host: &str, output: &mut BytesMut| write_line(format_args!("{code}] {host} {text} [{token}]"), output);
+    write("", output);
+    let room = REFUSAL_OCTETS.saturating_sub(output.len() - start);
+    output.truncate(start);
+    write(first_labels(host.as_str(), room), output);
+}
+
 /// Appends a line and its CRLF.
 pub(crate) fn write_line(line: impl Display, output: &mut BytesMut) {
     // Formatting into a buffer that grows cannot fail.
@@ -243,6 +255,27 @@ mod tests {
             assert!(line.len() + 2 <= limits::REPLY_LINE_OCTETS, "{line}");
             assert!(line.bytes().all(|octet| (b' '..=b'~').contains(&octet)), "{line}");
         }
+    }
+
+    #[test]
+    fn a_refusal_that_was_written_down_is_one_short_line_with_everything_but_our_name_whole() {
+        let labels: Domain = ["mx1", &"b".repeat(60), &"c".repeat(60), &"d".repeat(60)].join(".").parse().unwrap();
+        let token = Token::new("R10", u32::MAX);
+        let line = |refusal, host: &Domain| {
+            let mut output = BytesMut::new();
+            write_signed(refusal, host, token, &mut output);
+            String::from_utf8(output.to_vec()).unwrap()
+        };
+        let full = Refusal::TooManySessions { limit: u32::MAX };
+        for refusal in [full, Refusal::InUse, Refusal::PlaceNeeded, Refusal::LoginUnavailable, Refusal::SessionTooLong, Refusal::NotRemoved]
+        {
+            let (whole, line) = (refusal.to_string(), line(refusal, &labels));
+            let (code, text) = whole.split_once("] ").unwrap();
+            assert!(line.len() <= REFUSAL_OCTETS && line.starts_with(&format!("{code}] mx1.b")), "{line}");
+            assert!(line.ends_with(&format!(" {text} [R10.3zzzzzz]\r\n")), "{line}");
+        }
+        let short = line(Refusal::InUse, &"mx.example".parse().unwrap());
+        assert_eq!(short, "-ERR [IN-USE] mx.example Maildrop is open in another session [R10.3zzzzzz]\r\n");
     }
 
     #[test]

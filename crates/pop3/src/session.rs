@@ -15,15 +15,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, BytesMut};
+use mail::Token;
 use mail::line::{Line, Lines};
 
 use crate::command::Command;
 use crate::limits;
-use crate::maildrop::{Entry, Opened};
 use crate::question::{Auth, Question, Retrieve, Update};
 use crate::reply::{self, Refusal, Reply};
-use crate::sasl::{Credentials, Exchange};
 use crate::settings::{Circumstance, Settings};
+use crate::state::{Ask, Asked, Ending, Login, State, Step};
 
 /// What a session wants.
 #[must_use]
@@ -77,6 +77,8 @@ pub struct Session {
     /// A line has been dealt with since the last wait, so the next one starts anew.
     dealt: bool,
     bad_commands: u16,
+    /// Failed commands nobody has asked for yet.
+    pub(crate) failures: u16,
     commands: u32,
     ending: Option<Ending>,
 }
@@ -92,8 +94,8 @@ impl Session {
     /// The session under TLS that follows this one after STLS: a new value without a greeting (RFC 2595 §4), in which nothing lives on
     /// but the settings, the time that has been used up, and a [`Session::drain`].
     pub fn secured(self, now: Instant) -> Self {
-        let (started, ending, commands) = (self.started, self.ending, self.commands);
-        Self { started, ending, commands, ..Self::silent(self.settings, true, now) }
+        let Self { started, ending, failures, commands, .. } = self;
+        Self { started, ending, failures, commands, ..Self::silent(self.settings, true, now) }
     }
 
     fn silent(settings: Arc<Settings>, tls: bool, now: Instant) -> Self {
@@ -109,6 +111,7 @@ impl Session {
             waiting_since: now,
             dealt: false,
             bad_commands: 0,
+            failures: 0,
             commands: 0,
             ending: None,
         }
@@ -160,9 +163,10 @@ impl Session {
         }
     }
 
-    /// The place is needed for somebody else: as [`Session::drain`], with words that ask the client to come back at once (gate R7).
-    pub fn give_way(&mut self) {
-        self.ending.get_or_insert(Ending::PlaceNeeded);
+    /// The place is needed for somebody else: as [`Session::drain`], with words that ask the client to come back at once (gate R7),
+    /// and a token that `sign` makes when this is new.
+    pub fn give_way(&mut self, sign: impl FnOnce() -> Token) {
+        self.ending.get_or_insert_with(|| Ending::PlaceNeeded(sign()));
     }
 
     /// A newer session of the same user has taken the maildrop over: ends this one at the next command boundary. Not even QUIT
@@ -174,6 +178,11 @@ impl Session {
     /// Somebody wants this session to end: at the next command boundary, as [`Session::drain`].
     pub fn dismiss(&mut self) {
         self.ending.get_or_insert(Ending::Dismissed);
+    }
+
+    /// Commands that have failed since this was last asked: wrong ones, wrong passwords.
+    pub fn take_failures(&mut self) -> u16 {
+        mem::take(&mut self.failures)
     }
 
     /// Commands so far, before TLS too.
@@ -195,76 +204,12 @@ impl Session {
     }
 }
 
-/// Where in RFC 1939's life of a session this one is.
-pub(crate) enum State {
-    Authorization(Login),
-    Transaction {
-        maildrop: Opened,
-        /// A listing that is being sent.
-        listing: Option<Listing>,
-    },
-    /// STLS has been answered.
-    Upgrade,
-    Closed(Farewell),
-}
-
-/// How far a login has come.
-pub(crate) enum Login {
-    Start,
-    /// USER has named somebody; PASS must be the next command.
-    Named(Box<str>),
-    Sasl(Exchange),
-}
-
-/// A LIST or UIDL of all messages, sent up to this index.
-#[derive(Clone, Copy)]
-pub(crate) struct Listing {
-    pub(crate) unique_ids: bool,
-    pub(crate) index: usize,
-}
-
-/// The question that was asked. Answering takes it back, so what is still here at the next call was dropped.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Asked {
-    Auth,
-    /// Nothing of the message has been sent yet.
-    Retrieve,
-    /// Part of a message has been sent.
-    Transfer,
-    Update,
-}
-
-/// A question about to be asked.
-pub(crate) enum Ask {
-    Auth(Credentials),
-    Retrieve { index: usize, entry: Entry, top: Option<u64> },
-    Update,
-}
-
-pub(crate) enum Step {
-    Input,
-    Flush,
-    Ask(Ask),
-    Upgrade,
-    Close,
-}
-
-/// Why a session ends at a command boundary.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Ending {
-    Drain,
-    PlaceNeeded,
-    TakenOver,
-    Dismissed,
-    TooLong,
-}
-
 impl Session {
     /// Deals with a question that was dropped.
     pub(crate) fn settle(&mut self) {
         match self.asked.take() {
             None => {}
-            Some(Asked::Auth) => self.login_refused(Refusal::LoginUnavailable),
+            Some(Asked::Auth) => self.login_refused(Refusal::LoginUnavailable, None),
             Some(Asked::Retrieve) => self.say(Refusal::MessageUnavailable),
             // Without the terminating dot nobody takes the message for whole.
             Some(Asked::Transfer) => self.state = State::Closed(Farewell::Failed),
@@ -291,7 +236,7 @@ impl Session {
                 Line::Partial { used } => {
                     input.advance(used);
                     let Some(ending) = self.ending else { return self.wait(now) };
-                    self.close(ending.refusal(), ending.farewell());
+                    self.depart(ending);
                     continue;
                 }
             };
@@ -319,7 +264,7 @@ impl Session {
         if let Some(ending) = self.ending_at(now) {
             let obeyed = ending != Ending::TakenOver && Command::parse(text) == Ok(Command::Quit);
             if !obeyed {
-                self.close(ending.refusal(), ending.farewell());
+                self.depart(ending);
                 return None;
             }
         }
@@ -338,7 +283,7 @@ impl Session {
 
     fn overlong(&mut self, now: Instant) -> Option<Ask> {
         if let Some(ending) = self.ending_at(now) {
-            self.close(ending.refusal(), ending.farewell());
+            self.depart(ending);
             return None;
         }
         let refusal = if self.in_exchange() { Refusal::ResponseTooLong } else { Refusal::LineTooLong };
@@ -367,6 +312,19 @@ impl Session {
         reply::write_line(line, &mut self.output);
     }
 
+    /// Says a refusal, and where it was written down whose it is and what it is called.
+    pub(crate) fn say_refusal(&mut self, refusal: Refusal, token: Option<Token>) {
+        match token {
+            Some(token) => reply::write_signed(refusal, &self.settings.host, token, &mut self.output),
+            None => self.say(refusal),
+        }
+    }
+
+    fn depart(&mut self, ending: Ending) {
+        self.say_refusal(ending.refusal(), ending.token());
+        self.state = State::Closed(ending.farewell());
+    }
+
     /// Says a last line.
     pub(crate) fn close(&mut self, line: impl Display, farewell: Farewell) {
         self.say(line);
@@ -376,34 +334,13 @@ impl Session {
     /// Answers what should not have been said, and counts it.
     pub(crate) fn fault(&mut self, refusal: Refusal) -> Option<Ask> {
         self.bad_commands += 1;
+        self.failures = self.failures.saturating_add(1);
         if self.bad_commands < self.settings.bad_commands {
             self.say(refusal);
         } else {
             self.close(Refusal::TooManyBadCommands, Farewell::Dismissed);
         }
         None
-    }
-}
-
-impl Ending {
-    fn refusal(self) -> Refusal {
-        match self {
-            Self::Drain => Refusal::Restarting,
-            Self::PlaceNeeded => Refusal::PlaceNeeded,
-            Self::TakenOver => Refusal::TakenOver,
-            Self::Dismissed => Refusal::SessionEnded,
-            Self::TooLong => Refusal::SessionTooLong,
-        }
-    }
-
-    fn farewell(self) -> Farewell {
-        match self {
-            Self::Drain => Farewell::Drained,
-            Self::PlaceNeeded => Farewell::GaveWay,
-            Self::TakenOver => Farewell::TakenOver,
-            Self::Dismissed => Farewell::Ended,
-            Self::TooLong => Farewell::TooLong,
-        }
     }
 }
 

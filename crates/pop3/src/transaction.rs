@@ -6,7 +6,8 @@ use crate::command::Command;
 use crate::limits;
 use crate::maildrop::{Entry, Opened};
 use crate::reply::{self, Refusal, Reply};
-use crate::session::{Ask, Asked, Farewell, Listing, Session, State};
+use crate::session::{Farewell, Session};
+use crate::state::{Ask, Asked, Listing, State};
 
 impl Session {
     /// Deals with a command of this state.

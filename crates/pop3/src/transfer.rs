@@ -13,7 +13,8 @@ use memchr::memchr_iter;
 use crate::Error;
 use crate::limits;
 use crate::reply::Reply;
-use crate::session::{Asked, Session};
+use crate::session::Session;
+use crate::state::Asked;
 
 /// A message that is being sent. Dropped, it is cut off.
 #[must_use = "dropped, the message is cut off and the connection closed"]

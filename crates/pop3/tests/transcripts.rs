@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Buf as _, BytesMut};
-use mail::{MessageId, Span};
+use mail::{MessageId, Span, Token};
 use pop3::{Auth, AuthRefusal, Circumstance, Entry, Progress, Question, Retrieve, Session, Settings, Want};
 use transcript::{Act, Transcript};
 
@@ -94,7 +94,7 @@ impl<'d> Play<'d> {
         let (word, rest) = event.split_once(' ').unwrap_or((event, ""));
         match word {
             "drain" => self.session.drain(),
-            "place-needed" => self.session.give_way(),
+            "place-needed" => self.session.give_way(|| Token::new("R7", 1)),
             "takeover" => self.session.take_over(),
             "upgraded" => {
                 assert!(std::mem::take(&mut self.upgrade), "{place}: not asked for");
@@ -148,8 +148,8 @@ fn answer(auth: Auth<'_>, next: Option<&str>, messages: &[Vec<u8>]) {
     match next {
         Some("auth temporary") => auth.refuse(AuthRefusal::Temporary),
         Some("auth drop") => drop(auth),
-        Some("auth in-use") => auth.refuse(AuthRefusal::InUse),
-        Some("auth too-many-sessions") => auth.refuse(AuthRefusal::TooManySessions { limit: 32 }),
+        Some("auth in-use") => auth.refuse_signed(AuthRefusal::InUse, Token::new("R10", 1)),
+        Some("auth too-many-sessions") => auth.refuse_signed(AuthRefusal::TooManySessions { limit: 32 }, Token::new("R9", 1)),
         Some("auth login-delay") => auth.refuse(AuthRefusal::LoginDelay),
         _ if known && itself => {
             let entry = |(number, text): (u128, &Vec<u8>)| Entry {

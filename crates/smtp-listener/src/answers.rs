@@ -4,26 +4,25 @@
 //! log. A question dropped with its future means 451, so all of this may be dropped at any time: what was begun is undone, but for
 //! a commit under way, whose outcome is open then, and which the drain waits for.
 
+mod refusing;
+
 use std::borrow::Cow;
 use std::cell::Cell;
-use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use auth::{Claim, Verdict};
 use bytes::BytesMut;
-use events::{
-    AuthFailed, AuthSucceeded, AuthThrottled, MessageAccepted, MessageRefused, RateMet, RecipientRefused, SessionId, StoreFailed, StoreFull,
-};
+use events::{AuthFailed, AuthSucceeded, AuthThrottled, MessageAccepted, SessionId, StoreFailed};
 use gate::delivery::{Passage, Promise};
-use gate::rates::{Limits, Measure, RateExceeded, Sender};
+use gate::rates::{Limits, Measure, Sender};
 use gate::{Permit, Phase, Seat};
 use jiff::Timestamp;
 use mail::{ForwardPath, Host, MessageId, ReversePath};
 use net::Hold;
 use smtp::{Auth, Chunk, Data, EndOfData, Mail, MailFrom, Question, Rcpt, Reply, Told, Xclient};
-use store::{Error, Resolution};
+use store::Resolution;
 
 use crate::freight::Freight;
 use crate::hops::Hops;
@@ -100,17 +99,20 @@ impl Answers {
         let (session, source) = (self.session, self.source);
         let rate = self.shared.rates.look(Measure::FailedCommands, &self.sender(None, None), net::now());
         if let Err(met) = rate {
-            self.rate_met(&met, None);
-            return question.reject(Reply::TRY_LATER_AUTH);
+            return question.reject(self.rate_met(Reply::FAILURE_RATE_AUTH, &met, None));
         }
         let claim = Claim { login: &login, acting_as: credentials.authzid.as_deref(), password: credentials.password.clone(), source };
-        match authenticator.verify(claim).await {
+        let verdict = match self.seat.during(Phase::Store, net::now, pin!(authenticator.look_up(claim))).await {
+            Ok(looked_up) => authenticator.verify(looked_up).await,
+            Err(error) => Err(error),
+        };
+        match verdict {
             Ok(Verdict::Right { account }) => match self.shared.log_in(&self.seat, session, source, &account) {
                 Ok(()) => {
                     events.emit(AuthSucceeded { listener, session, source, account: &account, mechanism });
                     question.accept(&*account);
                 }
-                Err(full) => question.reject(Reply::TOO_MANY_USER_SESSIONS.with(full.limit.into())),
+                Err(full) => question.reject(self.user_full(full, &account)),
             },
             Ok(Verdict::Wrong { delay }) => {
                 events.emit(AuthFailed { listener, session, source, login: &login, mechanism, now: net::now() });
@@ -154,12 +156,19 @@ impl Answers {
         let reverse_path = Some(&from.reverse_path);
         self.shared.store.ready().map_err(|error| self.store_failed("accept mail", &error, reverse_path))?;
         let promise = self.shared.delivery.promise(now).map_err(|late| {
-            self.refused(Reply::STORE_SLOW, reverse_path, &late);
-            Reply::STORE_SLOW
+            let reply = Reply::STORE_SLOW.signed(self.deny(late));
+            self.refused(reply, reverse_path, &late);
+            reply
         })?;
         let sender = self.sender(account, reverse_path);
         let freight = Freight::new(&self.shared.rates, &sender, from.size.unwrap_or_default(), now).map_err(|met| {
-            let reply = self.rate_met(&met, account);
+            let row = match met.limit.measure {
+                Measure::Messages => Reply::MESSAGE_RATE,
+                Measure::Recipients => Reply::RECIPIENT_RATE,
+                Measure::Kib => Reply::OCTET_RATE,
+                Measure::FailedCommands => Reply::FAILURE_RATE,
+            };
+            let reply = self.rate_met(row, &met, account);
             self.refused(reply, reverse_path, &met);
             reply
         })?;
@@ -170,7 +179,7 @@ impl Answers {
         let account = question.session().identity();
         let reverse_path = self.transaction.as_ref().map(|transaction| &transaction.from.reverse_path);
         if let Err(met) = self.shared.rates.take(Measure::Recipients, 1, &self.sender(account, reverse_path), net::now()) {
-            let reply = self.rate_met(&met, account);
+            let reply = self.rate_met(Reply::RECIPIENT_RATE, &met, account);
             return self.refuse_recipient(question, reply, &met);
         }
         match self.seat.during(Phase::Store, net::now, self.shared.store.resolve(question.forward_path())).await {
@@ -193,7 +202,7 @@ impl Answers {
             }
             Err(error) => {
                 self.shared.events.emit(StoreFailed { operation: "resolve", cause: &error, now: net::now() });
-                self.refuse_recipient(question, rescue::reply(&error), &error);
+                self.refuse_recipient(question, self.rescue(&error), &error);
             }
         }
     }
@@ -203,26 +212,18 @@ impl Answers {
         question.session().identity().is_some() || self.shared.may_relay(self.source)
     }
 
-    fn refuse_recipient(&self, question: Rcpt<'_>, reply: Reply, cause: &dyn Display) {
-        let Shared { events, listener, .. } = &*self.shared;
-        let (session, source, recipient) = (self.session, self.source, question.forward_path());
-        events.emit(RecipientRefused { listener, session, source, recipient, code: reply.code(), cause, now: net::now() });
-        question.reject(reply);
-    }
-
     async fn data(&mut self, question: Data<'_>) {
         let Some(transaction) = &mut self.transaction else { return };
         if let Err(late) = transaction.promise.begin(net::now()) {
-            let transaction = self.transaction.take();
-            self.refused(Reply::STORE_SLOW, transaction.as_ref().map(|transaction| &transaction.from.reverse_path), &late);
-            return question.reject(Reply::STORE_SLOW);
+            let (transaction, reply) = (self.transaction.take(), Reply::STORE_SLOW.signed(self.deny(late)));
+            self.refused(reply, transaction.as_ref().map(|transaction| &transaction.from.reverse_path), &late);
+            return question.reject(reply);
         }
         let id = MessageId::generate();
         let envelope = transaction.envelope(id);
-        let accounts = envelope.recipients.clone();
         match self.seat.during(Phase::Store, net::now, self.shared.store.begin(envelope)).await {
             Ok(incoming) => {
-                transaction.message = Some(Message { id, accounts, incoming, hops: Hops::new(self.settings.hops) });
+                transaction.message = Some(Message { id, incoming, hops: Hops::new(self.settings.hops) });
                 question.accept();
             }
             Err(error) => {
@@ -250,9 +251,11 @@ impl Answers {
 
     async fn end_of_data(&mut self, question: EndOfData<'_>) {
         let Some(transaction) = self.transaction.take() else { return };
-        let Transaction { from, promise, freight, sole_recipient, message: Some(message), screened, .. } = *transaction else { return };
+        let Transaction { from, promise, freight, accounts, sole_recipient, message: Some(message), screened, .. } = *transaction else {
+            return;
+        };
         let (MailFrom { reverse_path, .. }, octets) = (from, freight.octets);
-        let Message { id, accounts, mut incoming, hops } = message;
+        let Message { id, mut incoming, hops } = message;
         if let Some(hops) = hops.too_many() {
             self.refused(Reply::TOO_MANY_HOPS, Some(&reverse_path), &format_args!("{hops} Received fields"));
             return question.reject(Reply::TOO_MANY_HOPS);
@@ -272,8 +275,9 @@ impl Answers {
         let deadline = net::now() + self.shared.delivery.deadline();
         let Some(passage) = self.seat.during(Phase::Store, net::now, pin!(net::clock::within(deadline, promise.turn(net::now())))).await
         else {
-            self.refused(Reply::STORE_SLOW, Some(&reverse_path), &"the store has become too slow since the message began");
-            return question.reject(Reply::STORE_SLOW);
+            let reply = Reply::STORE_SLOW.signed(self.deny(self.shared.delivery.late(net::now())));
+            self.refused(reply, Some(&reverse_path), &"the store has become too slow since the message began");
+            return question.reject(reply);
         };
         let Some(hold) = self.shared.drain.hold() else {
             self.refused(Reply::RESTARTING, Some(&reverse_path), &"the server is leaving");
@@ -334,20 +338,6 @@ impl Answers {
         Sender { source: self.source.into(), account, domain }
     }
 
-    /// Tells the operator, and gives the reply.
-    fn rate_met(&self, met: &RateExceeded, account: Option<&str>) -> Reply {
-        self.rate_met.set(true);
-        let (Shared { events, listener, .. }, session, source) = (&*self.shared, self.session, self.source);
-        events.emit(RateMet { listener, session, source, account, rate: met.limit.key(), wait: met.wait, now: net::now() });
-        let reply = match met.limit.measure {
-            Measure::Messages => Reply::MESSAGE_RATE,
-            Measure::Recipients => Reply::RECIPIENT_RATE,
-            Measure::Kib => Reply::OCTET_RATE,
-            Measure::FailedCommands => Reply::FAILURE_RATE,
-        };
-        reply.with(met.wait.as_secs() + 1)
-    }
-
     /// Who may say it was decided when the session began. From here on the session is its client's for all that is counted: who has
     /// logged in with the proxy has logged in, and the gate judges where the client is as if it had connected here.
     async fn xclient(&mut self, question: Xclient<'_>, permit: &mut Permit) {
@@ -392,32 +382,9 @@ impl Answers {
         let account = known.map_or_else(|| login.to_lowercase().into(), |account| account.name);
         let Shared { events, listener, .. } = &*self.shared;
         let session = self.session;
-        self.shared.log_in(&self.seat, session, source, &account).map_err(|full| Reply::TOO_MANY_USER_SESSIONS.with(full.limit.into()))?;
+        self.shared.log_in(&self.seat, session, source, &account).map_err(|full| self.user_full(full, &account))?;
         events.emit(AuthSucceeded { listener, session, source, account: &account, mechanism: "XCLIENT" });
         Ok(())
-    }
-
-    /// [`Answers::store_failed`] in the middle of a transaction, which is over then.
-    fn transaction_failed(&mut self, operation: &'static str, error: &Error) -> Reply {
-        let transaction = self.transaction.take();
-        self.store_failed(operation, error, transaction.as_ref().map(|transaction| &transaction.from.reverse_path))
-    }
-
-    /// Says what the store could not do, and gives the reply for it.
-    fn store_failed(&self, operation: &'static str, error: &Error, from: Option<&ReversePath>) -> Reply {
-        let now = net::now();
-        match error {
-            Error::Full(_) => self.shared.events.emit(StoreFull { cause: error, now }),
-            _ => self.shared.events.emit(StoreFailed { operation, cause: error, now }),
-        }
-        let reply = rescue::reply(error);
-        self.refused(reply, from, error);
-        reply
-    }
-
-    fn refused(&self, reply: Reply, reverse_path: Option<&ReversePath>, cause: &dyn Display) {
-        let (Shared { events, listener, .. }, session, source) = (&*self.shared, self.session, self.source);
-        events.emit(MessageRefused { listener, session, source, reverse_path, code: reply.code(), cause, now: net::now() });
     }
 }
 

@@ -27,7 +27,7 @@ use ::screening::Screener;
 use arc_swap::ArcSwap;
 use auth::Authenticator;
 use bytes::BytesMut;
-use events::{Events, ProxyRefused, SessionId, SessionRefused, UserSessionsRefused};
+use events::{Events, ListenerFaulted, ProxyRefused, SessionId, SessionRefused, UserSessionsRefused};
 use gate::rates::MailRates;
 use gate::{Arrival, Delivery, Gate, Holders, IpNet, ListenerId, Permit, Protocol, Refusal, ReplyLine, Seat, Usage, UserFull, Wait};
 use net::{Admission, Connection, Drain, ProxyFault, Service, Tls, Turn, WaitingRoom};
@@ -151,6 +151,10 @@ impl Service for Listener {
         self.0.refuse(&self.0.gate.out_of_descriptors(&arrival), &arrival, reply);
     }
 
+    fn faulted(&self, cause: &str) {
+        self.0.events.emit(ListenerFaulted { listener: &self.0.listener, cause: &cause, now: net::now() });
+    }
+
     fn session(self: Arc<Self>, connection: Connection, permit: Permit) -> impl Future<Output = ()> + Send + 'static {
         session::serve(Arc::clone(&self.0), connection, permit)
     }
@@ -171,7 +175,7 @@ impl Service for Listener {
 impl Shared {
     fn arrival(&self, peer: SocketAddr) -> Arrival {
         let authenticates = self.settings.load().smtp.role == smtp::Role::Submission;
-        Arrival { listener: self.id, peer: peer.ip(), authenticates, now: net::now() }
+        Arrival { listener: self.id, peer: peer.ip(), authenticates, brings_mail: true, now: net::now() }
     }
 
     /// Whether the operator has written that this client may send anywhere without a password.

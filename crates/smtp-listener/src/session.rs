@@ -16,9 +16,9 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 use events::{HandshakeCompleted, HandshakeFailed, SessionAdmitted, SessionEnd, SessionEnded, SessionId};
-use gate::{Enrolment, Newcomer, Parting, Permit, Phase, Seat};
+use gate::{Denial, Enrolment, Newcomer, Parting, Permit, Phase, Seat};
 use net::{Connection, Expected, NetError, Read};
-use smtp::{Reply, Session, Tls, Want};
+use smtp::{Deadline, Overdue, Reply, Session, Tls, Want};
 
 use crate::Shared;
 use crate::answers::Answers;
@@ -104,10 +104,14 @@ async fn converse(course: &Course, connection: &mut Connection, permit: &mut Per
         let in_message = session.phase() == smtp::Phase::Message;
         match seat.parting() {
             Some(Parting::Ended) if !in_message => session.dismiss(Reply::SESSION_ENDED),
-            Some(Parting::GivesWay) => session.give_way(),
+            Some(Parting::GivesWay) => session.give_way(|| answers.deny(Denial::PlaceNeeded)),
             _ => {}
         }
-        match session.next(&mut connection.input, net::now()) {
+        let now = net::now();
+        if session.is_over(now) {
+            session.timed_out(now, |overdue| answers.deny(timed_out(overdue)));
+        }
+        match session.next(&mut connection.input, now) {
             Want::Answer(question) => {
                 answers.answer(question, permit).await;
                 if session.identity().is_some() {
@@ -126,9 +130,9 @@ async fn converse(course: &Course, connection: &mut Connection, permit: &mut Per
                 write(connection, session.output(), course).await?;
                 answers.written();
                 tell(seat, &session);
-                match read(connection, &session, seat).await {
+                match read(connection, &session, course).await {
                     None | Some(Read::Some) => {}
-                    Some(Read::TimedOut) => session.timed_out(net::now()),
+                    Some(Read::TimedOut) => session.timed_out(net::now(), |overdue| answers.deny(timed_out(overdue))),
                     Some(Read::Drained) => session.leave(),
                     Some(Read::Eof | Read::Lost(_)) => return Err(SessionEnd::PeerGone),
                 }
@@ -159,15 +163,17 @@ fn tell(seat: &Seat, session: &Session) {
     }
 }
 
-/// Waits for the client; `None` when the session is to end and may: its place is given up only between transactions, and nothing
-/// ends a message.
-async fn read(connection: &mut Connection, session: &Session, seat: &Seat) -> Option<Read> {
-    let (before, deadline) = (connection.input.len(), session.deadline());
-    let (in_message, rests) = (session.phase() == smtp::Phase::Message, !session.in_transaction());
+/// Waits for the client; `None` when the session is to end and may: its place is given up, and a drain sends it away, only between
+/// transactions, and nothing ends a message.
+async fn read(connection: &mut Connection, session: &Session, course: &Course) -> Option<Read> {
+    let (gate, seat, before, deadline) = (&course.shared.gate, course.seat(), connection.input.len(), session.deadline());
+    let in_message = session.phase() == smtp::Phase::Message;
+    // Octets of a chunk that was refused come without a transaction.
+    let rests = !in_message && !session.in_transaction();
     let is_to_end = || match seat.parting() {
         Some(Parting::Ended) => !in_message,
         Some(Parting::GivesWay) => rests,
-        None => false,
+        None => rests && gate.sends_idle_away(),
     };
     seat.rest(rests);
     // Written out: an idle session is in here, and is to be small.
@@ -221,6 +227,17 @@ async fn encrypt(course: &Course, connection: &mut Connection) -> Result<Tls, Se
             Err(SessionEnd::HandshakeFailed)
         }
     }
+}
+
+/// A missed deadline, by its key.
+fn timed_out(Overdue { deadline, allowed }: Overdue) -> Denial {
+    let key = match deadline {
+        Deadline::Command => "timeouts.command",
+        Deadline::DataBlock => "timeouts.data_block",
+        Deadline::DataRate => "timeouts.data_rate_bytes",
+        Deadline::Session => "timeouts.session",
+    };
+    Denial::TimedOut { key, allowed_seconds: u32::try_from(allowed.as_secs()).unwrap_or(u32::MAX) }
 }
 
 /// What the last reply says of the session's end.

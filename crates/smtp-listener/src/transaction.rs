@@ -2,7 +2,6 @@
 //!
 //! Dropping it at any point leaves nothing behind: the store forgets a message that was not committed.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use gate::delivery::Promise;
@@ -22,7 +21,7 @@ pub(crate) struct Transaction {
     /// What it costs its sender.
     pub(crate) freight: Freight,
     /// Each once, however many recipients come to it.
-    accounts: BTreeSet<Arc<str>>,
+    pub(crate) accounts: Vec<Arc<str>>,
     recipients: usize,
     /// The recipient as the client wrote it, while there is only one.
     pub(crate) sole_recipient: Option<ForwardPath>,
@@ -34,20 +33,24 @@ pub(crate) struct Transaction {
 /// The message, while it comes.
 pub(crate) struct Message {
     pub(crate) id: MessageId,
-    /// The accounts it is for.
-    pub(crate) accounts: Vec<Arc<str>>,
     pub(crate) incoming: Box<dyn Incoming>,
     pub(crate) hops: Hops,
 }
 
 impl Transaction {
     pub(crate) fn new(from: MailFrom, promise: Promise, freight: Freight) -> Self {
-        Self { from, promise, freight, accounts: BTreeSet::new(), recipients: 0, sole_recipient: None, message: None, screened: None }
+        Self { from, promise, freight, accounts: Vec::new(), recipients: 0, sole_recipient: None, message: None, screened: None }
     }
 
     /// One recipient more, and the accounts it comes to.
     pub(crate) fn add(&mut self, recipient: ForwardPath, accounts: Vec<Arc<str>>) {
-        self.accounts.extend(accounts);
+        if self.accounts.is_empty() {
+            self.accounts = accounts;
+        } else {
+            self.accounts.extend(accounts);
+        }
+        self.accounts.sort_unstable();
+        self.accounts.dedup();
         self.recipients += 1;
         self.sole_recipient = (self.recipients == 1).then_some(recipient);
     }
@@ -55,8 +58,7 @@ impl Transaction {
     /// What the store is told of a message called `id`.
     pub(crate) fn envelope(&self, id: MessageId) -> Envelope {
         let MailFrom { reverse_path, body, utf8, .. } = &self.from;
-        let recipients = self.accounts.iter().cloned().collect();
-        Envelope { id, reverse_path: reverse_path.clone(), recipients, body: *body, utf8: *utf8 }
+        Envelope { id, reverse_path: reverse_path.clone(), recipients: self.accounts.clone(), body: *body, utf8: *utf8 }
     }
 }
 

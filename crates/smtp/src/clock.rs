@@ -20,6 +20,28 @@ pub(crate) struct Clock {
     received: u64,
 }
 
+/// A deadline that a client has missed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Overdue {
+    /// Which.
+    pub deadline: Deadline,
+    /// How long what was waited for might take.
+    pub allowed: Duration,
+}
+
+/// The deadlines of a session, as they are called in [`Timing`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deadline {
+    /// One command line.
+    Command,
+    /// From one piece of a message to the next.
+    DataBlock,
+    /// A message, at its rate.
+    DataRate,
+    /// The session.
+    Session,
+}
+
 /// What is being waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Awaited {
@@ -70,17 +92,32 @@ impl Clock {
 
     /// When patience ends.
     pub(crate) fn deadline(&self, awaited: Awaited, timing: &Timing) -> Instant {
-        let left = match awaited {
-            Awaited::Command => timing.command.saturating_sub(self.waited),
-            Awaited::Message => match self.received.checked_div(timing.data_rate_bytes.into()) {
-                Some(earned_secs) => {
-                    let allowed = timing.data_grace.saturating_add(Duration::from_secs(earned_secs));
-                    timing.data_block.min(allowed.saturating_sub(self.waited))
+        let (Overdue { allowed, .. }, waited) = self.strictest(awaited, timing);
+        self.ends.min(self.since + allowed.saturating_sub(waited).min(LONGEST))
+    }
+
+    /// Whose end it is.
+    pub(crate) fn overdue(&self, awaited: Awaited, timing: &Timing, now: Instant) -> Overdue {
+        match self.is_over(now) {
+            true => Overdue { deadline: Deadline::Session, allowed: timing.session },
+            false => self.strictest(awaited, timing).0,
+        }
+    }
+
+    /// What ends first but for the session, and how much of it earlier waits have used up.
+    fn strictest(&self, awaited: Awaited, timing: &Timing) -> (Overdue, Duration) {
+        let block = Overdue { deadline: Deadline::DataBlock, allowed: timing.data_block };
+        match (awaited, self.received.checked_div(timing.data_rate_bytes.into())) {
+            (Awaited::Command, _) => (Overdue { deadline: Deadline::Command, allowed: timing.command }, self.waited),
+            (Awaited::Message, None) => (block, Duration::ZERO),
+            (Awaited::Message, Some(earned_secs)) => {
+                let allowed = timing.data_grace.saturating_add(Duration::from_secs(earned_secs));
+                match allowed.saturating_sub(self.waited) < timing.data_block {
+                    true => (Overdue { deadline: Deadline::DataRate, allowed }, self.waited),
+                    false => (block, Duration::ZERO),
                 }
-                None => timing.data_block,
-            },
-        };
-        self.ends.min(self.since + left.min(LONGEST))
+            }
+        }
     }
 }
 
@@ -130,7 +167,10 @@ mod tests {
             clock.wait(start + second * SECOND);
         }
         assert_eq!(clock.deadline(Awaited::Message, &timing()), start + 20 * SECOND, "1000 octets at 100 a second");
+        let overdue = |clock: &Clock| clock.overdue(Awaited::Message, &timing(), start);
+        assert_eq!(overdue(&clock), Overdue { deadline: Deadline::DataRate, allowed: 20 * SECOND });
         clock.receive(1_000_000);
+        assert_eq!(overdue(&clock), Overdue { deadline: Deadline::DataBlock, allowed: 180 * SECOND });
         assert_eq!(clock.deadline(Awaited::Message, &timing()), start + 185 * SECOND, "but never longer than one block");
     }
 
@@ -138,6 +178,9 @@ mod tests {
     fn nothing_outlives_the_session() {
         let start = Instant::now();
         let mut clock = Clock::new(&timing(), start);
+        let overdue = |seconds: u32| clock.overdue(Awaited::Command, &timing(), start + seconds * SECOND);
+        assert_eq!(overdue(300), Overdue { deadline: Deadline::Command, allowed: 300 * SECOND });
+        assert_eq!(overdue(3600), Overdue { deadline: Deadline::Session, allowed: 3600 * SECOND });
         clock.wait(start + 3599 * SECOND);
         assert_eq!(clock.deadline(Awaited::Command, &timing()), start + 3600 * SECOND);
         let secured = clock.secured(start + 3599 * SECOND);

@@ -54,6 +54,7 @@ mod settings;
 mod xclient;
 
 pub use arguments::MailFrom;
+pub use clock::{Deadline, Overdue};
 pub use question::{Auth, Chunk, Data, EndOfData, Mail, Question, Rcpt, Xclient};
 pub use reply::{Blanks, Reply};
 pub use sasl::{Credentials, Mechanism};

@@ -3,20 +3,24 @@
 //! A reply is a row: code (RFC 5321 §4.2), enhanced code (RFC 3463, registered by RFC 5248; none in greetings, in answers to
 //! EHLO and HELO, and in 3yz, by RFC 2034 §4), text, and when it is given. Texts are ours: nothing of the configuration and
 //! no error of ours gets into them. `{host}`, `{peer}`, `{n}` and `{detail}` are blanks, filled when the reply is rendered.
-//! Rendered lines are at most 512 octets long, CRLF included.
+//! Rendered lines are at most 512 octets long, CRLF included. A reply that was written down ends in its [`Token`]. A refusal keeps to
+//! [`REFUSAL_OCTETS`] in which, of our name, as many labels stay as fit.
 
 use std::fmt::{self, Display, Write};
 use std::net::IpAddr;
 
 use bytes::{BufMut, BytesMut};
+use mail::{REFUSAL_OCTETS, Token, first_labels};
 
 use crate::limits::REPLY_LINE_BYTES;
 
-/// A row of the table, with its number where it tells one. Made nowhere but here.
+/// A row of the table, with its number where it tells one, and a token where it is a refusal that can be asked about. Made nowhere
+/// but here.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Reply {
     row: &'static Row,
     n: u64,
+    token: Option<Token>,
 }
 
 /// What fills the blanks of a reply. Blanks without filling stay empty.
@@ -61,6 +65,21 @@ impl Reply {
         Self { n, ..self }
     }
 
+    /// Ends the reply in `token`, in brackets.
+    pub const fn signed(self, token: Token) -> Self {
+        Self { token: Some(token), ..self }
+    }
+
+    /// The token it ends in.
+    pub fn token(self) -> Option<Token> {
+        self.token
+    }
+
+    /// The row alone.
+    pub(crate) fn row(self) -> Self {
+        Self { n: 0, token: None, ..self }
+    }
+
     /// Whether trying again is of no use (RFC 5321 §4.2.1).
     pub fn is_permanent(self) -> bool {
         self.row.code >= 500
@@ -73,6 +92,16 @@ impl Reply {
 
     /// Appends the reply, all its lines, as it goes over the wire.
     pub fn render(self, blanks: &Blanks<'_>, out: &mut BytesMut) {
+        let start = out.len();
+        self.lines(blanks, out);
+        let over = (out.len() - start).saturating_sub(REFUSAL_OCTETS);
+        if over > 0 && self.row.code >= 400 {
+            out.truncate(start);
+            self.lines(&Blanks { host: first_labels(blanks.host, blanks.host.len().saturating_sub(over)), ..*blanks }, out);
+        }
+    }
+
+    fn lines(self, blanks: &Blanks<'_>, out: &mut BytesMut) {
         let mut lines = self.row.text.split('\n').peekable();
         while let Some(text) = lines.next() {
             self.line(text, lines.peek().is_none(), blanks, out);
@@ -82,6 +111,9 @@ impl Reply {
     /// Appends one line of the reply.
     pub(crate) fn line(self, text: &str, last: bool, blanks: &Blanks<'_>, out: &mut BytesMut) {
         let start = out.len();
+        if out.is_empty() {
+            out.reserve(USUAL_BYTES);
+        }
         let digit = |place: u16| b'0' + (self.row.code / place % 10) as u8;
         out.extend_from_slice(&[digit(100), digit(10), digit(1), if last { b' ' } else { b'-' }]);
         if !self.row.enhanced.is_empty() {
@@ -89,6 +121,9 @@ impl Reply {
             out.put_u8(b' ');
         }
         self.fill(text, blanks, out);
+        if let Some(token) = self.token {
+            append(out, format_args!(" [{token}]"));
+        }
         out.truncate(start + REPLY_LINE_BYTES - 2);
         out.extend_from_slice(b"\r\n");
     }
@@ -126,6 +161,9 @@ struct Row {
     when: &'static str,
 }
 
+/// The replies to a pipelined message fit into it: a buffer grows once for all of them.
+const USUAL_BYTES: usize = 256;
+
 /// A buffer that grows does not fail.
 fn append(out: &mut BytesMut, text: fmt::Arguments<'_>) {
     out.write_fmt(text).unwrap_or_default();
@@ -137,7 +175,7 @@ macro_rules! replies {
             $(
                 #[doc = concat!("`", stringify!($code), " ", $enhanced, "` ", $when)]
                 pub const $name: Self =
-                    Self { row: &Row { name: stringify!($name), code: $code, enhanced: $enhanced, text: $text, when: $when }, n: 0 };
+                    Self { row: &Row { name: stringify!($name), code: $code, enhanced: $enhanced, text: $text, when: $when }, n: 0, token: None };
             )*
 
             /// The whole table, in its order.
@@ -206,10 +244,11 @@ replies! {
 
     // The envelope.
     SENDER_OK = 250 "2.1.0" "Sender ok", "MAIL.";
-    MESSAGE_RATE = 451 "4.7.1" "Too many messages in a short time, try again in {n} seconds", "MAIL beyond a rate of messages.";
-    OCTET_RATE = 451 "4.7.1" "Too much mail in a short time, try again in {n} seconds", "MAIL beyond a rate of octets.";
-    FAILURE_RATE = 451 "4.7.1" "Too many failed commands, try again in {n} seconds", "MAIL beyond a rate of failed commands.";
-    RECIPIENT_RATE = 450 "4.7.1" "Too many recipients in a short time, try again in {n} seconds", "RCPT beyond a rate of recipients.";
+    MESSAGE_RATE = 451 "4.7.1" "{host} Too many messages in a short time, try again in {n} seconds", "R11: MAIL beyond a rate of messages.";
+    OCTET_RATE = 451 "4.7.1" "{host} Too much mail in a short time, try again in {n} seconds", "R11: MAIL beyond a rate of octets.";
+    FAILURE_RATE = 451 "4.7.1" "{host} Too many failed commands, try again in {n} seconds", "R11: MAIL beyond a rate of failed commands.";
+    FAILURE_RATE_AUTH = 454 "4.7.0" "{host} Too many failed commands, try again in {n} seconds", "R11: AUTH beyond a rate of failed commands.";
+    RECIPIENT_RATE = 450 "4.7.1" "{host} Too many recipients in a short time, try again in {n} seconds", "R11: RCPT beyond a rate of recipients.";
     RECIPIENT_OK = 250 "2.1.5" "Recipient ok", "RCPT.";
     REVERSE_PATH_WRONG = 501 "5.1.7" "Sender not understood: {detail}", "MAIL with a path that is not well formed.";
     FORWARD_PATH_WRONG = 501 "5.1.3" "Recipient not understood: {detail}", "RCPT with a path that is not well formed.";
@@ -242,8 +281,8 @@ replies! {
     SCREENING_UNSURE = 451 "4.7.0" "Whether the message is what it says cannot be told now, try again later", "MAIL or end of data: a rule that defers, and DNS does not answer.";
 
     // Ourselves.
-    STORE_FULL = 452 "4.3.1" "Out of storage, try again later", "R6, MAIL, DATA or end of data: the disk is full.";
-    STORE_SLOW = 451 "4.3.2" "Mail is stored slowly at present, try again later", "R5, MAIL or DATA: the reply to the message would come too late; at the end of data it has.";
+    STORE_FULL = 452 "4.3.1" "{host} Out of storage, try again later", "R6, MAIL, DATA or end of data: the disk is full.";
+    STORE_SLOW = 451 "4.3.2" "{host} Mail is stored slowly at present, try again later", "R5, MAIL or DATA: the reply to the message would come too late; at the end of data it has.";
     STORE_UNAVAILABLE = 451 "4.3.0" "Mail store unavailable, try again later", "The store failed, or whether it succeeded is not known.";
     UNANSWERED = 451 "4.3.0" "Local error, try again later", "A fault of ours: a question was left without an answer.";
 }
@@ -287,6 +326,31 @@ mod tests {
     fn every_line_has_code_and_enhanced_code() {
         let help = rendered(Reply::HELP, &Blanks::default());
         assert!(help.starts_with("214-2.0.0 EHLO ") && help.contains("\r\n214 2.0.0 RFC 5321"));
+    }
+
+    #[test]
+    fn a_refusal_is_one_short_line_with_everything_but_our_name_whole() {
+        let labels = ["mx1", &"b".repeat(60), &"c".repeat(60), &"d".repeat(60), &"e".repeat(60)].join(".");
+        for host in [labels.as_str(), &"h".repeat(mail::DOMAIN_OCTETS), "mx.example"] {
+            let blanks = Blanks { host, ..Blanks::default() };
+            for reply in Reply::ALL.iter().filter(|reply| reply.code() >= 400) {
+                let line = rendered(reply.with(u64::MAX).signed(Token::new("R10", u32::MAX)), &blanks);
+                assert!(line.len() <= REFUSAL_OCTETS && line.matches("\r\n").count() == 1, "{line}");
+                let text = reply.text().replace("{n}", &u64::MAX.to_string());
+                let (_, text) = text.split_once("{host}").unwrap_or(("", &text));
+                assert!(line.ends_with(&format!("{} [R10.3zzzzzz]\r\n", text.replace("{detail}", ""))), "{line}");
+            }
+        }
+        let line = rendered(Reply::PLACE_NEEDED.signed(Token::new("R7", 1)), &Blanks { host: &labels, ..Blanks::default() });
+        let kept = ["mx1", &"b".repeat(60), &"c".repeat(60)].join(".");
+        assert_eq!(line, format!("421 4.3.2 {kept} Place needed, reconnect any time [R7.0001]\r\n"));
+    }
+
+    #[test]
+    fn rules_are_named_by_their_ids() {
+        let rules = Reply::ALL.iter().filter_map(|reply| reply.when().split_once([':', ',']).filter(|(rule, _)| rule.starts_with('R')));
+        let ids = ["R1", "R5", "R6", "R7", "R8", "R9", "R11"];
+        assert_eq!(rules.clone().filter(|(rule, _)| ids.contains(rule)).count(), 12);
     }
 
     #[test]

@@ -16,16 +16,16 @@ use std::time::Instant;
 use bytes::{Buf, BytesMut};
 use mail::dot::Decoder;
 use mail::line::{BareWatch, Lines};
-use mail::{ForwardPath, ReversePath};
+use mail::{ForwardPath, ReversePath, Token};
 
-use crate::clock::{Awaited, Clock};
+use crate::clock::{Awaited, Clock, Deadline, Overdue};
 use crate::command::BdatSize;
 use crate::limits::{COMMAND_LINE_BYTES, OUTPUT_BYTES};
 use crate::question::{Auth, Chunk, Data, EndOfData, Mail, Question, Rcpt, Xclient};
 use crate::sasl::Exchange;
 use crate::{Blanks, Circumstance, Client, Credentials, MailFrom, Reply, Settings, Tls};
 
-/// One session, a plain value: no task, no socket, at most 320 octets and the client's name.
+/// One session, a plain value: no task, no socket, at most 352 octets and the client's name.
 #[derive(Debug)]
 pub struct Session {
     settings: Arc<Settings>,
@@ -178,18 +178,23 @@ impl Session {
 
     /// When to call [`Session::timed_out`], unless input comes first.
     pub fn deadline(&self) -> Instant {
-        let awaited = match self.stage {
-            Stage::Text(_) | Stage::Chunk { .. } | Stage::Discard { .. } => Awaited::Message,
-            _ => Awaited::Command,
-        };
-        self.clock.deadline(awaited, &self.settings.timing)
+        self.clock.deadline(self.waits_for(), &self.settings.timing)
     }
 
-    /// The client or the session has taken too long: `421 4.4.2`, and the session wants to be closed. Before its deadline nothing happens.
-    pub fn timed_out(&mut self, now: Instant) {
-        if now >= self.deadline() {
-            self.end(if self.clock.is_over(now) { Reply::SESSION_TOO_LONG } else { Reply::TIMEOUT });
+    /// The client or the session has taken too long: `421 4.4.2` with the token that `sign` makes of it, and the session wants to be
+    /// closed. Before its deadline nothing happens.
+    pub fn timed_out(&mut self, now: Instant, sign: impl FnOnce(Overdue) -> Token) {
+        if now >= self.deadline() && !self.is_leaving() {
+            let overdue = self.clock.overdue(self.waits_for(), &self.settings.timing, now);
+            let reply = if overdue.deadline == Deadline::Session { Reply::SESSION_TOO_LONG } else { Reply::TIMEOUT };
+            self.end(reply.signed(sign(overdue)));
         }
+    }
+
+    /// Whether the session's own time is over, as that of a client that never pauses will be without its meeting any deadline:
+    /// [`Session::timed_out`] is to be called, or [`Session::next`] says it without a token.
+    pub fn is_over(&self, now: Instant) -> bool {
+        self.clock.is_over(now) && !self.is_leaving()
     }
 
     /// From now on the session is closed with `421 4.3.2` as soon as no transaction is open; the driver goes on with
@@ -198,9 +203,10 @@ impl Session {
         self.parting = Some(Parting::Restarting);
     }
 
-    /// The place is needed for somebody else: as [`Session::drain`], with words that ask the client to come back at once (gate R7).
-    pub fn give_way(&mut self) {
-        self.parting.get_or_insert(Parting::PlaceNeeded);
+    /// The place is needed for somebody else: as [`Session::drain`], with words that ask the client to come back at once (gate R7),
+    /// and a token that `sign` makes when this is new.
+    pub fn give_way(&mut self, sign: impl FnOnce() -> Token) {
+        self.parting.get_or_insert_with(|| Parting::PlaceNeeded(sign()));
     }
 
     /// Commands that have failed since this was last asked: wrong ones, recipients refused for good, wrong passwords.
@@ -218,7 +224,7 @@ impl Session {
         self.end(farewell);
     }
 
-    /// The last reply, once it has been given: how the session has ended.
+    /// The row of the last reply, once that has been given: how the session has ended.
     pub fn farewell(&self) -> Option<Reply> {
         match self.stage {
             Stage::Close(reply) => Some(reply),
@@ -302,7 +308,7 @@ impl Session {
         if let Some(parting) = self.parting.filter(|_| self.transaction.is_none()) {
             self.say(match parting {
                 Parting::Restarting => Reply::RESTARTING,
-                Parting::PlaceNeeded => Reply::PLACE_NEEDED,
+                Parting::PlaceNeeded(token) => Reply::PLACE_NEEDED.signed(token),
             });
             return Step::Again;
         }
@@ -345,8 +351,19 @@ impl Session {
 
     /// Gives the last reply, unless it has been given or the handshake's turn has come.
     fn end(&mut self, farewell: Reply) {
-        if !matches!(self.stage, Stage::Upgrade | Stage::Close(_)) {
+        if !self.is_leaving() {
             self.say_and_close(farewell);
+        }
+    }
+
+    fn is_leaving(&self) -> bool {
+        matches!(self.stage, Stage::Upgrade | Stage::Close(_))
+    }
+
+    fn waits_for(&self) -> Awaited {
+        match self.stage {
+            Stage::Text(_) | Stage::Chunk { .. } | Stage::Discard { .. } => Awaited::Message,
+            _ => Awaited::Command,
         }
     }
 
@@ -357,7 +374,7 @@ impl Session {
     }
 
     fn close(&mut self, farewell: Reply) {
-        self.stage = Stage::Close(farewell);
+        self.stage = Stage::Close(farewell.row());
         self.transaction = None;
     }
 }
@@ -434,7 +451,7 @@ struct Chunks {
 #[derive(Debug, Clone, Copy)]
 enum Parting {
     Restarting,
-    PlaceNeeded,
+    PlaceNeeded(Token),
 }
 
 #[derive(Debug, Default)]
@@ -451,7 +468,7 @@ mod tests {
 
     #[test]
     fn a_session_is_small() {
-        assert!(size_of::<Session>() <= 320, "{} octets", size_of::<Session>());
+        assert!(size_of::<Session>() <= 352, "{} octets", size_of::<Session>());
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use mail::{BodyType, MessageId, Receipt};
+use mail::{BodyType, MessageId, Receipt, Token};
 use smtp::{Circumstance, Question, Reply, Session, Settings, Tls, Told, Want};
 
 use transcript::{Line, Transcript, fits};
@@ -143,7 +143,7 @@ impl Play {
                     self.pump();
                 }
                 Line::GiveWay => {
-                    self.session.as_mut().unwrap().give_way();
+                    self.session.as_mut().unwrap().give_way(|| Token::new("R7", 1));
                     self.pump();
                 }
                 Line::Closed => assert!(self.closed, "{here}: still open"),
@@ -203,7 +203,7 @@ impl Play {
         self.now += time;
         let session = self.session.as_mut().unwrap();
         if session.deadline() <= self.now {
-            session.timed_out(self.now);
+            session.timed_out(self.now, |_| Token::new("R8", 1));
             self.pump();
         }
     }

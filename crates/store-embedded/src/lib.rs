@@ -51,6 +51,8 @@ mod crash_tests;
 mod simulated_disk;
 #[cfg(test)]
 mod store_tests;
+#[cfg(test)]
+mod version_tests;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -86,7 +88,7 @@ impl Intake for Embedded {
 #[async_trait]
 impl Maildrops for Embedded {
     async fn open(&self, account: &str) -> Result<Box<dyn Maildrop>, Error> {
-        let maildrop = self.engine().people.register().maildrop(account);
+        let maildrop = self.engine().people.register().maildrop(&account.into());
         Ok(Box::new(Opened::open(self.engine(), &maildrop).await?))
     }
 }

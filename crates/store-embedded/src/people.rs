@@ -35,8 +35,8 @@ pub(crate) struct Register {
 
 impl Register {
     /// The maildrop of an account.
-    pub(crate) fn maildrop(&self, account: &str) -> Arc<str> {
-        self.maildrops.get(account).map_or_else(|| account.into(), Arc::clone)
+    pub(crate) fn maildrop(&self, account: &Arc<str>) -> Arc<str> {
+        Arc::clone(self.maildrops.get(account).unwrap_or(account))
     }
 
     /// With another book: the maildrops of accounts that it has not are left out, as [`save_account`] leaves them out.

@@ -33,6 +33,7 @@
 //! to look like a record is ever taken for one. The header's CRC covers the other two, so that a record is whole or not there.
 //! A removal ends every delivery to its account with a lower sequence. Decoding refuses what is not exactly this and cannot panic.
 
+use std::fmt::Write;
 use std::sync::Arc;
 
 use mail::{BodyType, Envelope, MessageId};
@@ -41,6 +42,7 @@ use mail::{BodyType, Envelope, MessageId};
 pub(crate) const HEADER_BYTES: usize = 64;
 /// The only version there is.
 const VERSION: u8 = 1;
+const USUAL_PATH_BYTES: usize = 64;
 const SEGMENT_MAGIC: &[u8; 8] = b"GPSEGMNT";
 
 /// What a record says.
@@ -198,7 +200,10 @@ pub(crate) struct KeptEnvelope {
 impl KeptEnvelope {
     pub(crate) fn new(envelope: Envelope, received_ms: u64) -> Self {
         let Envelope { reverse_path, recipients, body, utf8, .. } = envelope;
-        Self { received_ms, body, utf8, reverse_path: reverse_path.to_string(), accounts: recipients }
+        let mut text = String::with_capacity(USUAL_PATH_BYTES);
+        // Writing to a String does not fail.
+        write!(text, "{reverse_path}").unwrap_or_default();
+        Self { received_ms, body, utf8, reverse_path: text, accounts: recipients }
     }
 
     pub(crate) fn encode(&self, octets: &mut Vec<u8>) {

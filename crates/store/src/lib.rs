@@ -39,6 +39,8 @@ impl<T: Intake + Maildrops + Directory> Store for T {}
 pub trait Intake: Send + Sync {
     /// Whether a message could be taken now; asked at MAIL, before the client sends anything large. Never waits.
     ///
+    /// While it is [`Error::Unavailable`] nobody is let in who would bring mail; [`Error::Full`] is said at MAIL alone.
+    ///
     /// # Errors
     /// What [`Intake::begin`] would answer: full, or unavailable.
     fn ready(&self) -> Result<(), Error>;

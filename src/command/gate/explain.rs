@@ -7,9 +7,13 @@ use mail::Span;
 
 /// Prints it.
 pub(super) fn print(out: &mut dyn Write, explained: &Explained) -> io::Result<()> {
-    let Explained { token, meaning, cause, at, seconds_ago, source, listener, key, in_use, limit, share, holders, remedy, .. } = explained;
+    let Explained { token, meaning, cause, at, seconds_ago, source, account, listener, key, .. } = explained;
+    let Explained { in_use, limit, share, holders, remedy, .. } = explained;
     let listener = listener.as_ref().map(|listener| format!(" on {} {}", listener.service, listener.address)).unwrap_or_default();
     writeln!(out, "refused   {source}{listener}, {} ago, at {at} [{token}]", Span::secs(*seconds_ago))?;
+    if let Some(account) = account {
+        writeln!(out, "account   {account}")?;
+    }
     writeln!(out, "why       {meaning}")?;
     writeln!(out, "          {cause}")?;
     if let Some(Setting { key, value, origin }) = key {

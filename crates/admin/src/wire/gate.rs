@@ -13,7 +13,7 @@ use super::{Holder, Listening};
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum GateRequest {
-    /// Why was this connection refused?
+    /// Why was this refused?
     Explain {
         /// What stands in the brackets at the end of the refusal, as `R4.k3f9`.
         token: String,
@@ -38,7 +38,7 @@ pub enum GateRequest {
 /// How the gate is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GateStatus {
-    /// `starting`, `open`, `store_down`, `drained` (by an operator) or `draining` (for good).
+    /// `starting`, `open`, `store_down` (mail is fetched, and none taken), `drained` (by an operator) or `draining` (for good).
     pub node: String,
     /// `clear`, `filling` (80 % for a minute) or `full`.
     pub occupancy: String,
@@ -161,6 +161,8 @@ pub struct Explained {
     pub seconds_ago: u64,
     /// Who was refused.
     pub source: IpAddr,
+    /// Whose session it was, or would have been.
+    pub account: Option<String>,
     /// Where.
     pub listener: Option<Listening>,
     /// The key that set the limit, where the rule has one, as it is now.

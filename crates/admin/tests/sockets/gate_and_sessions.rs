@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use admin::{GateRequest, Holder, Reply, Request, SessionsRequest};
-use gate::{Arrival, ListenerId};
+use gate::{Arrival, ListenerId, Node};
+use store::memory::Condition;
 
 use crate::{Server, asked};
 
@@ -12,7 +13,13 @@ async fn a_refusal_is_explained_by_its_token_and_a_wrong_token_is_told_apart() {
     let mut server = Server::new();
     let _stop = server.control();
     let arrive = |peer: &str| {
-        server.gate.admit(&Arrival { listener: ListenerId(0), peer: peer.parse().unwrap(), authenticates: false, now: Instant::now() })
+        server.gate.admit(&Arrival {
+            listener: ListenerId(0),
+            peer: peer.parse().unwrap(),
+            authenticates: false,
+            brings_mail: true,
+            now: Instant::now(),
+        })
     };
     let _held = ["192.0.2.1", "192.0.2.1"].map(|peer| arrive(peer).unwrap());
     let token = arrive("198.51.100.7").unwrap_err().token.to_string();
@@ -39,17 +46,29 @@ async fn an_operator_drains_and_opens_again() {
     let mut server = Server::new();
     let _stop = server.control();
     let gate = async |request: GateRequest| asked(server.path(), Request::Gate(request)).await.unwrap();
-    let arrive =
-        || server.gate.admit(&Arrival { listener: ListenerId(0), peer: [192, 0, 2, 1].into(), authenticates: false, now: Instant::now() });
+    let arrive = || {
+        server.gate.admit(&Arrival {
+            listener: ListenerId(0),
+            peer: [192, 0, 2, 1].into(),
+            authenticates: false,
+            brings_mail: true,
+            now: Instant::now(),
+        })
+    };
     let Reply::Refused(why) = gate(GateRequest::UndoDrain).await else { panic!("there is nothing to undo") };
     assert!(why[0].starts_with("there is no drain to undo"), "{why:?}");
     let _held = arrive().unwrap();
     let Reply::GateStatus(status) = gate(GateRequest::Drain).await else { panic!("it does not drain") };
     assert_eq!((&*status.node, status.in_use, arrive().unwrap_err().rule.id()), ("drained", 1, "R1"));
     assert!(matches!(gate(GateRequest::Drain).await, Reply::Refused(_)), "twice is a mistake");
+    let drained = Instant::now();
+    server.admin.look(drained + Duration::from_secs(29));
+    assert!(!server.gate.sends_idle_away(), "the idle have their time");
+    server.admin.look(drained + Duration::from_secs(30));
+    assert!(server.gate.sends_idle_away());
     assert_eq!(server.admin.readiness().reasons, ["an operator has drained the server; `gatepost drain --undo` ends that"]);
     let Reply::GateStatus(status) = gate(GateRequest::UndoDrain).await else { panic!("it does not open") };
-    assert!(status.node == "open" && arrive().is_ok());
+    assert!(status.node == "open" && arrive().is_ok() && !server.gate.sends_idle_away());
     server.gate.drain();
     let Reply::Refused(_) = gate(GateRequest::UndoDrain).await else { panic!("the end is final") };
 }
@@ -105,7 +124,15 @@ async fn the_gate_says_how_it_is_and_what_to_do() {
         gate::Newcomer { id: 1, listener: ListenerId(0), source: [192, 0, 2, 1].into(), draw: gate::Draw::General, admitted_at: start };
     let enrolled = server.gate.roster().enrol(newcomer);
     enrolled.seat().enter(gate::Phase::Store, start);
-    let arrive = || server.gate.admit(&Arrival { listener: ListenerId(0), peer: [192, 0, 2, 1].into(), authenticates: false, now: start });
+    let arrive = || {
+        server.gate.admit(&Arrival {
+            listener: ListenerId(0),
+            peer: [192, 0, 2, 1].into(),
+            authenticates: false,
+            brings_mail: true,
+            now: start,
+        })
+    };
     let held = [arrive().unwrap(), arrive().unwrap()];
     assert!(arrive().is_err());
     let status = async || match asked(server.path(), Request::Gate(GateRequest::Status)).await.unwrap() {
@@ -124,4 +151,27 @@ async fn the_gate_says_how_it_is_and_what_to_do() {
     assert_eq!(status().await.occupancy, "full", "not at once");
     server.admin.look(start + Duration::from_secs(20));
     assert_eq!((&*status().await.occupancy, status().await.remedy), ("clear", None));
+}
+
+#[tokio::test]
+async fn while_the_store_takes_no_mail_only_those_come_in_who_fetch_theirs() {
+    let server = Server::new();
+    let start = Instant::now();
+    let arrive = |brings_mail| {
+        let arrival = Arrival { listener: ListenerId(0), peer: [192, 0, 2, 1].into(), authenticates: false, brings_mail, now: start };
+        server.gate.admit(&arrival).map(drop).map_err(|refusal| refusal.rule.id())
+    };
+    for (seconds, condition, node, outcome) in [
+        (1, Condition::Full, Node::Open, Ok(())),
+        (2, Condition::Unavailable, Node::StoreDown, Err("R1b")),
+        (3, Condition::Unavailable, Node::StoreDown, Err("R1b")),
+        (4, Condition::Ready, Node::Open, Ok(())),
+    ] {
+        server.store.set(condition);
+        server.admin.look(start + Duration::from_secs(seconds));
+        assert_eq!((server.gate.node(), arrive(true), arrive(false)), (node, outcome, Ok(())), "{condition:?}");
+    }
+    let mut metrics = String::new();
+    server.admin.events.encode(&mut metrics).unwrap();
+    assert!(metrics.contains("gatepost_store_recoveries_total 1\n"), "once");
 }

@@ -42,6 +42,10 @@ impl Control for Reloads {
         Setting { key: key.into(), value: "2".into(), origin: Origin::File { path: "/etc/gatepost/gatepost.toml".into(), line: 7 } }
     }
 
+    fn drain_time(&self) -> Duration {
+        Duration::from_secs(30)
+    }
+
     fn set_max_inbound(&self, max_inbound: u32, time: Duration) -> Result<(), Vec<String>> {
         Err(vec![format!("{max_inbound} for {time:?}")])
     }
@@ -219,7 +223,13 @@ async fn a_reload_is_applied_or_every_fault_is_told() {
 async fn the_status_says_how_full_the_gate_is_and_why_no_mail_is_taken() {
     let mut server = Server::new();
     let _stop = server.control();
-    let arrival = Arrival { listener: ListenerId(0), peer: "192.0.2.7".parse().unwrap(), authenticates: false, now: Instant::now() };
+    let arrival = Arrival {
+        listener: ListenerId(0),
+        peer: "192.0.2.7".parse().unwrap(),
+        authenticates: false,
+        brings_mail: true,
+        now: Instant::now(),
+    };
     let _two = (server.gate.admit(&arrival).unwrap(), server.gate.admit(&arrival).unwrap());
     server.gate.admit(&arrival).unwrap_err();
     server.store.set(Condition::Full);
@@ -333,6 +343,7 @@ async fn readiness_says_why_not() {
     let (status, body) = ready().await;
     assert_eq!((status, body.contains("the store is unavailable: told to be unavailable")), (503, true), "{body}");
     server.store.set(Condition::Ready);
+    assert_eq!(ready().await.0, 200);
     server.gate.store_down();
     assert_eq!(ready().await.0, 503);
     server.gate.store_up();

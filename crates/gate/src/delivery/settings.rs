@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::settings::Fault;
 
 /// How fast messages go to the store. How many are committed at once follows the store by itself; a client whose message
-/// would not be confirmed in time is told so before it sends anything: "451 4.3.2 Mail is stored slowly at present, try again later".
+/// would not be confirmed in time is told so before it sends anything: "451 4.3.2 ... Mail is stored slowly at present, try again later".
 /// All of these can be changed while the server runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

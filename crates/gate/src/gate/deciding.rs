@@ -2,7 +2,11 @@
 //!
 //! Guarantees: whatever was taken before a question is answered with no goes back as it is dropped, in the reverse order; of the rates a
 //! connection takes only when it comes in. Refuses with the first [`Rule`] met that is not in shadow.
+//!
+//! None of the checks fails. Should one panic all the same, which would be an error of ours, mail goes before order: who came is
+//! let in where the pool has a place for anybody. An error of the pool itself refuses, because what it says could not be relied on.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use super::{Arrival, Gate};
@@ -25,10 +29,32 @@ impl Gate {
         source: Source,
         places: &mut P,
     ) -> Result<Taken<P::Place>, Rule> {
-        self.node().check()?;
+        self.node().check(arrival.brings_mail)?;
         if let Some(network) = trial.rules.denied(source.address()) {
             trial.meet(Rule::Denied { network })?;
         }
+        // What is shared are atomics, locks that no panic poisons and values that undo themselves: whole, whatever happens.
+        let decided = catch_unwind(AssertUnwindSafe(|| self.decide_by_class(trial, arrival, source, places)));
+        decided.unwrap_or_else(|_told_by_the_panic_hook| self.let_in_plainly(source, places))
+    }
+
+    /// What becomes of somebody about whom a check has panicked.
+    fn let_in_plainly<P: Places>(&self, source: Source, places: &mut P) -> Result<Taken<P::Place>, Rule> {
+        self.tally.fault();
+        let let_in = || {
+            let (place, held) = (places.draw(Draw::General)?, self.sources.take_beside(source));
+            Ok(Taken { place, held, tenancy: None, is_counted: false })
+        };
+        catch_unwind(AssertUnwindSafe(let_in)).unwrap_or_else(|_told_by_the_panic_hook| Err(Rule::from(self.pool.usage())))
+    }
+
+    fn decide_by_class<P: Places>(
+        &self,
+        trial: &Trial<'_>,
+        arrival: &Arrival,
+        source: Source,
+        places: &mut P,
+    ) -> Result<Taken<P::Place>, Rule> {
         match trial.rules.clients.find(source.address(), self.day()) {
             Some((network, client)) => {
                 trial.name();
@@ -103,5 +129,75 @@ impl Gate {
     fn seat_in_lane<P: Places>(&self, rules: &Rules, source: Source, places: &mut P) -> Option<(P::Place, Held)> {
         let held = self.sources.take_authenticating(source, rules.authenticating_per_source)?;
         Some((places.draw(Draw::Authenticating).ok()?, held))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::resume_unwind;
+
+    use super::*;
+    use crate::permit::ListenerId;
+    use crate::pool::Usage;
+    use crate::settings::Settings;
+
+    /// Places of which the look at the pool, which the fair share takes, or the drawing of a place fails by an error of ours.
+    struct Broken<'g> {
+        gate: &'g Gate,
+        in_drawing: bool,
+    }
+
+    impl Places for Broken<'_> {
+        type Place = crate::pool::Place;
+
+        fn usage(&self) -> Usage {
+            resume_unwind(Box::new("an error of ours"))
+        }
+
+        fn draw(&mut self, draw: Draw) -> Result<Self::Place, Usage> {
+            if self.in_drawing { resume_unwind(Box::new("an error of ours")) } else { self.gate.pool.acquire(draw) }
+        }
+    }
+
+    fn decide(gate: &Gate, in_drawing: bool) -> Result<Taken, Rule> {
+        let (rules, peer) = (gate.rules.load(), "192.0.2.1".parse().unwrap());
+        let arrival = Arrival { listener: ListenerId(0), peer, authenticates: false, brings_mail: true, now: Instant::now() };
+        gate.decide(&Trial::new(&rules), &arrival, Source::from(peer), &mut Broken { gate, in_drawing })
+    }
+
+    fn gate(settings: Settings) -> Gate {
+        let gate = Gate::new(settings).unwrap();
+        gate.open();
+        gate
+    }
+
+    #[test]
+    fn an_error_before_the_pool_lets_in_while_there_is_room_and_is_counted() {
+        let gate = gate(Settings { max_inbound: 2, sessions_per_address: 1, ..Settings::default() });
+        let only = decide(&gate, false).unwrap();
+        assert_eq!((only.place.draw(), gate.snapshot().faults_total), (Draw::General, 1));
+        assert!(
+            matches!(decide(&gate, false).map(drop), Err(Rule::UnreservedFull { general: 1, unreserved: 1, .. })),
+            "never more than the pool has"
+        );
+        assert_eq!((gate.usage().in_use, gate.snapshot().prefixes, gate.snapshot().faults_total), (1, 2, 2));
+        drop(only);
+        assert_eq!((gate.usage().in_use, gate.snapshot().prefixes), (0, 0), "what was taken before the error is back, too");
+    }
+
+    #[test]
+    fn an_error_of_the_pool_refuses_for_now() {
+        let gate = gate(Settings::default());
+        assert!(matches!(decide(&gate, true).map(drop), Err(Rule::UnreservedFull { .. })));
+        assert_eq!((gate.usage().in_use, gate.snapshot().prefixes, gate.snapshot().faults_total), (0, 0, 1));
+    }
+
+    #[test]
+    fn an_error_lets_nobody_in_whom_the_node_or_the_operator_does_not_want() {
+        let gate = gate(Settings { deny: vec!["192.0.2.0/24".parse().unwrap()], ..Settings::default() });
+        assert!(matches!(decide(&gate, false).map(drop), Err(Rule::Denied { .. })));
+        gate.drain();
+        assert_eq!(decide(&gate, false).map(drop), Err(Rule::Restarting));
+        assert_eq!(gate.snapshot().faults_total, 0);
     }
 }

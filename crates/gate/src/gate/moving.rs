@@ -5,13 +5,15 @@
 //! accepted. The place itself stays, so the pool never has one more; only the right it is held by changes.
 //!
 //! What the session held before is given back first: a client that shares a network with its proxy does not stand in its own way. A
-//! session that is refused therefore counts towards no ceiling any more, and has to end.
+//! session that is refused therefore counts towards no ceiling any more, and has to end. Where a general place is what its client lacks,
+//! somebody who only sits in one is asked to give way (R7), as for a client that is refused at the door.
 
 use super::{Arrival, Gate};
 use crate::client::Tenancy;
 use crate::permit::{Permit, Taken};
 use crate::refusal::{Refusal, Rule};
 use crate::rules::Trial;
+use crate::seat::Wanted;
 use crate::source::Source;
 
 impl Gate {
@@ -27,8 +29,10 @@ impl Gate {
         }
         let rules = self.rules.load();
         let trial = Trial::new(&rules);
-        let moved =
-            if permit.is_authenticated() { self.admit_known(&trial, source) } else { self.decide(&trial, arrival, source, permit.place()) };
+        let moved = match permit.is_authenticated() {
+            true => self.admit_known(&trial, arrival, source),
+            false => self.decide(&trial, arrival, source, permit.place()),
+        };
         match moved {
             Ok(taken) => {
                 taken.tenancy.iter().for_each(Tenancy::admitted);
@@ -36,13 +40,19 @@ impl Gate {
                 permit.settle(taken);
                 Ok(())
             }
-            Err(rule) => Err(self.refuse(trial.failed(rule), arrival)),
+            Err(rule) => {
+                if rule.is_want_of_places() {
+                    // The session has a place, and with it ends whatever lack of those there is: what it has no right to is a general one.
+                    self.want_place(&rules, Wanted::General, arrival.now);
+                }
+                Err(self.refuse(trial.failed(rule), arrival))
+            }
         }
     }
 
     /// What is left to ask of somebody who has shown a password.
-    fn admit_known(&self, trial: &Trial<'_>, source: Source) -> Result<Taken<()>, Rule> {
-        self.node().check()?;
+    fn admit_known(&self, trial: &Trial<'_>, arrival: &Arrival, source: Source) -> Result<Taken<()>, Rule> {
+        self.node().check(arrival.brings_mail)?;
         if let Some(network) = trial.rules.denied(source.address()) {
             trial.meet(Rule::Denied { network })?;
         }
@@ -95,7 +105,7 @@ mod tests {
     }
 
     fn arrival(peer: &str) -> Arrival {
-        Arrival { listener: ListenerId(7), peer: peer.parse().unwrap(), authenticates: false, now: Instant::now() }
+        Arrival { listener: ListenerId(7), peer: peer.parse().unwrap(), authenticates: false, brings_mail: true, now: Instant::now() }
     }
 
     fn through(gate: &Gate, client: &str) -> Result<Permit, Rule> {

@@ -1,8 +1,10 @@
 //! The gate as a whole: order, counts, tokens, live change.
 
 use super::*;
+use crate::denial::Denial;
 use crate::portion::Portion;
-use crate::refusal::Wait;
+use crate::refusal::{Rule, Wait};
+use crate::roster::Newcomer;
 
 fn settings(max_inbound: u32, sessions_per_address: u32) -> Settings {
     // Neither reserve nor share: what is tested here stands alone.
@@ -17,7 +19,7 @@ fn open(settings: Settings) -> Gate {
 }
 
 fn arrival(peer: &str) -> Arrival {
-    Arrival { listener: ListenerId(7), peer: peer.parse().unwrap(), authenticates: false, now: Instant::now() }
+    Arrival { listener: ListenerId(7), peer: peer.parse().unwrap(), authenticates: false, brings_mail: true, now: Instant::now() }
 }
 
 fn refused(gate: &Gate, peer: &str) -> Rule {
@@ -156,13 +158,8 @@ fn who_waits_does_so_as_what_it_is() {
 #[test]
 fn logins_beyond_the_users_limit_are_counted_and_let_in_where_that_is_in_shadow() {
     let gate = open(Settings { sessions_per_user: 1, shadow: vec![Limit::SessionsPerUser], ..settings(9, 9) });
-    let newcomer = |id| crate::Newcomer {
-        id,
-        listener: ListenerId(7),
-        source: [192, 0, 2, 7].into(),
-        draw: Draw::General,
-        admitted_at: Instant::now(),
-    };
+    let newcomer =
+        |id| Newcomer { id, listener: ListenerId(7), source: [192, 0, 2, 7].into(), draw: Draw::General, admitted_at: Instant::now() };
     let enrolled = [1, 2, 3].map(|id| gate.roster().enrol(newcomer(id)));
     let ann: Arc<str> = "ann@example.org".into();
     let logins = || enrolled.each_ref().map(|enrolment| gate.log_in(enrolment.seat(), &ann).map_err(|full| full.limit));
@@ -204,4 +201,39 @@ fn a_panic_in_a_session_frees_its_place() {
     });
     assert!(session.join().is_err());
     assert!(gate.admit(&arrival("192.0.2.1")).is_ok());
+}
+
+#[test]
+fn who_fetches_mail_comes_in_while_the_store_takes_none() {
+    let gate = open(settings(9, 9));
+    assert!(gate.store_down() && !gate.store_down());
+    assert_eq!(refused(&gate, "192.0.2.1"), Rule::StoreDown);
+    let fetches = Arrival { brings_mail: false, authenticates: true, ..arrival("192.0.2.1") };
+    let permit = gate.admit(&fetches).unwrap();
+    assert!(gate.store_up() && !gate.store_up());
+    assert!(gate.admit(&arrival("192.0.2.1")).is_ok());
+    drop(permit);
+}
+
+#[test]
+fn what_a_session_is_refused_has_a_token_and_is_explained_as_a_refusal_at_the_door_is() {
+    let gate = open(settings(2, 9));
+    let arrival = arrival("192.0.2.7");
+    let permit = gate.admit(&arrival).unwrap();
+    let newcomer = Newcomer { id: 1, listener: ListenerId(7), source: arrival.peer, draw: permit.draw(), admitted_at: arrival.now };
+    let enrolment = gate.roster().enrol(newcomer);
+    let (seat, ann, bob): (_, Arc<str>, Arc<str>) = (enrolment.seat(), "ann@example.org".into(), "bob@example.org".into());
+    let full = UserFull { held: 32, limit: 32, by_rule: false };
+    assert_eq!(gate.deny(seat, Some(&bob), full, arrival.now).to_string(), "R9.0000");
+    gate.log_in(seat, &ann).unwrap();
+    let token = gate.deny(seat, None, Denial::StoreFull, arrival.now);
+    assert_eq!((token.to_string(), gate.snapshot().refused_total), ("R6.0001".into(), Refused::default()), "no connection was refused");
+
+    let told = gate.explain("[R9.0000]").unwrap();
+    assert_eq!((told.cause, told.account, told.source), (Denial::UserFull(full).into(), Some(bob), arrival.peer));
+    assert_eq!((told.cause.key(), told.cause.to_string()), (Some("gate.sessions_per_user"), "the user has 32 sessions of 32".into()));
+    let told = gate.explain("r6.0001").unwrap();
+    assert_eq!((told.token, told.account, told.listener, told.at), (token, Some(ann), ListenerId(7), arrival.now));
+    assert_eq!((told.usage.in_use, told.usage.limit, told.share[0].sessions, told.holders[0].sessions), (1, 2, 1, 1));
+    assert_eq!(gate.explain("R9.0001").unwrap_err().to_string(), "R9.0001 was not given; R6.0001 was");
 }

@@ -30,15 +30,15 @@ pub struct Settings {
     /// Connections from one IPv6 /48.
     pub connections_per_site: Rate,
 
-    /// Messages begun (MAIL) by one source. The next one gets "451 4.7.1 Too many messages in a short time, try again in ... seconds",
-    /// and the connection stays open.
+    /// Messages begun (MAIL) by one source. The next one gets "451 4.7.1 ... Too many messages in a short time, try again in ... seconds
+    /// [R11.k3f9]", and the connection stays open.
     pub messages_per_source: Rate,
     /// Messages begun by one account. An account that was broken into sends until somebody notices: "500/1h" keeps the harm small.
     pub messages_per_account: Rate,
     /// Messages begun for one sender domain.
     pub messages_per_sender_domain: Rate,
 
-    /// Recipients (RCPT) of one source. The next one gets "450 4.7.1 Too many recipients in a short time, try again in ... seconds".
+    /// Recipients (RCPT) of one source. The next one gets "450 4.7.1 ... Too many recipients in a short time, try again in ... seconds".
     pub recipients_per_source: Rate,
     /// Recipients of one account.
     pub recipients_per_account: Rate,
@@ -46,7 +46,7 @@ pub struct Settings {
     pub recipients_per_sender_domain: Rate,
 
     /// Octets of messages from one source, as in "100MiB/1h". Asked at MAIL, with the size that the client announces there; what a
-    /// message has beyond that is taken afterwards, so that no message is refused that has been sent. "451 4.7.1 Too much mail in a
+    /// message has beyond that is taken afterwards, so that no message is refused that has been sent. "451 4.7.1 ... Too much mail in a
     /// short time, try again in ... seconds".
     pub bytes_per_source: ByteRate,
     /// Octets from one account.
@@ -55,10 +55,11 @@ pub struct Settings {
     pub bytes_per_sender_domain: ByteRate,
 
     /// Failed commands of one source, over all its sessions: wrong commands, recipients refused for good, wrong passwords. Beyond it
-    /// MAIL gets "451 4.7.1 Too many failed commands, try again in ... seconds" and AUTH the like with 454. "300/1m" stops who
-    /// tries out names or passwords, and hardly anybody else.
+    /// MAIL gets "451 4.7.1 ... Too many failed commands, try again in ... seconds", AUTH the like with 454, and a POP3 login "-ERR
+    /// [SYS/TEMP] ... Cannot log in at the moment, try again later". "300/1m" stops who tries out names or passwords, and hardly anybody
+    /// else.
     pub failed_commands_per_source: Rate,
-    /// Failed commands of one account.
+    /// Failed commands of one account, over SMTP and POP3; asked at MAIL, and at a POP3 login behind the right password.
     pub failed_commands_per_account: Rate,
     /// Failed commands in transactions for one sender domain.
     pub failed_commands_per_sender_domain: Rate,

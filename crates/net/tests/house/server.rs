@@ -30,6 +30,9 @@ pub struct Echo {
     /// Addresses of trusted proxies, and what they did wrong.
     pub proxies: Mutex<Vec<IpAddr>>,
     pub faults: Mutex<Vec<ProxyFault>>,
+    /// The next question is answered with a panic, after the place was taken where there is one; and what was said of it.
+    pub panics: AtomicBool,
+    pub panicked: Mutex<Vec<String>>,
     /// Peer and local address of every session.
     pub sessions: Mutex<Vec<(SocketAddr, SocketAddr)>>,
 }
@@ -78,7 +81,11 @@ impl Service for Echo {
         if may_wait && !closed && *self.barred.lock().unwrap() == Some(peer.ip()) {
             return Admission::Wait { turn: Turn { source: peer.ip(), precedence: false }, others_may: self.free_places() > 0 };
         }
-        match Arc::clone(&self.places).try_acquire_owned() {
+        let taken = Arc::clone(&self.places).try_acquire_owned();
+        if self.panics.swap(false, Ordering::SeqCst) {
+            std::panic::resume_unwind(Box::new("an error of ours"));
+        }
+        match taken {
             Ok(permit) if !closed => Admission::Admitted(Place { permit: Some(permit), vacated: Arc::clone(&self.vacated) }),
             Err(_) if may_wait && !closed => Admission::Wait { turn: Turn { source: peer.ip(), precedence: false }, others_may: false },
             _ => {
@@ -99,6 +106,10 @@ impl Service for Echo {
 
     fn out_of_descriptors(&self, _peer: SocketAddr, reply: &mut BytesMut) {
         reply.extend_from_slice(REFUSED.as_bytes());
+    }
+
+    fn faulted(&self, cause: &str) {
+        self.panicked.lock().unwrap().push(cause.to_owned());
     }
 
     async fn session(self: Arc<Self>, mut connection: Connection, _place: Place) {
@@ -152,6 +163,8 @@ impl Server {
             implicit,
             proxies: Mutex::default(),
             faults: Mutex::default(),
+            panics: AtomicBool::default(),
+            panicked: Mutex::default(),
             sessions: Mutex::default(),
         };
         let server = Self { address: listener.local(), drain: Drain::new(), counters: Arc::default(), echo: Arc::new(echo) };

@@ -19,6 +19,33 @@ async fn an_idle_client_is_told_at_the_deadline_and_nothing_is_deleted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_drain_of_the_operators_tells_the_idle_at_its_deadline_unless_it_is_undone() {
+    let house = House::new().await;
+    house.deliver("Subject: one\r\n").await;
+    let mut client = house.log_in().await;
+    client.asks("DELE 1", "+OK").await;
+    house.gate.drain_for_operator(clock::now() + MINUTE);
+    clock::pause(30 * SECOND).await;
+    assert!(house.gate.undo_drain());
+    clock::pause(MINUTE).await;
+    assert_eq!(house.gate.look_at_drain(clock::now()), None);
+    client.asks("NOOP", "+OK").await;
+
+    house.gate.drain_for_operator(clock::now() + MINUTE);
+    let (said, time) = timed(async {
+        tokio::join!(client.rest(), async {
+            clock::pause(MINUTE).await;
+            assert_eq!(house.gate.look_at_drain(clock::now()), Some(1));
+        })
+        .0
+    })
+    .await;
+    assert_eq!((said.as_str(), time), (RESTARTING, MINUTE));
+    house.empties().await;
+    assert_eq!((house.ended("drained"), house.store.texts(ANN).len()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_next_command_is_refused_but_quit_is_obeyed() {
     let house = House::new().await;
     house.deliver("Subject: one\r\n").await;

@@ -8,7 +8,7 @@ use auth::Authenticator;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use bytes::BytesMut;
 use events::Events;
-use gate::{Gate, ListenerId};
+use gate::{Gate, ListenerId, MailRates};
 use mail::{BodyType, ByteSize, Envelope, MessageId, ReversePath, Secret};
 use net::{Admission, Certificates, Connection, Drain, Handshakes, Pair, Service, Tls, clock};
 use pop3_listener::{Ground, Listener, LoginDelay, Settings};
@@ -35,6 +35,9 @@ pub(crate) const GRACE: Duration = Duration::from_secs(60);
 pub(crate) struct Plan {
     pub(crate) settings: Settings,
     pub(crate) auth: auth::Settings,
+    pub(crate) rates: gate::rates::Settings,
+    /// Where passwords are looked up.
+    pub(crate) directory: fn(Memory) -> Arc<dyn Directory>,
     /// Octets that fit between client and server.
     pub(crate) pipe: usize,
 }
@@ -62,7 +65,7 @@ impl Plan {
             trusted_proxies: Vec::new(),
         };
         let auth = auth::Settings { hash_memory: ByteSize::kib(8), hash_passes: NonZeroU32::MIN, ..auth::Settings::default() };
-        Self { settings, auth, pipe: 1 << 16 }
+        Self { settings, auth, rates: gate::rates::Settings::default(), directory: |store| Arc::new(store), pipe: 1 << 16 }
     }
 
     /// With other settings of the machine's.
@@ -73,7 +76,7 @@ impl Plan {
     }
 
     pub(crate) async fn build(self) -> House {
-        let Self { settings, auth, pipe } = self;
+        let Self { settings, auth, rates, directory, pipe } = self;
         let store = Memory::new(GRACE);
         let password_hash = auth::hash_password(&Secret::new(PASSWORD), &auth).unwrap();
         for change in [
@@ -91,7 +94,8 @@ impl Plan {
         let ground = Ground {
             gate: Arc::clone(&gate),
             store: Arc::new(store.clone()),
-            authenticator: Arc::new(Authenticator::new(Arc::new(store.clone()), &auth).unwrap()),
+            rates: Arc::new(MailRates::new(&rates)),
+            authenticator: Arc::new(Authenticator::new(directory(store.clone()), &auth).unwrap()),
             login_delay: Arc::new(LoginDelay::default()),
             events: events.clone(),
             drain: drain.clone(),

@@ -8,5 +8,7 @@ mod house;
 mod login;
 mod maildrop;
 mod places;
+mod rates;
 mod roster;
+mod slow_directory;
 mod take_over;

@@ -47,9 +47,14 @@ async fn a_login_that_opens_no_maildrop_is_nobodys_session() {
     house.gate.apply(gate::Settings { sessions_per_user: 2, ..gate::Settings::default() }).unwrap();
     let _holder = house.log_in().await;
     let mut second = house.connect().await;
-    for _ in 0..2 {
-        second.logs_in("-ERR [IN-USE] Maildrop is open in another session").await;
+    for number in 0..2 {
+        second.logs_in(&format!("-ERR [IN-USE] mail.example Maildrop is open in another session [R10.000{number}]")).await;
     }
     house.gate.apply(gate::Settings { sessions_per_user: 1, ..gate::Settings::default() }).unwrap();
-    second.logs_in("-ERR [IN-USE] Too many sessions for this user (limit 1)").await;
+    second.logs_in("-ERR [IN-USE] mail.example Too many sessions for this user (limit 1) [R9.0002]").await;
+    for (token, key) in [("R10.0000", "store.takeover_grace"), ("R10.0001", "store.takeover_grace"), ("R9.0002", "gate.sessions_per_user")]
+    {
+        let told = house.gate.explain(token).unwrap();
+        assert_eq!((told.cause.key(), told.account.as_deref()), (Some(key), Some(ANN)));
+    }
 }

@@ -8,7 +8,18 @@ use tokio::io::AsyncWriteExt;
 use crate::house::{ANN, Client, House, MINUTE, Plan, SECOND, timed};
 use net::clock;
 
-const TIMEOUT: &str = "421 4.4.2 mx.example Timeout\r\n";
+const TIMEOUT: &str = "421 4.4.2 mx.example Timeout";
+
+/// What was said, up to its token.
+fn unsigned(said: &str) -> &str {
+    said.split_once(" [R8.").unwrap_or_else(|| panic!("{said:?} has no token")).0
+}
+
+/// A client is timed out at that instant.
+async fn ends_after(client: impl Future<Output = String>, time: Duration) {
+    let (said, passed) = timed(client).await;
+    assert_eq!((unsigned(&said), passed), (TIMEOUT, time));
+}
 
 /// Between these, both included.
 fn within(time: Duration, least: Duration, most: Duration) {
@@ -18,19 +29,21 @@ fn within(time: Duration, least: Duration, most: Duration) {
 #[tokio::test(start_paused = true)]
 async fn an_idle_client_is_told_so_after_five_minutes() {
     let house = House::relay().await;
-    assert_eq!(timed(house.connect().await.rest()).await, (TIMEOUT.into(), 5 * MINUTE));
-    assert_eq!(timed(house.greet().await.rest()).await, (TIMEOUT.into(), 5 * MINUTE));
+    ends_after(house.connect().await.rest(), 5 * MINUTE).await;
+    ends_after(house.greet().await.rest(), 5 * MINUTE).await;
     let mut client = house.greet().await;
     client.asks("MAIL FROM:<>", "250").await;
-    assert_eq!(timed(client.rest()).await, (TIMEOUT.into(), 5 * MINUTE));
+    ends_after(client.rest(), 5 * MINUTE).await;
     house.empties().await;
     assert_eq!(house.ended("timed_out"), 3);
+    let told = house.gate.explain("R8.0002").unwrap().cause;
+    assert_eq!((told.key(), told.to_string()), (Some("timeouts.command"), "the client has taken longer than the 300 s it may".into()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_command_line_has_five_minutes_as_a_whole() {
     let house = House::relay().await;
-    assert_eq!(timed(house.greet().await.trickles()).await, (TIMEOUT.into(), 5 * MINUTE));
+    ends_after(house.greet().await.trickles(), 5 * MINUTE).await;
     house.empties().await;
 }
 
@@ -42,7 +55,7 @@ async fn each_command_has_its_own_five_minutes() {
         clock::pause(5 * MINUTE - SECOND).await;
         client.asks("NOOP", "250").await;
     }
-    assert_eq!(timed(client.rest()).await, (TIMEOUT.into(), 5 * MINUTE));
+    ends_after(client.rest(), 5 * MINUTE).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -51,7 +64,9 @@ async fn a_message_that_trickles_in_has_its_grace_and_what_it_earns() {
     let mut client = house.greet().await;
     client.begins(&["ann@example.org"]).await;
     let (said, time) = timed(client.trickles()).await;
-    assert_eq!(said, TIMEOUT);
+    assert_eq!(unsigned(&said), TIMEOUT);
+    let told = house.gate.explain("R8.0000").unwrap().cause;
+    assert_eq!(told.key(), Some("timeouts.data_rate_bytes"));
     within(time, MINUTE, MINUTE + SECOND);
     house.empties().await;
     assert!(house.store.texts(ANN).is_empty());
@@ -63,7 +78,7 @@ async fn a_message_that_stops_coming_is_waited_for_one_block() {
     let mut client = house.greet().await;
     client.begins(&["ann@example.org"]).await;
     client.says(vec![b'x'; 1 << 20]).await;
-    assert_eq!(timed(client.rest()).await, (TIMEOUT.into(), 3 * MINUTE));
+    ends_after(client.rest(), 3 * MINUTE).await;
     house.empties().await;
     assert!(house.store.texts(ANN).is_empty());
 }
@@ -77,7 +92,9 @@ async fn a_session_has_two_hours_whatever_it_does() {
         client.asks("NOOP", "250").await;
         clock::pause(4 * MINUTE).await;
     }
-    assert_eq!(client.rest().await, "421 4.4.2 mx.example Timeout, the session has lasted too long\r\n");
+    assert_eq!(unsigned(&client.rest().await), "421 4.4.2 mx.example Timeout, the session has lasted too long");
+    let told = house.gate.explain("R8.0000").unwrap().cause;
+    assert_eq!((told.key(), told.to_string()), (Some("timeouts.session"), "the client has taken longer than the 7200 s it may".into()));
     assert_eq!(clock::now() - start, 120 * MINUTE);
     house.empties().await;
     assert_eq!(house.ended("too_long"), 1);
@@ -124,8 +141,8 @@ async fn new_settings_are_for_new_sessions() {
     let house = plan.build().await;
     let (before, start) = (house.connect().await, clock::now());
     house.listener.configure(settings);
-    assert_eq!(timed(house.connect().await.rest()).await, (TIMEOUT.into(), 10 * SECOND));
-    assert_eq!((before.rest().await.as_str(), clock::now() - start), (TIMEOUT, 5 * MINUTE));
+    ends_after(house.connect().await.rest(), 10 * SECOND).await;
+    assert_eq!((unsigned(&before.rest().await), clock::now() - start), (TIMEOUT, 5 * MINUTE));
 }
 
 #[tokio::test(start_paused = true)]

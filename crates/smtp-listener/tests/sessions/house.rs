@@ -39,6 +39,8 @@ pub(crate) struct Plan {
     pub(crate) pipe: usize,
     /// Puts something between the listener and the store.
     pub(crate) before_store: fn(Memory) -> Arc<dyn Store>,
+    /// Where passwords are looked up.
+    pub(crate) directory: fn(Memory) -> Arc<dyn Directory>,
 }
 
 pub(crate) struct House {
@@ -76,11 +78,20 @@ impl Plan {
         };
         let auth = auth::Settings { hash_memory: ByteSize::kib(8), hash_passes: NonZeroU32::MIN, ..auth::Settings::default() };
         let (rates, delivery) = (gate::rates::Settings::default(), gate::delivery::Settings::default());
-        Self { settings, auth, rates, delivery, implicit_tls: false, pipe: 1 << 16, before_store: |store| Arc::new(store) }
+        Self {
+            settings,
+            auth,
+            rates,
+            delivery,
+            implicit_tls: false,
+            pipe: 1 << 16,
+            before_store: |store| Arc::new(store),
+            directory: |store| Arc::new(store),
+        }
     }
 
     pub(crate) async fn build(self) -> House {
-        let Self { settings, auth, rates, delivery, implicit_tls, pipe, before_store } = self;
+        let Self { settings, auth, rates, delivery, implicit_tls, pipe, before_store, directory } = self;
         let store = Memory::new(MINUTE);
         let password_hash = auth::hash_password(&Secret::new(PASSWORD), &auth).unwrap();
         for change in [
@@ -102,7 +113,7 @@ impl Plan {
             rates: Arc::new(MailRates::new(&rates)),
             delivery: Delivery::new(&delivery),
             store: before_store(store.clone()),
-            authenticator: Arc::new(Authenticator::new(Arc::new(store.clone()), &auth).unwrap()),
+            authenticator: Arc::new(Authenticator::new(directory(store.clone()), &auth).unwrap()),
             events: events.clone(),
             drain: drain.clone(),
         };

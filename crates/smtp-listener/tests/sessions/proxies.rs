@@ -1,8 +1,10 @@
 //! A proxy that is trusted says for whom it speaks (XCLIENT): from then on the gate counts the client and no longer the proxy.
 
-use gate::{ClientSettings, Level, Privilege};
+use gate::{ClientSettings, Level, Portion, Privilege};
+use mail::Span;
+use net::clock;
 
-use crate::house::{ANN, House, Plan};
+use crate::house::{ANN, House, Plan, SECOND};
 
 /// A house behind a proxy that is exempt, where one address may have two sessions.
 async fn behind_a_proxy(mut plan: Plan) -> House {
@@ -53,10 +55,36 @@ async fn who_has_logged_in_with_the_proxy_counts_as_the_user() {
     assert_eq!((sessions(), house.gate.usage().general), (1, 0), "by her name in the directory, in the reserve");
     let mut second = house.greet().await;
     second.says("XCLIENT ADDR=192.0.2.10 LOGIN=ann@example.org\r\n").await;
-    assert_eq!(second.rest().await, "421 4.7.0 mx.example Too many sessions for this user (limit 1)\r\n");
+    assert_eq!(second.rest().await, "421 4.7.0 mx.example Too many sessions for this user (limit 1) [R9.0000]\r\n");
     // The proxy uses the connection for somebody else.
     first.asks("XCLIENT LOGIN=[UNAVAILABLE]", "220").await;
     assert_eq!((sessions(), house.gate.usage().general), (0, 1), "a stranger from the same address");
     first.asks("XCLIENT LOGIN=guest@other.example", "220").await;
     assert_eq!(house.gate.roster().sessions_of("guest@other.example", net::now()).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_who_finds_no_place_has_one_at_rest_give_way() {
+    let house = behind_a_proxy(Plan::relay()).await;
+    let (reserve, first_places) = (Portion::Places(2), Portion::Places(0));
+    let settings = gate::Settings { max_inbound: 4, reserve, first_places, fair_share_alpha: 0.0, ..house.gate.settings() };
+    house.gate.apply(gate::Settings { give_way_after: Span::secs(30), ..settings }).unwrap();
+    let speak = async |client: &str, reply| {
+        let mut proxy = house.greet().await;
+        proxy.asks(&format!("XCLIENT ADDR={client}"), reply).await;
+        proxy
+    };
+    let (mut longest, mut second) = (speak("192.0.2.1", "220").await, speak("192.0.2.2", "220").await);
+    clock::pause(29 * SECOND).await;
+    assert_eq!(speak("192.0.2.3", "421 4.3.2").await.rest().await, "", "both have moved of late");
+    longest.asks("NOOP", "250").await;
+    clock::pause(5 * SECOND).await;
+    // The other one has rested for longest now. In its place there is room again.
+    let refused = speak("192.0.2.3", "421 4.3.2").await;
+    second.hears("421 4.3.2 mx.example Place needed, reconnect any time").await;
+    drop((refused, second));
+    clock::pause(SECOND).await;
+    speak("192.0.2.3", "220").await.asks("QUIT", "221").await;
+    longest.asks("NOOP", "250").await;
+    assert_eq!(house.ended("gave_way"), 1);
 }

@@ -3,7 +3,7 @@
 use gate::rates::Settings;
 use net::clock;
 
-use crate::house::{ANN, House, MINUTE, Plan, SECOND, timed};
+use crate::house::{ANN, House, MINUTE, PASSWORD, Plan, SECOND, plain, timed};
 
 async fn house(rates: Settings) -> House {
     Plan { rates, ..Plan::relay() }.build().await
@@ -16,8 +16,10 @@ async fn messages_of_a_source_over_all_its_sessions() {
     one.asks("MAIL FROM:<a@elsewhere.example>", "250 2.1.0").await;
     other.asks("MAIL FROM:<>", "250 2.1.0").await;
     one.asks("RSET", "250").await;
-    one.asks("MAIL FROM:<>", "451 4.7.1 Too many messages in a short time, try again in ").await;
+    one.asks("MAIL FROM:<>", "451 4.7.1 mx.example Too many messages in a short time, try again in ").await;
     assert_eq!(house.metric("rates_met_total{listener=\"smtp\",rate=\"messages_per_source\"}"), 1);
+    let told = house.gate.explain("R11.0000").unwrap();
+    assert_eq!((told.cause.key(), told.share[0].sessions), (Some("rates.messages_per_source"), 2));
     clock::pause(MINUTE / 2).await;
     one.asks("MAIL FROM:<>", "250 2.1.0").await;
 }
@@ -28,7 +30,7 @@ async fn recipients_for_a_sender_domain() {
     let mut client = house.greet().await;
     client.asks("MAIL FROM:<a@elsewhere.example>", "250").await;
     client.asks("RCPT TO:<ann@example.org>", "250 2.1.5").await;
-    client.asks("RCPT TO:<bob@example.org>", "450 4.7.1 Too many recipients").await;
+    client.asks("RCPT TO:<bob@example.org>", "450 4.7.1 mx.example Too many recipients").await;
     client.asks("DATA", "354").await;
     client.says("Subject: for one\r\n.\r\n").await;
     client.hears("250 2.0.0").await;
@@ -45,7 +47,7 @@ async fn a_sender_domain_in_utf8_counts_with_its_form_in_dns() {
     let mut client = house.greet().await;
     client.asks("MAIL FROM:<a@bücher.example> SMTPUTF8", "250").await;
     client.asks("RSET", "250").await;
-    client.asks("MAIL FROM:<a@xn--bcher-kva.example>", "451 4.7.1 Too many messages").await;
+    client.asks("MAIL FROM:<a@xn--bcher-kva.example>", "451 4.7.1 mx.example Too many messages").await;
     client.asks("MAIL FROM:<a@another.example>", "250").await;
 }
 
@@ -64,7 +66,7 @@ async fn octets_are_refused_before_they_are_sent_and_never_after() {
     client.asks("DATA", "354").await;
     client.says("Subject: large\r\n\r\n".to_owned() + &"x\r\n".repeat(5000) + ".\r\n").await;
     client.hears("250 2.0.0").await;
-    client.asks("MAIL FROM:<>", "451 4.7.1 Too much mail in a short time").await;
+    client.asks("MAIL FROM:<>", "451 4.7.1 mx.example Too much mail in a short time").await;
     clock::pause(MINUTE / 2).await;
     client.asks("MAIL FROM:<>", "451 4.7.1").await;
     clock::pause(MINUTE / 2).await;
@@ -84,7 +86,7 @@ async fn failed_commands_over_all_sessions_close_mail_and_auth() {
         client.asks("QUIT", "221").await;
     }
     let mut client = house.greet().await;
-    client.asks("MAIL FROM:<>", "451 4.7.1 Too many failed commands").await;
+    client.asks("MAIL FROM:<>", "451 4.7.1 mx.example Too many failed commands").await;
     clock::pause(MINUTE).await;
     client.asks("MAIL FROM:<>", "250 2.1.0").await;
 }
@@ -95,7 +97,24 @@ async fn an_account_has_its_own_rate() {
     let house = Plan { rates, ..Plan::submission() }.build().await;
     let (mut one, mut other) = (house.log_in().await, house.log_in().await);
     one.asks("MAIL FROM:<ann@example.org>", "250 2.1.0").await;
-    other.asks("MAIL FROM:<ann@example.org>", "451 4.7.1 Too many messages").await;
+    other.says("MAIL FROM:<ann@example.org>\r\n").await;
+    let reply = other.reply().await;
+    assert!(reply.starts_with("451 4.7.1 mx.example Too many messages") && reply.ends_with(" seconds [R11.0000]\r\n"), "{reply}");
+    let told = house.gate.explain("R11.0000").unwrap();
+    assert_eq!((told.cause.key(), told.account.as_deref()), (Some("rates.messages_per_account"), Some(ANN)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_fails_too_often_is_told_so_at_auth_too() {
+    let rates = Settings { failed_commands_per_source: "1/1h".parse().unwrap(), ..Settings::default() };
+    let house = Plan { rates, ..Plan::submission() }.build().await;
+    let mut client = house.connect_tls().await;
+    client.asks("EHLO client.example", "250-mx.example").await;
+    client.asks("WHAT", "500").await;
+    client.says(format!("{}\r\n", plain("", ANN, PASSWORD))).await;
+    let reply = client.reply().await;
+    assert!(reply.starts_with("454 4.7.0 mx.example Too many failed commands") && reply.ends_with(" seconds [R11.0000]\r\n"), "{reply}");
+    assert_eq!(house.gate.explain("R11.0000").unwrap().cause.key(), Some("rates.failed_commands_per_source"));
 }
 
 #[tokio::test(start_paused = true)]

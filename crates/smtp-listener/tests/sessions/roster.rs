@@ -89,7 +89,8 @@ async fn a_session_that_is_ended_in_a_message_ends_behind_it() {
 
 /// Somebody else comes, and finds no place.
 fn find_no_place(house: &House) {
-    let arrival = Arrival { listener: ListenerId(9), peer: [198, 51, 100, 7].into(), authenticates: false, now: clock::now() };
+    let arrival =
+        Arrival { listener: ListenerId(9), peer: [198, 51, 100, 7].into(), authenticates: false, brings_mail: true, now: clock::now() };
     assert_eq!(house.gate.admit(&arrival).unwrap_err().rule.id(), "R4");
 }
 
@@ -114,7 +115,9 @@ async fn a_session_at_rest_gives_its_place_up_when_it_is_needed_and_a_transactio
     clock::pause(6 * SECOND).await;
     let start = clock::now();
     find_no_place(&house);
-    assert_eq!(client.rest().await, "421 4.3.2 mx.example Place needed, reconnect any time\r\n");
+    assert_eq!(client.rest().await, "421 4.3.2 mx.example Place needed, reconnect any time [R7.0004]\r\n");
+    let told = house.gate.explain("R7.0004").unwrap();
+    assert_eq!((told.cause.key(), told.usage.in_use, told.usage.limit), (Some("gate.give_way_after"), 1, 1));
     assert_eq!((clock::now(), house.store.texts(ANN).len()), (start, 1));
     house.empties().await;
     assert_eq!(house.ended("gave_way"), 1);
@@ -132,8 +135,10 @@ async fn a_users_sessions_are_counted_and_come_back_however_they_end() {
     let first = house.log_in().await;
     let mut second = house.connect_tls().await;
     second.asks("EHLO client.example", "250-mx.example").await;
-    second.asks(&plain("", ANN, PASSWORD), "421 4.7.0 mx.example Too many sessions for this user (limit 2)").await;
+    second.asks(&plain("", ANN, PASSWORD), "421 4.7.0 mx.example Too many sessions for this user (limit 2) [R9.0000]").await;
     assert_eq!(second.rest().await, "");
+    let told = house.gate.explain("R9.0000").unwrap();
+    assert_eq!((told.cause.key(), told.account.as_deref()), (Some("gate.sessions_per_user"), Some(ANN)));
     assert_eq!(house.metric("authentications_total{listener=\"smtp\",outcome=\"too_many_sessions\"}"), 1);
     drop(first);
     clock::pause(2 * SECOND).await;
@@ -141,18 +146,6 @@ async fn a_users_sessions_are_counted_and_come_back_however_they_end() {
     drop(pop3);
     let _fourth = house.log_in().await;
     drop(third);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_drain_of_the_operators_ends_sessions_at_their_next_command_and_can_be_undone() {
-    let house = House::relay().await;
-    let (mut quiet, mut busy) = (house.greet().await, house.greet().await);
-    assert!(house.gate.drain_for_operator());
-    busy.says("NOOP\r\n").await;
-    assert_eq!(busy.rest().await, "421 4.3.2 mx.example Service restarting, try again shortly\r\n");
-    assert!(house.gate.undo_drain());
-    quiet.asks("NOOP", "250").await;
-    house.greet().await.asks("QUIT", "221").await;
 }
 
 #[tokio::test(start_paused = true)]

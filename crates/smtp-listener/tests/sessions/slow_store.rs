@@ -48,7 +48,7 @@ async fn nobody_times_out_and_the_store_is_never_idle() {
 /// One message; if the store is too slow, another time.
 async fn deliver(client: &mut Client) {
     client.says("MAIL FROM:<sender@elsewhere.example>\r\n").await;
-    if client.reply().await.starts_with("451 4.3.2 Mail is stored slowly at present") {
+    if client.reply().await.starts_with("451 4.3.2 mx.example Mail is stored slowly at present") {
         return clock::pause(3 * SECOND).await;
     }
     client.asks("RCPT TO:<ann@example.org>", "250 2.1.5").await;

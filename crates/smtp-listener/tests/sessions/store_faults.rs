@@ -29,6 +29,8 @@ async fn at_mail_the_client_is_told_before_it_sends_anything_large() {
         delivers(&mut client).await;
     }
     assert_eq!(house.store.texts(ANN).len(), 2);
+    let told = house.gate.explain("R6.0000").unwrap();
+    assert_eq!((told.cause.key(), told.source.to_string()), (Some("store.reserve_free"), "127.0.0.1".into()));
     assert_eq!(house.metric("messages_refused_total{listener=\"smtp\",reply=\"4xx\"}"), 2);
 }
 

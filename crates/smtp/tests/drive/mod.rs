@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use mail::{MessageId, Receipt};
+use mail::{MessageId, Receipt, Token};
 use smtp::{Circumstance, Phase, Question, Reply, Role, Session, Settings, Tls, Want, limits};
 
 const TLS: Tls = Tls { version: "TLSv1.3", cipher: "TLS_AES_128_GCM_SHA256" };
@@ -63,11 +63,11 @@ impl Drive<'_> {
                 session.drain();
             }
             if self.choices.one_in(60) {
-                session.give_way();
+                session.give_way(|| Token::new("R7", 1));
             }
             if self.choices.one_in(10) {
                 self.now += Duration::from_secs(self.choices.next().into());
-                session.timed_out(self.now);
+                session.timed_out(self.now, |_| Token::new("R8", 1));
             }
         }
     }
@@ -111,7 +111,7 @@ impl Drive<'_> {
     fn outlast(mut self) {
         let session = self.session.as_mut().expect("a session");
         self.now = session.deadline();
-        session.timed_out(self.now);
+        session.timed_out(self.now, |_| Token::new("R8", 1));
         assert!(matches!(session.next(&mut self.input, self.now), Want::Close));
         assert!(matches!(session.farewell(), Some(Reply::TIMEOUT | Reply::SESSION_TOO_LONG)));
     }

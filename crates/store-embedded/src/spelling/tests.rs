@@ -4,7 +4,8 @@ use mail::ByteSize;
 use store::{Change, Directory as _, Maildrops as _};
 
 use super::*;
-use crate::store_tests::{TRACE, copy_of, deliver, small};
+use crate::store_tests::{TRACE, deliver, small};
+use crate::version_tests::copy_of;
 use crate::{Embedded, Settings};
 
 fn open(dir: &Path) -> Embedded {

@@ -1,0 +1,46 @@
+//! A directory that is slow to say who somebody is: the session waits for the store meanwhile, and for nobody else.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use gate::Phase;
+use mail::ForwardPath;
+use net::clock;
+use store::memory::Memory;
+use store::{Account, Book, Change, ChangeError, Directory, Error, Resolution};
+
+use crate::house::{Plan, SECOND, timed};
+
+#[tokio::test(start_paused = true)]
+async fn the_look_up_of_a_login_is_waiting_for_the_store() {
+    let house = Plan { directory: |store| Arc::new(Slow(store)), ..Plan::new() }.build().await;
+    let mut client = house.connect().await;
+    assert_eq!(timed(client.logs_in("+OK")).await.1, 3 * SECOND);
+    let sessions = house.gate.roster().sessions(clock::now());
+    let spent = |phase| sessions[0].slot_time.of(phase);
+    assert_eq!((spent(Phase::Store), spent(Phase::Own)), (3 * SECOND, Duration::ZERO), "of which hashing takes none here");
+}
+
+/// Three seconds for an account.
+struct Slow(Memory);
+
+#[async_trait]
+impl Directory for Slow {
+    async fn resolve(&self, recipient: &ForwardPath) -> Result<Resolution, Error> {
+        self.0.resolve(recipient).await
+    }
+
+    async fn account(&self, login: &str) -> Result<Option<Account>, Error> {
+        clock::pause(3 * SECOND).await;
+        self.0.account(login).await
+    }
+
+    async fn change(&self, change: Change) -> Result<(), ChangeError> {
+        self.0.change(change).await
+    }
+
+    async fn book(&self) -> Result<Arc<Book>, Error> {
+        self.0.book().await
+    }
+}

@@ -1,0 +1,69 @@
+//! Stores that earlier versions of this code have written, opened by this one.
+
+use mail::ByteSize;
+use store::{Change, Directory as _, Maildrops as _};
+use tempfile::TempDir;
+
+use crate::store_tests::{TRACE, add_accounts, deliver, small, text};
+use crate::{Embedded, Settings};
+
+/// A store of the fixtures, to be opened.
+pub(crate) fn copy_of(fixture: &str, with_index: bool) -> TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for part in ["", "log", "bodies"] {
+        std::fs::create_dir_all(copy.path().join(part)).unwrap();
+        for entry in std::fs::read_dir(std::path::Path::new(FIXTURES).join(fixture).join(part)).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_type().unwrap().is_file() && (with_index || entry.file_name() != "index.sqlite") {
+                std::fs::copy(entry.path(), copy.path().join(part).join(entry.file_name())).unwrap();
+            }
+        }
+    }
+    copy
+}
+
+/// Written to make the fixture, once; now it shows that today's store is made of the same parts.
+async fn make_fixture(dir: &std::path::Path) {
+    let settings = Settings { segment: ByteSize::kib(64), inline_body: ByteSize::kib(4), ..small() };
+    let store = Embedded::open(dir, settings).unwrap();
+    add_accounts(&store, &[ANN, BOB]).await;
+    store.change(Change::PutAlias { name: "all@example.org".into(), targets: vec![ANN.into(), BOB.into()] }).await.unwrap();
+    for number in 0..4 {
+        deliver(&store, &[ANN, BOB], format!("message {number}\r\n").as_bytes()).await.unwrap();
+    }
+    deliver(&store, &[ANN], &b"large\r\n".repeat(1000)).await.unwrap();
+    let maildrop = store.open(ANN).await.unwrap();
+    let deleted = maildrop.listing()[..2].to_vec();
+    maildrop.update(deleted).await.unwrap();
+}
+
+async fn check_fixture(dir: &std::path::Path) {
+    let store = Embedded::open(dir, Settings { segment: ByteSize::kib(64), inline_body: ByteSize::kib(4), ..small() }).unwrap();
+    assert_eq!(store.verify(&mut |_| {}).unwrap().faults, [""; 0]);
+    let book = store.book().await.unwrap();
+    assert_eq!((book.accounts().count(), book.aliases().count()), (2, 1));
+    let maildrop = store.open(ANN).await.unwrap();
+    let mut texts = Vec::new();
+    for at in 0..maildrop.listing().len() {
+        texts.push(text(&*maildrop, at).await.unwrap());
+    }
+    let expected = [b"message 2\r\n".to_vec(), b"message 3\r\n".to_vec(), b"large\r\n".repeat(1000)];
+    assert_eq!(texts, expected.map(|body| [TRACE, &body].concat()));
+    assert_eq!(store.open(BOB).await.unwrap().listing().len(), 4);
+}
+
+#[tokio::test]
+async fn a_store_of_every_version_is_opened_with_and_without_its_index() {
+    let made = tempfile::tempdir().unwrap();
+    make_fixture(made.path()).await;
+    check_fixture(made.path()).await;
+    // Version 1: two accounts, an alias, messages small, large and deleted.
+    for with_index in [true, false] {
+        check_fixture(copy_of("version-1", with_index).path()).await;
+    }
+}
+
+const ANN: &str = "ann@example.org";
+const BOB: &str = "bob@example.org";
+
+const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
