@@ -11,6 +11,7 @@ use store::Incoming;
 
 use crate::freight::Freight;
 use crate::hops::Hops;
+use crate::screening::Screened;
 
 /// One transaction.
 pub(crate) struct Transaction {
@@ -25,6 +26,8 @@ pub(crate) struct Transaction {
     /// The recipient as the client wrote it, while there is only one.
     pub(crate) sole_recipient: Option<ForwardPath>,
     pub(crate) message: Option<Message>,
+    /// What is thought of it, where anything is asked.
+    pub(crate) screened: Option<Box<Screened>>,
 }
 
 /// The message, while it comes.
@@ -36,7 +39,7 @@ pub(crate) struct Message {
 
 impl Transaction {
     pub(crate) fn new(from: MailFrom, promise: Promise, freight: Freight) -> Self {
-        Self { from, promise, freight, accounts: Vec::new(), recipients: 0, sole_recipient: None, message: None }
+        Self { from, promise, freight, accounts: Vec::new(), recipients: 0, sole_recipient: None, message: None, screened: None }
     }
 
     /// One recipient more, and the accounts it comes to.

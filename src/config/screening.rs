@@ -1,0 +1,244 @@
+//! `[screening]`: what is asked about messages from strangers, in the operator's words.
+//!
+//! Plain values: what they mean to the crate that screens is said where the server is built. Guarantees: the defaults ask nothing.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use mail::{Domain, Span};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Address;
+use super::change::written;
+use super::fault::Finding;
+
+/// What is asked about messages from other servers, and what follows. docs/screening.md tells more.
+///
+/// Only mail that comes to listen.smtp is screened, and of that neither mail of people who have logged in nor that from
+/// relay.networks. Nothing is asked by default.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Screening {
+    /// What is asked, in this order, each thing at most once: "iprev", "helo", "lists", "spf" and "greylist" at MAIL; "dkim", "arc" and "dmarc" when the
+    /// message has come. What was found is written into an Authentication-Results header; one that a message brings along in our
+    /// name is taken out. An entry is a table of its own under the heading [[screening.checks]], or an element of this list:
+    ///
+    /// { check = "dmarc", fail = "policy", unsure = "defer", timeout = "10s" }
+    ///
+    /// `fail` says what follows when the check fails: "accept" (nothing, the default), "tag" (an X-Gatepost-Screening header is put
+    /// before the message), "quarantine" (likewise, and it says so), "defer" (4xx: the sender is to come back), "reject" (5xx),
+    /// "discard" (the sender is told 250, and the message is thrown away), or, for "dmarc" only, "policy": what the domain in From asks
+    /// for. After defer, reject or discard nothing more is asked. `unsure` says what follows when DNS does not answer within
+    /// `timeout`: "accept" (the default) or "defer". `timeout` is "10s" where it is not written, and at most 1m.
+    pub(crate) checks: Vec<Rule>,
+    /// DNS lists of addresses that the check "lists" asks, each with the weight that it adds when the client is on it; 1 where none is
+    /// written, negative for lists of good senders. Mind the terms of the lists; many serve no public resolvers, which is noticed and
+    /// which `gatepost explain` says:
+    ///
+    /// { zone = "zen.spamhaus.org", weight = 2 }
+    pub(crate) dns_lists: Vec<List>,
+    /// The sum of weights with which "lists" fails.
+    pub(crate) dns_lists_threshold: u32,
+    /// After how long a sender that "greylist" has asked to come back may do so. Most come back after some minutes, whatever is written here.
+    pub(crate) greylist_delay: Span,
+    /// Senders that have been asked to come back and are remembered, for two days; each takes about 100 octets. When there are more
+    /// the oldest has to come once more.
+    pub(crate) greylist_senders: u32,
+    /// DNS servers to ask, with their ports: ["127.0.0.1:53"]. Empty: those of /etc/resolv.conf. A resolver on the same machine or
+    /// network is best: its answers are believed.
+    pub(crate) dns_servers: Vec<Address>,
+    /// How long one DNS server may take to answer one question.
+    pub(crate) dns_timeout: Span,
+    /// DNS answers that are remembered, for as long as they say they may be. Each takes about half a KiB.
+    pub(crate) dns_cache: u32,
+}
+
+/// One check.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Rule {
+    /// What is asked.
+    pub(crate) check: Check,
+    /// What follows when it fails.
+    #[serde(default)]
+    pub(crate) fail: Fail,
+    /// What follows when it cannot tell.
+    #[serde(default)]
+    pub(crate) unsure: Unsure,
+    /// How long it may take.
+    #[serde(default = "usual_timeout")]
+    pub(crate) timeout: Span,
+}
+
+/// A DNS list.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct List {
+    /// Its name in DNS.
+    pub(crate) zone: String,
+    /// What it adds.
+    #[serde(default = "usual_weight")]
+    pub(crate) weight: i32,
+}
+
+/// What can be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Check {
+    Iprev,
+    Helo,
+    Lists,
+    Spf,
+    Greylist,
+    Dkim,
+    Arc,
+    Dmarc,
+}
+
+/// What can follow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Fail {
+    #[default]
+    Accept,
+    Tag,
+    Quarantine,
+    Defer,
+    Reject,
+    Discard,
+    Policy,
+}
+
+/// Open or closed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Unsure {
+    #[default]
+    Accept,
+    Defer,
+}
+
+/// As it could be written in the list.
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&written(&serde_json::to_value(self).unwrap_or_default()))
+    }
+}
+
+impl Screening {
+    /// Whether anything is asked.
+    pub(crate) fn is_on(&self) -> bool {
+        !self.checks.is_empty()
+    }
+
+    /// File descriptors that asking DNS may take: two servers, two kinds of address.
+    pub(super) fn descriptors_most(&self) -> u64 {
+        if self.is_on() { 4 * AT_ONCE as u64 } else { 0 }
+    }
+
+    /// Octets that each session may take for a header.
+    pub(super) fn session_octets(&self) -> u64 {
+        if self.is_on() { HEADER_OCTETS } else { 0 }
+    }
+
+    /// Octets that all of it may take besides.
+    pub(super) fn octets_most(&self) -> u64 {
+        let senders = if self.checks.iter().any(|rule| rule.check == Check::Greylist) { self.greylist_senders } else { 0 };
+        let asking = if self.is_on() { AT_ONCE as u64 * ASKED_OCTETS + u64::from(self.dns_cache) * ANSWER_OCTETS } else { 0 };
+        asking + u64::from(senders) * SENDER_OCTETS
+    }
+
+    /// The DNS servers that are written down.
+    pub(crate) fn servers(&self) -> Vec<SocketAddr> {
+        self.dns_servers.iter().map(|server| server.0).collect()
+    }
+
+    /// What does not hold.
+    pub(super) fn findings(&self) -> Vec<Finding> {
+        let mut found = Vec::new();
+        for (index, rule) in self.checks.iter().enumerate() {
+            let fault = |message: String| Finding::error("screening.checks", message).at(index);
+            let name = written(&serde_json::to_value(rule.check).unwrap_or_default());
+            if self.checks.iter().take(index).any(|earlier| earlier.check == rule.check) {
+                found.push(fault(format!("{name} is asked already: write each check once")));
+            }
+            if rule.fail == Fail::Policy && rule.check != Check::Dmarc {
+                found.push(fault(format!("{name} knows no policy: fail = \"policy\" is for \"dmarc\"; write what is to follow")));
+            }
+            if rule.check == Check::Greylist && rule.fail != Fail::Defer {
+                found.push(fault(format!("{name} asks senders to come back, and nothing else: write fail = \"defer\"")));
+            }
+            if rule.timeout.0.is_zero() || rule.timeout > LONGEST {
+                found.push(fault(format!("timeout of {name} must be more than 0s and at most {LONGEST}: this is {}", rule.timeout)));
+            }
+        }
+        if self.dns_timeout.0.is_zero() || self.dns_timeout > LONGEST {
+            let message = format!("must be more than 0s and at most {LONGEST}: this is {}", self.dns_timeout);
+            found.push(Finding::error("screening.dns_timeout", message));
+        }
+        if self.checks.iter().any(|rule| rule.check == Check::Lists) && self.dns_lists.is_empty() {
+            found.push(Finding::error("screening.dns_lists", "is empty, and \"lists\" is among the checks: write the lists to ask"));
+        }
+        if self.greylist_delay.0.is_zero() || self.greylist_delay > GREYLIST_LONGEST {
+            let message = format!("must be more than 0s and at most {GREYLIST_LONGEST}: this is {}", self.greylist_delay);
+            found.push(Finding::error("screening.greylist_delay", message));
+        }
+        if self.greylist_senders == 0 {
+            found.push(Finding::error("screening.greylist_senders", "must be at least 1, or nobody could come back"));
+        }
+        if self.dns_lists_threshold == 0 {
+            found.push(Finding::error("screening.dns_lists_threshold", "must be at least 1, or everybody would be on enough lists"));
+        }
+        let nameless = |(index, list): (usize, &List)| {
+            let name = list.zone.parse::<Domain>().is_ok() && list.zone.contains('.');
+            let message = format!("{:?} is not the name of a list: write it as in \"zen.spamhaus.org\"", list.zone);
+            (!name).then(|| Finding::error("screening.dns_lists", message).at(index))
+        };
+        found.extend(self.dns_lists.iter().enumerate().filter_map(nameless));
+        let portless = |(index, server): (usize, &Address)| {
+            (server.0.port() == 0)
+                .then(|| Finding::error("screening.dns_servers", format!("{server} has no port: write its port, mostly 53")).at(index))
+        };
+        found.extend(self.dns_servers.iter().enumerate().filter_map(portless));
+        found
+    }
+}
+
+impl Default for Screening {
+    fn default() -> Self {
+        Self {
+            checks: Vec::new(),
+            dns_lists: Vec::new(),
+            dns_lists_threshold: 1,
+            greylist_delay: Span::mins(2),
+            greylist_senders: 100_000,
+            dns_servers: Vec::new(),
+            dns_timeout: Span::secs(3),
+            dns_cache: 10_000,
+        }
+    }
+}
+
+fn usual_weight() -> i32 {
+    1
+}
+
+fn usual_timeout() -> Span {
+    Span::secs(10)
+}
+
+/// Messages that are asked about at a time. With answers that take 50 ms that is 2,500 a second; who gets no turn within a check's
+/// timeout is as one whose DNS does not answer.
+pub(crate) const AT_ONCE: usize = 128;
+/// 64 KiB of a header, in a buffer that grows by doubling.
+const HEADER_OCTETS: u64 = 128 << 10;
+/// A header that is all addresses or fields, taken apart.
+const ASKED_OCTETS: u64 = 1 << 20;
+const ANSWER_OCTETS: u64 = 512;
+/// A hash and a time, in a table and in a line.
+const SENDER_OCTETS: u64 = 128;
+/// Queues of senders come back more often than that.
+const GREYLIST_LONGEST: Span = Span(std::time::Duration::from_secs(4 * 60 * 60));
+/// Three of them at the end of a message are well within the ten minutes that its client waits (RFC 5321, section 4.5.3.2.6).
+const LONGEST: Span = Span(std::time::Duration::from_secs(60));
