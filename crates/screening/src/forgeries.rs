@@ -2,8 +2,8 @@
 //!
 //! Such are an Authentication-Results field under our own name, in any spelling, and every X-Gatepost-Screening field. All
 //! else passes octet for octet, the body untouched and uncopied. At most [`HELD_OCTETS`] are held back, those of the one field
-//! that is being looked at; one whose name is Authentication-Results and that does not say whose it is within them is taken out.
-//! Cannot fail.
+//! that is being looked at; one whose name is Authentication-Results and that does not say whose it is within them, or at all, is taken
+//! out. A field ends where a line does not go on with a blank, whatever is open in it. Cannot fail.
 
 use std::borrow::Cow;
 
@@ -59,14 +59,9 @@ impl Forgeries {
 
     /// What was held back when the message ended: a header without an end.
     pub fn rest(&mut self) -> Vec<u8> {
-        let held = std::mem::take(&mut self.held);
         // A field of ours that was cut short is no less forged.
-        let forged = match &mut self.state {
-            State::Owner(owner) => owner.take(b';').is_some_and(|name| is_ours(&self.host, &name)),
-            _ => false,
-        };
-        self.removed += usize::from(forged);
-        if forged { Vec::new() } else { held }
+        self.end_field();
+        std::mem::take(&mut self.held)
     }
 
     /// How many fields were taken out.
@@ -87,6 +82,12 @@ impl Forgeries {
             State::Removes => {}
             State::Removed if matches!(octet, b' ' | b'\t') => self.state = State::Removes,
             State::Removed | State::Name => {
+                self.held.push(octet);
+                self.name(passed);
+            }
+            State::Owner(owner) if owner.line_ended && !matches!(octet, b' ' | b'\t') => {
+                self.end_field();
+                passed.append(&mut self.held);
                 self.held.push(octet);
                 self.name(passed);
             }
@@ -122,6 +123,16 @@ impl Forgeries {
         }
     }
 
+    /// Forgets what is held of a field that has ended while it was looked at, if it is ours or nobody's.
+    fn end_field(&mut self) {
+        let State::Owner(owner) = &self.state else { return };
+        if owner.end().is_none_or(|name| is_ours(&self.host, &name)) {
+            self.removed += 1;
+            self.held.clear();
+        }
+        self.state = State::Name;
+    }
+
     fn let_pass(&mut self, passed: &mut Vec<u8>) {
         // What passes may be a whole line already.
         self.state = if self.held.last() == Some(&b'\n') { State::Name } else { State::Passes };
@@ -136,9 +147,9 @@ impl Forgeries {
     }
 }
 
-/// In any case, and by a domain's name in UTF-8 as by its A-labels.
+/// In any case, whatever blanks are quoted around it, and by a domain's name in UTF-8 as by its A-labels.
 fn is_ours(host: &Domain, name: &str) -> bool {
-    let name = name.trim_end_matches('.');
+    let name = name.trim().trim_end_matches('.');
     name.eq_ignore_ascii_case(host.as_str()) || name.parse::<Domain>().is_ok_and(|name| name == *host)
 }
 
@@ -161,13 +172,18 @@ struct Owner {
     depth: usize,
     escaped: bool,
     quoted: bool,
+    /// The field goes on only if a blank comes next.
+    line_ended: bool,
 }
 
 impl Owner {
     /// One octet more; the authserv-id, without quotes, when that has ended it.
     fn take(&mut self, octet: u8) -> Option<String> {
-        let is_blank = matches!(octet, b' ' | b'\t' | b'\r' | b'\n');
+        let is_blank = matches!(octet, b' ' | b'\t');
+        self.line_ended = octet == b'\n';
         match octet {
+            // Unfolding takes out line ends and nothing else (RFC 5322 §2.2.3).
+            b'\r' | b'\n' => {}
             _ if self.escaped => {
                 self.escaped = false;
                 if self.depth == 0 {
@@ -187,6 +203,12 @@ impl Owner {
             _ => self.name.push(octet),
         }
         None
+    }
+
+    /// The same, where the field has ended: none if something is still open, or nothing was said.
+    fn end(&self) -> Option<String> {
+        let is_open = self.escaped || self.quoted || self.depth > 0;
+        (!is_open && !self.name.is_empty()).then(|| self.said())
     }
 
     fn said(&self) -> String {
@@ -280,6 +302,40 @@ mod tests {
         becomes(&endless, "B: 2\r\n\r\n", 1);
         becomes("A: 1\r\nAuthentication-Results: mx.example.org", "A: 1\r\n", 1);
         becomes("A: 1\r\nAuthentication-Results: mx.example.com", "A: 1\r\nAuthentication-Results: mx.example.com", 0);
+    }
+
+    #[test]
+    fn a_field_ends_with_its_lines_whatever_is_open_in_it() {
+        const HELD: &str = "Authentication-Results:";
+        for open in ["", " ", " (", " (a (b)", " \"", " \"mx.exam", " \\", " (\\", "\r\n ", "\r\n\t("] {
+            let rest = "From: a@b.example\r\nSubject: x\r\n\r\nbody";
+            every_cut(&format!("{HELD}{open}\r\n{rest}"), rest, 1);
+            let forged = format!("{HELD} mx.example.org; dmarc=pass\r\n");
+            every_cut(&format!("{HELD}{open}\r\n{forged}{rest}"), rest, 2);
+            let body = "\r\nmx.example.org is down\r\nX-Gatepost-Screening: x\r\n";
+            every_cut(&format!("{HELD}{open}\r\n{body}"), body, 1);
+            let body = "\r\nHi\r\nX-Gatepost-Screening: x\r\nAuthentication-Results: mx.example.org; x";
+            every_cut(&format!("{HELD}{open}\r\n{body}"), body, 1);
+            every_cut(&format!("A: 1\r\n{HELD}{open}\r\n"), "A: 1\r\n", 1);
+            every_cut(&format!("A: 1\r\n{HELD}{open}"), "A: 1\r\n", 1);
+        }
+        let others = "Authentication-Results: mx.example.com\r\nAuthentication-Results:\r\n mx.example.com\r\n\r\nHi\r\n";
+        every_cut(others, others, 0);
+        every_cut("Authentication-Results: mx.example.org\r\nFrom: a@b.example\r\n\r\n", "From: a@b.example\r\n\r\n", 1);
+        every_cut("Authentication-Results: \\\r\n mx.example.org; x\r\nB: 2\r\n\r\n", "B: 2\r\n\r\n", 1);
+    }
+
+    /// In two pieces, wherever they part, and octet by octet.
+    #[track_caller]
+    fn every_cut(message: &str, expected: &str, removed: usize) {
+        becomes(message, expected, removed);
+        for cut in 0..=message.len() {
+            let (first, second) = message.as_bytes().split_at(cut);
+            let mut forgeries = Forgeries::new("mx.example.org".parse().unwrap());
+            let passed = [&*forgeries.pass(first), &*forgeries.pass(second), &*forgeries.rest()].concat();
+            let passed = String::from_utf8(passed).unwrap();
+            assert_eq!((passed.as_str(), forgeries.removed()), (expected, removed), "{message:?} cut at {cut}");
+        }
     }
 
     #[test]
