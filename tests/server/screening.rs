@@ -80,11 +80,10 @@ fn what_is_found_stands_before_the_message_and_the_message_is_untouched() {
     let stored = mailbox(&server).remove(0);
     let (fields, body) = stored.split_at(stored.find("DKIM-Signature").unwrap());
     assert_eq!(body, SIGNED, "octet for octet");
-    assert!(
-        fields.starts_with("Return-Path: <joe@football.example.com>\r\nReceived: from mx.football.example.com ([192.0.2.1])"),
-        "{fields}"
-    );
-    assert!(fields.contains("\r\nAuthentication-Results: mail.example.org;\r\n\tiprev=pass policy.iprev=192.0.2.1;"), "{fields}");
+    let begin =
+        "Return-Path: <joe@football.example.com>\r\nAuthentication-Results: mail.example.org;\r\n\tiprev=pass policy.iprev=192.0.2.1;";
+    assert!(fields.starts_with(begin), "{fields}");
+    assert!(fields.contains("\r\nReceived: from mx.football.example.com ([192.0.2.1])"), "{fields}");
     for word in
         ["spf=pass", "smtp.mailfrom=joe@football.example.com", "dkim=pass header.i=", "dmarc=pass", "header.from=football.example.com"]
     {
@@ -123,6 +122,20 @@ fn nobody_else_writes_results_in_our_name() {
     let rest = &stored[stored.find("X-First: 1").unwrap()..];
     assert!(own < stored.find("X-First: 1").unwrap() && stored.contains("spf=softfail"), "{stored}");
     assert_eq!(rest, format!("X-First: 1\r\n{others}Subject: x\r\n\r\nAuthentication-Results: mail.example.org; in the body\r\n"));
+}
+
+#[test]
+fn a_first_line_that_goes_on_adds_nothing_to_our_results() {
+    let zone = Zone::serve(ZONE);
+    let server = server(&zone, r#"{ check = "spf", fail = "tag" }"#);
+    let mut smtp = client(&server, "192.0.2.9", "mx.example.com");
+    assert!(
+        send(&mut smtp, "a@soft.example", "\t; dmarc=pass header.from=bank.example\r\nSubject: x\r\n\r\nx\r\n").starts_with("250 2.0.0 ")
+    );
+    let stored = mailbox(&server).remove(0);
+    let (before, _) = stored.split_once("\t; dmarc=pass").unwrap();
+    let last = before.lines().rfind(|line| !line.starts_with('\t')).unwrap();
+    assert!(last.starts_with("Received: ") && before.contains("X-Gatepost-Screening: tag; spf=softfail\r\n"), "{stored}");
 }
 
 #[test]

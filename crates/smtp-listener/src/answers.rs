@@ -260,9 +260,9 @@ impl Answers {
             self.refused(Reply::TOO_MANY_HOPS, Some(&reverse_path), &format_args!("{hops} Received fields"));
             return question.reject(Reply::TOO_MANY_HOPS);
         }
-        let fields = match screened {
+        let results = match screened {
             Some(screened) => match self.desk().at_end(*screened, &question, &reverse_path, &mut *incoming).await {
-                Judged::Deliver(fields) => fields,
+                Judged::Deliver(results) => results,
                 Judged::Refuse(reply) => return question.reject(reply),
                 Judged::Failed(error) => {
                     let reply = self.store_failed("write", &error, Some(&reverse_path));
@@ -284,8 +284,7 @@ impl Answers {
             return question.reject(Reply::RESTARTING);
         };
         self.hold = Some(hold);
-        let mut trace = self.trace(&question, id, &reverse_path, sole_recipient.as_ref());
-        trace.extend(fields);
+        let trace = self.trace(&question, id, &reverse_path, &results, sole_recipient.as_ref());
         let begun = net::now();
         let outcome = self.seat.during(Phase::Store, net::now, incoming.commit(trace)).await;
         let told = if outcome.is_ok() { Passage::stored } else { Passage::failed };
@@ -310,10 +309,18 @@ impl Answers {
         Desk { shared: &self.shared, settings: &self.settings, seat: &self.seat, session: self.session, source: self.source }
     }
 
-    fn trace(&self, question: &EndOfData<'_>, id: MessageId, reverse_path: &ReversePath, sole_recipient: Option<&ForwardPath>) -> Vec<u8> {
+    fn trace(
+        &self,
+        question: &EndOfData<'_>,
+        id: MessageId,
+        reverse_path: &ReversePath,
+        results: &[u8],
+        sole_recipient: Option<&ForwardPath>,
+    ) -> Vec<u8> {
         let session = question.session();
         let trace = Trace {
             reverse_path,
+            results,
             helo: session.helo().unwrap_or_default(),
             peer: self.source,
             host: self.settings.smtp.host.as_str(),
