@@ -37,7 +37,8 @@ impl<'m> Message<'m> {
     /// Asks one check. Those of the envelope are not asked here.
     pub(crate) async fn ask(&mut self, check: Check, screening: &mut Screening) -> Found {
         if !self.text.is_whole() {
-            let detail = format!("its header is longer than {HEADER_OCTETS} octets, or {LINES_MOST} lines");
+            let detail =
+                format!("its header is longer than {HEADER_OCTETS} octets or {LINES_MOST} lines, or has a line that is part of no field");
             // Whoever asks that the domain's policy be followed wants no way around it.
             return Found { policy: Verdict::Reject, ..Found::new(Outcome::Fail, detail) };
         }

@@ -1,8 +1,8 @@
 //! Watches a message pass and remembers what signatures need: the header, and the hashes of the body.
 //!
 //! The body is hashed as it passes, in each way that a signature in the header asks for, at most four; so a message of any size
-//! costs its header, of which at most [`HEADER_OCTETS`] and [`LINES_MOST`] lines are kept. One whose header is longer is not looked at any further
-//! ([`Text::is_whole`]). Cannot fail.
+//! costs its header, of which at most [`HEADER_OCTETS`] and [`LINES_MOST`] lines are kept. One whose header is longer, or has a line that is part of no field,
+//! is not looked at any further ([`Text::is_whole`]): mail programs read on where mail-auth does not. Cannot fail.
 
 use mail_auth::AuthenticatedMessage;
 use mail_auth::common::crypto::{HashAlgorithm, HashContext, HashImpl, Sha1, Sha256};
@@ -18,7 +18,8 @@ pub struct Reading {
 enum State {
     Header,
     Body(Vec<Hashing>),
-    TooLong,
+    /// The header is not one that can be looked at.
+    Unread,
 }
 
 /// One way in which a signature has the body hashed.
@@ -50,7 +51,7 @@ impl Reading {
     /// The next piece of the message.
     pub fn pass(&mut self, piece: &[u8]) {
         match &mut self.state {
-            State::TooLong => {}
+            State::Unread => {}
             State::Body(hashings) => hash(hashings, piece),
             State::Header => {
                 // The blank line may lie across two pieces.
@@ -61,18 +62,22 @@ impl Reading {
                 match end_of_header(&self.header, seam) {
                     Some(end) if memchr::memchr_iter(b'\n', self.header.get(..end).unwrap_or_default()).count() > LINES_MOST => {
                         self.header = Vec::new();
-                        self.state = State::TooLong;
+                        self.state = State::Unread;
                     }
                     Some(end) => {
                         let body_at = taken.len().saturating_sub(self.header.len() - end);
                         self.header.truncate(end);
-                        let mut hashings = hashings(&self.header);
-                        hash(&mut hashings, piece.get(body_at..).unwrap_or_default());
-                        self.state = State::Body(hashings);
+                        self.state = match hashings(&self.header) {
+                            Some(mut hashings) => {
+                                hash(&mut hashings, piece.get(body_at..).unwrap_or_default());
+                                State::Body(hashings)
+                            }
+                            None => State::Unread,
+                        };
                     }
                     None if taken.len() < piece.len() || room == taken.len() => {
                         self.header = Vec::new();
-                        self.state = State::TooLong;
+                        self.state = State::Unread;
                     }
                     None => {}
                 }
@@ -86,8 +91,8 @@ impl Reading {
             State::Body(hashings) => (hashings, true),
             // A message that is all header has an empty body.
             State::Header if memchr::memchr_iter(b'\n', &self.header).count() > LINES_MOST => (Vec::new(), false),
-            State::Header => (hashings(&self.header), true),
-            State::TooLong => (Vec::new(), false),
+            State::Header => hashings(&self.header).map_or((Vec::new(), false), |hashings| (hashings, true)),
+            State::Unread => (Vec::new(), false),
         };
         let hashes = hashings.into_iter().map(|Hashing { canonicalization, algorithm, hasher }| {
             let (context, _octets) = hasher.finish();
@@ -98,7 +103,7 @@ impl Reading {
 }
 
 impl Text {
-    /// Whether the header was short enough to be looked at.
+    /// Whether the header was short enough to be looked at, and fields from its beginning to its end.
     pub(crate) fn is_whole(&self) -> bool {
         self.is_whole
     }
@@ -118,8 +123,12 @@ impl Text {
 }
 
 /// What the signatures of a header need of the body. Those with a length (`l=`) are not believed, so every hash is of all of it.
-fn hashings(header: &[u8]) -> Vec<Hashing> {
-    let Some(message) = AuthenticatedMessage::parse(header) else { return Vec::new() };
+/// None where mail-auth has not read all of the header: it stops at a line without a colon, and at one without an end.
+fn hashings(header: &[u8]) -> Option<Vec<Hashing>> {
+    let Some(message) = AuthenticatedMessage::parse(header) else { return matches!(header, b"" | b"\r\n").then(Vec::new) };
+    if message.body_offset() != header.len() || !header.ends_with(b"\r\n") {
+        return None;
+    }
     let hashing = |(canonicalization, algorithm, _, _): &(Canonicalization, HashAlgorithm, u64, Vec<u8>)| {
         let context = match algorithm {
             HashAlgorithm::Sha1 => Sha1::hasher(),
@@ -128,7 +137,7 @@ fn hashings(header: &[u8]) -> Vec<Hashing> {
         let hasher = BodyHasher::new(context, *canonicalization, 0);
         Hashing { canonicalization: *canonicalization, algorithm: *algorithm, hasher }
     };
-    message.body_hashes.iter().filter(|(_, _, length, _)| *length == 0).map(hashing).collect()
+    Some(message.body_hashes.iter().filter(|(_, _, length, _)| *length == 0).map(hashing).collect())
 }
 
 fn hash(hashings: &mut [Hashing], body: &[u8]) {
@@ -192,6 +201,31 @@ mod tests {
                 assert!(reading.header.len() <= HEADER_OCTETS);
             });
             assert!(!reading.finish().is_whole());
+        }
+    }
+
+    #[test]
+    fn a_header_that_is_not_all_fields_is_not_whole() {
+        let from = "From: ceo@bank.example\r\n";
+        for (header, whole) in [
+            (format!("Subject: x\r\n{from}\r\n"), true),
+            (format!("Subject: x\r\n{from}"), true),
+            (format!("Subject: x\r\n\t\r\n{from}\r\n"), true),
+            (format!("Subject: x\r\njunk\r\n{from}\r\n"), false),
+            (format!("junk\r\n{from}\r\n"), false),
+            (format!("Subject: x\r\njunk\r\n{from}"), false),
+            (format!("Subject: x\r\njunk\r\n \r\n{from}\r\n"), false),
+            (format!("junk\r\n \r\n{from}\r\n"), false),
+            (format!("Subject: x\r\n{from}junk\r\n\r\n"), false),
+            (format!("Subject: x\r\n{}", from.trim_end()), false),
+            ("junk\r\n\r\nbody".into(), false),
+            ("junk".into(), false),
+        ] {
+            for step in [1, 7, 1000] {
+                let mut reading = Reading::new();
+                header.as_bytes().chunks(step).for_each(|piece| reading.pass(piece));
+                assert_eq!(reading.finish().is_whole(), whole, "{header:?}");
+            }
         }
     }
 

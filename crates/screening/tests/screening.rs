@@ -344,6 +344,16 @@ async fn a_header_too_long_to_look_at_is_no_way_around_a_policy() {
 }
 
 #[tokio::test]
+async fn a_line_that_is_no_field_hides_nothing_behind_it() {
+    let zone = Zone::serve("evil.example TXT v=spf1 +all\n_dmarc.bank.example TXT v=DMARC1; p=reject");
+    let screener = screener(&zone, vec![rule(Check::Dmarc, OnFail::Policy, OnUnsure::Accept)]);
+    for message in ["Subject: x\r\njunk\r\nFrom: ceo@bank.example\r\n\r\nx\r\n", "junk\r\nFrom: ceo@bank.example\r\n\r\nx\r\n"] {
+        let screening = screen(&screener, "192.0.2.1", "mx.evil.example", "<a@evil.example>", message).await;
+        assert_eq!(screening.verdict(), Verdict::Reject, "{message}: {screening}");
+    }
+}
+
+#[tokio::test]
 async fn a_second_from_is_no_way_around_a_policy_either() {
     let zone = Zone::serve("evil.example TXT v=spf1 +all\n_dmarc.bank.example TXT v=DMARC1; p=reject");
     let screener = screener(&zone, vec![rule(Check::Dmarc, OnFail::Policy, OnUnsure::Accept)]);
