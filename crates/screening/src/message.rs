@@ -39,10 +39,11 @@ impl<'m> Message<'m> {
         if !self.text.is_whole() {
             let detail =
                 format!("its header is longer than {HEADER_OCTETS} octets or {LINES_MOST} lines, or has a line that is part of no field");
-            // Whoever asks that the domain's policy be followed wants no way around it.
-            return Found { policy: Verdict::Reject, ..Found::new(Outcome::Fail, detail) };
+            return evasion(detail);
         }
-        let Some(message) = self.message else { return Found::new(Outcome::None, "it has no header") };
+        let Some(message) = self.message else {
+            return if check == Check::Dmarc { evasion("it has no header".into()) } else { Found::new(Outcome::None, "it has no header") };
+        };
         match check {
             Check::Dkim => self.dkim(message).await,
             Check::Arc => self.arc(message).await,
@@ -88,10 +89,11 @@ impl<'m> Message<'m> {
 
     /// RFC 9989, with SPF and DKIM, which are asked for it where no rule has done so.
     async fn dmarc(&mut self, message: &'m AuthenticatedMessage<'m>, screening: &mut Screening) -> Found {
-        // RFC 5322 §3.6 allows one. Which of several a mail program shows nobody knows, so no policy could be the right one.
+        // RFC 5322 §3.6 asks for one. Which of several a mail program shows nobody knows, so no policy could be the right one; and
+        // what it shows where there is none, or none that can be read, is the sender's choice.
         let froms = message.headers.iter().filter(|(name, _)| name.trim_ascii().eq_ignore_ascii_case(b"From")).count();
-        if froms > 1 {
-            return Found { policy: Verdict::Reject, ..Found::new(Outcome::Fail, format!("it has {froms} From fields")) };
+        if froms != 1 {
+            return evasion(format!("it has {froms} From fields"));
         }
         if screening.spf.is_none() {
             envelope::spf(self.screener, self.sender, screening).await;
@@ -102,6 +104,9 @@ impl<'m> Message<'m> {
         let parameters = DmarcParameters::new(message, dkim, &self.sender.domain, spf);
         let output = self.screener.dns().authenticator().verify_dmarc(parameters).await;
         let domain = output.domain();
+        if !NAME_OCTETS.contains(&domain.len()) {
+            return evasion("its From names no domain, or several".into());
+        }
         let (policy, asks) = match output.policy() {
             Policy::Reject => (Verdict::Reject, "rejection"),
             Policy::Quarantine => (Verdict::Quarantine, "quarantine"),
@@ -112,7 +117,6 @@ impl<'m> Message<'m> {
             DmarcResult::Fail(_) => Found::new(Outcome::Fail, format!("{domain} does not stand behind it, and asks for {asks}")),
             DmarcResult::TempError(error) => Found::new(Outcome::Unsure, error.to_string()),
             DmarcResult::PermError(error) => Found::new(Outcome::None, error.to_string()),
-            DmarcResult::None if domain.is_empty() => Found::new(Outcome::None, "its From names no domain, or several"),
             DmarcResult::None => Found::new(Outcome::None, format!("{domain} has no policy")),
         };
         self.dmarc = Some(output);
@@ -141,11 +145,16 @@ impl<'m> Message<'m> {
         if let Some(arc) = &self.arc {
             results = results.with_arc_result(arc, *ip);
         }
-        if let Some(dmarc) = self.dmarc.as_ref().filter(|dmarc| !dmarc.domain().is_empty()) {
+        if let Some(dmarc) = &self.dmarc {
             results = results.with_dmarc_result(dmarc);
         }
         results.to_header()
     }
+}
+
+/// It is made so that no policy can be found for it. Whoever asks that the domain's policy be followed wants no way around it.
+fn evasion(detail: String) -> Found {
+    Found { policy: Verdict::Reject, ..Found::new(Outcome::Fail, detail) }
 }
 
 /// One signature, and what became of it.
@@ -155,3 +164,6 @@ fn told(output: &DkimOutput<'_>) -> String {
         None => output.result().to_string(),
     }
 }
+
+/// Of a domain's name (RFC 1035 §2.3.4).
+const NAME_OCTETS: std::ops::RangeInclusive<usize> = 1..=253;

@@ -364,6 +364,39 @@ async fn a_second_from_is_no_way_around_a_policy_either() {
 }
 
 #[tokio::test]
+async fn a_from_without_one_domain_is_no_way_around_a_policy() {
+    let zone = Zone::serve("evil.example TXT v=spf1 +all\n_dmarc.bank.example TXT v=DMARC1; p=reject");
+    let ask = async |fail, message: &str| {
+        let screener = screener(&zone, vec![rule(Check::Dmarc, fail, OnUnsure::Accept)]);
+        screen(&screener, "192.0.2.1", "mx.evil.example", "<a@evil.example>", message).await
+    };
+    for header in [
+        "From: a@bank.example, b@evil.example\r\n",
+        "From: all: a@evil.example, b@bank.example;\r\n",
+        "From: ceo\r\n",
+        "From:\r\n",
+        "From: undisclosed:;\r\n",
+        "F rom: ceo@bank.example\r\n",
+        "From : ceo@bank.example\r\n",
+        "From\r\n : ceo@bank.example\r\n",
+        "From: a@evil.example\r\nFrom\r\n : ceo@bank.example\r\n",
+        "Sender: ceo@bank.example\r\n",
+        "",
+    ] {
+        let message = format!("{header}\r\nx\r\n");
+        let obeyed = ask(OnFail::Policy, &message).await;
+        assert_eq!((outcomes(&obeyed), obeyed.verdict()), (vec![(Check::Dmarc, Outcome::Fail)], Verdict::Reject), "{header:?}");
+        let noted = ask(OnFail::Verdict(Verdict::Accept), &message).await;
+        assert_eq!(noted.verdict(), Verdict::Accept, "{header:?}: nothing follows that is not configured");
+        assert!(!String::from_utf8(noted.fields()).unwrap().contains("dmarc=pass"), "{header:?}");
+    }
+    let long = format!("From: a@{}example\r\n\r\n", "x.".repeat(2000));
+    assert_eq!(ask(OnFail::Policy, &long).await.verdict(), Verdict::Reject);
+    let several = ask(OnFail::Policy, "From: a@evil.example, b@evil.example\r\n\r\n").await;
+    assert_eq!(several.verdict(), Verdict::Accept, "several authors of one domain");
+}
+
+#[tokio::test]
 async fn who_is_new_is_to_come_back_and_who_is_known_is_not() {
     let zone = Zone::serve("vouched.example TXT v=spf1 ip4:192.0.2.0/24 ip4:203.0.113.0/24 -all");
     let rules = vec![
