@@ -3,7 +3,7 @@
 //! Each list has a weight, negative for lists of good senders; the check fails when the sum reaches the threshold. A list is believed as far
 //! as it shows that it works: 127.0.0.2 must be on it and 127.0.0.1 must not (§5), which DNS's cache remembers; what it answers must lie in
 //! 127.0.0.0/8 (§2.1); and 127.255.255.0/24 is how lists say that they do not serve this resolver. A list that is not believed
-//! counts for nothing, and where it could have made the difference the check is unsure.
+//! counts for nothing, and where it could have made the difference, either way, the check is unsure.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -59,24 +59,27 @@ impl Lists {
     pub(crate) async fn ask(&self, dns: &Dns, ip: IpAddr) -> Found {
         let asked = self.lists.iter().map(|list| -> Pin<Box<dyn Future<Output = Said> + Send + '_>> { Box::pin(list.ask(dns, ip)) });
         let answers = all(asked.collect()).await;
-        let (mut sum, mut doubtful, mut told) = (0_i32, 0_i32, Vec::new());
+        // The sum of those that are believed, and what the others could still make of it.
+        let (mut sum, mut low, mut high, mut told) = (0_i64, 0_i64, 0_i64, Vec::new());
         for (list, said) in self.lists.iter().zip(&answers) {
+            let weight = i64::from(list.weight);
             match said {
                 Said::Listed(codes) => {
-                    sum = sum.saturating_add(list.weight);
+                    sum += weight;
                     told.push(format!("{} {:+} ({})", list.zone, list.weight, codes.join(" ")));
                 }
                 Said::Unlisted => {}
                 Said::Unbelieved(doubt) => {
-                    doubtful = doubtful.saturating_add(list.weight.max(0));
+                    (low, high) = (low + weight.min(0), high + weight.max(0));
                     told.push(format!("{} is not believed: {doubt}", list.zone));
                 }
             }
         }
-        let outcome = match sum {
-            sum if sum >= self.threshold => Outcome::Fail,
-            sum if sum.saturating_add(doubtful) >= self.threshold => Outcome::Unsure,
-            _ => Outcome::Pass,
+        let threshold = i64::from(self.threshold);
+        let outcome = match () {
+            () if sum + low >= threshold => Outcome::Fail,
+            () if sum + high >= threshold => Outcome::Unsure,
+            () => Outcome::Pass,
         };
         let told = if told.is_empty() { "on no list".into() } else { told.join(", ") };
         Found::new(outcome, format!("{ip} has {sum} of {}: {told}", self.threshold))

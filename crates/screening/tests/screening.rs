@@ -285,6 +285,13 @@ async fn dns_lists_are_added_up_and_believed_as_far_as_they_work() {
         assert_eq!(outcome, Outcome::Fail, "the others are believed all the same");
         let (outcome, _) = ask("192.0.2.4", vec![list(name, 2), list("b.list", 3)]).await;
         assert_eq!(outcome, Outcome::Pass, "it could not have made the difference");
+        // A list of good senders that is not believed could have spoken for the client.
+        for (against, weight, expected) in
+            [(3, -1, Outcome::Unsure), (4, -2, Outcome::Unsure), (4, -1, Outcome::Fail), (2, -9, Outcome::Pass)]
+        {
+            let (outcome, detail) = ask("192.0.2.1", vec![list(name, weight), list("b.list", against)]).await;
+            assert_eq!(outcome, expected, "{against} {weight}: {detail}");
+        }
     }
 }
 
