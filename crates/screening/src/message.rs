@@ -7,7 +7,7 @@ use mail_auth::{ArcOutput, AuthenticatedMessage, AuthenticationResults, DkimOutp
 
 use crate::check::Check;
 use crate::envelope;
-use crate::reading::{HEADER_OCTETS, LINES_MOST, Text};
+use crate::reading::{HEADER_OCTETS, IDENTITY_OCTETS, LINES_MOST, Text};
 use crate::screener::{Screener, Sender};
 use crate::screening::{Found, Screening};
 use crate::verdict::{Outcome, Verdict};
@@ -139,7 +139,7 @@ impl<'m> Message<'m> {
             };
         }
         if let Some(dkim) = &self.dkim {
-            let from = self.message.map(AuthenticatedMessage::from).unwrap_or_default();
+            let from = self.message.map(AuthenticatedMessage::from).filter(|from| from.len() <= IDENTITY_OCTETS).unwrap_or_default();
             results = results.with_dkim_results(dkim, from);
         }
         if let Some(arc) = &self.arc {

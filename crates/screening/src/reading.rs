@@ -4,10 +4,11 @@
 //! costs its header, of which at most [`HEADER_OCTETS`] and [`LINES_MOST`] lines are kept. One whose header is longer, or has a line that is part of no field,
 //! is not looked at any further ([`Text::is_whole`]): mail programs read on where mail-auth does not. Cannot fail.
 
-use mail_auth::AuthenticatedMessage;
 use mail_auth::common::crypto::{HashAlgorithm, HashContext, HashImpl, Sha1, Sha256};
+use mail_auth::common::headers::Header;
 use mail_auth::dkim::Canonicalization;
 use mail_auth::dkim::canonicalize::BodyHasher;
+use mail_auth::{AuthenticatedMessage, Error};
 
 /// A message on its way.
 pub struct Reading {
@@ -116,8 +117,18 @@ impl Text {
             let known = self.hashes.iter().find(|(known, by, _)| known == canonicalization && by == algorithm);
             *digest = known.map(|(_, _, digest)| digest.clone()).unwrap_or_default();
         }
-        // Each costs a question and a signature to verify.
+        // Verifying takes the square of the names, and results repeat the identities.
+        message.dkim_headers.retain(|Header { header: dkim, .. }| {
+            dkim.h.len() <= NAMES_MOST && [&dkim.i, &dkim.d, &dkim.s].iter().all(|identity| identity.len() <= IDENTITY_OCTETS)
+        });
+        message.ams_headers.retain(|signature| signature.header.h.len() <= NAMES_MOST);
+        // Each costs a question and a signature to verify, and a line in the results.
         message.dkim_headers.truncate(SIGNATURES_MOST);
+        let mut unread = 0;
+        message.errors.retain(|error| {
+            unread += usize::from(matches!(error.header, Error::Dkim(_)));
+            unread <= SIGNATURES_MOST || !matches!(error.header, Error::Dkim(_))
+        });
         Some(message)
     }
 }
@@ -161,6 +172,10 @@ pub const HEADER_OCTETS: usize = 64 << 10;
 pub(crate) const LINES_MOST: usize = 2048;
 /// Signatures of one message that are looked at, from the top.
 const SIGNATURES_MOST: usize = 10;
+/// Names of fields that a signature covers, in one that is looked at.
+const NAMES_MOST: usize = 200;
+/// A local part, an at sign and a domain (RFC 5321 §4.5.3.1), in a signature that is looked at.
+pub(crate) const IDENTITY_OCTETS: usize = 320;
 
 #[cfg(test)]
 mod tests {
@@ -227,6 +242,31 @@ mod tests {
                 assert_eq!(reading.finish().is_whole(), whole, "{header:?}");
             }
         }
+    }
+
+    #[test]
+    fn signatures_that_cost_too_much_are_not_looked_at() {
+        let of = |header: &str| {
+            let mut reading = Reading::new();
+            reading.pass(header.as_bytes());
+            let text = reading.finish();
+            let message = text.message().unwrap();
+            (message.dkim_headers.len(), message.ams_headers.len(), message.errors.len())
+        };
+        assert_eq!(of(SIGNED), (1, 0, 0));
+        assert_eq!(of(&SIGNED.replace("DKIM-Signature: v=1;", "ARC-Message-Signature: i=1;")), (0, 1, 0));
+        for (names, kept) in [(NAMES_MOST, 1), (NAMES_MOST + 1, 0)] {
+            let many = SIGNED.replace("h=from", &format!("h={}from", "x:".repeat(names - 1)));
+            assert_eq!(of(&many), (kept, 0, 0));
+            assert_eq!(of(&many.replace("DKIM-Signature: v=1;", "ARC-Message-Signature: i=1;")), (0, kept, 0));
+        }
+        for (octets, kept) in [(IDENTITY_OCTETS, 1), (IDENTITY_OCTETS + 1, 0)] {
+            let identity = format!("{}@a.example", "x".repeat(octets - "@a.example".len()));
+            assert_eq!(of(&SIGNED.replace("s=s;", &format!("s=s; i={identity};"))), (kept, 0, 0));
+            assert_eq!(of(&SIGNED.replace("s=s;", &format!("s={};", "x".repeat(octets)))), (kept, 0, 0));
+        }
+        let many = format!("{}{}", "DKIM-Signature: v=1; a=nonsense\r\n".repeat(1000), SIGNED.replacen("DKIM", "ARC-Seal: i=x\r\nDKIM", 1));
+        assert_eq!(of(&many), (1, 0, SIGNATURES_MOST + 1), "what is wrong with ARC is not forgotten");
     }
 
     #[test]
