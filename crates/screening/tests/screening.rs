@@ -324,6 +324,46 @@ async fn silence_is_no_no_and_the_rule_says_what_follows() {
     assert_eq!((outcomes(&late), late.verdict()), (vec![(Check::Spf, Outcome::Unsure)], Verdict::Defer));
 }
 
+/// Of a signature's key and of a policy, as of SPF: what DNS does not say is neither yes nor no.
+#[tokio::test]
+async fn silence_about_keys_and_policies_is_no_no_either() {
+    let keys = |what: &str| format!("brisbane._domainkey.football.example.com {what}\ntest._domainkey.football.example.com {what}\n");
+    let policy = "_dmarc.football.example.com TXT v=DMARC1; p=reject";
+    let spf = "football.example.com TXT v=spf1 ip4:192.0.2.1 -all";
+    for silence in ["SERVFAIL", "SILENT"] {
+        let silent = keys(silence);
+        for (records, check) in [
+            (silent.clone(), Check::Dkim),
+            (format!("{silent}{policy}"), Check::Dmarc),
+            (KEYS.replace("TXT v=DMARC1; p=reject; adkim=s", silence), Check::Dmarc),
+            (format!("{policy}\nfootball.example.com {silence}"), Check::Dmarc),
+        ] {
+            let zone = Zone::serve(&records);
+            for (unsure, verdict, code) in
+                [(OnUnsure::Accept, Verdict::Accept, None), (OnUnsure::Defer, Verdict::Defer, Some((451, "4.7.0")))]
+            {
+                let screener = screener(&zone, vec![rule(check, OnFail::Verdict(Verdict::Reject), unsure)]);
+                let screening = screen(&screener, "192.0.2.9", "mx.example.com", "<joe@football.example.com>", SIGNED).await;
+                assert_eq!(
+                    (outcomes(&screening), screening.verdict()),
+                    (vec![(check, Outcome::Unsure)], verdict),
+                    "{records}: {screening:?}"
+                );
+                assert_eq!(screening.reply().map(|reply| (reply.code(), reply.enhanced())), code);
+            }
+        }
+        let zone = Zone::serve(&format!("{silent}{policy}"));
+        let impatient = Rule { timeout: Duration::from_millis(20), ..rule(Check::Dkim, OnFail::Policy, OnUnsure::Defer) };
+        let late = screen(&screener(&zone, vec![impatient]), "192.0.2.9", "mx.example.com", "<joe@football.example.com>", SIGNED).await;
+        assert_eq!((outcomes(&late), late.verdict()), (vec![(Check::Dkim, Outcome::Unsure)], Verdict::Defer));
+    }
+    // Where DNS says that there is no key, the same message fails.
+    let zone = Zone::serve(&format!("{policy}\n{spf}"));
+    let screening =
+        screen(&screener(&zone, annotate(&[Check::Dmarc])), "192.0.2.9", "mx.example.com", "<joe@football.example.com>", SIGNED).await;
+    assert_eq!(outcomes(&screening), [(Check::Dmarc, Outcome::Fail)], "{screening:?}");
+}
+
 #[tokio::test]
 async fn what_is_tagged_says_why_and_repeats_nothing_of_the_senders() {
     let zone = Zone::serve("example.com TXT v=spf1 ~all");
