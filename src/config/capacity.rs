@@ -91,7 +91,8 @@ fn memory(config: &Config, machine: &Machine) -> Option<String> {
     let (screening, session) = (config.screening.octets_most(), SESSION_OCTETS + config.screening.session_octets());
     let beside = [bodies, hashes, rates, screening].into_iter().fold(BASE_OCTETS, u64::saturating_add);
     let needed = sessions.saturating_mul(session).saturating_add(beside);
-    let screened = if screening > 0 { format!(" screening {}MiB (screening.checks),", mib(screening)) } else { String::new() };
+    let screened =
+        if screening > 0 { format!(" screening {}MiB (screening.checks, screening.dns_cache),", mib(screening)) } else { String::new() };
     (needed > most).then(|| {
         format!(
             "max_inbound * {}KiB + {}MiB <= memory does not hold: {sessions} * {}KiB + {}MiB = {}MiB > {}MiB, which {owner} has; each session \
@@ -219,7 +220,10 @@ mod tests {
         assert!(said(&Config { rates, ..config(1000) }, &machine(704))[0].contains("rates 13MiB"));
         let screening = toml::from_str("checks = [{ check = 'dkim' }]").unwrap();
         let screened = &said(&Config { screening, ..config(1000) }, &machine(704))[0];
-        assert!(screened.contains("may take 640KiB") && screened.contains("screening 133MiB (screening.checks), the rest"), "{screened}");
+        assert!(
+            screened.contains("may take 640KiB") && screened.contains("screening 256MiB (screening.checks, screening.dns_cache), the rest"),
+            "{screened}"
+        );
         assert!(said(&config(1), &machine(204))[0].contains("no max_inbound holds there"));
     }
 

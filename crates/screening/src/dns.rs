@@ -1,7 +1,8 @@
 //! Asking DNS: hickory-resolver with its cache, the operator's servers and time-outs.
 //!
 //! Guarantees: an answer, or which of four kinds of silence it was; names are asked as they are, without search domains and
-//! without /etc/hosts. Memory is bounded by [`DnsSettings::cache`]. Fails to start only without servers. Dropping a future is
+//! without /etc/hosts. Memory is bounded by [`DnsSettings::cache`]: an
+//! answer takes [`ANSWER_OCTETS`] at most. Fails to start only without servers. Dropping a future is
 //! safe.
 
 use std::net::{IpAddr, SocketAddr};
@@ -85,6 +86,7 @@ impl Dns {
         options.cache_size = settings.cache;
         options.use_hosts_file = ResolveHosts::Never;
         options.edns0 = true;
+        options.positive_max_ttl = Some(POSITIVE_LONGEST);
         options.negative_max_ttl = Some(NEGATIVE_LONGEST);
         let authenticator = MessageAuthenticator::new(config, options).map_err(|error| Error::Resolver(error.to_string()))?;
         Ok(Self { authenticator })
@@ -181,5 +183,11 @@ fn unanswered(error: NetError) -> Unanswered {
     }
 }
 
+/// The most memory that one answer can take: 64 KiB of records of 13 octets, each of which is 280 octets here and has a long name and a
+/// text besides. Whoever sends mail chooses what is in them. Without TCP they would be smaller, and the records of many honest
+/// domains could not be had.
+pub const ANSWER_OCTETS: u64 = 4 << 20;
+/// The servers remember for longer, and are near.
+const POSITIVE_LONGEST: Duration = Duration::from_secs(60 * 60);
 /// What is not there may come soon: a sender who is told of a missing record repairs it.
 const NEGATIVE_LONGEST: Duration = Duration::from_secs(15 * 60);

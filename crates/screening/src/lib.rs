@@ -28,7 +28,7 @@ mod verdict;
 
 pub use answers::Answer;
 pub use check::{Check, OnFail, OnUnsure, Rule, Stage};
-pub use dns::{Dns, DnsSettings, Kind, Unanswered};
+pub use dns::{ANSWER_OCTETS, Dns, DnsSettings, Kind, Unanswered};
 pub use forgeries::Forgeries;
 pub use lists::{List, Lists};
 pub use reading::{HEADER_OCTETS, Reading};
