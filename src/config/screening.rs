@@ -31,11 +31,12 @@ pub(crate) struct Screening {
     /// before the message), "quarantine" (likewise, and it says so), "defer" (4xx: the sender is to come back), "reject" (5xx),
     /// "discard" (the sender is told 250, and the message is thrown away), or, for "dmarc" only, "policy": what the domain in From asks
     /// for. After defer, reject or discard nothing more is asked. `unsure` says what follows when DNS does not answer within
-    /// `timeout`: "accept" (the default) or "defer". `timeout` is "10s" where it is not written, and at most 1m.
+    /// `timeout`: "accept" (the default) or "defer". `timeout` is "10s" where it is not written, and at most 1m; those of
+    /// the checks at MAIL, and the longest of them once more, come to 4m at most, because clients wait five minutes.
     pub(crate) checks: Vec<Rule>,
     /// DNS lists of addresses that the check "lists" asks, each with the weight that it adds when the client is on it; 1 where none is
     /// written, negative for lists of good senders. Mind the terms of the lists; many serve no public resolvers, which is noticed and
-    /// which `gatepost explain` says:
+    /// which `gatepost explain` says. There may be 16:
     ///
     /// { zone = "zen.spamhaus.org", weight = 2 }
     pub(crate) dns_lists: Vec<List>,
@@ -135,9 +136,10 @@ impl Screening {
         !self.checks.is_empty()
     }
 
-    /// File descriptors that asking DNS may take: two servers, two kinds of address.
+    /// File descriptors that asking DNS may take: two servers at a time, about two kinds of address or about every list.
     pub(super) fn descriptors_most(&self) -> u64 {
-        if self.is_on() { 4 * AT_ONCE as u64 } else { 0 }
+        let lists = if self.asks(Check::Lists) { self.dns_lists.len() } else { 0 };
+        if self.is_on() { (AT_ONCE * 2 * lists.max(2)) as u64 } else { 0 }
     }
 
     /// Octets that each session may take for a header.
@@ -147,9 +149,27 @@ impl Screening {
 
     /// Octets that all of it may take besides.
     pub(super) fn octets_most(&self) -> u64 {
-        let senders = if self.checks.iter().any(|rule| rule.check == Check::Greylist) { self.greylist_senders } else { 0 };
+        let senders = if self.asks(Check::Greylist) { self.greylist_senders } else { 0 };
         let asking = if self.is_on() { AT_ONCE as u64 * ASKED_OCTETS + u64::from(self.dns_cache) * ANSWER_OCTETS } else { 0 };
         asking + u64::from(senders) * SENDER_OCTETS
+    }
+
+    fn asks(&self, check: Check) -> bool {
+        self.checks.iter().any(|rule| rule.check == check)
+    }
+
+    /// A client waits five minutes for the reply to MAIL (RFC 5321, section 4.5.3.2.2).
+    fn late_at_mail(&self) -> Option<Finding> {
+        let at_mail = self.checks.iter().filter(|rule| !matches!(rule.check, Check::Dkim | Check::Arc | Check::Dmarc));
+        let timeouts: Vec<_> = at_mail.map(|rule| rule.timeout.0.min(LONGEST.0)).collect();
+        let most = Span(timeouts.iter().chain(timeouts.iter().max()).sum());
+        (most > LONGEST_AT_MAIL).then(|| {
+            let message = format!(
+                "the timeouts of the checks at MAIL, and the longest once more while others have their turn, must be at most {LONGEST_AT_MAIL} together, \
+                 or the client leaves before its reply: these are {most}"
+            );
+            Finding::error("screening.checks", message)
+        })
     }
 
     /// The DNS servers that are written down.
@@ -176,12 +196,17 @@ impl Screening {
                 found.push(fault(format!("timeout of {name} must be more than 0s and at most {LONGEST}: this is {}", rule.timeout)));
             }
         }
+        found.extend(self.late_at_mail());
         if self.dns_timeout.0.is_zero() || self.dns_timeout > LONGEST {
             let message = format!("must be more than 0s and at most {LONGEST}: this is {}", self.dns_timeout);
             found.push(Finding::error("screening.dns_timeout", message));
         }
-        if self.checks.iter().any(|rule| rule.check == Check::Lists) && self.dns_lists.is_empty() {
+        if self.asks(Check::Lists) && self.dns_lists.is_empty() {
             found.push(Finding::error("screening.dns_lists", "is empty, and \"lists\" is among the checks: write the lists to ask"));
+        }
+        if self.dns_lists.len() > LISTS_MOST {
+            let message = format!("has {} lists, which are all asked at once: write at most {LISTS_MOST}", self.dns_lists.len());
+            found.push(Finding::error("screening.dns_lists", message));
         }
         if self.greylist_delay.0.is_zero() || self.greylist_delay > GREYLIST_LONGEST {
             let message = format!("must be more than 0s and at most {GREYLIST_LONGEST}: this is {}", self.greylist_delay);
@@ -242,5 +267,46 @@ const ASKED_OCTETS: u64 = 1 << 20;
 const SENDER_OCTETS: u64 = 128;
 /// Queues of senders come back more often than that.
 const GREYLIST_LONGEST: Span = Span(std::time::Duration::from_secs(4 * 60 * 60));
+/// Of the five minutes, what leaves time for the rest.
+const LONGEST_AT_MAIL: Span = Span(std::time::Duration::from_secs(4 * 60));
+/// All are asked at once, and each takes descriptors.
+const LISTS_MOST: usize = 16;
 /// Three of them at the end of a message are well within the ten minutes that its client waits (RFC 5321, section 4.5.3.2.6).
 const LONGEST: Span = Span(std::time::Duration::from_secs(60));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(text: &str) -> Vec<String> {
+        toml::from_str::<Screening>(text).unwrap().findings().into_iter().map(|finding| finding.message).collect()
+    }
+
+    #[test]
+    fn the_reply_to_mail_comes_while_its_client_waits() {
+        let checks = |iprev: &str, spf: &str| {
+            format!(
+                "checks = [{{ check = 'iprev', timeout = '{iprev}' }}, {{ check = 'spf', timeout = '{spf}' }}, {{ check = 'helo', timeout = '1m' }}, {{ check = 'dkim', timeout = '1m' }}]"
+            )
+        };
+        assert_eq!(said(&checks("1m", "1m")), [""; 0]);
+        let late = checks("1m", "1m").replace("'helo'", "'lists'") + "\ndns_lists = [{ zone = 'a.list' }]";
+        let late = late.replacen("[{", "[{ check = 'helo', timeout = '1s' }, {", 1);
+        assert!(said(&late)[0].contains("must be at most 4m together") && said(&late)[0].contains("4m1s"), "{:?}", said(&late));
+    }
+
+    #[test]
+    fn every_list_has_its_descriptors_and_there_are_few() {
+        let lists = |count: usize, check: &str| {
+            let lists: Vec<_> = (0..count).map(|number| format!("{{ zone = 'l{number}.example' }}")).collect();
+            format!("dns_lists = [{}]\nchecks = [{{ check = '{check}' }}]", lists.join(", "))
+        };
+        let descriptors = |text: &str| toml::from_str::<Screening>(text).unwrap().descriptors_most();
+        assert_eq!(descriptors(""), 0);
+        assert_eq!(descriptors(&lists(16, "spf")), 512);
+        assert_eq!(descriptors(&lists(1, "lists")), 512);
+        assert_eq!(descriptors(&lists(16, "lists")), 4096);
+        assert_eq!(said(&lists(16, "lists")), [""; 0]);
+        assert!(said(&lists(17, "lists"))[0].contains("write at most 16"));
+    }
+}
