@@ -103,7 +103,8 @@ fn findings(out: &mut impl Write, screening: &Screening, config: &Config, origin
         let rule = config.screening.checks.get(finding.rule);
         writeln!(out, "       by {}{}", rule.map(ToString::to_string).unwrap_or_default(), origin.line("screening.checks"))?;
     }
-    for rule in config.screening.checks.iter().skip(screening.findings().len()) {
+    let is_asked = |number: usize| screening.findings().iter().any(|finding| finding.rule == number);
+    for (_, rule) in config.screening.checks.iter().enumerate().filter(|(number, _)| !is_asked(*number)) {
         writeln!(out, "       not asked: {rule}")?;
     }
     Ok(())

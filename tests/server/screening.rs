@@ -294,3 +294,12 @@ fn everything_is_explained_without_doing_it() {
     assert!(genuine.contains("REPLY  to the message: 250 (accept)") && genuine.contains("FIELDS\nAuthentication-Results: "), "{genuine}");
     assert_eq!(server.metric("gatepost_messages_screened_total", ""), 0);
 }
+
+#[test]
+fn what_was_not_asked_is_named_wherever_it_stands_in_the_list() {
+    let zone = Zone::serve(ZONE);
+    let server = server(&zone, r#"{ check = "dkim" }, { check = "iprev" }, { check = "arc" }, { check = "helo" }"#);
+    let explained = server.succeed(&["explain", "--ip", "192.0.2.1", "--helo", "mx.football.example.com", "--from", "a@b.example"]);
+    let left: Vec<_> = explained.lines().filter_map(|line| line.trim().strip_prefix("not asked: { check = ")).collect();
+    assert!(left.len() == 2 && left[0].starts_with("\"dkim\"") && left[1].starts_with("\"arc\""), "{explained}");
+}
