@@ -38,7 +38,7 @@ impl Greylist {
 
     /// How long this sender has still to wait, if it has to. `vouched`: SPF has said that it may send for the domain.
     pub(crate) fn wait(&self, ip: IpAddr, domain: &str, vouched: bool, now: Instant) -> Option<Duration> {
-        let network = (!vouched).then(|| network(ip));
+        let network = (!vouched).then(|| network(ip, 64));
         let key = self.hasher.hash_one((network, domain));
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let is_known = waiting.since.contains_key(&key);
@@ -60,11 +60,11 @@ impl Greylist {
     }
 }
 
-/// What senders of one network share: the same mail comes again from a neighbour.
-fn network(ip: IpAddr) -> impl Hash {
+/// What senders of one network share, IPv4 /24 or so many bits of IPv6, of which there are some: the same mail comes again from a neighbour.
+pub(crate) fn network(ip: IpAddr, v6_bits: u32) -> impl Hash {
     match ip {
         IpAddr::V4(v4) => IpAddr::V4(Ipv4Addr::from_bits(v4.to_bits() & (!0 << 8))),
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (!0 << 64))),
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (!0 << (128 - v6_bits)))),
     }
 }
 

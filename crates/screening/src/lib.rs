@@ -24,6 +24,7 @@ mod message;
 mod reading;
 mod screener;
 mod screening;
+mod turns;
 mod verdict;
 
 pub use answers::Answer;

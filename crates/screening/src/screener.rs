@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mail::{Domain, Host, ReversePath};
-use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::check::{Rule, Stage};
 use crate::dns::Dns;
@@ -16,6 +15,7 @@ use crate::greylist::Greylist;
 use crate::lists::Lists;
 use crate::reading::Reading;
 use crate::screening::{Found, Screening};
+use crate::turns::{Turn, Turns};
 use crate::verdict::Outcome;
 use crate::{Forgeries, envelope, message};
 
@@ -27,8 +27,7 @@ pub struct Screener {
     lists: Arc<Lists>,
     greylist: Arc<Greylist>,
     dns: Dns,
-    /// Who asks at present: what that takes is bounded, however many sessions there are.
-    turns: Arc<Semaphore>,
+    turns: Arc<Turns>,
 }
 
 /// What the operator has written.
@@ -75,7 +74,7 @@ impl Screener {
     pub fn new(host: Domain, policy: Policy, dns: Dns) -> Self {
         let Policy { rules, lists, greylist_delay, greylist_senders, at_once } = policy;
         let greylist = Arc::new(Greylist::new(greylist_delay, greylist_senders));
-        Self { host, rules: rules.into(), lists: Arc::new(lists), greylist, dns, turns: Arc::new(Semaphore::new(at_once)) }
+        Self { host, rules: rules.into(), lists: Arc::new(lists), greylist, dns, turns: Arc::new(Turns::new(at_once)) }
     }
 
     /// The rules, in their order.
@@ -91,7 +90,7 @@ impl Screener {
     /// Asks what is known at MAIL.
     pub async fn envelope(&self, client: Client<'_>) -> Screening {
         let (sender, mut screening) = (Sender::new(client), Screening::default());
-        let turn = self.turn(Stage::Envelope).await;
+        let turn = self.turn(Stage::Envelope, &sender).await;
         for (number, rule) in self.of(Stage::Envelope) {
             if screening.verdict().is_final() {
                 break;
@@ -108,7 +107,9 @@ impl Screener {
 
     /// Asks the rest when the message has passed.
     pub async fn message(&self, client: Client<'_>, mut screening: Screening, reading: Reading) -> Screening {
-        let (sender, turn) = (Sender::new(client), self.turn(Stage::Message).await);
+        let sender = Sender::new(client);
+        // What MAIL has decided needs no turn: others wait for it.
+        let turn = if screening.verdict().is_final() { None } else { self.turn(Stage::Message, &sender).await };
         let text = reading.finish();
         let message = text.message();
         let mut asked = message::Message::new(self, &sender, &text, message.as_ref());
@@ -143,9 +144,9 @@ impl Screener {
     }
 
     /// Waits for a turn as long as the most patient rule of the stage would wait for an answer.
-    async fn turn(&self, stage: Stage) -> Option<SemaphorePermit<'_>> {
+    async fn turn(&self, stage: Stage, sender: &Sender<'_>) -> Option<Turn<'_>> {
         let patience = self.of(stage).map(|(_, rule)| rule.timeout).max()?;
-        tokio::time::timeout(patience, self.turns.acquire()).await.ok()?.ok()
+        tokio::time::timeout(patience, self.turns.take(sender.ip)).await.ok()?
     }
 
     fn of(&self, stage: Stage) -> impl Iterator<Item = (usize, &Rule)> {

@@ -306,6 +306,18 @@ async fn who_gets_no_turn_is_unsure_and_does_not_wait_for_ever() {
     assert_eq!(zone.asked(), Vec::<String>::new());
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_mail_has_decided_waits_for_no_turn_at_the_end() {
+    let zone = Zone::serve("");
+    let rules = vec![rule(Check::Spf, OnFail::Policy, OnUnsure::Defer), rule(Check::Dkim, OnFail::Policy, OnUnsure::Defer)];
+    let narrow = Screener::new("mx.example.net".parse().unwrap(), policy(rules, Lists::default(), 0), dns(&zone));
+    let begun = tokio::time::Instant::now();
+    let screening = screen(&narrow, "192.0.2.1", "mx.example.com", "<a@quiet.example>", SIGNED).await;
+    assert_eq!(outcomes(&screening), [(Check::Spf, Outcome::Unsure)]);
+    // The paused clock stands where the one wait has ended, that of MAIL.
+    assert!(begun.elapsed() < Duration::from_secs(11), "{:?}", begun.elapsed());
+}
+
 #[tokio::test]
 async fn silence_is_no_no_and_the_rule_says_what_follows() {
     let zone = Zone::serve("quiet.example SILENT\nbroken.example SERVFAIL\n_dmarc.broken.example SERVFAIL");
