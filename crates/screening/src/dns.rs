@@ -183,8 +183,8 @@ fn unanswered(error: NetError) -> Unanswered {
     }
 }
 
-/// The most memory that one answer can take: 64 KiB of records of 13 octets, each of which is 280 octets here and has a long name and a
-/// text besides. Whoever sends mail chooses what is in them. Without TCP they would be smaller, and the records of many honest
+/// The most memory that one answer can take: 64 KiB of records of 14 octets, CNAMEs that only point at names, each of which is 280 octets
+/// here and has two names of up to 288 besides. Whoever sends mail chooses what is in them. Without TCP they would be smaller, and the records of many honest
 /// domains could not be had.
 pub const ANSWER_OCTETS: u64 = 4 << 20;
 /// The servers remember for longer, and are near.
