@@ -6,6 +6,7 @@
 mod directory;
 mod gate;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -87,6 +88,17 @@ pub(crate) enum Command {
     #[command(after_long_help = "Examples:\n  gatepost status\n  gatepost status --json | jq .gate")]
     Status(Asked),
 
+    /// Screen a message without taking it: every check, what DNS says, the line of the configuration, and the reply
+    ///
+    /// Asks what the server would ask about a message from this client, by the configuration file, which need not be in force, and prints
+    /// it all. Nothing is changed, and nobody is told. The message is read from FILE, or from standard input for "-"; without one,
+    /// what is asked at MAIL is asked alone. For refusals of connections there is `gatepost gate explain`.
+    #[command(
+        after_long_help = "Examples:\n  gatepost explain --ip 192.0.2.7 --helo mx.example.com --from bob@example.com --to ann@example.org \
+                           letter.eml\n  gatepost explain --ip 2001:db8::7 --helo mx.example.com --from \"\""
+    )]
+    Explain(Screen),
+
     /// The gate: how full it is, why it refused somebody, another limit for a time
     #[command(
         subcommand,
@@ -97,7 +109,8 @@ pub(crate) enum Command {
     /// List the sessions in use, or end one
     ///
     /// Of each: its id, where it comes from, its user, the name its client gives itself, how long it has lasted, what it is doing and
-    /// for how long, and what it has cost. Phases are client (waiting for it), tls, own (our work), store (waiting for it) and tarpit.
+    /// for how long, and what it has cost. Phases are client (waiting for it), tls, own (our work), store (waiting for it), tarpit and
+    /// screening (waiting for DNS).
     #[command(
         args_conflicts_with_subcommands = true,
         after_long_help = "Examples:\n  gatepost sessions\n  gatepost sessions --user ann@example.org\n  gatepost sessions --source 192.0.2.0/24 \
@@ -152,6 +165,32 @@ pub(crate) struct Try {
     /// Without it a fresh folder is made; its name is printed.
     #[arg(long, value_name = "DIR")]
     pub(crate) keep: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Screen {
+    /// The client's address
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) ip: IpAddr,
+
+    /// What the client calls itself in EHLO
+    #[arg(long, value_name = "NAME")]
+    pub(crate) helo: String,
+
+    /// The sender by MAIL FROM; "" for the empty one of bounces
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) from: String,
+
+    /// A recipient; may be given several times
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) to: Vec<String>,
+
+    /// The message
+    #[arg(value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) server: Server,
 }
 
 #[derive(Debug, Args)]

@@ -3,6 +3,7 @@
 pub(crate) mod check;
 pub(crate) mod config;
 pub(crate) mod directory;
+pub(crate) mod explain;
 pub(crate) mod gate;
 mod place;
 pub(crate) mod reload;

@@ -15,6 +15,7 @@ mod document;
 mod fault;
 mod rules;
 mod schema;
+mod screening;
 mod surroundings;
 mod tables;
 mod text;
@@ -34,6 +35,7 @@ pub(crate) use capacity::Machine;
 pub(crate) use change::{Change, TakesEffect};
 pub(crate) use fault::Report;
 pub(crate) use gate::Network;
+pub(crate) use screening::{AT_ONCE, Check, Fail, Rule, Screening, Unsure};
 pub(crate) use tables::{Admin, Format, Limits, Listen, Log, Pop3, Proxy, Relay, Timeouts, Tls, WhenFull};
 pub(crate) use text::{example, reference};
 pub(crate) use values::{Address, Filter, Hostname};
@@ -70,6 +72,7 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     pub(crate) timeouts: Timeouts,
     pub(crate) relay: Relay,
+    pub(crate) screening: Screening,
     /// Passwords. They are taken under TLS only, and kept as Argon2id hashes.
     #[schemars(extend("x-restart" = ["hash_memory", "hash_passes", "concurrent_hashes", "waiting_hashes", "remember"]))]
     pub(crate) auth: auth::Settings,
@@ -130,6 +133,7 @@ impl Default for Config {
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             relay: Relay::default(),
+            screening: Screening::default(),
             auth: auth::Settings::default(),
             pop3: Pop3::default(),
             store: store_embedded::Settings::default(),

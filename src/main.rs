@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         Command::Check(check) => command::check::run(check).map_err(Into::into),
         Command::Reload(server) => command::reload::run(server),
         Command::Status(asked) => command::status::run(asked),
+        Command::Explain(explain) => command::explain::run(explain),
         Command::Gate(gate) => command::gate::run(gate),
         Command::Sessions(sessions) => command::sessions::run(sessions),
         Command::Drain(drain) => command::gate::drain(drain),

@@ -12,6 +12,7 @@ mod known_good;
 mod listeners;
 mod privileges;
 mod reload;
+mod screening;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -36,6 +37,7 @@ use reload::{Reloader, Source};
 
 pub(crate) use listeners::{BACKLOG, Bound};
 pub(crate) use privileges::{Unprivileged, give_up, raise_descriptors, take_owner};
+pub(crate) use screening::screener;
 
 /// Why the server did not start, or stopped by itself.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +52,8 @@ pub(crate) enum ServerError {
     Admin(#[from] admin::Error),
     #[error(transparent)]
     Pop3(#[from] pop3::Error),
+    #[error(transparent)]
+    Screening(#[from] ::screening::Error),
     #[error("the runtime does not start: {0}")]
     Runtime(std::io::Error),
     #[error("signals cannot be received: {0}")]

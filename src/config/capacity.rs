@@ -66,7 +66,8 @@ fn descriptors(config: &Config, machine: &Machine) -> Option<String> {
     let introductions = if config.proxy.trusted_proxies.is_empty() { 0 } else { addresses * net::INTRODUCTIONS_MOST as u64 };
     let (sessions, files) = (u64::from(config.gate.max_inbound), machine.log_files + STORE_FILES);
     // A listener's socket, what watches those who wait, and the descriptor it keeps to answer with when there is no other.
-    let (lingering, rest) = (net::LINGERING_MOST as u64, 3 * addresses + introductions + net::REFUSALS_MOST as u64 + REST);
+    let (lingering, screening) = (net::LINGERING_MOST as u64, config.screening.descriptors_most());
+    let rest = 3 * addresses + introductions + net::REFUSALS_MOST as u64 + screening + REST;
     let (beside, most) = ((lingering + files + rest).saturating_add(waiting), machine.descriptors?);
     let needed = sessions.saturating_add(beside);
     (needed > most).then(|| {
@@ -85,25 +86,28 @@ fn memory(config: &Config, machine: &Machine) -> Option<String> {
     let (sessions, owner) = (u64::from(config.gate.max_inbound), owner.words());
     let hashes = u64::from(config.auth.concurrent_hashes.get()).saturating_mul(config.auth.hash_memory.0);
     let (bodies, rates) = (config.store.body_memory.0, config.rates.octets_most());
-    let beside = [bodies, hashes, rates].into_iter().fold(BASE_OCTETS, u64::saturating_add);
-    let needed = sessions.saturating_mul(SESSION_OCTETS).saturating_add(beside);
+    let (screening, session) = (config.screening.octets_most(), SESSION_OCTETS + config.screening.session_octets());
+    let beside = [bodies, hashes, rates, screening].into_iter().fold(BASE_OCTETS, u64::saturating_add);
+    let needed = sessions.saturating_mul(session).saturating_add(beside);
+    let screened =
+        if screening > 0 { format!(" screening {}MiB (screening.checks, screening.dns_cache),", mib(screening)) } else { String::new() };
     (needed > most).then(|| {
         format!(
             "max_inbound * {}KiB + {}MiB <= memory does not hold: {sessions} * {}KiB + {}MiB = {}MiB > {}MiB, which {owner} has; each session \
              may take {}KiB while it brings a large message, messages in memory {}MiB (store.body_memory), passwords {}MiB \
-             (auth.concurrent_hashes * auth.hash_memory), rates {}MiB (rates.keys), the rest {}MiB; give it more memory or {}",
-            SESSION_OCTETS >> 10,
+             (auth.concurrent_hashes * auth.hash_memory), rates {}MiB (rates.keys),{screened} the rest {}MiB; give it more memory or {}",
+            session >> 10,
             mib(beside),
-            SESSION_OCTETS >> 10,
+            session >> 10,
             mib(beside),
             mib(needed),
             most >> 20,
-            SESSION_OCTETS >> 10,
+            session >> 10,
             mib(bodies),
             mib(hashes),
             mib(rates),
             mib(BASE_OCTETS),
-            lower(most.saturating_sub(beside) / SESSION_OCTETS)
+            lower(most.saturating_sub(beside) / session)
         )
     })
 }
@@ -212,6 +216,12 @@ mod tests {
         assert_eq!(said(&config(998), &machine(703)), [""; 0], "what it names holds");
         let rates = toml::from_str("messages_per_source = '1/1s'\nconnections_per_address = '1/1s'").unwrap();
         assert!(said(&Config { rates, ..config(1000) }, &machine(704))[0].contains("rates 13MiB"));
+        let screening = toml::from_str("checks = [{ check = 'dkim' }]").unwrap();
+        let screened = &said(&Config { screening, ..config(1000) }, &machine(704))[0];
+        assert!(
+            screened.contains("may take 640KiB") && screened.contains("screening 256MiB (screening.checks, screening.dns_cache), the rest"),
+            "{screened}"
+        );
         assert!(said(&config(1), &machine(204))[0].contains("no max_inbound holds there"));
     }
 

@@ -3,8 +3,9 @@
 //! [`Bound`] is made while ports below 1024 may be bound and keys may be read; [`Listeners`] is the same, served. The
 //! configuration's words become the settings of machines and listeners here and nowhere else, at the start and on reload.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use ::screening::Screener;
 use admin::Listening;
 use auth::Authenticator;
 use events::Events;
@@ -14,7 +15,7 @@ use pop3_listener::LoginDelay;
 use smtp::Role;
 use store_embedded::Embedded;
 
-use super::ServerError;
+use super::{ServerError, screener};
 use crate::config::Config;
 
 /// Sockets that listen and certificates that were read; nothing is served yet.
@@ -43,6 +44,8 @@ pub(crate) struct Listeners {
     pop3: Vec<(Service, pop3_listener::Listener)>,
     listening: Vec<Listening>,
     has_tls: bool,
+    /// Kept for as long as nothing about it changes: it remembers what DNS has said.
+    screening: Mutex<(Config, Option<Screener>)>,
 }
 
 /// What is spoken on an address, by its key under `listen`.
@@ -91,7 +94,8 @@ impl Listeners {
     pub(crate) fn start(bound: Bound, services: &Services, config: &Config) -> Result<Self, ServerError> {
         pop3_machine(config, bound.certificates.is_some()).check()?;
         let tls = bound.certificates.map(|certificates| Encryption::new(&certificates, services, config)).transpose()?;
-        let mut listeners = Self { smtp: Vec::new(), pop3: Vec::new(), listening: Vec::new(), has_tls: tls.is_some() };
+        let screening = Mutex::new((config.clone(), screener(config)?));
+        let mut listeners = Self { smtp: Vec::new(), pop3: Vec::new(), listening: Vec::new(), has_tls: tls.is_some(), screening };
         for (number, (service, socket)) in bound.sockets.into_iter().enumerate() {
             let id = ListenerId(u16::try_from(number).unwrap_or(u16::MAX));
             let encryption = tls.as_ref().map(|tls| tls.of(service));
@@ -109,11 +113,22 @@ impl Listeners {
         self.listening.clone()
     }
 
-    /// Serves new sessions by another configuration.
-    pub(crate) fn configure(&self, config: &Config) {
+    /// Who screens by another configuration.
+    ///
+    /// # Errors
+    /// There is no DNS server to ask.
+    pub(crate) fn screener(&self, config: &Config) -> Result<Option<Screener>, ::screening::Error> {
+        let (present, screener_of_it) = &*self.screening.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_same = present.screening == config.screening && present.hostname() == config.hostname();
+        if is_same { Ok(screener_of_it.clone()) } else { screener(config) }
+    }
+
+    /// Serves new sessions by another configuration, screened by its `screener`.
+    pub(crate) fn configure(&self, config: &Config, screener: Option<Screener>) {
         for (service, role, listener) in &self.smtp {
-            listener.configure(smtp_settings(config, *service, *role, self.has_tls));
+            listener.configure(smtp_settings(config, *service, *role, self.has_tls, screener.clone()));
         }
+        *self.screening.lock().unwrap_or_else(PoisonError::into_inner) = (config.clone(), screener);
         for (service, listener) in &self.pop3 {
             listener.configure(pop3_settings(config, *service, self.has_tls));
         }
@@ -140,7 +155,8 @@ impl Listeners {
             events: events.clone(),
             drain: drain.clone(),
         };
-        let settings = smtp_settings(config, service, role, self.has_tls);
+        let screener = self.screening.get_mut().unwrap_or_else(PoisonError::into_inner).1.clone();
+        let settings = smtp_settings(config, service, role, self.has_tls, screener);
         let listener = smtp_listener::Listener::new(id, service.name, &ground, tls, service.implicit_tls, settings);
         self.smtp.push((service, role, listener.clone()));
         services.accept(socket, listener);
@@ -224,7 +240,7 @@ impl Encryption {
     }
 }
 
-fn smtp_settings(config: &Config, service: Service, role: Role, has_tls: bool) -> smtp_listener::Settings {
+fn smtp_settings(config: &Config, service: Service, role: Role, has_tls: bool, screener: Option<Screener>) -> smtp_listener::Settings {
     let Config { limits, timeouts, .. } = config;
     let usual = match role {
         Role::Relay => smtp::Settings::relay(config.hostname()),
@@ -256,6 +272,7 @@ fn smtp_settings(config: &Config, service: Service, role: Role, has_tls: bool) -
         write_deadline: timeouts.write.0,
         waiting_room: service.waiting_room(config),
         trusted_proxies: trusted_proxies(config),
+        screener,
     }
 }
 

@@ -152,6 +152,7 @@ impl Reloader {
         if !faults.is_empty() {
             return Err(faults);
         }
+        let screener = self.listeners.screener(&new).map_err(|error| vec![format!("screening.dns_servers: {error}")])?;
         let mut changes = in_force.config.changes(&new);
         changes.retain(|change| set.is_none() || change.key != MAX_INBOUND);
         let stays = |set: SetForATime| {
@@ -164,7 +165,7 @@ impl Reloader {
             kept: set.map(stays).into_iter().collect(),
         };
         // Before the gate, which tells those who wait that something has changed: they look at the waiting room there is then.
-        self.listeners.configure(&new);
+        self.listeners.configure(&new, screener);
         self.gate.apply(gate).map_err(|error| vec![error.to_string()])?;
         self.gate.apply_rates(&new.rates);
         self.rates.apply(&new.rates);

@@ -109,6 +109,7 @@ const NO_LIMIT: &[&str] = &[
     "tls.key",
     "timeouts.drain",
     "relay.",
+    "screening.",
     "auth.hash_memory",
     "auth.hash_passes",
     "auth.remember",

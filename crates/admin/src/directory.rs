@@ -1,13 +1,17 @@
 //! Showing and changing the directory.
 
-use store::{Book, Change, ChangeError, Directory, DomainRecord};
+use mail::ForwardPath;
+use store::{Book, Change, ChangeError, Directory, DomainRecord, Resolution};
 
-use crate::wire::{Alias, DirectoryRequest, Domain, PasswordHash, Reply};
+use crate::wire::{Alias, DirectoryRequest, Domain, PasswordHash, Reply, Resolved};
 
 /// Does what is asked of `directory`: of the running server's, or of a stopped server's store that was opened for it.
 ///
 /// A refusal is a [`Reply::Refused`] with the reason and what to do. Dropping the future leaves open whether it was done.
 pub async fn administer(directory: &dyn Directory, request: DirectoryRequest) -> Reply {
+    if let DirectoryRequest::Resolve { recipient } = &request {
+        return resolve(directory, recipient).await;
+    }
     let done = match task(request) {
         Ok(Task::Change(change)) => directory.change(change).await.map(|()| Reply::Done),
         Ok(Task::Show(show)) => directory.book().await.map(|book| show(&book)).map_err(ChangeError::from),
@@ -26,7 +30,9 @@ pub(crate) fn describe(request: &DirectoryRequest) -> Option<(&'static str, Stri
         DirectoryRequest::RemoveDomain { name } => ("domain removed", name),
         DirectoryRequest::PutAlias { name, .. } => ("alias put", name),
         DirectoryRequest::RemoveAlias { name } => ("alias removed", name),
-        DirectoryRequest::ListUsers | DirectoryRequest::ListDomains | DirectoryRequest::ListAliases => return None,
+        DirectoryRequest::ListUsers | DirectoryRequest::ListDomains | DirectoryRequest::ListAliases | DirectoryRequest::Resolve { .. } => {
+            return None;
+        }
     };
     Some((change, name.clone()))
 }
@@ -50,7 +56,21 @@ fn task(request: DirectoryRequest) -> Result<Task, String> {
         DirectoryRequest::ListUsers => return Ok(Task::Show(users)),
         DirectoryRequest::ListDomains => return Ok(Task::Show(domains)),
         DirectoryRequest::ListAliases => return Ok(Task::Show(aliases)),
+        DirectoryRequest::Resolve { recipient } => return Err(format!("{recipient} is looked up, not changed")),
     }))
+}
+
+async fn resolve(directory: &dyn Directory, recipient: &str) -> Reply {
+    let path = match ForwardPath::parse(&format!("<{recipient}>")) {
+        Ok(path) => path,
+        Err(error) => return Reply::Refused(vec![format!("{recipient:?} is not an address: {error}")]),
+    };
+    match directory.resolve(&path).await {
+        Ok(Resolution::Accounts(accounts)) => Reply::Resolved(Resolved::Accounts(accounts.iter().map(ToString::to_string).collect())),
+        Ok(Resolution::UnknownUser) => Reply::Resolved(Resolved::UnknownUser),
+        Ok(Resolution::Foreign) => Reply::Resolved(Resolved::Foreign),
+        Err(error) => Reply::Refused(vec![error.to_string()]),
+    }
 }
 
 fn users(book: &Book) -> Reply {

@@ -43,7 +43,7 @@ pub use status::{Readiness, report_gate, report_rates};
 pub use watch::Watch;
 pub use wire::{
     Alias, ClientStatus, DirectoryRequest, Domain, ExemptionStatus, Explained, GateRequest, GateStatus, Holder, Listening, Origin,
-    Override, PasswordHash, PhaseStatus, Reloaded, Reply, Request, Session, SessionsRequest, Setting, Status,
+    Override, PasswordHash, PhaseStatus, Reloaded, Reply, Request, Resolved, Session, SessionsRequest, Setting, Status,
 };
 
 /// The running server, as far as an administrator sees it.

@@ -81,6 +81,7 @@ pub fn report_gate(gate: &Gate, figures: &mut Figures) {
         (Figure::SlotOwnMicros, Phase::Own),
         (Figure::SlotStoreMicros, Phase::Store),
         (Figure::SlotTarpitMicros, Phase::Tarpit),
+        (Figure::SlotScreeningMicros, Phase::Screening),
     ] {
         figures.set(figure, u64::try_from(slot_time.of(phase).as_micros()).unwrap_or(u64::MAX));
     }

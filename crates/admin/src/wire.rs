@@ -58,6 +58,8 @@ pub enum DirectoryRequest {
     RemoveAlias { name: String },
     /// The aliases.
     ListAliases,
+    /// Whose mailbox mail for this address goes to.
+    Resolve { recipient: String },
 }
 
 /// What `auth::hash_password` made of a password. Does not print.
@@ -87,6 +89,8 @@ pub enum Reply {
     Domains(Vec<Domain>),
     /// The aliases.
     Aliases(Vec<Alias>),
+    /// Where mail for an address goes.
+    Resolved(Resolved),
     /// Why a connection was refused.
     Explained(Box<Explained>),
     /// How the gate is, after what was asked for was done.
@@ -106,6 +110,18 @@ pub struct Reloaded {
     pub needs_restart: Vec<String>,
     /// What an operator has set for a time, which goes before the file until then.
     pub kept: Vec<String>,
+}
+
+/// Where mail for an address goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Resolved {
+    /// To the mailboxes of these accounts.
+    Accounts(Vec<String>),
+    /// Nowhere: the domain is ours, and the mailbox does not exist.
+    UnknownUser,
+    /// To another host: the domain is not ours.
+    Foreign,
 }
 
 /// A domain.

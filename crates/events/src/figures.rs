@@ -68,6 +68,7 @@ figures! {
     SlotOwnMicros Seconds "slot_own_seconds" "Time sessions spent on our own work, passwords included";
     SlotStoreMicros Seconds "slot_store_seconds" "Time sessions spent waiting for the store";
     SlotTarpitMicros Seconds "slot_tarpit_seconds" "Time sessions spent making clients wait that had done wrong";
+    SlotScreeningMicros Seconds "slot_screening_seconds" "Time sessions spent screening messages, which is to wait for DNS";
     Introductions Gauge "net_proxy_headers_awaited" "Connections of trusted proxies whose PROXY header has not come yet";
     Proxied Counter "net_proxied_connections" "Connections that a trusted proxy made on behalf of a client";
     Waiting Gauge "gate_waiting_connections" "Connections that wait for a place";

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mail::{MessageId, ReversePath};
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
@@ -48,6 +49,26 @@ pub struct MessageRefused<'e> {
     pub code: u16,
     /// For the operator: what was wrong, in words that may say more than the reply.
     pub cause: &'e dyn Display,
+    /// When.
+    pub now: Instant,
+}
+
+/// A message was screened: at its end, or at MAIL where that was enough to refuse it.
+pub struct MessageScreened<'e> {
+    /// Where.
+    pub listener: &'e Listener,
+    /// In which session.
+    pub session: SessionId,
+    /// From where.
+    pub source: IpAddr,
+    /// From whom.
+    pub reverse_path: &'e ReversePath,
+    /// What becomes of it, in one word.
+    pub verdict: &'static str,
+    /// Each check and what it came to, in one word each.
+    pub checks: &'e [(&'static str, &'static str)],
+    /// For the operator: because of what it is not simply delivered.
+    pub cause: Option<&'e dyn Display>,
     /// When.
     pub now: Instant,
 }
@@ -126,6 +147,28 @@ impl Event for MessageRefused<'_> {
     }
 }
 
+impl Event for MessageScreened<'_> {
+    fn count(&self, metrics: &crate::Metrics) {
+        let labels = VerdictLabels { listener: self.listener.shared_name(), verdict: self.verdict };
+        metrics.smtp.screened.get_or_create(&labels).inc();
+        for (check, outcome) in self.checks.iter().copied() {
+            metrics.smtp.checks.get_or_create(&CheckLabels { check, outcome }).inc();
+        }
+    }
+
+    fn log(&self, left_out: u64) {
+        let cause = self.cause.map(Said).map(tracing::field::display);
+        info!(
+            target: "gatepost::smtp", session = %self.session, listener = %self.listener, source = %self.source,
+            from = %Said(self.reverse_path), verdict = self.verdict, checks = %Checks(self.checks), cause, left_out, "message screened",
+        );
+    }
+
+    fn repeat(&self) -> Option<Repeat> {
+        Some(Repeat { kind: "message_screened", source: Some(self.source), burst: Repeats::BURST, now: self.now })
+    }
+}
+
 impl Event for RecipientRefused<'_> {
     fn count(&self, metrics: &crate::Metrics) {
         let labels = ReplyLabels { listener: self.listener.shared_name(), reply: class(self.code) };
@@ -162,6 +205,20 @@ impl Event for RateMet<'_> {
     }
 }
 
+/// As in `spf=pass dmarc=fail`.
+struct Checks<'c>(&'c [(&'static str, &'static str)]);
+
+impl Display for Checks<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut between = "";
+        for (check, outcome) in self.0 {
+            write!(f, "{between}{check}={outcome}")?;
+            between = " ";
+        }
+        Ok(())
+    }
+}
+
 /// A list that a log line can hold.
 struct FirstFew<'r>(&'r [Arc<str>]);
 
@@ -189,6 +246,13 @@ fn class(code: u16) -> &'static str {
 
 listener_and!(RateLabels, rate: &'static str);
 listener_and!(ReplyLabels, reply: &'static str);
+listener_and!(VerdictLabels, verdict: &'static str);
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CheckLabels {
+    check: &'static str,
+    outcome: &'static str,
+}
 
 #[derive(Debug)]
 pub(crate) struct Metrics {
@@ -199,6 +263,8 @@ pub(crate) struct Metrics {
     refused: Family<ReplyLabels, Counter>,
     recipients_refused: Family<ReplyLabels, Counter>,
     rates_met: Family<RateLabels, Counter>,
+    screened: Family<VerdictLabels, Counter>,
+    checks: Family<CheckLabels, Counter>,
 }
 
 /// What is counted for one listener.
@@ -221,6 +287,8 @@ impl Metrics {
             refused: Family::default(),
             recipients_refused: Family::default(),
             rates_met: Family::default(),
+            screened: Family::default(),
+            checks: Family::default(),
         };
         registry.register("messages_accepted", "Messages on stable storage", metrics.accepted.clone());
         registry.register("recipients_accepted", "Recipients of those messages", metrics.recipients.clone());
@@ -233,6 +301,8 @@ impl Metrics {
             metrics.rates_met.clone(),
         );
         registry.register("recipients_refused", "Recipients refused", metrics.recipients_refused.clone());
+        registry.register("messages_screened", "Messages that were screened, by what became of them", metrics.screened.clone());
+        registry.register("screening_checks", "Checks of screened messages, by what they came to", metrics.checks.clone());
         metrics
     }
 

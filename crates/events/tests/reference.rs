@@ -118,6 +118,8 @@ fn emit_each(events: &Events) {
     let recipients = &["ann@example.org".into()];
     events.emit(MessageAccepted { listener: smtp, session, message, reverse_path, recipients, octets: 10_240, commit: second });
     events.emit(MessageRefused { listener: smtp, session, source, reverse_path: None, code: 452, cause, now });
+    let checks = &[("spf", "pass")];
+    events.emit(MessageScreened { listener: smtp, session, source, reverse_path, verdict: "accept", checks, cause: None, now });
     events.emit(RecipientRefused { listener: smtp, session, source, recipient: &"<x@example.org>", code: 550, cause, now });
     events.emit(RateMet { listener: smtp, session, source, account: Some(account), rate: "messages_per_account", wait: second, now });
 

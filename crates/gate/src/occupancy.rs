@@ -139,6 +139,8 @@ pub fn remedy(of_late: &SlotTime, holders: &[Holder], usage: Usage) -> &'static 
         "the store is slow: see to its disk and its load; more places would make it slower"
     } else if share(Phase::Tarpit) >= A_LOT {
         "places are held by clients that are made to wait for what they did: make them wait less, or fewer of them"
+    } else if share(Phase::Screening) >= A_LOT {
+        "DNS is slow: see to screening.dns_servers, or lower the timeouts in screening.checks; more places would only wait with the others"
     } else if most > 1 && f64::from(most) >= HALF * f64::from(usage.limit) {
         "one source holds half of the places: lower sessions_per_address, or end its sessions with `gatepost sessions end`"
     } else if share(Phase::Own) + share(Phase::Tls) >= A_LOT {
@@ -253,6 +255,7 @@ mod tests {
         }
         let busy = spent(&[(Phase::Client, 60), (Phase::Tls, 20), (Phase::Own, 20)]);
         assert!(remedy(&busy, &holder(2), usage).contains("processor"));
+        assert!(remedy(&spent(&[(Phase::Client, 6), (Phase::Screening, 4)]), &holder(2), usage).contains("DNS is slow"));
         assert!(remedy(&spent(&[(Phase::Client, 6), (Phase::Tarpit, 4)]), &holder(2), usage).contains("made to wait"));
     }
 

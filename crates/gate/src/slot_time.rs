@@ -18,11 +18,13 @@ pub enum Phase {
     Store,
     /// It lets a client wait that has done wrong.
     Tarpit,
+    /// It finds out what to think of a message, which is to wait for DNS.
+    Screening,
 }
 
 impl Phase {
     /// Each, in the order of [`SlotTime`].
-    pub const ALL: [Self; 5] = [Self::Client, Self::Tls, Self::Own, Self::Store, Self::Tarpit];
+    pub const ALL: [Self; 6] = [Self::Client, Self::Tls, Self::Own, Self::Store, Self::Tarpit, Self::Screening];
 
     /// The word in metrics, tables and JSON.
     pub fn as_str(self) -> &'static str {
@@ -32,6 +34,7 @@ impl Phase {
             Self::Own => "own",
             Self::Store => "store",
             Self::Tarpit => "tarpit",
+            Self::Screening => "screening",
         }
     }
 }
@@ -145,7 +148,7 @@ mod tests {
         }
         let spent = clock.spent(at(20));
         let seconds: Vec<_> = spent.iter().map(|(phase, time)| (phase.as_str(), time.as_secs())).collect();
-        assert_eq!(seconds, [("client", 13), ("tls", 2), ("own", 1), ("store", 4), ("tarpit", 0)]);
+        assert_eq!(seconds, [("client", 13), ("tls", 2), ("own", 1), ("store", 4), ("tarpit", 0), ("screening", 0)]);
         assert_eq!((spent.total(), clock.in_phase(at(20)).as_secs()), (Duration::from_secs(20), 6));
         assert!((spent.share(Phase::Store) - 0.2).abs() < 1e-9);
         assert_eq!(spent.since(&clock.spent(at(15))).of(Phase::Client).as_secs(), 5);

@@ -6,6 +6,7 @@
 
 mod refusing;
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
@@ -25,6 +26,7 @@ use store::Resolution;
 
 use crate::freight::Freight;
 use crate::hops::Hops;
+use crate::screening::{Desk, Judged};
 use crate::trace::Trace;
 use crate::transaction::{Message, Transaction};
 use crate::{Settings, Shared, rescue};
@@ -70,7 +72,7 @@ impl Answers {
     pub(crate) async fn answer(&mut self, question: Question<'_>, permit: &mut Permit) {
         match question {
             Question::Auth(auth) => Box::pin(self.auth(auth)).await,
-            Question::Mail(mail) => self.mail(mail),
+            Question::Mail(mail) => Box::pin(self.mail(mail)).await,
             Question::Rcpt(rcpt) => self.rcpt(rcpt).await,
             Question::Data(data) => Box::pin(self.data(data)).await,
             Question::Chunk(chunk) => self.chunk(chunk).await,
@@ -130,14 +132,22 @@ impl Answers {
         }
     }
 
-    fn mail(&mut self, question: Mail<'_>) {
+    async fn mail(&mut self, question: Mail<'_>) {
         self.transaction = None;
-        match self.may_begin(&question) {
-            Ok((promise, freight)) => self.transaction = Some(Box::new(Transaction::new(question.accept(), promise, freight))),
-            Err(reply) => {
-                question.reject(reply);
-            }
-        }
+        let (promise, freight) = match self.may_begin(&question) {
+            Ok(begun) => begun,
+            Err(reply) => return question.reject(reply),
+        };
+        let screened = match self.settings.screener.clone() {
+            Some(screener) => match self.desk().at_mail(screener, &question).await {
+                Ok(screened) => Some(Box::new(screened)),
+                Err(reply) => return question.reject(reply),
+            },
+            None => None,
+        };
+        let mut transaction = Box::new(Transaction::new(question.accept(), promise, freight));
+        transaction.screened = screened;
+        self.transaction = Some(transaction);
     }
 
     /// The store, its pace, and then the sender's rates: what one of the first refuses has taken nothing.
@@ -203,8 +213,7 @@ impl Answers {
 
     /// Invariant 3: authentication, or a network the operator has written down.
     fn may_relay(&self, question: &Rcpt<'_>) -> bool {
-        let listed = || self.shared.settings.load().relay_networks.iter().any(|network| network.contains(&self.source));
-        question.session().identity().is_some() || listed()
+        question.session().identity().is_some() || self.shared.may_relay(self.source)
     }
 
     async fn data(&mut self, question: Data<'_>) {
@@ -234,7 +243,8 @@ impl Answers {
         let text = question.text();
         message.hops.watch(text);
         transaction.freight.octets += text.len() as u64;
-        match self.seat.during(Phase::Store, net::now, message.incoming.write(text)).await {
+        let kept = transaction.screened.as_mut().map_or(Cow::Borrowed(text), |screened| screened.pass(text));
+        match self.seat.during(Phase::Store, net::now, message.incoming.write(&kept)).await {
             Ok(()) => question.taken(),
             Err(error) => {
                 let reply = self.transaction_failed("write", &error);
@@ -245,13 +255,27 @@ impl Answers {
 
     async fn end_of_data(&mut self, question: EndOfData<'_>) {
         let Some(transaction) = self.transaction.take() else { return };
-        let Transaction { from, promise, freight, accounts, sole_recipient, message: Some(message), .. } = *transaction else { return };
+        let Transaction { from, promise, freight, accounts, sole_recipient, message: Some(message), screened, .. } = *transaction else {
+            return;
+        };
         let (MailFrom { reverse_path, .. }, octets) = (from, freight.octets);
-        let Message { id, incoming, hops } = message;
+        let Message { id, mut incoming, hops } = message;
         if let Some(hops) = hops.too_many() {
             self.refused(Reply::TOO_MANY_HOPS, Some(&reverse_path), &format_args!("{hops} Received fields"));
             return question.reject(Reply::TOO_MANY_HOPS);
         }
+        let results = match screened {
+            Some(screened) => match self.desk().at_end(*screened, &question, &reverse_path, &mut *incoming).await {
+                Judged::Deliver(results) => results,
+                Judged::Refuse(reply) => return question.reject(reply),
+                Judged::Failed(error) => {
+                    let reply = self.store_failed("write", &error, Some(&reverse_path));
+                    return question.reject(reply);
+                }
+                Judged::Discard => return question.discard(id),
+            },
+            None => Vec::new(),
+        };
         let deadline = net::now() + self.shared.delivery.deadline();
         let Some(passage) = self.seat.during(Phase::Store, net::now, pin!(net::clock::within(deadline, promise.turn(net::now())))).await
         else {
@@ -264,7 +288,7 @@ impl Answers {
             return question.reject(Reply::RESTARTING);
         };
         self.hold = Some(hold);
-        let trace = self.trace(&question, id, &reverse_path, sole_recipient.as_ref());
+        let trace = self.trace(&question, id, &reverse_path, &results, sole_recipient.as_ref());
         let begun = net::now();
         let outcome = self.seat.during(Phase::Store, net::now, incoming.commit(trace)).await;
         let told = if outcome.is_ok() { Passage::stored } else { Passage::failed };
@@ -285,10 +309,22 @@ impl Answers {
         }
     }
 
-    fn trace(&self, question: &EndOfData<'_>, id: MessageId, reverse_path: &ReversePath, sole_recipient: Option<&ForwardPath>) -> Vec<u8> {
+    fn desk(&self) -> Desk<'_> {
+        Desk { shared: &self.shared, settings: &self.settings, seat: &self.seat, session: self.session, source: self.source }
+    }
+
+    fn trace(
+        &self,
+        question: &EndOfData<'_>,
+        id: MessageId,
+        reverse_path: &ReversePath,
+        results: &[u8],
+        sole_recipient: Option<&ForwardPath>,
+    ) -> Vec<u8> {
         let session = question.session();
         let trace = Trace {
             reverse_path,
+            results,
             helo: session.helo().unwrap_or_default(),
             peer: self.source,
             host: self.settings.smtp.host.as_str(),

@@ -1,4 +1,4 @@
-//! Answers an SMTP session's questions from gate, passwords, directory and store.
+//! Answers an SMTP session's questions from gate, passwords, directory, screening and store.
 //!
 //! A [`Listener`] is a [`net::Service`]: it admits through the gate, says who may wait for a place, and drives each admitted
 //! connection through the machine of `smtp`. One value serves one address; several addresses of one kind share what they stand on.
@@ -14,6 +14,7 @@ mod answers;
 mod freight;
 mod hops;
 mod rescue;
+mod screening;
 mod session;
 mod trace;
 mod transaction;
@@ -22,6 +23,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::screening::Screener;
 use arc_swap::ArcSwap;
 use auth::Authenticator;
 use bytes::BytesMut;
@@ -33,7 +35,7 @@ use smtp::Circumstance;
 use store::Store;
 
 /// What a reload may change.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Settings {
     /// The machine's.
     pub smtp: Arc<smtp::Settings>,
@@ -51,6 +53,8 @@ pub struct Settings {
     pub waiting_room: Option<WaitingRoom>,
     /// Proxies whose connections begin with a PROXY header, and are its client's from there on.
     pub trusted_proxies: Vec<IpNet>,
+    /// What is asked about messages; `None`: nothing.
+    pub screener: Option<Screener>,
 }
 
 /// What a listener stands on.
@@ -172,6 +176,11 @@ impl Shared {
     fn arrival(&self, peer: SocketAddr) -> Arrival {
         let authenticates = self.settings.load().smtp.role == smtp::Role::Submission;
         Arrival { listener: self.id, peer: peer.ip(), authenticates, brings_mail: true, now: net::now() }
+    }
+
+    /// Whether the operator has written that this client may send anywhere without a password.
+    fn may_relay(&self, source: IpAddr) -> bool {
+        self.settings.load().relay_networks.iter().any(|network| network.contains(&source))
     }
 
     /// What is known of a client before its first octet.

@@ -2,6 +2,9 @@
 //!
 //! Everything a peer chose that stands here has passed a grammar: the name it gave in EHLO has letters, digits and `-_.:[]`
 //! only, and paths are written from their parsed form.
+//!
+//! Received is the last of them: a message whose first line begins with a blank goes on with the field before it, and what stands in
+//! Received is trusted by nobody, which cannot be said of the results of screening.
 
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -14,6 +17,8 @@ use smtp::Tls;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Trace<'t> {
     pub(crate) reverse_path: &'t ReversePath,
+    /// The fields of screening, each line ended by CRLF.
+    pub(crate) results: &'t [u8],
     /// What the client called itself.
     pub(crate) helo: &'t str,
     pub(crate) peer: IpAddr,
@@ -31,14 +36,14 @@ pub(crate) struct Trace<'t> {
 impl Trace<'_> {
     /// The fields, each line ended by CRLF.
     pub(crate) fn fields(&self) -> Vec<u8> {
-        let mut text = String::with_capacity(USUAL_OCTETS);
+        let mut received = String::with_capacity(USUAL_OCTETS);
         // Writing to a String does not fail.
-        self.write(&mut text).unwrap_or_default();
-        text.into_bytes()
+        self.received(&mut received).unwrap_or_default();
+        [format!("Return-Path: {}\r\n", self.reverse_path).as_bytes(), self.results, received.as_bytes()].concat()
     }
 
-    fn write(&self, text: &mut String) -> std::fmt::Result {
-        write!(text, "Return-Path: {}\r\nReceived: from {} (", self.reverse_path, self.helo)?;
+    fn received(&self, text: &mut String) -> std::fmt::Result {
+        write!(text, "Received: from {} (", self.helo)?;
         match self.peer.to_canonical() {
             IpAddr::V4(v4) => write!(text, "[{v4}]")?,
             IpAddr::V6(v6) => write!(text, "[IPv6:{v6}]")?,
@@ -86,6 +91,7 @@ mod tests {
             (ReversePath::parse("<ann@example.org>").unwrap(), ForwardPath::parse("<bob@example.net>").unwrap());
         let trace = Trace {
             reverse_path: &reverse_path,
+            results: b"",
             helo: "client.example",
             peer: "::ffff:192.0.2.7".parse().unwrap(),
             host: "mx.example",
@@ -109,9 +115,11 @@ mod tests {
             protocol: "SMTP",
             tls: None,
             sole_recipient: None,
+            results: b"Authentication-Results: mx.example; none\r\n",
             ..trace
         };
         let text = "Return-Path: <>\r\n\
+            Authentication-Results: mx.example; none\r\n\
             Received: from client.example ([IPv6:2001:db8::7])\r\n\
             \tby mx.example (Gatepost) with SMTP id 01ARZ3NDEKTSV4RRFFQ69G5FAV;\r\n\
             \tMon, 2 Nov 2026 09:08:07 +0000\r\n";

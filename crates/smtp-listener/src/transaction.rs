@@ -13,6 +13,7 @@ use store::Incoming;
 
 use crate::freight::Freight;
 use crate::hops::Hops;
+use crate::screening::Screened;
 
 /// One transaction.
 pub(crate) struct Transaction {
@@ -29,6 +30,8 @@ pub(crate) struct Transaction {
     /// The last rate that has refused a recipient, and where that is written down.
     pub(crate) refused_by: Option<(Limit, Token)>,
     pub(crate) message: Option<Message>,
+    /// What is thought of it, where anything is asked.
+    pub(crate) screened: Option<Box<Screened>>,
 }
 
 /// The message, while it comes.
@@ -40,7 +43,8 @@ pub(crate) struct Message {
 
 impl Transaction {
     pub(crate) fn new(from: MailFrom, promise: Promise, freight: Freight) -> Self {
-        Self { from, promise, freight, accounts: Vec::new(), recipients: 0, sole_recipient: None, refused_by: None, message: None }
+        let (accounts, recipients, sole_recipient, refused_by, message, screened) = (Vec::new(), 0, None, None, None, None);
+        Self { from, promise, freight, accounts, recipients, sole_recipient, refused_by, message, screened }
     }
 
     /// One recipient more, and the accounts it comes to.

@@ -7,7 +7,7 @@
 //!
 //! Any refusal may be a 421, which closes the connection behind it.
 
-use mail::{ForwardPath, Receipt};
+use mail::{ForwardPath, MessageId, Receipt};
 
 use crate::{Client, Credentials, MailFrom, Reply, Session};
 
@@ -225,6 +225,11 @@ impl<'s> EndOfData<'s> {
     #[expect(clippy::needless_pass_by_value, reason = "one receipt, one 250: it is spent here")]
     pub fn accept(self, receipt: Receipt) {
         self.session.message_accepted(receipt.id());
+    }
+
+    /// `250` as if it had been taken, by a rule of the operator's that throws it away: it is nowhere. The one 250 without a receipt.
+    pub fn discard(self, id: MessageId) {
+        self.session.message_accepted(id);
     }
 
     /// The message is not taken; the transaction is over.

@@ -268,6 +268,18 @@ replies! {
     BARE_CR_OR_LF = 554 "5.6.0" "Message refused: it holds a CR or LF that is not part of a CR LF", "End of data (RFC 5321 §2.3.8). RFC 3463 has no code for it; 5.6.0 is media, undefined.";
     TOO_MANY_HOPS = 554 "5.4.6" "Too many hops, this message is in a loop", "End of data: too many Received fields (RFC 5321 §6.3).";
 
+    // What we think of it. Codes by RFC 7372 and RFC 3463.
+    IPREV_FAILED = 550 "5.7.25" "Refused: your address has no name in DNS that leads back to it", "MAIL: a rule that rejects, and iprev failed.";
+    CLIENT_NAME_REFUSED = 550 "5.7.1" "Refused: the name you gave in EHLO is not that of a mail server", "MAIL: a rule that rejects, and the check of the client's name failed.";
+    CLIENT_LISTED = 550 "5.7.1" "Refused: your address is on a list of those who send unwanted mail", "MAIL: a rule that rejects, and DNS lists have enough against the client.";
+    SPF_FAILED = 550 "5.7.23" "Refused: the sender's domain does not let you send for it (SPF)", "MAIL: a rule that rejects, and SPF failed.";
+    DKIM_FAILED = 550 "5.7.20" "Refused: no signature of the message holds (DKIM)", "End of data: a rule that rejects, and DKIM failed.";
+    ARC_FAILED = 550 "5.7.29" "Refused: the message's chain of seals is broken (ARC)", "End of data: a rule that rejects, and ARC failed.";
+    DMARC_FAILED = 550 "5.7.26" "Refused: the domain in From does not stand behind the message (DMARC)", "End of data: a rule that rejects, or the domain's policy, and DMARC failed.";
+    GREYLISTED = 451 "4.7.1" "You are new here, please try again in a few minutes", "MAIL: greylisting, and the sender has not come before.";
+    SCREENING_DEFERS = 451 "4.7.1" "The message did not pass a check, try again later", "MAIL or end of data: a rule that defers, and its check failed.";
+    SCREENING_UNSURE = 451 "4.7.0" "Whether the message is what it says cannot be told now, try again later", "MAIL or end of data: a rule that defers, and DNS does not answer.";
+
     // Ourselves.
     STORE_FULL = 452 "4.3.1" "{host} Out of storage, try again later", "R6, MAIL, DATA or end of data: the disk is full.";
     STORE_SLOW = 451 "4.3.2" "{host} Mail is stored slowly at present, try again later", "R5, MAIL or DATA: the reply to the message would come too late; at the end of data it has.";

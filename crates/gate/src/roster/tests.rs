@@ -125,11 +125,11 @@ fn slot_time_counts_who_is_in_and_who_was_and_never_goes_back() {
     first.seat().enter(Phase::Store, at(1));
     second.seat().enter(Phase::Client, at(2));
     let seconds = |now| roster.slot_time(now).iter().map(|(_, time)| time.as_secs()).collect::<Vec<_>>();
-    assert_eq!(seconds(at(5)), [3, 0, 3, 4, 0]);
+    assert_eq!(seconds(at(5)), [3, 0, 3, 4, 0, 0]);
     first.seat().enter(Phase::Own, at(4));
     drop(first);
-    assert_eq!(seconds(at(5)), [3, 0, 3, 4, 0], "what was told stays told");
-    assert_eq!(seconds(at(9)), [7, 0, 3, 4, 0]);
+    assert_eq!(seconds(at(5)), [3, 0, 3, 4, 0, 0], "what was told stays told");
+    assert_eq!(seconds(at(9)), [7, 0, 3, 4, 0, 0]);
 }
 
 #[test]

@@ -74,6 +74,7 @@ impl Plan {
             write_deadline: 2 * MINUTE,
             waiting_room: None,
             trusted_proxies: Vec::new(),
+            screener: None,
         };
         let auth = auth::Settings { hash_memory: ByteSize::kib(8), hash_passes: NonZeroU32::MIN, ..auth::Settings::default() };
         let (rates, delivery) = (gate::rates::Settings::default(), gate::delivery::Settings::default());

@@ -1,0 +1,169 @@
+//! The checks of a message: DKIM, ARC, DMARC, and the field that tells all results.
+
+use mail_auth::common::headers::HeaderWriter;
+use mail_auth::dmarc::Policy;
+use mail_auth::dmarc::verify::DmarcParameters;
+use mail_auth::{ArcOutput, AuthenticatedMessage, AuthenticationResults, DkimOutput, DkimResult, DmarcOutput, DmarcResult, SpfOutput};
+
+use crate::check::Check;
+use crate::envelope;
+use crate::reading::{HEADER_OCTETS, IDENTITY_OCTETS, LINES_MOST, Text};
+use crate::screener::{Screener, Sender};
+use crate::screening::{Found, Screening};
+use crate::verdict::{Outcome, Verdict};
+
+/// One message that is asked about, and what was found of it, each thing once.
+pub(crate) struct Message<'m> {
+    screener: &'m Screener,
+    sender: &'m Sender<'m>,
+    text: &'m Text,
+    /// None where it has no header.
+    message: Option<&'m AuthenticatedMessage<'m>>,
+    dkim: Option<Vec<DkimOutput<'m>>>,
+    arc: Option<ArcOutput<'m>>,
+    dmarc: Option<DmarcOutput>,
+}
+
+impl<'m> Message<'m> {
+    pub(crate) fn new(
+        screener: &'m Screener,
+        sender: &'m Sender<'m>,
+        text: &'m Text,
+        message: Option<&'m AuthenticatedMessage<'m>>,
+    ) -> Self {
+        Self { screener, sender, text, message, dkim: None, arc: None, dmarc: None }
+    }
+
+    /// Asks one check. Those of the envelope are not asked here.
+    pub(crate) async fn ask(&mut self, check: Check, screening: &mut Screening) -> Found {
+        if !self.text.is_whole() {
+            let detail =
+                format!("its header is longer than {HEADER_OCTETS} octets or {LINES_MOST} lines, or has a line that is part of no field");
+            return evasion(detail);
+        }
+        let Some(message) = self.message else {
+            return if check == Check::Dmarc { evasion("it has no header".into()) } else { Found::new(Outcome::None, "it has no header") };
+        };
+        match check {
+            Check::Dkim => self.dkim(message).await,
+            Check::Arc => self.arc(message).await,
+            Check::Dmarc => self.dmarc(message, screening).await,
+            Check::Iprev | Check::Helo | Check::Lists | Check::Spf | Check::Greylist => Found::new(Outcome::None, "asked at MAIL"),
+        }
+    }
+
+    /// RFC 6376: one signature that holds is enough.
+    async fn dkim(&mut self, message: &'m AuthenticatedMessage<'m>) -> Found {
+        let outputs = self.signatures(message).await;
+        let told = outputs.iter().map(told).collect::<Vec<_>>().join(", ");
+        let any = |wanted: fn(&DkimResult) -> bool| outputs.iter().any(|output| wanted(output.result()));
+        match () {
+            () if outputs.is_empty() => Found::new(Outcome::None, "it is not signed"),
+            () if any(|result| matches!(result, DkimResult::Pass)) => Found::new(Outcome::Pass, told),
+            () if any(|result| matches!(result, DkimResult::TempError(_))) => Found::new(Outcome::Unsure, told),
+            () => Found::new(Outcome::Fail, told),
+        }
+    }
+
+    async fn signatures(&mut self, message: &'m AuthenticatedMessage<'m>) -> &[DkimOutput<'m>] {
+        if self.dkim.is_none() {
+            self.dkim = Some(self.screener.dns().authenticator().verify_dkim(message).await);
+        }
+        self.dkim.as_deref().unwrap_or_default()
+    }
+
+    /// RFC 8617.
+    async fn arc(&mut self, message: &'m AuthenticatedMessage<'m>) -> Found {
+        let output = self.screener.dns().authenticator().verify_arc(message).await;
+        let found = match output.result() {
+            DkimResult::Pass => Found::new(Outcome::Pass, format!("{} seals hold", output.sets().len())),
+            DkimResult::None => Found::new(Outcome::None, "it is not sealed"),
+            DkimResult::TempError(error) => Found::new(Outcome::Unsure, error.to_string()),
+            DkimResult::Neutral(error) | DkimResult::Fail(error) | DkimResult::PermError(error) => {
+                Found::new(Outcome::Fail, error.to_string())
+            }
+        };
+        self.arc = Some(output);
+        found
+    }
+
+    /// RFC 9989, with SPF and DKIM, which are asked for it where no rule has done so.
+    async fn dmarc(&mut self, message: &'m AuthenticatedMessage<'m>, screening: &mut Screening) -> Found {
+        // RFC 5322 §3.6 asks for one. Which of several a mail program shows nobody knows, so no policy could be the right one; and
+        // what it shows where there is none, or none that can be read, is the sender's choice.
+        let froms = message.headers.iter().filter(|(name, _)| name.trim_ascii().eq_ignore_ascii_case(b"From")).count();
+        if froms != 1 {
+            return evasion(format!("it has {froms} From fields"));
+        }
+        if screening.spf.is_none() {
+            envelope::spf(self.screener, self.sender, screening).await;
+        }
+        self.signatures(message).await;
+        let (nothing, unsigned) = (SpfOutput::default(), Vec::new());
+        let (spf, dkim) = (screening.spf.as_ref().unwrap_or(&nothing), self.dkim.as_ref().unwrap_or(&unsigned));
+        let parameters = DmarcParameters::new(message, dkim, &self.sender.domain, spf);
+        let output = self.screener.dns().authenticator().verify_dmarc(parameters).await;
+        let domain = output.domain();
+        if !NAME_OCTETS.contains(&domain.len()) {
+            return evasion("its From names no domain, or several".into());
+        }
+        let (policy, asks) = match output.policy() {
+            Policy::Reject => (Verdict::Reject, "rejection"),
+            Policy::Quarantine => (Verdict::Quarantine, "quarantine"),
+            Policy::None | Policy::Unspecified => (Verdict::Accept, "nothing"),
+        };
+        let found = match output.result() {
+            DmarcResult::Pass => Found::new(Outcome::Pass, format!("{domain} stands behind it")),
+            DmarcResult::Fail(_) => Found::new(Outcome::Fail, format!("{domain} does not stand behind it, and asks for {asks}")),
+            DmarcResult::TempError(error) => Found::new(Outcome::Unsure, error.to_string()),
+            DmarcResult::PermError(error) => Found::new(Outcome::None, error.to_string()),
+            DmarcResult::None => Found::new(Outcome::None, format!("{domain} has no policy")),
+        };
+        self.dmarc = Some(output);
+        Found { policy, ..found }
+    }
+
+    /// Authentication-Results, with all that was found (RFC 8601).
+    pub(crate) fn results(&self, screening: &Screening) -> String {
+        let Sender { ip, helo, mail_from, domain, .. } = self.sender;
+        let mut results = AuthenticationResults::new(self.screener.host());
+        if let Some(iprev) = &screening.iprev {
+            results = results.with_iprev_result(iprev, *ip);
+        }
+        if let Some(spf) = &screening.spf {
+            results = match mail_from.as_str() {
+                "" => results.with_spf_ehlo_result(spf, *ip, helo),
+                // Whoever does not know quotes would read what stands in a quoted local part as results.
+                quoted if quoted.starts_with('"') => results.with_spf_mailfrom_result(spf, *ip, domain, helo),
+                mail_from => results.with_spf_mailfrom_result(spf, *ip, mail_from, helo),
+            };
+        }
+        if let Some(dkim) = &self.dkim {
+            let from = self.message.map(AuthenticatedMessage::from).filter(|from| from.len() <= IDENTITY_OCTETS).unwrap_or_default();
+            results = results.with_dkim_results(dkim, from);
+        }
+        if let Some(arc) = &self.arc {
+            results = results.with_arc_result(arc, *ip);
+        }
+        if let Some(dmarc) = &self.dmarc {
+            results = results.with_dmarc_result(dmarc);
+        }
+        results.to_header()
+    }
+}
+
+/// It is made so that no policy can be found for it. Whoever asks that the domain's policy be followed wants no way around it.
+fn evasion(detail: String) -> Found {
+    Found { policy: Verdict::Reject, ..Found::new(Outcome::Fail, detail) }
+}
+
+/// One signature, and what became of it.
+fn told(output: &DkimOutput<'_>) -> String {
+    match output.signature() {
+        Some(signature) => format!("{} ({}): {}", signature.d, signature.s, output.result()),
+        None => output.result().to_string(),
+    }
+}
+
+/// Of a domain's name (RFC 1035 §2.3.4).
+const NAME_OCTETS: std::ops::RangeInclusive<usize> = 1..=253;

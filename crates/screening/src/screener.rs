@@ -1,0 +1,176 @@
+//! The operator's list, gone through for one message after the other.
+//!
+//! Rules are asked in their order, those of the envelope at MAIL and those of the message at its end; the first final verdict
+//! ends it. Each has its time-out, after which its check is unsure. Dropping a future is safe: what was found is forgotten.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mail::{Domain, Host, ReversePath};
+
+use crate::check::{Rule, Stage};
+use crate::dns::Dns;
+use crate::greylist::Greylist;
+use crate::lists::Lists;
+use crate::reading::Reading;
+use crate::screening::{Found, Screening};
+use crate::turns::{Turn, Turns};
+use crate::verdict::Outcome;
+use crate::{Forgeries, envelope, message};
+
+/// Asks what the operator's list says. Clones are the same.
+#[derive(Clone)]
+pub struct Screener {
+    host: Domain,
+    rules: Arc<[Rule]>,
+    lists: Arc<Lists>,
+    greylist: Arc<Greylist>,
+    dns: Dns,
+    turns: Arc<Turns>,
+}
+
+/// What the operator has written.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// What is asked, in this order.
+    pub rules: Vec<Rule>,
+    /// The DNS lists that [`Check::Lists`](crate::Check::Lists) asks.
+    pub lists: Lists,
+    /// After how long somebody new may come back.
+    pub greylist_delay: Duration,
+    /// How many of them are remembered.
+    pub greylist_senders: usize,
+    /// Messages that are asked about at a time.
+    pub at_once: usize,
+}
+
+/// Who sends, and in whose name.
+#[derive(Clone, Copy, Debug)]
+pub struct Client<'c> {
+    /// Its address.
+    pub ip: IpAddr,
+    /// What it calls itself.
+    pub helo: &'c str,
+    /// Where bounces would go.
+    pub reverse_path: &'c ReversePath,
+    /// It has delivered mail before, or the operator knows it.
+    pub is_known: bool,
+}
+
+/// The same, as the protocols want it.
+pub(crate) struct Sender<'c> {
+    pub(crate) ip: IpAddr,
+    pub(crate) helo: &'c str,
+    /// The reverse-path without brackets; empty for none.
+    pub(crate) mail_from: String,
+    /// Its domain, or the client's name where there is none (RFC 7208 §2.4); empty where neither is a name.
+    pub(crate) domain: String,
+    pub(crate) is_known: bool,
+}
+
+impl Screener {
+    /// Goes by this policy, for the host of this name.
+    pub fn new(host: Domain, policy: Policy, dns: Dns) -> Self {
+        let Policy { rules, lists, greylist_delay, greylist_senders, at_once } = policy;
+        let greylist = Arc::new(Greylist::new(greylist_delay, greylist_senders));
+        Self { host, rules: rules.into(), lists: Arc::new(lists), greylist, dns, turns: Arc::new(Turns::new(at_once)) }
+    }
+
+    /// The rules, in their order.
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// Takes out of a message what only we may write.
+    pub fn forgeries(&self) -> Forgeries {
+        Forgeries::new(self.host.clone())
+    }
+
+    /// Asks what is known at MAIL.
+    pub async fn envelope(&self, client: Client<'_>) -> Screening {
+        let (sender, mut screening) = (Sender::new(client), Screening::default());
+        let turn = self.turn(Stage::Envelope, &sender).await;
+        for (number, rule) in self.of(Stage::Envelope) {
+            if screening.verdict().is_final() {
+                break;
+            }
+            let found = match turn {
+                Some(_) => tokio::time::timeout(rule.timeout, envelope::ask(rule.check, self, &sender, &mut screening)).await.ok(),
+                None => None,
+            };
+            let found = found.unwrap_or_else(|| too_late(rule));
+            screening.add(rule.check, number, rule, found);
+        }
+        screening
+    }
+
+    /// Asks the rest when the message has passed.
+    pub async fn message(&self, client: Client<'_>, mut screening: Screening, reading: Reading) -> Screening {
+        let sender = Sender::new(client);
+        // What MAIL has decided needs no turn: others wait for it.
+        let turn = if screening.verdict().is_final() { None } else { self.turn(Stage::Message, &sender).await };
+        let text = reading.finish();
+        let message = text.message();
+        let mut asked = message::Message::new(self, &sender, &text, message.as_ref());
+        for (number, rule) in self.of(Stage::Message) {
+            if screening.verdict().is_final() {
+                break;
+            }
+            let found = match turn {
+                Some(_) => tokio::time::timeout(rule.timeout, asked.ask(rule.check, &mut screening)).await.ok(),
+                None => None,
+            };
+            screening.add(rule.check, number, rule, found.unwrap_or_else(|| too_late(rule)));
+        }
+        screening.results = asked.results(&screening);
+        screening
+    }
+
+    pub(crate) fn host(&self) -> &str {
+        self.host.as_str()
+    }
+
+    pub(crate) fn dns(&self) -> &Dns {
+        &self.dns
+    }
+
+    pub(crate) fn greylist(&self) -> &Greylist {
+        &self.greylist
+    }
+
+    pub(crate) fn lists(&self) -> &Lists {
+        &self.lists
+    }
+
+    /// Waits for a turn as long as the most patient rule of the stage would wait for an answer.
+    async fn turn(&self, stage: Stage, sender: &Sender<'_>) -> Option<Turn<'_>> {
+        let patience = self.of(stage).map(|(_, rule)| rule.timeout).max()?;
+        tokio::time::timeout(patience, self.turns.take(sender.ip)).await.ok()?
+    }
+
+    fn of(&self, stage: Stage) -> impl Iterator<Item = (usize, &Rule)> {
+        self.rules.iter().enumerate().filter(move |(_, rule)| rule.check.stage() == stage)
+    }
+}
+
+impl<'c> Sender<'c> {
+    pub(crate) fn new(client: Client<'c>) -> Self {
+        let (mail_from, domain) = match client.reverse_path {
+            ReversePath::Null => (String::new(), named(client.helo.parse().ok())),
+            ReversePath::Mailbox(mailbox) => (mailbox.to_string(), named(Some(mailbox.host().clone()))),
+        };
+        Self { ip: client.ip.to_canonical(), helo: client.helo, mail_from, domain, is_known: client.is_known }
+    }
+}
+
+fn named(host: Option<Host>) -> String {
+    match host {
+        Some(Host::Domain(domain)) => domain.as_str().to_owned(),
+        Some(Host::Literal(_)) | None => String::new(),
+    }
+}
+
+fn too_late(rule: &Rule) -> Found {
+    Found::new(Outcome::Unsure, format!("not answered within {}", mail::Span(rule.timeout)))
+}

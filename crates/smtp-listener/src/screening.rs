@@ -1,0 +1,150 @@
+//! What a transaction knows of its screening: the rules it goes by, what was found, and the message as it passes.
+//!
+//! Strangers are screened: clients that have neither authenticated nor stand in a network that may relay, on a listener where
+//! other servers come. What they may not write of ourselves is taken out of everybody's message. Dropping any of it is safe.
+
+use std::borrow::Cow;
+use std::fmt::Display;
+use std::net::IpAddr;
+use std::pin::pin;
+
+use ::screening::{Client, Forgeries, Reading, Screener, Screening, Verdict};
+use events::{MessageRefused, MessageScreened, SessionId};
+use gate::{Class, Phase, Seat};
+use mail::ReversePath;
+use smtp::{EndOfData, Mail, Reply, Role, Session};
+use store::Incoming;
+
+use crate::{Settings, Shared};
+
+/// One transaction's screening, from MAIL on.
+pub(crate) struct Screened {
+    screener: Screener,
+    forgeries: Forgeries,
+    /// None of those who are not strangers.
+    stranger: Option<Stranger>,
+}
+
+struct Stranger {
+    screening: Screening,
+    reading: Reading,
+}
+
+impl Screened {
+    /// Whoever sends: nothing is asked, and what is forged is taken out.
+    pub(crate) fn known(screener: Screener) -> Self {
+        Self { forgeries: screener.forgeries(), screener, stranger: None }
+    }
+
+    /// Asks what is known of a stranger at MAIL.
+    pub(crate) async fn stranger(screener: Screener, client: Client<'_>) -> Self {
+        let screening = screener.envelope(client).await;
+        Self { stranger: Some(Stranger { screening, reading: Reading::new() }), ..Self::known(screener) }
+    }
+
+    /// What was found so far.
+    pub(crate) fn screening(&self) -> Option<&Screening> {
+        self.stranger.as_ref().map(|stranger| &stranger.screening)
+    }
+
+    /// The next piece of the message; what of it is to be stored.
+    pub(crate) fn pass<'t>(&mut self, piece: &'t [u8]) -> Cow<'t, [u8]> {
+        if let Some(stranger) = &mut self.stranger {
+            stranger.reading.pass(piece);
+        }
+        self.forgeries.pass(piece)
+    }
+
+    /// What is to be stored besides, now that all has come.
+    pub(crate) fn rest(&mut self) -> Vec<u8> {
+        self.forgeries.rest()
+    }
+
+    /// Asks the rest of a stranger, now that all has come.
+    pub(crate) async fn finish(self, client: Client<'_>) -> Option<Screening> {
+        let Stranger { screening, reading } = self.stranger?;
+        Some(self.screener.message(client, screening, reading).await)
+    }
+}
+
+/// What becomes of a message that has come.
+pub(crate) enum Judged {
+    /// It is stored, behind these fields.
+    Deliver(Vec<u8>),
+    Refuse(Reply),
+    /// The store has not taken the last of it.
+    Failed(store::Error),
+    /// Its sender is told that it was stored.
+    Discard,
+}
+
+/// Where one session's messages are judged.
+pub(crate) struct Desk<'d> {
+    pub(crate) shared: &'d Shared,
+    pub(crate) settings: &'d Settings,
+    pub(crate) seat: &'d Seat,
+    pub(crate) session: SessionId,
+    pub(crate) source: IpAddr,
+}
+
+impl Desk<'_> {
+    /// Asks what is known of the sender of a message that may begin, where it is a stranger.
+    ///
+    /// # Errors
+    /// The reply, where that is enough to refuse it.
+    pub(crate) async fn at_mail(self, screener: Screener, question: &Mail<'_>) -> Result<Screened, Reply> {
+        let (session, reverse_path) = (question.session(), &question.from().reverse_path);
+        if session.identity().is_some() || self.settings.smtp.role == Role::Submission || self.shared.may_relay(self.source) {
+            return Ok(Screened::known(screener));
+        }
+        let client = self.client(session, reverse_path);
+        let screened = self.seat.during(Phase::Screening, net::now, pin!(Screened::stranger(screener, client))).await;
+        match screened.screening().filter(|screening| screening.reply().is_some()) {
+            Some(screening) => Err(self.tell(reverse_path, screening).unwrap_or(Reply::UNANSWERED)),
+            None => Ok(screened),
+        }
+    }
+
+    /// Judges a message that has come, and stores what was held back of it.
+    pub(crate) async fn at_end(
+        self,
+        mut screened: Screened,
+        question: &EndOfData<'_>,
+        reverse_path: &ReversePath,
+        incoming: &mut dyn Incoming,
+    ) -> Judged {
+        let rest = screened.rest();
+        if !rest.is_empty()
+            && let Err(error) = self.seat.during(Phase::Store, net::now, incoming.write(&rest)).await
+        {
+            return Judged::Failed(error);
+        }
+        let client = self.client(question.session(), reverse_path);
+        let Some(screening) = self.seat.during(Phase::Screening, net::now, pin!(screened.finish(client))).await else {
+            return Judged::Deliver(Vec::new());
+        };
+        match self.tell(reverse_path, &screening) {
+            Some(reply) => Judged::Refuse(reply),
+            None if screening.verdict() == Verdict::Discard => Judged::Discard,
+            None => Judged::Deliver(screening.fields()),
+        }
+    }
+
+    fn client<'c>(&self, session: &'c Session, reverse_path: &'c ReversePath) -> Client<'c> {
+        let is_known = self.shared.gate.class_of(self.source) != Class::Default;
+        Client { ip: self.source, helo: session.helo().unwrap_or_default(), reverse_path, is_known }
+    }
+
+    /// Tells the operator what was found and what follows; the reply, where the message is refused.
+    fn tell(&self, reverse_path: &ReversePath, screening: &Screening) -> Option<Reply> {
+        let (Self { shared: Shared { events, listener, .. }, session, source, .. }, now) = (self, net::now());
+        let (session, source) = (*session, *source);
+        let checks: Vec<_> = screening.findings().iter().map(|finding| (finding.check.as_str(), finding.outcome.as_str())).collect();
+        let (verdict, cause) = (screening.verdict().as_str(), screening.reason().map(|reason| reason as &dyn Display));
+        events.emit(MessageScreened { listener, session, source, reverse_path, verdict, checks: &checks, cause, now });
+        let reply = screening.reply()?;
+        let (cause, reverse_path) = (cause.unwrap_or(&verdict), Some(reverse_path));
+        events.emit(MessageRefused { listener, session, source, reverse_path, code: reply.code(), cause, now });
+        Some(reply)
+    }
+}

@@ -1,0 +1,160 @@
+//! `gatepost explain`: the whole of what is asked about a message, dry.
+//!
+//! Asks by the configuration file, which need not be the one in force, with DNS as it is now. Nothing is changed and nobody is told. The
+//! client is taken for one that has delivered mail before: nobody is greylisted here.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Read, Write};
+
+use admin::{DirectoryRequest, Reply, Resolved};
+use mail::ReversePath;
+use screening::{Client, Finding, Reading, Screener, Screening, Verdict};
+use smtp::Reply as SmtpReply;
+
+use super::Outcome;
+use super::place::Place;
+use crate::cli::{Exit, Screen};
+use crate::config::Config;
+use crate::server::screener;
+
+/// Prints every check, what DNS says, the lines of the configuration and the reply.
+///
+/// # Errors
+/// A configuration, address or message that cannot be read, or a directory that cannot be asked.
+pub(crate) fn run(screen: &Screen) -> Outcome {
+    let reverse_path = ReversePath::parse(&format!("<{}>", screen.from)).map_err(|error| format!("--from {:?}: {error}", screen.from))?;
+    let message = screen.file.as_deref().map(|file| read(&file.to_string_lossy())).transpose()?;
+    let place = Place::find(&screen.server)?;
+    let client = Client { ip: screen.ip, helo: &screen.helo, reverse_path: &reverse_path, is_known: true };
+    let mut out = io::stdout().lock();
+    writeln!(out, "client     {}, which says {}\nMAIL FROM  {reverse_path}", client.ip, client.helo)?;
+    for recipient in &screen.to {
+        let reply = place.administer(DirectoryRequest::Resolve { recipient: recipient.clone() })?;
+        writeln!(out, "RCPT TO    <{recipient}>: {}", resolved(&reply))?;
+    }
+    let origin = Origin::new(screen);
+    if let Some(network) = place.config().relay.networks.iter().find(|network| network.0.contains(&client.ip.to_canonical())) {
+        writeln!(out, "\nNothing is asked: {} is in {network} of relay.networks{}", client.ip, origin.line("relay.networks"))?;
+        return Ok(Exit::Done);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let Some(screener) = screener(place.config())? else {
+            writeln!(out, "\nNothing is asked: screening.checks is empty{}", origin.line("screening.checks"))?;
+            return Ok(Exit::Done);
+        };
+        let (screening, at_mail) = ask(&screener, client, message.as_deref()).await;
+        findings(&mut out, &screening, place.config(), &origin)?;
+        answers(&mut out, &screener, client, message.as_deref()).await?;
+        conclusion(&mut out, &screening, at_mail, message.is_some())?;
+        Ok(Exit::Done)
+    })
+}
+
+/// What is found, and whether the reply is given at MAIL already.
+async fn ask(screener: &Screener, client: Client<'_>, message: Option<&[u8]>) -> (Screening, bool) {
+    let screening = screener.envelope(client).await;
+    match message {
+        Some(message) if screening.reply().is_none() => (screener.message(client, screening, reading(message)).await, false),
+        _ => (screening, true),
+    }
+}
+
+fn reading(message: &[u8]) -> Reading {
+    let mut reading = Reading::new();
+    reading.pass(message);
+    reading
+}
+
+/// The message, its lines ended as SMTP has them.
+fn read(file: &str) -> Result<Vec<u8>, String> {
+    let mut text = Vec::new();
+    let read = match file {
+        "-" => io::stdin().lock().read_to_end(&mut text).map(|_| ()),
+        file => fs::read(file).map(|read| text = read),
+    };
+    read.map_err(|error| format!("{file}: {error}"))?;
+    let mut message = Vec::with_capacity(text.len());
+    for line in text.split_inclusive(|octet| *octet == b'\n') {
+        match line {
+            [before @ .., b'\r', b'\n'] | [before @ .., b'\n'] => message.extend_from_slice(&[before, b"\r\n"].concat()),
+            rest => message.extend_from_slice(rest),
+        }
+    }
+    Ok(message)
+}
+
+fn resolved(reply: &Reply) -> String {
+    let refusal = |reply: SmtpReply| format!("{} {} {}", reply.code(), reply.enhanced(), reply.text());
+    match reply {
+        Reply::Resolved(Resolved::Accounts(accounts)) => accounts.join(", "),
+        Reply::Resolved(Resolved::UnknownUser) => refusal(SmtpReply::MAILBOX_UNKNOWN),
+        Reply::Resolved(Resolved::Foreign) => refusal(SmtpReply::RELAY_DENIED),
+        other => format!("{other:?}"),
+    }
+}
+
+fn findings(out: &mut impl Write, screening: &Screening, config: &Config, origin: &Origin) -> io::Result<()> {
+    writeln!(out, "\nCHECK  RESULT     VERDICT     FOUND")?;
+    for finding in screening.findings() {
+        let Finding { check, outcome, verdict, detail, .. } = finding;
+        writeln!(out, "{:<6} {:<10} {:<11} {}", check.as_str(), outcome.as_str(), verdict.as_str(), shown(detail))?;
+        let rule = config.screening.checks.get(finding.rule);
+        writeln!(out, "       by {}{}", rule.map(ToString::to_string).unwrap_or_default(), origin.line("screening.checks"))?;
+    }
+    let is_asked = |number: usize| screening.findings().iter().any(|finding| finding.rule == number);
+    for (_, rule) in config.screening.checks.iter().enumerate().filter(|(number, _)| !is_asked(*number)) {
+        writeln!(out, "       not asked: {rule}")?;
+    }
+    Ok(())
+}
+
+async fn answers(out: &mut impl Write, screener: &Screener, client: Client<'_>, message: Option<&[u8]>) -> io::Result<()> {
+    writeln!(out, "\nDNS")?;
+    for answer in screener.answers(client, message.map(reading)).await {
+        let said = match &answer.records {
+            Ok(records) => records.iter().map(|record| shown(record)).collect::<Vec<_>>().join("\n       "),
+            Err(why) => format!("({why})"),
+        };
+        writeln!(out, "{:<6} {}\n       {said}", answer.kind.as_str(), shown(&answer.name))?;
+    }
+    Ok(())
+}
+
+fn conclusion(out: &mut impl Write, screening: &Screening, at_mail: bool, has_message: bool) -> io::Result<()> {
+    let fields = screening.fields();
+    if !fields.is_empty() && screening.verdict() < Verdict::Defer {
+        writeln!(out, "\nFIELDS\n{}", String::from_utf8_lossy(&fields).replace("\r\n", "\n").trim_end())?;
+    }
+    let stage = if at_mail { "to MAIL" } else { "to the message" };
+    match screening.reply() {
+        Some(reply) => writeln!(out, "\nREPLY  {stage}: {} {} {}", reply.code(), reply.enhanced(), reply.text()),
+        None if !has_message => writeln!(out, "\nREPLY  to MAIL: 250; what is asked of the message was not asked: there is none"),
+        None => writeln!(out, "\nREPLY  {stage}: 250 ({})", screening.verdict().as_str()),
+    }
+}
+
+/// What a peer or a zone has chosen, without what a terminal would obey.
+fn shown(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
+}
+
+/// Where the keys of the configuration are written.
+struct Origin {
+    file: String,
+    lines: BTreeMap<String, usize>,
+}
+
+impl Origin {
+    fn new(screen: &Screen) -> Self {
+        let path = &screen.server.config.path;
+        let lines = Config::load(path).map(|loaded| loaded.lines).unwrap_or_default();
+        Self { file: path.display().to_string(), lines }
+    }
+
+    /// ` (FILE:LINE)`, where it is written.
+    fn line(&self, key: &str) -> String {
+        self.lines.get(key).map_or_else(|| " (the default)".into(), |line| format!(" ({}:{line})", self.file))
+    }
+}

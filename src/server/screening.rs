@@ -1,0 +1,55 @@
+//! What `[screening]` means to the crate that screens.
+
+use screening::{Dns, DnsSettings, Error, List, Lists, OnFail, OnUnsure, Policy, Screener, Verdict};
+
+use crate::config::{AT_ONCE, Check, Config, Fail, Rule, Unsure};
+
+/// Who asks what the configuration says; nobody, where it asks nothing. To be called within a runtime.
+///
+/// # Errors
+/// There is no DNS server to ask.
+pub(crate) fn screener(config: &Config) -> Result<Option<Screener>, Error> {
+    let settings = &config.screening;
+    if !settings.is_on() {
+        return Ok(None);
+    }
+    let dns = DnsSettings { servers: settings.servers(), timeout: settings.dns_timeout.0, cache: settings.dns_cache.into() };
+    let rules = settings.checks.iter().map(rule).collect();
+    let lists = settings.dns_lists.iter().map(|list| List { zone: list.zone.clone(), weight: list.weight }).collect();
+    let lists = Lists { lists, threshold: i32::try_from(settings.dns_lists_threshold).unwrap_or(i32::MAX) };
+    let policy = Policy {
+        rules,
+        lists,
+        greylist_delay: settings.greylist_delay.0,
+        greylist_senders: usize::try_from(settings.greylist_senders).unwrap_or(usize::MAX),
+        at_once: AT_ONCE,
+    };
+    Ok(Some(Screener::new(config.hostname(), policy, Dns::new(&dns)?)))
+}
+
+fn rule(rule: &Rule) -> screening::Rule {
+    let check = match rule.check {
+        Check::Iprev => screening::Check::Iprev,
+        Check::Helo => screening::Check::Helo,
+        Check::Lists => screening::Check::Lists,
+        Check::Spf => screening::Check::Spf,
+        Check::Greylist => screening::Check::Greylist,
+        Check::Dkim => screening::Check::Dkim,
+        Check::Arc => screening::Check::Arc,
+        Check::Dmarc => screening::Check::Dmarc,
+    };
+    let fail = match rule.fail {
+        Fail::Accept => OnFail::Verdict(Verdict::Accept),
+        Fail::Tag => OnFail::Verdict(Verdict::Tag),
+        Fail::Quarantine => OnFail::Verdict(Verdict::Quarantine),
+        Fail::Defer => OnFail::Verdict(Verdict::Defer),
+        Fail::Reject => OnFail::Verdict(Verdict::Reject),
+        Fail::Discard => OnFail::Verdict(Verdict::Discard),
+        Fail::Policy => OnFail::Policy,
+    };
+    let unsure = match rule.unsure {
+        Unsure::Accept => OnUnsure::Accept,
+        Unsure::Defer => OnUnsure::Defer,
+    };
+    screening::Rule { check, fail, unsure, timeout: rule.timeout.0 }
+}
