@@ -118,9 +118,7 @@ impl fmt::Display for Mailbox {
     /// Quotes the local part again where it must be.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if is_dot_string(&self.local_part) {
-            f.write_str(&self.local_part)?;
-            f.write_str("@")?;
-            return self.host.fmt(f);
+            return write!(f, "{}@{}", self.local_part, self.host);
         }
         f.write_str("\"")?;
         for c in self.local_part.chars() {
@@ -160,11 +158,7 @@ impl fmt::Display for ReversePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Null => f.write_str("<>"),
-            Self::Mailbox(mailbox) => {
-                f.write_str("<")?;
-                mailbox.fmt(f)?;
-                f.write_str(">")
-            }
+            Self::Mailbox(mailbox) => write!(f, "<{mailbox}>"),
         }
     }
 }
@@ -204,11 +198,7 @@ impl fmt::Display for ForwardPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Postmaster => f.write_str("<postmaster>"),
-            Self::Mailbox(mailbox) => {
-                f.write_str("<")?;
-                mailbox.fmt(f)?;
-                f.write_str(">")
-            }
+            Self::Mailbox(mailbox) => write!(f, "<{mailbox}>"),
         }
     }
 }
