@@ -179,17 +179,9 @@ impl Book {
     }
 
     fn lookup(&self, mailbox: &Mailbox, domain: &DomainRecord) -> Option<Vec<Arc<str>>> {
-        let (local_part, host) = (mailbox.local_part(), domain.name.as_str());
-        let mut name = String::with_capacity(local_part.len() + 1 + host.len());
-        // By whole words where it must: to_lowercase knows of final letters.
-        if local_part.is_ascii() {
-            name.push_str(local_part);
-            name.make_ascii_lowercase();
-        } else {
-            name.push_str(&local_part.to_lowercase());
-        }
+        let mut name = mailbox.local_part().to_lowercase();
         name.push('@');
-        name.push_str(host);
+        name.push_str(domain.name.as_str());
         self.expand(&name).or_else(|| {
             if mailbox.local_part().eq_ignore_ascii_case("postmaster") {
                 self.postmaster(domain).or_else(|| self.any_postmaster())
