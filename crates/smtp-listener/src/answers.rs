@@ -5,15 +5,15 @@
 //! a commit under way, whose outcome is open then, and which the drain waits for.
 
 mod refusing;
+mod xclient;
 
 use std::borrow::Cow;
 use std::cell::Cell;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use auth::{Claim, Verdict};
-use bytes::BytesMut;
 use events::{AuthFailed, AuthSucceeded, AuthThrottled, MessageAccepted, SessionId, StoreFailed};
 use gate::delivery::{Passage, Promise};
 use gate::rates::{Limits, Measure, Sender};
@@ -21,7 +21,7 @@ use gate::{Permit, Phase, Seat};
 use jiff::Timestamp;
 use mail::{ForwardPath, Host, MessageId, ReversePath};
 use net::Hold;
-use smtp::{Auth, Chunk, Data, EndOfData, Mail, MailFrom, Question, Rcpt, Reply, Told, Xclient};
+use smtp::{Auth, Chunk, Data, EndOfData, Mail, MailFrom, Question, Rcpt, Reply};
 use store::Resolution;
 
 use crate::freight::Freight;
@@ -29,7 +29,7 @@ use crate::hops::Hops;
 use crate::screening::{Desk, Judged};
 use crate::trace::Trace;
 use crate::transaction::{Message, Transaction};
-use crate::{Settings, Shared, rescue};
+use crate::{Settings, Shared};
 
 /// One session's answers, and what they remember.
 pub(crate) struct Answers {
@@ -72,7 +72,7 @@ impl Answers {
     pub(crate) async fn answer(&mut self, question: Question<'_>, permit: &mut Permit) {
         match question {
             Question::Auth(auth) => Box::pin(self.auth(auth)).await,
-            Question::Mail(mail) => Box::pin(self.mail(mail)).await,
+            Question::Mail(mail) => self.mail(mail).await,
             Question::Rcpt(rcpt) => self.rcpt(rcpt).await,
             Question::Data(data) => Box::pin(self.data(data)).await,
             Question::Chunk(chunk) => self.chunk(chunk).await,
@@ -139,7 +139,8 @@ impl Answers {
             Err(reply) => return question.reject(reply),
         };
         let screened = match self.settings.screener.clone() {
-            Some(screener) => match self.desk().at_mail(screener, &question).await {
+            // Boxed: a session that is not screened has no room for it.
+            Some(screener) => match Box::pin(self.desk().at_mail(screener, &question)).await {
                 Ok(screened) => Some(Box::new(screened)),
                 Err(reply) => return question.reject(reply),
             },
@@ -347,55 +348,6 @@ impl Answers {
             ReversePath::Null => None,
         });
         Sender { source: self.source.into(), account, domain }
-    }
-
-    /// Who may say it was decided when the session began. From here on the session is its client's for all that is counted: who has
-    /// logged in with the proxy has logged in, and the gate judges where the client is as if it had connected here.
-    async fn xclient(&mut self, question: Xclient<'_>, permit: &mut Permit) {
-        self.transaction = None;
-        let (told, mut address) = (question.client(), None);
-        if let Told::Is(client) = told.address {
-            address = Some(client);
-        }
-        match &told.login {
-            Told::Is(login) => match self.speak_for_user(login, address.unwrap_or(self.source)).await {
-                Ok(()) => permit.authenticate(),
-                Err(reply) => return question.reject(reply),
-            },
-            Told::Unavailable => {
-                self.shared.gate.roster().log_out(&self.seat);
-                permit.log_out();
-                address = address.or(Some(self.source));
-            }
-            Told::No => {}
-        }
-        if let Some(client) = address {
-            let arrival = self.shared.arrival(SocketAddr::new(client, 0));
-            if let Err(refusal) = self.shared.gate.move_to(permit, &arrival) {
-                let mut line = BytesMut::new();
-                self.shared.refuse(&refusal, &arrival, &mut line);
-                return question.turn_away(&line);
-            }
-            self.source = client;
-            self.seat.speak_for(client, permit.draw());
-        }
-        question.accept();
-    }
-
-    /// The session is that of a user who has logged in with the proxy: it counts as one of theirs. Somebody without an account here
-    /// counts by the name the proxy says.
-    async fn speak_for_user(&mut self, login: &str, source: IpAddr) -> Result<(), Reply> {
-        let known = self.seat.during(Phase::Store, net::now, self.shared.store.account(login)).await;
-        let known = known.map_err(|error| {
-            self.shared.events.emit(StoreFailed { operation: "account", cause: &error, now: net::now() });
-            rescue::reply(&error)
-        })?;
-        let account = known.map_or_else(|| login.to_lowercase().into(), |account| account.name);
-        let Shared { events, listener, .. } = &*self.shared;
-        let session = self.session;
-        self.shared.log_in(&self.seat, session, source, &account).map_err(|full| self.user_full(full, &account))?;
-        events.emit(AuthSucceeded { listener, session, source, account: &account, mechanism: "XCLIENT" });
-        Ok(())
     }
 }
 

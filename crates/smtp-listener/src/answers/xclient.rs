@@ -1,0 +1,64 @@
+//! The answer to XCLIENT: from here on the session is that of the client the proxy speaks for.
+//!
+//! May be dropped at any time, as [`Answers::answer`] may.
+
+use std::net::{IpAddr, SocketAddr};
+
+use bytes::BytesMut;
+use events::{AuthSucceeded, StoreFailed};
+use gate::{Permit, Phase};
+use smtp::{Reply, Told, Xclient};
+
+use super::Answers;
+use crate::{Shared, rescue};
+
+impl Answers {
+    /// Who may say it was decided when the session began. From here on the session is its client's for all that is counted: who has
+    /// logged in with the proxy has logged in, and the gate judges where the client is as if it had connected here.
+    pub(super) async fn xclient(&mut self, question: Xclient<'_>, permit: &mut Permit) {
+        self.transaction = None;
+        let (told, mut address) = (question.client(), None);
+        if let Told::Is(client) = told.address {
+            address = Some(client);
+        }
+        match &told.login {
+            Told::Is(login) => match self.speak_for_user(login, address.unwrap_or(self.source)).await {
+                Ok(()) => permit.authenticate(),
+                Err(reply) => return question.reject(reply),
+            },
+            Told::Unavailable => {
+                self.shared.gate.roster().log_out(&self.seat);
+                permit.log_out();
+                address = address.or(Some(self.source));
+            }
+            Told::No => {}
+        }
+        if let Some(client) = address {
+            let arrival = self.shared.arrival(SocketAddr::new(client, 0));
+            if let Err(refusal) = self.shared.gate.move_to(permit, &arrival) {
+                let mut line = BytesMut::new();
+                self.shared.refuse(&refusal, &arrival, &mut line);
+                return question.turn_away(&line);
+            }
+            self.source = client;
+            self.seat.speak_for(client, permit.draw());
+        }
+        question.accept();
+    }
+
+    /// The session is that of a user who has logged in with the proxy: it counts as one of theirs. Somebody without an account here
+    /// counts by the name the proxy says.
+    async fn speak_for_user(&mut self, login: &str, source: IpAddr) -> Result<(), Reply> {
+        let known = self.seat.during(Phase::Store, net::now, self.shared.store.account(login)).await;
+        let known = known.map_err(|error| {
+            self.shared.events.emit(StoreFailed { operation: "account", cause: &error, now: net::now() });
+            rescue::reply(&error)
+        })?;
+        let account = known.map_or_else(|| login.to_lowercase().into(), |account| account.name);
+        let Shared { events, listener, .. } = &*self.shared;
+        let session = self.session;
+        self.shared.log_in(&self.seat, session, source, &account).map_err(|full| self.user_full(full, &account))?;
+        events.emit(AuthSucceeded { listener, session, source, account: &account, mechanism: "XCLIENT" });
+        Ok(())
+    }
+}
