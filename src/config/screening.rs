@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use mail::{Domain, Span};
 use schemars::JsonSchema;
-use screening::ANSWER_OCTETS;
+use screening::{ANSWER_OCTETS, Check, HEADER_OCTETS, OnUnsure, Stage};
 use serde::{Deserialize, Serialize};
 
 use super::Address;
@@ -69,7 +69,7 @@ pub(crate) struct Rule {
     pub(crate) fail: Fail,
     /// What follows when it cannot tell.
     #[serde(default)]
-    pub(crate) unsure: Unsure,
+    pub(crate) unsure: OnUnsure,
     /// How long it may take.
     #[serde(default = "usual_timeout")]
     pub(crate) timeout: Span,
@@ -86,20 +86,6 @@ pub(crate) struct List {
     pub(crate) weight: i32,
 }
 
-/// What can be asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Check {
-    Iprev,
-    Helo,
-    Lists,
-    Spf,
-    Greylist,
-    Dkim,
-    Arc,
-    Dmarc,
-}
-
 /// What can follow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -112,15 +98,6 @@ pub(crate) enum Fail {
     Reject,
     Discard,
     Policy,
-}
-
-/// Open or closed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Unsure {
-    #[default]
-    Accept,
-    Defer,
 }
 
 /// As it could be written in the list.
@@ -144,7 +121,7 @@ impl Screening {
 
     /// Octets that each session may take for a header.
     pub(super) fn session_octets(&self) -> u64 {
-        if self.is_on() { HEADER_OCTETS } else { 0 }
+        if self.is_on() { HEADER_BUFFER_OCTETS } else { 0 }
     }
 
     /// Octets that all of it may take besides.
@@ -160,7 +137,7 @@ impl Screening {
 
     /// A client waits five minutes for the reply to MAIL (RFC 5321, section 4.5.3.2.2).
     fn late_at_mail(&self) -> Option<Finding> {
-        let at_mail = self.checks.iter().filter(|rule| !matches!(rule.check, Check::Dkim | Check::Arc | Check::Dmarc));
+        let at_mail = self.checks.iter().filter(|rule| rule.check.stage() == Stage::Envelope);
         let timeouts: Vec<_> = at_mail.map(|rule| rule.timeout.0.min(LONGEST.0)).collect();
         let most = Span(timeouts.iter().chain(timeouts.iter().max()).sum());
         (most > LONGEST_AT_MAIL).then(|| {
@@ -182,7 +159,7 @@ impl Screening {
         let mut found = Vec::new();
         for (index, rule) in self.checks.iter().enumerate() {
             let fault = |message: String| Finding::error("screening.checks", message).at(index);
-            let name = written(&serde_json::to_value(rule.check).unwrap_or_default());
+            let name = format!("{:?}", rule.check.as_str());
             if self.checks.iter().take(index).any(|earlier| earlier.check == rule.check) {
                 found.push(fault(format!("{name} is asked already: write each check once")));
             }
@@ -259,8 +236,8 @@ fn usual_timeout() -> Span {
 /// Messages that are asked about at a time. With answers that take 50 ms that is 2,500 a second; who gets no turn within a check's
 /// timeout is as one whose DNS does not answer.
 pub(crate) const AT_ONCE: usize = 128;
-/// 64 KiB of a header, in a buffer that grows by doubling.
-const HEADER_OCTETS: u64 = 128 << 10;
+/// A header, in a buffer that grows by doubling.
+const HEADER_BUFFER_OCTETS: u64 = 2 * HEADER_OCTETS as u64;
 /// A header that is all addresses or fields, taken apart.
 const ASKED_OCTETS: u64 = 1 << 20;
 /// A hash and a time, in a table and in a line.

@@ -45,7 +45,7 @@ pub(crate) struct Listeners {
     listening: Vec<Listening>,
     has_tls: bool,
     /// Kept for as long as nothing about it changes: it remembers what DNS has said.
-    screening: Mutex<(Config, Option<Screener>)>,
+    screening: Mutex<(Config, Option<Arc<Screener>>)>,
 }
 
 /// What is spoken on an address, by its key under `listen`.
@@ -117,14 +117,14 @@ impl Listeners {
     ///
     /// # Errors
     /// There is no DNS server to ask.
-    pub(crate) fn screener(&self, config: &Config) -> Result<Option<Screener>, ::screening::Error> {
+    pub(crate) fn screener(&self, config: &Config) -> Result<Option<Arc<Screener>>, ::screening::Error> {
         let (present, screener_of_it) = &*self.screening.lock().unwrap_or_else(PoisonError::into_inner);
         let is_same = present.screening == config.screening && present.hostname() == config.hostname();
         if is_same { Ok(screener_of_it.clone()) } else { screener(config) }
     }
 
     /// Serves new sessions by another configuration, screened by its `screener`.
-    pub(crate) fn configure(&self, config: &Config, screener: Option<Screener>) {
+    pub(crate) fn configure(&self, config: &Config, screener: Option<Arc<Screener>>) {
         for (service, role, listener) in &self.smtp {
             listener.configure(smtp_settings(config, *service, *role, self.has_tls, screener.clone()));
         }
@@ -240,7 +240,7 @@ impl Encryption {
     }
 }
 
-fn smtp_settings(config: &Config, service: Service, role: Role, has_tls: bool, screener: Option<Screener>) -> smtp_listener::Settings {
+fn smtp_settings(config: &Config, service: Service, role: Role, has_tls: bool, screener: Option<Arc<Screener>>) -> smtp_listener::Settings {
     let Config { limits, timeouts, .. } = config;
     let usual = match role {
         Role::Relay => smtp::Settings::relay(config.hostname()),

@@ -1,14 +1,16 @@
 //! What `[screening]` means to the crate that screens.
 
-use screening::{Dns, DnsSettings, Error, List, Lists, OnFail, OnUnsure, Policy, Screener, Verdict};
+use std::sync::Arc;
 
-use crate::config::{AT_ONCE, Check, Config, Fail, Rule, Unsure};
+use screening::{Dns, DnsSettings, Error, List, Lists, OnFail, Policy, Screener, Verdict};
+
+use crate::config::{AT_ONCE, Config, Fail, Rule};
 
 /// Who asks what the configuration says; nobody, where it asks nothing. To be called within a runtime.
 ///
 /// # Errors
 /// There is no DNS server to ask.
-pub(crate) fn screener(config: &Config) -> Result<Option<Screener>, Error> {
+pub(crate) fn screener(config: &Config) -> Result<Option<Arc<Screener>>, Error> {
     let settings = &config.screening;
     if !settings.is_on() {
         return Ok(None);
@@ -24,20 +26,10 @@ pub(crate) fn screener(config: &Config) -> Result<Option<Screener>, Error> {
         greylist_senders: usize::try_from(settings.greylist_senders).unwrap_or(usize::MAX),
         at_once: AT_ONCE,
     };
-    Ok(Some(Screener::new(config.hostname(), policy, Dns::new(&dns)?)))
+    Ok(Some(Arc::new(Screener::new(config.hostname(), policy, Dns::new(&dns)?))))
 }
 
 fn rule(rule: &Rule) -> screening::Rule {
-    let check = match rule.check {
-        Check::Iprev => screening::Check::Iprev,
-        Check::Helo => screening::Check::Helo,
-        Check::Lists => screening::Check::Lists,
-        Check::Spf => screening::Check::Spf,
-        Check::Greylist => screening::Check::Greylist,
-        Check::Dkim => screening::Check::Dkim,
-        Check::Arc => screening::Check::Arc,
-        Check::Dmarc => screening::Check::Dmarc,
-    };
     let fail = match rule.fail {
         Fail::Accept => OnFail::Verdict(Verdict::Accept),
         Fail::Tag => OnFail::Verdict(Verdict::Tag),
@@ -47,9 +39,5 @@ fn rule(rule: &Rule) -> screening::Rule {
         Fail::Discard => OnFail::Verdict(Verdict::Discard),
         Fail::Policy => OnFail::Policy,
     };
-    let unsure = match rule.unsure {
-        Unsure::Accept => OnUnsure::Accept,
-        Unsure::Defer => OnUnsure::Defer,
-    };
-    screening::Rule { check, fail, unsure, timeout: rule.timeout.0 }
+    screening::Rule { check: rule.check, fail, unsure: rule.unsure, timeout: rule.timeout.0 }
 }

@@ -5,10 +5,14 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use crate::verdict::{Outcome, Verdict};
 
-/// One thing to find out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// One thing to find out, by its word in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Check {
     /// The name of the client's address leads back to the address (RFC 8601 §3).
     Iprev,
@@ -47,9 +51,11 @@ pub enum OnFail {
 }
 
 /// What follows when a check cannot tell: DNS is silent or broken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum OnUnsure {
     /// Nothing: it fails open.
+    #[default]
     Accept,
     /// The client is to come back: it fails closed.
     Defer,

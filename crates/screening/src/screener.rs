@@ -4,7 +4,6 @@
 //! ends it. Each has its time-out, after which its check is unsure. Dropping a future is safe: what was found is forgotten.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use mail::{Domain, Host, ReversePath};
@@ -19,15 +18,14 @@ use crate::turns::{Turn, Turns};
 use crate::verdict::Outcome;
 use crate::{Forgeries, envelope, message};
 
-/// Asks what the operator's list says. Clones are the same.
-#[derive(Clone)]
+/// Asks what the operator's list says. One for all who ask: what it remembers and how many it asks about at a time is its own.
 pub struct Screener {
     host: Domain,
-    rules: Arc<[Rule]>,
-    lists: Arc<Lists>,
-    greylist: Arc<Greylist>,
+    rules: Vec<Rule>,
+    lists: Lists,
+    greylist: Greylist,
     dns: Dns,
-    turns: Arc<Turns>,
+    turns: Turns,
 }
 
 /// What the operator has written.
@@ -73,8 +71,7 @@ impl Screener {
     /// Goes by this policy, for the host of this name.
     pub fn new(host: Domain, policy: Policy, dns: Dns) -> Self {
         let Policy { rules, lists, greylist_delay, greylist_senders, at_once } = policy;
-        let greylist = Arc::new(Greylist::new(greylist_delay, greylist_senders));
-        Self { host, rules: rules.into(), lists: Arc::new(lists), greylist, dns, turns: Arc::new(Turns::new(at_once)) }
+        Self { host, rules, lists, greylist: Greylist::new(greylist_delay, greylist_senders), dns, turns: Turns::new(at_once) }
     }
 
     /// The rules, in their order.

@@ -54,7 +54,7 @@ pub struct Settings {
     /// Proxies whose connections begin with a PROXY header, and are its client's from there on.
     pub trusted_proxies: Vec<IpNet>,
     /// What is asked about messages; `None`: nothing.
-    pub screener: Option<Screener>,
+    pub screener: Option<Arc<Screener>>,
 }
 
 /// What a listener stands on.

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::fmt::Display;
 use std::net::IpAddr;
 use std::pin::pin;
+use std::sync::Arc;
 
 use ::screening::{Client, Forgeries, Reading, Screener, Screening, Verdict};
 use events::{MessageRefused, MessageScreened, SessionId};
@@ -19,7 +20,7 @@ use crate::{Settings, Shared};
 
 /// One transaction's screening, from MAIL on.
 pub(crate) struct Screened {
-    screener: Screener,
+    screener: Arc<Screener>,
     forgeries: Forgeries,
     /// None of those who are not strangers.
     stranger: Option<Stranger>,
@@ -32,12 +33,12 @@ struct Stranger {
 
 impl Screened {
     /// Whoever sends: nothing is asked, and what is forged is taken out.
-    pub(crate) fn known(screener: Screener) -> Self {
+    pub(crate) fn known(screener: Arc<Screener>) -> Self {
         Self { forgeries: screener.forgeries(), screener, stranger: None }
     }
 
     /// Asks what is known of a stranger at MAIL.
-    pub(crate) async fn stranger(screener: Screener, client: Client<'_>) -> Self {
+    pub(crate) async fn stranger(screener: Arc<Screener>, client: Client<'_>) -> Self {
         let screening = screener.envelope(client).await;
         Self { stranger: Some(Stranger { screening, reading: Reading::new() }), ..Self::known(screener) }
     }
@@ -92,7 +93,7 @@ impl Desk<'_> {
     ///
     /// # Errors
     /// The reply, where that is enough to refuse it.
-    pub(crate) async fn at_mail(self, screener: Screener, question: &Mail<'_>) -> Result<Screened, Reply> {
+    pub(crate) async fn at_mail(self, screener: Arc<Screener>, question: &Mail<'_>) -> Result<Screened, Reply> {
         let (session, reverse_path) = (question.session(), &question.from().reverse_path);
         if session.identity().is_some() || self.settings.smtp.role == Role::Submission || self.shared.may_relay(self.source) {
             return Ok(Screened::known(screener));
