@@ -1,9 +1,10 @@
 //! Attempts at a full server, made as cheaply as they can be: the peers of a real flood bring processors of their own, those of
 //! this one share the machine with the sessions whose throughput is measured.
 //!
-//! At a pace: a thread wakes every [`TICK`], looks at the attempts it made before, and makes those that are due; five system
+//! At a pace: a thread wakes every [`TICK`], looks at the attempts it made before, and makes those that are due; seven system
 //! calls an attempt and nobody woken for it. Answered means a line that begins with 421 or -ERR and then an orderly close;
 //! a reset, a close without a word or ten seconds of silence is unanswered. A pace that is too fast for the machine is not caught up with.
+//! Those that never read count as answered, since they cannot tell.
 //!
 //! Without one: many connect as fast as they can, say nothing, read nothing and leave, which costs a client the least; answered
 //! are those that got to connect.
