@@ -15,7 +15,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::Filter;
 
 pub(crate) use directory::{Alias, Domain, PasswordSource, User, WithPassword};
-pub(crate) use gate::{Drain, EndSession, Explain, Gate, SessionIds, Sessions, Set, SetKey};
+pub(crate) use gate::{Drain, EndSession, Explain, Gate, Returns, SessionIds, Sessions, Set, SetKey};
 
 /// A mail front door whose inbound limit is exact, fair, live and explained.
 #[derive(Debug, Parser)]

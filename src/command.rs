@@ -11,6 +11,7 @@ pub(crate) mod serve;
 pub(crate) mod sessions;
 pub(crate) mod status;
 pub(crate) mod store;
+mod table;
 pub(crate) mod trial;
 
 use std::error::Error;

@@ -167,7 +167,7 @@ fn least_above(root: &Path, path: &str, file: &str) -> Option<u64> {
 /// directory's own names (16 octets each, twice).
 const SESSION_OCTETS: u64 = (net::OCTETS_MOST + store_embedded::ARRIVING_OCTETS) as u64 + (32 << 10);
 /// What the server has before the first session (docs/performance.md, without `body_memory`), and may come to have beside them: the
-/// store's index and the listings it keeps, the last refusals, known good sources.
+/// store's index and the listings it keeps, the last refusals, refused and known good sources.
 const BASE_OCTETS: u64 = 64 << 20;
 /// The store's databases with their companions, its lock, segments being made.
 const STORE_FILES: u64 = 48;

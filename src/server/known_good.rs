@@ -62,6 +62,8 @@ const EVERY: Duration = Duration::from_secs(10 * 60);
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
 
     #[test]
@@ -70,8 +72,8 @@ mod tests {
         let gate = || Gate::new(gate::Settings::default()).unwrap();
         let (before, after) = (gate(), gate());
         restore(&before, folder.path());
-        before.delivered("192.0.2.7".parse().unwrap());
-        before.delivered("2001:db8::7".parse().unwrap());
+        before.delivered("192.0.2.7".parse().unwrap(), Instant::now());
+        before.delivered("2001:db8::7".parse().unwrap(), Instant::now());
         save(&before, folder.path());
         let file = folder.path().join(FILE);
         let text = fs::read_to_string(&file).unwrap();

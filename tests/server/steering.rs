@@ -41,6 +41,37 @@ fn a_refusal_is_explained_by_what_its_client_was_told() {
 }
 
 #[test]
+fn who_was_refused_is_listed_with_what_became_of_it() {
+    let server = Server::start(&gate(1));
+    let held = server.hello();
+    assert!(server.connect_from(9, "smtp").hear().starts_with("421 4.3.2 "));
+    assert!(server.connect_from(9, "smtp").hear().starts_with("421 4.3.2 "));
+    assert!(server.connect("smtp").hear().starts_with("421 4.3.2 "));
+    // Who fetches mail brings none that could be stuck.
+    assert!(server.connect_from(8, "pop3").hear().starts_with("-ERR [SYS/TEMP] "));
+    let returns = asked(&server, &["gate", "returns", "--json"]);
+    assert_eq!((&returns["known"], &returns["missing"], &returns["left_out"]), (&2.into(), &0.into(), &0.into()));
+    let first = &returns["sources"][0];
+    assert_eq!((&first["prefix"], &first["refusals"], &first["rule"]), (&"127.0.0.9/32".into(), &2.into(), &"R4".into()));
+    assert_eq!(
+        (&first["back_after_seconds"], &first["delivered_after_seconds"], &first["missing"]),
+        (&Value::Null, &Value::Null, &false.into())
+    );
+
+    drop(held);
+    server.eventually("the place is free", |server| server.in_use() == 0);
+    server.deliver(ANN, "Subject: back\r\n\r\nHere I am.\r\n");
+    let returns = asked(&server, &["gate", "returns", "--json"]);
+    let back = &returns["sources"][1];
+    assert_eq!((&back["prefix"], &back["class"]), (&"127.0.0.1/32".into(), &"known_good".into()), "who is not back comes first");
+    assert!(back["back_after_seconds"].is_u64() && back["delivered_after_seconds"].is_u64(), "{back}");
+    let text = server.succeed(&["gate", "returns", "--most", "1"]);
+    assert!(text.contains("127.0.0.9/32  -      2        R4    ") && text.contains("  not yet  no\n"), "{text}");
+    assert!(text.ends_with("2 refused since the start, 0 of them missing, 1 shown\n"), "{text}");
+    assert!(server.succeed(&["gate", "returns", "--missing"]).ends_with(" 0 shown\n"));
+}
+
+#[test]
 fn who_connects_too_often_is_explained_by_the_rate_that_was_spent() {
     let server = Server::start("[rates]\nconnections_per_network = '2/1h'\n");
     let _held = [server.hello(), server.hello()];

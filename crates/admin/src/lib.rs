@@ -18,6 +18,7 @@ mod control;
 mod directory;
 mod explain;
 mod http;
+mod returns;
 mod sessions;
 mod status;
 mod steering;
@@ -43,7 +44,8 @@ pub use status::{Readiness, report_gate, report_rates};
 pub use watch::Watch;
 pub use wire::{
     Alias, ClientStatus, DirectoryRequest, Domain, ExemptionStatus, Explained, GateRequest, GateStatus, Holder, Listening, Origin,
-    Override, PasswordHash, PhaseStatus, Reloaded, Reply, Request, Resolved, Session, SessionsRequest, Setting, Status,
+    Override, PasswordHash, PhaseStatus, RefusedSource, Reloaded, Reply, Request, Resolved, Returns, Session, SessionsRequest, Setting,
+    Status,
 };
 
 /// The running server, as far as an administrator sees it.

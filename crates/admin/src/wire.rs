@@ -12,7 +12,9 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-pub use gate::{ClientStatus, ExemptionStatus, Explained, GateRequest, GateStatus, Origin, Override, PhaseStatus, Setting};
+pub use gate::{
+    ClientStatus, ExemptionStatus, Explained, GateRequest, GateStatus, Origin, Override, PhaseStatus, RefusedSource, Returns, Setting,
+};
 pub use sessions::{Session, SessionsRequest};
 
 /// What is asked of a running server.
@@ -93,6 +95,8 @@ pub enum Reply {
     Resolved(Resolved),
     /// Why a connection was refused.
     Explained(Box<Explained>),
+    /// Who was refused, and what they have done since.
+    Returns(Box<Returns>),
     /// How the gate is, after what was asked for was done.
     GateStatus(Box<GateStatus>),
     /// Sessions in use, the oldest first.

@@ -67,6 +67,15 @@ impl Denial {
         }
     }
 
+    /// Whether a message is put off by it, which its client is to bring again.
+    pub(crate) fn puts_off_mail(&self) -> bool {
+        match self {
+            Self::StoreSlow { .. } | Self::StoreFull => true,
+            Self::TooMuch { limit, .. } => limit.measure != rates::Measure::FailedCommands,
+            Self::PlaceNeeded | Self::TimedOut { .. } | Self::UserFull(_) | Self::MaildropLocked => false,
+        }
+    }
+
     /// The key that it comes from, with its table: `gate.sessions_per_user`, `rates.messages_per_account`.
     pub fn key(&self) -> &'static str {
         match self {

@@ -37,6 +37,7 @@ use crate::pool::{Draw, Pool, Usage};
 use crate::ramp::Ramp;
 use crate::rates::{self, ConnectionRates};
 use crate::refusal::{Obstacle, Refusal};
+use crate::returns::{RefusedSource, Returns};
 use crate::roster::Roster;
 use crate::rules::{Rules, Trial};
 use crate::seat::{Seat, Wanted};
@@ -59,6 +60,7 @@ pub struct Gate {
     pool: Arc<Pool>,
     rates: ConnectionRates,
     known_good: KnownGood,
+    returns: Returns,
     /// A [`Day`].
     today: AtomicU32,
     tally: Tally,
@@ -91,6 +93,7 @@ impl Gate {
             pool: Arc::new(Pool::new(settings.size())),
             rates: ConnectionRates::new(rates),
             known_good: KnownGood::default(),
+            returns: Returns::default(),
             today: AtomicU32::new(0),
             tally: Tally::default(),
             ledger: Ledger::default(),
@@ -125,6 +128,7 @@ impl Gate {
         taken.tenancy.iter().for_each(Tenancy::admitted);
         self.tally.shadow(trial.met());
         self.tally.admit();
+        self.welcome_back(arrival);
         Ok(Permit::new(taken, arrival.listener, arrival.now))
     }
 
@@ -200,8 +204,25 @@ impl Gate {
     }
 
     /// A message from `peer` was accepted: its source is [`Class::KnownGood`] for the next [`crate::KNOWN_GOOD_DAYS`].
-    pub fn delivered(&self, peer: IpAddr) {
+    pub fn delivered(&self, peer: IpAddr, now: Instant) {
         self.known_good.delivered(Source::from(peer), self.day());
+        self.returns.delivered(Source::from(peer), now);
+    }
+
+    /// The sources that were refused since the start and may come back, with what they have done since; in no order.
+    pub fn refused_sources(&self) -> Vec<RefusedSource> {
+        self.returns.all()
+    }
+
+    /// Sources that are [missing](RefusedSource::is_missing) by `now`: known good ones, and others. Walks the tables: for people and
+    /// for figures.
+    pub fn missing_sources(&self, now: Instant) -> (usize, usize) {
+        self.returns.missing(now)
+    }
+
+    /// Refusals of sources that there was no room to remember.
+    pub fn refusals_left_out(&self) -> u64 {
+        self.returns.left_out()
     }
 
     /// The known good sources, each with the day of its last accepted message.

@@ -166,6 +166,11 @@ impl Rule {
         }
     }
 
+    /// Whether who is refused by it is expected to come again.
+    pub(crate) fn is_for_now(&self) -> bool {
+        !matches!(self, Self::Denied { .. })
+    }
+
     /// Whether all that stood in the way is that no place was free, so that waiting for one may help.
     pub(crate) fn is_want_of_places(&self) -> bool {
         matches!(self, Self::PoolFull { .. } | Self::UnreservedFull { .. })

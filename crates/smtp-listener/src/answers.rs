@@ -293,14 +293,15 @@ impl Answers {
         let begun = net::now();
         let outcome = self.seat.during(Phase::Store, net::now, incoming.commit(trace)).await;
         let told = if outcome.is_ok() { Passage::stored } else { Passage::failed };
-        told(passage, net::now());
+        let ended = net::now();
+        told(passage, ended);
         match outcome {
             Ok(receipt) => {
                 let Shared { events, listener, .. } = &*self.shared;
-                let (session, commit) = (self.session, net::now() - begun);
+                let (session, commit) = (self.session, ended - begun);
                 let (reverse_path, recipients) = (&reverse_path, &accounts[..]);
                 events.emit(MessageAccepted { listener, session, message: id, reverse_path, recipients, octets, commit });
-                self.shared.gate.delivered(self.source);
+                self.shared.gate.delivered(self.source, ended);
                 question.accept(receipt);
             }
             Err(error) => {

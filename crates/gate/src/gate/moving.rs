@@ -37,6 +37,7 @@ impl Gate {
             Ok(taken) => {
                 taken.tenancy.iter().for_each(Tenancy::admitted);
                 self.tally.shadow(trial.met());
+                self.welcome_back(arrival);
                 permit.settle(taken);
                 Ok(())
             }

@@ -55,6 +55,39 @@ fn the_node_is_asked_before_the_source_and_the_source_before_the_pool() {
 }
 
 #[test]
+fn who_brings_mail_and_is_put_off_is_expected_again() {
+    let gate = open(Settings { deny: vec!["192.0.2.66".parse().unwrap()], ..settings(1, 9) });
+    let only = gate.admit(&arrival("192.0.2.1")).unwrap();
+    refused(&gate, "192.0.2.2");
+    refused(&gate, "192.0.2.66");
+    let fetches = Arrival { brings_mail: false, ..arrival("192.0.2.3") };
+    assert!(gate.admit(&fetches).is_err());
+    let known = |gate: &Gate| {
+        let mut all: Vec<_> =
+            gate.refused_sources().iter().map(|source| (source.prefix.to_string(), source.rule, source.back.is_some())).collect();
+        all.sort_unstable();
+        all
+    };
+    assert_eq!(known(&gate), [("192.0.2.2/32".to_owned(), "R4", false)]);
+    drop(only);
+    let mut proxy = gate.admit(&arrival("192.0.2.4")).unwrap();
+    gate.move_to(&mut proxy, &arrival("192.0.2.2")).unwrap();
+    assert_eq!(known(&gate), [("192.0.2.2/32".to_owned(), "R4", true)], "also by way of a proxy");
+
+    let (source, draw, admitted_at) = ([192, 0, 2, 2].into(), Draw::General, Instant::now());
+    let newcomer = Newcomer { id: 1, listener: ListenerId(7), source, draw, admitted_at };
+    let seat = gate.roster().enrol(newcomer);
+    gate.deny(seat.seat(), None, Denial::PlaceNeeded, Instant::now());
+    assert_eq!(known(&gate), [("192.0.2.2/32".to_owned(), "R4", true)], "who rested has nothing to bring");
+    gate.deny(seat.seat(), None, Denial::StoreFull, Instant::now());
+    assert_eq!(known(&gate), [("192.0.2.2/32".to_owned(), "R6", false)]);
+    let [source] = gate.refused_sources().try_into().unwrap();
+    assert_eq!((source.known_good, gate.missing_sources(source.first + crate::MISSING_AFTER)), (false, (0, 1)));
+    gate.delivered("192.0.2.2".parse().unwrap(), Instant::now());
+    assert_eq!(gate.missing_sources(source.first + crate::MISSING_AFTER), (0, 0));
+}
+
+#[test]
 fn a_full_pool_gives_the_source_its_count_back() {
     let gate = open(settings(1, 1));
     let only = gate.admit(&arrival("192.0.2.1")).unwrap();
