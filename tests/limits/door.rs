@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Instant;
 
-use events::{Figure, SessionEnd, UserSessionsRefused};
+use events::{Figure, SessionEnd};
 use gate::{Arrival, Denial, Gate, ListenerId, Protocol, Refusal, ReplyLine, Token};
 use smtp::Reply;
 
@@ -93,8 +93,8 @@ pub(crate) fn places(keys: &Keys) -> String {
     let limit = gate::Settings::default().sessions_per_user;
     let reply = Reply::TOO_MANY_USER_SESSIONS.with(limit.into());
     let (rule, smtp, pop3) = (rule_of(reply), said(reply), beginning(pop3::Refusal::TooManySessions { limit }, reply));
-    let counted = labelled("gatepost_authentications_total", "outcome", UserSessionsRefused::OUTCOME);
     for key in ["gate.sessions_per_user", "gate.users"] {
+        let counted = labelled("gatepost_user_sessions_refused_total", "limit", key);
         // The rules of `users` are tried out with the number for all.
         let limit = gate::Limit::ALL.into_iter().find(|limit| limit.key() == "sessions_per_user");
         table.row([&code(key), keys.default(key), "AUTH, PASS", &rule, &smtp, &pop3, &counted, in_shadow(limit)]);
@@ -103,7 +103,7 @@ pub(crate) fn places(keys: &Keys) -> String {
     let (key, refusal) = ("store.takeover_grace", pop3::Refusal::InUse);
     let (code_of, text) = refusal.to_string().split_once("] ").map(|(code, text)| (code.to_owned(), text.to_owned())).unwrap();
     let line = code(format_args!("{code_of}] {HOST} {text} [{}]", Token::new(Denial::MaildropLocked.id(), 0)));
-    let counted = code("gatepost_maildrops_refused_total");
+    let counted = labelled("gatepost_maildrops_refused_total", "limit", key);
     table.row([&code(key), keys.default(key), "PASS", Denial::MaildropLocked.id(), "", &line, &counted, ""]);
 
     let reply = Reply::PLACE_NEEDED;

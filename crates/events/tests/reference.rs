@@ -105,7 +105,16 @@ fn emit_each(events: &Events) {
     events.emit(AuthSucceeded { listener: smtp, session, source, account, mechanism: "PLAIN" });
     events.emit(AuthFailed { listener: smtp, session, source, login: "ann", mechanism: "PLAIN", now });
     events.emit(AuthThrottled { listener: smtp, session, source, login: "ann", throttle: Throttle::Busy, now });
-    events.emit(UserSessionsRefused { listener: smtp, session, source, account, limit: 32, holders: cause, now });
+    events.emit(UserSessionsRefused {
+        listener: smtp,
+        session,
+        source,
+        account,
+        key: "gate.sessions_per_user",
+        limit: 32,
+        holders: cause,
+        now,
+    });
 
     let (in_use, limit, lasted, remedy) = (9, 10, second, "wait");
     events.emit(GateFilling { in_use, limit, lasted, slot_time: cause, holders: cause, remedy });
@@ -124,7 +133,7 @@ fn emit_each(events: &Events) {
     events.emit(RateMet { listener: smtp, session, source, account: Some(account), rate: "messages_per_account", wait: second, now });
 
     events.emit(MaildropOpened { listener: pop3, session, account, messages: 1, octets: 10_240 });
-    events.emit(MaildropRefused { listener: pop3, session, account, cause });
+    events.emit(MaildropRefused { listener: pop3, session, account, limit: "store.takeover_grace", cause });
     events.emit(MaildropTakenOver { listener: pop3, session, account });
     events.emit(MessageFetched { listener: pop3, session, message, account, octets: 10_240 });
     events.emit(MessagesDeleted { listener: pop3, session, account, messages: 1 });

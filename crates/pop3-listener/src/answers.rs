@@ -178,7 +178,7 @@ impl Answers {
             && !login_delay.allows(&account, delay, net::now())
         {
             let cause = &"the account's last login was a moment ago";
-            events.emit(MaildropRefused { listener, session, account: &account, cause });
+            events.emit(MaildropRefused { listener, session, account: &account, limit: "pop3.login_delay", cause });
             self.shared.gate.roster().log_out(&self.seat);
             return question.refuse(AuthRefusal::LoginDelay);
         }
@@ -194,7 +194,8 @@ impl Answers {
                 question.accept(Box::new(Listing(listing)));
             }
             Err(error) => {
-                events.emit(MaildropRefused { listener, session, account: &account, cause: &error });
+                let limit = if matches!(error, Error::InUse) { Denial::MaildropLocked.key() } else { "" };
+                events.emit(MaildropRefused { listener, session, account: &account, limit, cause: &error });
                 self.shared.gate.roster().log_out(&self.seat);
                 match error {
                     Error::InUse => question.refuse_signed(AuthRefusal::InUse, self.deny(Some(&account), Denial::MaildropLocked)),

@@ -29,7 +29,9 @@ use auth::Authenticator;
 use bytes::BytesMut;
 use events::{Events, ListenerFaulted, ProxyRefused, SessionId, SessionRefused, UserSessionsRefused};
 use gate::rates::MailRates;
-use gate::{Arrival, Delivery, Gate, Holders, IpNet, ListenerId, Permit, Protocol, Refusal, ReplyLine, Seat, Usage, UserFull, Wait};
+use gate::{
+    Arrival, Delivery, Denial, Gate, Holders, IpNet, ListenerId, Permit, Protocol, Refusal, ReplyLine, Seat, Usage, UserFull, Wait,
+};
 use net::{Admission, Connection, Drain, ProxyFault, Service, Tls, Turn, WaitingRoom};
 use smtp::Circumstance;
 use store::Store;
@@ -192,9 +194,9 @@ impl Shared {
     /// Counts a session for its user, who has given the right password; or tells the operator who holds the user's others.
     fn log_in(&self, seat: &Seat, session: SessionId, source: IpAddr, account: &Arc<str>) -> Result<(), UserFull> {
         self.gate.log_in(seat, account).inspect_err(|full| {
-            let (now, limit) = (net::now(), full.limit);
+            let (now, key, limit) = (net::now(), Denial::from(*full).key(), full.limit);
             let holders = &Holders(&self.gate.roster().sessions_of(account, now));
-            self.events.emit(UserSessionsRefused { listener: &self.listener, session, source, account, limit, holders, now });
+            self.events.emit(UserSessionsRefused { listener: &self.listener, session, source, account, key, limit, holders, now });
         })
     }
 
