@@ -13,6 +13,7 @@ mod listeners;
 mod privileges;
 mod reload;
 mod screening;
+mod submission;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

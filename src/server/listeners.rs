@@ -15,7 +15,7 @@ use pop3_listener::LoginDelay;
 use smtp::Role;
 use store_embedded::Embedded;
 
-use super::{ServerError, screener};
+use super::{ServerError, screener, submission};
 use crate::config::Config;
 
 /// Sockets that listen and certificates that were read; nothing is served yet.
@@ -272,6 +272,7 @@ fn smtp_settings(config: &Config, service: Service, role: Role, has_tls: bool, s
         write_deadline: timeouts.write.0,
         waiting_room: service.waiting_room(config),
         trusted_proxies: trusted_proxies(config),
+        submission: submission::submission(&config.submission),
         screener,
     }
 }

@@ -109,6 +109,7 @@ const NO_LIMIT: &[&str] = &[
     "tls.key",
     "timeouts.drain",
     "relay.",
+    "submission.",
     "screening.",
     "auth.hash_memory",
     "auth.hash_passes",

@@ -16,6 +16,9 @@ use fetch::Fetched;
 use letter::{Letter, Traced};
 use send::CAROL;
 
+/// The messages are other people's, and not every one has a header.
+const AS_WRITTEN: &str = "[submission]\nown_senders = false\ncomplete_header = false\n";
+
 #[test]
 fn curl_in_clear() {
     carried(ESMTP, &[], |server, letters| letters.iter().for_each(|letter| send::curl(server, letter)));
@@ -75,7 +78,7 @@ fn chunks_by_hand() {
 
 #[test]
 fn the_largest_message() {
-    let server = Server::start("");
+    let server = Server::start(AS_WRITTEN);
     let largest = Letter::largest(server.path("largest.eml"));
     assert_eq!(largest.octets.len(), 25 << 20);
     send::curl(&server, &largest);
@@ -119,9 +122,34 @@ fn mutt_submits() {
     assert_eq!(arrived, body);
 }
 
+#[test]
+fn a_short_header_is_completed_and_somebody_elses_name_refused() {
+    let server = Server::start("");
+    let letter = |name: &str, text: &str| {
+        let (file, octets) = (server.path(name), text.as_bytes().to_vec());
+        fs::write(&file, &octets).unwrap();
+        Letter { name: name.into(), file, octets }
+    };
+    send::curl_submitting(&server, &letter("short", "Subject: short\r\nBcc: carol@elsewhere.example\r\n\r\nHello\r\n"));
+    let refused = send::curl_as_bob(&server, &letter("forged", &format!("From: Ann <{ANN}>\r\n\r\n"))).arg("-v").output().unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("< 550 5.7.1 The From field must name addresses of yours alone"), "{said}");
+
+    let fetched = fetched_alike(&server);
+    assert_eq!(fetched.len(), 1);
+    let text = str::from_utf8(&fetched[0].octets).unwrap();
+    let (header, body) = text.split_once("\r\n\r\n").unwrap();
+    for field in
+        ["\r\nDate: ", &format!("\r\nFrom: <{BOB}>\r\n"), &format!("\r\nMessage-ID: <{}@mail.example.org>\r\n", fetched[0].unique_id)]
+    {
+        assert_eq!(header.matches(field).count(), 1, "{field:?} in {header}");
+    }
+    assert!(!header.contains("Bcc") && header.ends_with("\r\nSubject: short") && body == "Hello\r\n", "{text}");
+}
+
 /// Sends every message but those the program alters, and holds what is fetched to what was sent.
 fn carried(protocol: &str, altered: &[(&str, &str)], send: impl Fn(&Server, &[Letter])) {
-    let server = Server::start("");
+    let server = Server::start(AS_WRITTEN);
     let mut letters = Letter::all();
     let before = letters.len();
     letters.retain(|letter| !altered.iter().any(|(name, _why)| *name == letter.name));

@@ -5,6 +5,7 @@
 //! a commit under way, whose outcome is open then, and which the drain waits for.
 
 mod refusing;
+mod submitting;
 mod xclient;
 
 use std::borrow::Cow;
@@ -138,8 +139,13 @@ impl Answers {
             Ok(begun) => begun,
             Err(reply) => return question.reject(reply),
         };
+        // Boxed, as what follows: a session that is not asked has no room for it.
+        if question.session().identity().is_some()
+            && let Err(reply) = Box::pin(self.own_sender(&question)).await
+        {
+            return question.reject(reply);
+        }
         let screened = match self.settings.screener.clone() {
-            // Boxed: a session that is not screened has no room for it.
             Some(screener) => match Box::pin(self.desk().at_mail(screener, &question)).await {
                 Ok(screened) => Some(Box::new(screened)),
                 Err(reply) => return question.reject(reply),
@@ -228,7 +234,10 @@ impl Answers {
         let envelope = transaction.envelope(id);
         match self.seat.during(Phase::Store, net::now, self.shared.store.begin(envelope)).await {
             Ok(incoming) => {
-                transaction.message = Some(Message { id, incoming, hops: Hops::new(self.settings.hops) });
+                let draft = self.draft(question.session());
+                if let Some(transaction) = &mut self.transaction {
+                    transaction.message = Some(Message { id, incoming, hops: Hops::new(self.settings.hops), draft });
+                }
                 question.accept();
             }
             Err(error) => {
@@ -244,7 +253,8 @@ impl Answers {
         let text = question.text();
         message.hops.watch(text);
         transaction.freight.octets += text.len() as u64;
-        let kept = transaction.screened.as_mut().map_or(Cow::Borrowed(text), |screened| screened.pass(text));
+        let drafted = message.draft.as_mut().map_or(Cow::Borrowed(text), |draft| draft.pass(text));
+        let kept = transaction.screened.as_mut().map_or(Cow::Borrowed(&*drafted), |screened| screened.pass(&drafted));
         match self.seat.during(Phase::Store, net::now, message.incoming.write(&kept)).await {
             Ok(()) => question.taken(),
             Err(error) => {
@@ -256,16 +266,22 @@ impl Answers {
 
     async fn end_of_data(&mut self, question: EndOfData<'_>) {
         let Some(transaction) = self.transaction.take() else { return };
-        let Transaction { from, promise, freight, accounts, sole_recipient, message: Some(message), screened, .. } = *transaction else {
+        let Transaction { from, promise, freight, accounts, sole_recipient, message: Some(message), mut screened, .. } = *transaction
+        else {
             return;
         };
         let (MailFrom { reverse_path, .. }, octets) = (from, freight.octets);
-        let Message { id, mut incoming, hops } = message;
+        let Message { id, mut incoming, hops, draft } = message;
         if let Some(hops) = hops.too_many() {
             self.refused(Reply::TOO_MANY_HOPS, Some(&reverse_path), &format_args!("{hops} Received fields"));
             return question.reject(Reply::TOO_MANY_HOPS);
         }
-        let results = match screened {
+        let draft = (draft, screened.as_deref_mut());
+        let missing = match self.finish_draft(&question, draft, (id, &reverse_path), &mut *incoming).await {
+            Ok(missing) => missing,
+            Err(reply) => return question.reject(reply),
+        };
+        let mut fields = match screened {
             Some(screened) => match self.desk().at_end(*screened, &question, &reverse_path, &mut *incoming).await {
                 Judged::Deliver(results) => results,
                 Judged::Refuse(reply) => return question.reject(reply),
@@ -277,6 +293,7 @@ impl Answers {
             },
             None => Vec::new(),
         };
+        fields.extend(missing);
         let deadline = net::now() + self.shared.delivery.deadline();
         let Some(passage) = self.seat.during(Phase::Store, net::now, pin!(net::clock::within(deadline, promise.turn(net::now())))).await
         else {
@@ -289,7 +306,7 @@ impl Answers {
             return question.reject(Reply::RESTARTING);
         };
         self.hold = Some(hold);
-        let trace = self.trace(&question, id, &reverse_path, &results, sole_recipient.as_ref());
+        let trace = self.trace(&question, id, &reverse_path, &fields, sole_recipient.as_ref());
         let begun = net::now();
         let outcome = self.seat.during(Phase::Store, net::now, incoming.commit(trace)).await;
         let told = if outcome.is_ok() { Passage::stored } else { Passage::failed };
@@ -320,15 +337,15 @@ impl Answers {
         question: &EndOfData<'_>,
         id: MessageId,
         reverse_path: &ReversePath,
-        results: &[u8],
+        fields: &[u8],
         sole_recipient: Option<&ForwardPath>,
     ) -> Vec<u8> {
         let session = question.session();
         let trace = Trace {
             reverse_path,
-            results,
+            fields,
             helo: session.helo().unwrap_or_default(),
-            peer: self.source,
+            peer: self.shows_client(session).then_some(self.source),
             host: self.settings.smtp.host.as_str(),
             protocol: session.protocol(),
             tls: session.tls(),

@@ -16,6 +16,7 @@ mod hops;
 mod rescue;
 mod screening;
 mod session;
+mod submission;
 mod trace;
 mod transaction;
 
@@ -36,6 +37,8 @@ use net::{Admission, Connection, Drain, ProxyFault, Service, Tls, Turn, WaitingR
 use smtp::Circumstance;
 use store::Store;
 
+pub use submission::{Allowed, Submission};
+
 /// What a reload may change.
 #[derive(Clone)]
 pub struct Settings {
@@ -55,6 +58,8 @@ pub struct Settings {
     pub waiting_room: Option<WaitingRoom>,
     /// Proxies whose connections begin with a PROXY header, and are its client's from there on.
     pub trusted_proxies: Vec<IpNet>,
+    /// What is asked of people with a password, and done for them.
+    pub submission: Submission,
     /// What is asked about messages; `None`: nothing.
     pub screener: Option<Arc<Screener>>,
 }

@@ -17,11 +17,12 @@ use smtp::Tls;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Trace<'t> {
     pub(crate) reverse_path: &'t ReversePath,
-    /// The fields of screening, each line ended by CRLF.
-    pub(crate) results: &'t [u8],
+    /// What stands between: the results of screening, what the message lacks. Each line ended by CRLF.
+    pub(crate) fields: &'t [u8],
     /// What the client called itself.
     pub(crate) helo: &'t str,
-    pub(crate) peer: IpAddr,
+    /// From where; `None`: that is kept from the recipients, and what the client called itself with it.
+    pub(crate) peer: Option<IpAddr>,
     /// Our own name.
     pub(crate) host: &'t str,
     /// The word after `with`.
@@ -39,16 +40,17 @@ impl Trace<'_> {
         let mut received = String::with_capacity(USUAL_OCTETS);
         // Writing to a String does not fail.
         self.received(&mut received).unwrap_or_default();
-        [format!("Return-Path: {}\r\n", self.reverse_path).as_bytes(), self.results, received.as_bytes()].concat()
+        [format!("Return-Path: {}\r\n", self.reverse_path).as_bytes(), self.fields, received.as_bytes()].concat()
     }
 
     fn received(&self, text: &mut String) -> std::fmt::Result {
-        write!(text, "Received: from {} (", self.helo)?;
-        match self.peer.to_canonical() {
-            IpAddr::V4(v4) => write!(text, "[{v4}]")?,
-            IpAddr::V6(v6) => write!(text, "[IPv6:{v6}]")?,
+        text.push_str("Received: ");
+        match self.peer.map(|peer| peer.to_canonical()) {
+            Some(IpAddr::V4(v4)) => write!(text, "from {} ([{v4}])\r\n\t", self.helo)?,
+            Some(IpAddr::V6(v6)) => write!(text, "from {} ([IPv6:{v6}])\r\n\t", self.helo)?,
+            None => {}
         }
-        write!(text, ")\r\n\tby {} (Gatepost) with {} id {}", self.host, self.protocol, self.id)?;
+        write!(text, "by {} (Gatepost) with {} id {}", self.host, self.protocol, self.id)?;
         if let Some(tls) = self.tls {
             write!(text, "\r\n\ttls {}", tls.cipher)?;
         }
@@ -56,14 +58,21 @@ impl Trace<'_> {
             write!(text, "\r\n\tfor {recipient}")?;
         }
         text.push_str(";\r\n\t");
-        date(text, self.at)?;
+        write_date(text, self.at)?;
         text.push_str("\r\n");
         Ok(())
     }
 }
 
 /// RFC 5322 §3.3, in UTC.
-fn date(text: &mut String, at: Timestamp) -> std::fmt::Result {
+pub(crate) fn date(at: Timestamp) -> String {
+    let mut text = String::new();
+    // Writing to a String does not fail.
+    write_date(&mut text, at).unwrap_or_default();
+    text
+}
+
+fn write_date(text: &mut String, at: Timestamp) -> std::fmt::Result {
     let at = at.to_zoned(jiff::tz::TimeZone::UTC);
     let day = match at.weekday() {
         jiff::civil::Weekday::Monday => "Mon",
@@ -91,9 +100,9 @@ mod tests {
             (ReversePath::parse("<ann@example.org>").unwrap(), ForwardPath::parse("<bob@example.net>").unwrap());
         let trace = Trace {
             reverse_path: &reverse_path,
-            results: b"",
+            fields: b"",
             helo: "client.example",
-            peer: "::ffff:192.0.2.7".parse().unwrap(),
+            peer: Some("::ffff:192.0.2.7".parse().unwrap()),
             host: "mx.example",
             protocol: "ESMTPS",
             tls: Some(Tls { version: "TLSv1.3", cipher: "TLS_AES_128_GCM_SHA256" }),
@@ -111,11 +120,11 @@ mod tests {
 
         let plain = Trace {
             reverse_path: &ReversePath::Null,
-            peer: "2001:db8::7".parse().unwrap(),
+            peer: Some("2001:db8::7".parse().unwrap()),
             protocol: "SMTP",
             tls: None,
             sole_recipient: None,
-            results: b"Authentication-Results: mx.example; none\r\n",
+            fields: b"Authentication-Results: mx.example; none\r\n",
             ..trace
         };
         let text = "Return-Path: <>\r\n\
@@ -124,5 +133,11 @@ mod tests {
             \tby mx.example (Gatepost) with SMTP id 01ARZ3NDEKTSV4RRFFQ69G5FAV;\r\n\
             \tMon, 2 Nov 2026 09:08:07 +0000\r\n";
         assert_eq!(str::from_utf8(&plain.fields()), Ok(text));
+
+        let hidden = Trace { peer: None, fields: b"", ..plain };
+        let text = "Return-Path: <>\r\n\
+            Received: by mx.example (Gatepost) with SMTP id 01ARZ3NDEKTSV4RRFFQ69G5FAV;\r\n\
+            \tMon, 2 Nov 2026 09:08:07 +0000\r\n";
+        assert_eq!(str::from_utf8(&hidden.fields()), Ok(text));
     }
 }

@@ -14,6 +14,7 @@ use store::Incoming;
 use crate::freight::Freight;
 use crate::hops::Hops;
 use crate::screening::Screened;
+use crate::submission::Draft;
 
 /// One transaction.
 pub(crate) struct Transaction {
@@ -39,6 +40,8 @@ pub(crate) struct Message {
     pub(crate) id: MessageId,
     pub(crate) incoming: Box<dyn Incoming>,
     pub(crate) hops: Hops,
+    /// Its header as its author's program made it, where somebody looks at it.
+    pub(crate) draft: Option<Box<Draft>>,
 }
 
 impl Transaction {

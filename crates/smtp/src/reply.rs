@@ -252,6 +252,7 @@ replies! {
     RECIPIENT_OK = 250 "2.1.5" "Recipient ok", "RCPT.";
     REVERSE_PATH_WRONG = 501 "5.1.7" "Sender not understood: {detail}", "MAIL with a path that is not well formed.";
     FORWARD_PATH_WRONG = 501 "5.1.3" "Recipient not understood: {detail}", "RCPT with a path that is not well formed.";
+    SENDER_NOT_YOURS = 550 "5.7.1" "The sender is not an address of yours", "MAIL after AUTH, with a sender that is neither the account's nor allowed to it (RFC 6409 §6.1).";
     SMTPUTF8_NEEDED = 553 "5.6.7" "This address needs SMTPUTF8", "A path that is not ASCII in a transaction without SMTPUTF8 (RFC 6531 §3.5).";
     MAILBOX_UNKNOWN = 550 "5.1.1" "No such mailbox here", "RCPT: the domain is ours, the mailbox does not exist.";
     MAILBOX_BUSY = 450 "4.2.1" "Mailbox unavailable now, try again later", "RCPT: the mailbox cannot take mail at the moment.";
@@ -266,6 +267,7 @@ replies! {
     ACCEPTED = 250 "2.0.0" "{detail} accepted", "The message is on stable storage.";
     MESSAGE_TOO_LARGE = 552 "5.3.4" "Message too large", "SIZE, or the message itself, beyond the limit.";
     BARE_CR_OR_LF = 554 "5.6.0" "Message refused: it holds a CR or LF that is not part of a CR LF", "End of data (RFC 5321 §2.3.8). RFC 3463 has no code for it; 5.6.0 is media, undefined.";
+    AUTHOR_NOT_YOURS = 550 "5.7.1" "The From field must name addresses of yours alone", "End of data after AUTH: as for the sender in the envelope.";
     TOO_MANY_HOPS = 554 "5.4.6" "Too many hops, this message is in a loop", "End of data: too many Received fields (RFC 5321 §6.3).";
 
     // What we think of it. Codes by RFC 7372 and RFC 3463.

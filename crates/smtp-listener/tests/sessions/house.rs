@@ -14,7 +14,7 @@ use rcgen::{CertificateParams, KeyPair};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
-use smtp_listener::{Ground, Listener, Settings};
+use smtp_listener::{Ground, Listener, Settings, Submission};
 use store::memory::Memory;
 use store::{Change, Directory, Store};
 use tempfile::TempDir;
@@ -74,6 +74,7 @@ impl Plan {
             write_deadline: 2 * MINUTE,
             waiting_room: None,
             trusted_proxies: Vec::new(),
+            submission: Submission::default(),
             screener: None,
         };
         let auth = auth::Settings { hash_memory: ByteSize::kib(8), hash_passes: NonZeroU32::MIN, ..auth::Settings::default() };

@@ -16,3 +16,4 @@ mod roster;
 mod slow_directory;
 mod slow_store;
 mod store_faults;
+mod submission;
