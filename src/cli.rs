@@ -3,6 +3,7 @@
 //! Passwords are never on the command line, where every user of the machine could read them: they are asked for, or read from a
 //! file or standard input. Exit codes are in [`Exit`].
 
+mod ban;
 mod directory;
 mod gate;
 
@@ -14,6 +15,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::Filter;
 
+pub(crate) use ban::{AddBan, Ban, RemoveBan};
 pub(crate) use directory::{Alias, Domain, PasswordSource, User, WithPassword};
 pub(crate) use gate::{Drain, EndSession, Explain, Gate, Returns, SessionIds, Sessions, Set, SetKey};
 
@@ -117,6 +119,15 @@ pub(crate) enum Command {
                            --json\n  gatepost sessions end 1hq3c5k8000a"
     )]
     Sessions(Sessions),
+
+    /// Bans: networks nobody may come from for a time
+    ///
+    /// The running server's: made by hand, or by gate.ban_after.
+    #[command(
+        subcommand,
+        after_long_help = "Examples:\n  gatepost ban list\n  gatepost ban add 192.0.2.7 --for 1d --reason \"guesses passwords\""
+    )]
+    Ban(Ban),
 
     /// Take no more sessions and let the present ones finish, or undo that
     ///

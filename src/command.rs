@@ -1,5 +1,6 @@
 //! What each command does: one module each.
 
+pub(crate) mod ban;
 pub(crate) mod check;
 pub(crate) mod config;
 pub(crate) mod directory;

@@ -194,6 +194,14 @@ impl Config {
         self.hostname.clone().map_or_else(surroundings::machine_name, |hostname| hostname.0)
     }
 
+    /// Networks that are let in by name elsewhere than in `gate.clients`, with the key of each: nobody there is banned.
+    pub(crate) fn let_in(&self) -> Vec<(gate::IpNet, &'static str)> {
+        let named = |key| move |network: &Network| (network.0, key);
+        let proxies = self.proxy.trusted_proxies.iter().map(named("proxy.trusted_proxies"));
+        let relays = self.relay.networks.iter().map(named("relay.networks"));
+        proxies.chain(relays).chain(self.relay.xclient_networks.iter().map(named("relay.xclient_networks"))).collect()
+    }
+
     /// The value of a key, as `gate.max_inbound`, as it would be written in the file.
     pub(crate) fn written(&self, key: &str) -> String {
         let whole = serde_json::to_value(self).unwrap_or_default();

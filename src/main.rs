@@ -32,6 +32,7 @@ fn main() -> ExitCode {
         Command::Explain(explain) => command::explain::run(explain),
         Command::Gate(gate) => command::gate::run(gate),
         Command::Sessions(sessions) => command::sessions::run(sessions),
+        Command::Ban(ban) => command::ban::run(ban),
         Command::Drain(drain) => command::gate::drain(drain),
         Command::User(user) => command::directory::user(user),
         Command::Domain(domain) => command::directory::domain(domain),

@@ -8,10 +8,10 @@
 
 mod figures;
 mod kernel;
-mod known_good;
 mod listeners;
 mod privileges;
 mod reload;
+mod remembered;
 mod screening;
 mod submission;
 
@@ -111,6 +111,7 @@ async fn serve(plan: Plan, hangup: Signal, ready: impl FnOnce(&[Listening])) -> 
     let Plan { config, lines, file, bound, store, log } = plan;
     let (events, drain, counters) = (Events::new(started), Drain::new(), Arc::new(Counters::default()));
     let gate = Arc::new(Gate::with_rates(config.gate.clone(), &config.rates)?);
+    gate.let_in(config.let_in());
     let authenticator = Arc::new(Authenticator::new(store.clone(), &config.auth)?);
     let (rates, delivery) = (Arc::new(MailRates::new(&config.rates)), Delivery::new(&config.delivery));
     let certificates = bound.certificates();
@@ -159,8 +160,8 @@ async fn serve(plan: Plan, hangup: Signal, ready: impl FnOnce(&[Listening])) -> 
         watch(&drain, certificates, events.clone());
     }
 
-    known_good::restore(&gate, &data_dir);
-    drain.spawn_background(known_good::keep(Arc::clone(&gate), data_dir.clone()));
+    remembered::restore(&gate, &data_dir);
+    drain.spawn_background(remembered::keep(Arc::clone(&gate), data_dir.clone()));
     gate.open_gently(net::now());
     let places = Places(&listening);
     events.emit(ServerStarted { version: env!("CARGO_PKG_VERSION"), started, after: began.elapsed(), listeners: &places });
@@ -168,7 +169,7 @@ async fn serve(plan: Plan, hangup: Signal, ready: impl FnOnce(&[Listening])) -> 
     ready(&listening);
     signals.until_told_to_leave(&reloader).await;
     leave(&gate, &drain, &events, &mut signals, reloader.drain_time()).await;
-    known_good::save(&gate, &data_dir);
+    remembered::save(&gate, &data_dir);
     Ok(())
 }
 

@@ -167,6 +167,7 @@ impl Reloader {
         // Before the gate, which tells those who wait that something has changed: they look at the waiting room there is then.
         self.listeners.configure(&new, screener);
         self.gate.apply(gate).map_err(|error| vec![error.to_string()])?;
+        self.gate.let_in(new.let_in());
         self.gate.apply_rates(&new.rates);
         self.rates.apply(&new.rates);
         self.delivery.apply(&new.delivery);

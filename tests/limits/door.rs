@@ -73,6 +73,10 @@ pub(crate) fn refused(refusal: &Refusal) -> String {
 /// Sessions that are in.
 pub(crate) fn places(keys: &Keys) -> String {
     let mut table = Table::new(["key", "default", "asked at", "rule", "reply", "POP3", "counted by", "shadow"]);
+    let refusal = banned();
+    let (smtp, pop3) = heard(&refusal);
+    let key = refusal.rule.key().unwrap();
+    table.row([&code(key), keys.default(key), "connection", refusal.rule.id(), &smtp, &pop3, &refused(&refusal), ""]);
     for (key, scene) in SCENES {
         let refusal = scene.refusal("");
         // The reserve is why a place of `max_inbound` is not to be had.
@@ -111,6 +115,15 @@ pub(crate) fn places(keys: &Keys) -> String {
     let (key, counted) = ("gate.give_way_after", labelled("gatepost_sessions_ended_total", "end", SessionEnd::GaveWay.as_str()));
     table.row([&code(key), keys.default(key), "between transactions", &rule, &smtp, &pop3, &counted, ""]);
     table.text()
+}
+
+/// Whose commands have failed too often.
+fn banned() -> Refusal {
+    let (gate, now) = (Gate::new(toml::from_str("ban_after = '9/1m'").unwrap()).unwrap(), Instant::now());
+    gate.open();
+    gate.failed(one(0), 9, now);
+    gate.failed(one(0), 1, now).unwrap();
+    gate.admit(&arrival(one(0), now)).unwrap_err()
 }
 
 /// Only a limit that can be in shadow is one of [`gate::Limit`].

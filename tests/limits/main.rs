@@ -103,6 +103,7 @@ const NO_LIMIT: &[&str] = &[
     "user",
     "listen.",
     "proxy.trusted_proxies",
+    "gate.ban_time",
     "gate.shadow",
     "rates.shadow",
     "tls.certificate",

@@ -13,6 +13,7 @@
 )]
 
 mod abuse;
+mod bans;
 mod clients;
 mod crash;
 mod fair;

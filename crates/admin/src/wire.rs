@@ -3,6 +3,7 @@
 //! A request is its name, `"status"`, or its name with what it needs,
 //! `{"directory":{"add-user":{"name":"...","password_hash":"..."}}}`. Unknown names and unknown fields are refused.
 
+mod bans;
 mod gate;
 mod sessions;
 
@@ -12,6 +13,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+pub use bans::{Ban, BanRequest};
 pub use gate::{
     ClientStatus, ExemptionStatus, Explained, GateRequest, GateStatus, Origin, Override, PhaseStatus, RefusedSource, Returns, Setting,
 };
@@ -32,6 +34,8 @@ pub enum Request {
     Gate(GateRequest),
     /// Show or end sessions.
     Sessions(SessionsRequest),
+    /// Show, make or end bans.
+    Bans(BanRequest),
 }
 
 /// What is asked of a directory, whether its server runs or not.
@@ -97,6 +101,8 @@ pub enum Reply {
     Explained(Box<Explained>),
     /// Who was refused, and what they have done since.
     Returns(Box<Returns>),
+    /// Who is banned, after what was asked for was done.
+    Bans(Vec<Ban>),
     /// How the gate is, after what was asked for was done.
     GateStatus(Box<GateStatus>),
     /// Sessions in use, the oldest first.

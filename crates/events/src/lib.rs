@@ -41,7 +41,7 @@ pub use fault::{GateFaulted, ListenerFaulted};
 pub use figures::{Figure, Figures};
 pub use gate::{SessionAdmitted, SessionEnded, SessionRefused};
 pub use listener::Listener;
-pub use occupancy::{GateCleared, GateFilling, GateFull, GateSteered};
+pub use occupancy::{GateCleared, GateFilling, GateFull, GateSteered, SourceBanned};
 pub use pop3::{MaildropOpened, MaildropRefused, MaildropTakenOver, MessageFetched, MessagesDeleted};
 pub use proxy::ProxyRefused;
 pub use repeats::{LeftOut, Repeat, Repeats};

@@ -121,6 +121,7 @@ fn emit_each(events: &Events) {
     events.emit(GateFull { in_use, limit, lasted: Duration::ZERO, refused: 1, slot_time: cause, holders: cause, remedy });
     events.emit(GateCleared { in_use, limit, was_full: second, refused: 1 });
     events.emit(GateSteered { change: "drain begun", detail: cause });
+    events.emit(SourceBanned { network: cause, time: second, reason: "too much" });
     events.emit(GateFaulted { faults: 1 });
     events.emit(ListenerFaulted { listener: smtp, cause, now });
 

@@ -1,7 +1,7 @@
 //! The gate itself: the checks, in their order, and everything that changes them while it runs.
 //!
 //! Guarantees:
-//! - [`Gate::admit`] never waits, and checks in the order of its text: node, denied networks, the ceilings of the source, how often
+//! - [`Gate::admit`] never waits, and checks in the order of its text: node, denied and banned networks, the ceilings of the source, how often
 //!   it comes, its fair share, the start ramp, the pool. Each admission is judged by the rules of one instant.
 //! - [`Gate::apply`] is all or nothing, and in force for every admission that begins after it returns.
 //! - Every admission and refusal is counted, once; so is what a limit in shadow would have refused.
@@ -12,6 +12,7 @@
 //!
 //! Refuses with [`Refusal`]; fails with [`SettingsError`]. Nothing here is async.
 
+mod banning;
 mod deciding;
 mod draining;
 mod moving;
@@ -25,7 +26,9 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
+use tokio::sync::Notify;
 
+use crate::bans::Bans;
 use crate::client::{Class, ClientUse, Privilege, Tenancy};
 use crate::day::Day;
 use crate::known_good::KnownGood;
@@ -35,7 +38,7 @@ use crate::node::{Facts, Node};
 use crate::permit::{ListenerId, Permit};
 use crate::pool::{Draw, Pool, Usage};
 use crate::ramp::Ramp;
-use crate::rates::{self, ConnectionRates};
+use crate::rates::{self, ConnectionRates, Limiter};
 use crate::refusal::{Obstacle, Refusal};
 use crate::returns::{RefusedSource, Returns};
 use crate::roster::Roster;
@@ -61,6 +64,12 @@ pub struct Gate {
     rates: ConnectionRates,
     known_good: KnownGood,
     returns: Returns,
+    bans: Bans,
+    /// How much may go wrong.
+    ban_rate: Limiter,
+    /// Who is never banned, beside `clients`.
+    let_in: ArcSwap<banning::LetIn>,
+    bans_changed: Notify,
     /// A [`Day`].
     today: AtomicU32,
     tally: Tally,
@@ -94,6 +103,10 @@ impl Gate {
             rates: ConnectionRates::new(rates),
             known_good: KnownGood::default(),
             returns: Returns::default(),
+            bans: Bans::default(),
+            ban_rate: Limiter::new(settings.ban_after, BAN_KEYS),
+            let_in: ArcSwap::default(),
+            bans_changed: Notify::new(),
             today: AtomicU32::new(0),
             tally: Tally::default(),
             ledger: Ledger::default(),
@@ -155,6 +168,7 @@ impl Gate {
         let _alone = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let size = settings.size();
         self.roster.apply(&settings);
+        self.ban_rate.apply(settings.ban_after);
         let rules = Rules::new(settings, Some(&self.rules.load()));
         self.rules.store(Arc::new(rules));
         Ok(self.pool.resize(size))
@@ -366,6 +380,9 @@ pub struct Snapshot {
     /// Connections about which there was an error of our own in deciding.
     pub faults_total: u64,
 }
+
+/// Sources whose failures are counted one by one; of more, some are counted together.
+const BAN_KEYS: usize = 1 << 14;
 
 fn check(settings: &Settings) -> Result<(), SettingsError> {
     let faults = settings.validate();

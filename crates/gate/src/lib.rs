@@ -21,6 +21,7 @@
 //!
 //! No order is promised among clients that compete for the last place.
 
+mod bans;
 mod client;
 mod day;
 pub mod delivery;
@@ -55,6 +56,7 @@ mod tally;
 mod users;
 mod vacancy;
 
+pub use bans::{BANS_MOST, Ban, BanRefused, BanUse};
 pub use client::{Class, ClientSettings, ClientUse, Privilege};
 pub use day::{Day, DayError};
 pub use delivery::Delivery;
@@ -78,7 +80,7 @@ pub use reply::{Protocol, ReplyLine};
 pub use returns::{MISSING_AFTER, RefusedSource};
 pub use roster::{Enrolment, Holders, Newcomer, Roster, Session};
 pub use seat::{PROGRAM_OCTETS, Parting, Seat};
-pub use settings::{Fault, Settings, SettingsError};
+pub use settings::{BAN_MOST, Fault, Settings, SettingsError};
 pub use slot_time::{Phase, SlotTime};
 pub use source::{Level, Source};
 pub use sources::Holder;

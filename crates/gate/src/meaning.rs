@@ -21,6 +21,15 @@ impl Rule {
                 "You have denied the client's network.",
                 "Nothing, if it is meant. To let it in, take the network out of deny, or name a narrower one.",
             ),
+            Self::Banned { is_automatic: false, .. } => (
+                "An operator has banned the client's network for a time.",
+                "`gatepost ban list` says why and until when; `gatepost ban remove NETWORK` ends it.",
+            ),
+            Self::Banned { is_automatic: true, .. } => (
+                "Too many commands of the client's address had failed; it is banned for a time.",
+                "Nothing, as a rule: it ends by itself. `gatepost ban list` says when, `gatepost ban remove ADDRESS` ends it now. A client that \
+                 you know belongs into clients, and is never banned then.",
+            ),
             Self::Restarting => (
                 "The server took no sessions: it was starting, or draining.",
                 "Nothing, if it was being restarted: clients come back. `gatepost gate status` says whether it drains now; `gatepost \

@@ -63,6 +63,9 @@ impl Answers {
         if failures > 0 {
             let sender = self.sender(self.opened.as_ref().map(|opened| &*opened.account));
             self.shared.rates.owe(Measure::FailedCommands, failures.into(), &sender, Limits::ALL, net::now());
+            if self.opened.is_none() {
+                self.shared.failed(self.source, failures);
+            }
         }
         (failures > 0 || rate_met).then(|| hold_back(&self.shared))
     }

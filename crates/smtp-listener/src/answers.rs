@@ -90,6 +90,9 @@ impl Answers {
         let reverse_path = self.transaction.as_ref().map(|transaction| &transaction.from.reverse_path);
         self.shared.rates.owe(Measure::FailedCommands, failures.into(), &self.sender(account, reverse_path), Limits::ALL, net::now());
         self.rate_met.set(false);
+        if account.is_none() {
+            self.shared.failed(self.source, failures);
+        }
         Some(hold_back(&self.shared))
     }
 

@@ -28,10 +28,10 @@ use ::screening::Screener;
 use arc_swap::ArcSwap;
 use auth::Authenticator;
 use bytes::BytesMut;
-use events::{Events, ListenerFaulted, ProxyRefused, SessionId, SessionRefused, UserSessionsRefused};
+use events::{Events, ListenerFaulted, ProxyRefused, SessionId, SessionRefused, SourceBanned, UserSessionsRefused};
 use gate::rates::MailRates;
 use gate::{
-    Arrival, Delivery, Denial, Gate, Holders, IpNet, ListenerId, Permit, Protocol, Refusal, ReplyLine, Seat, Usage, UserFull, Wait,
+    Arrival, Ban, Delivery, Denial, Gate, Holders, IpNet, ListenerId, Permit, Protocol, Refusal, ReplyLine, Seat, Usage, UserFull, Wait,
 };
 use net::{Admission, Connection, Drain, ProxyFault, Service, Tls, Turn, WaitingRoom};
 use smtp::Circumstance;
@@ -203,6 +203,14 @@ impl Shared {
             let holders = &Holders(&self.gate.roster().sessions_of(account, now));
             self.events.emit(UserSessionsRefused { listener: &self.listener, session, source, account, key, limit, holders, now });
         })
+    }
+
+    /// So many commands of somebody without a password have failed, who may be banned for it.
+    fn failed(&self, source: IpAddr, failures: u16) {
+        let now = net::now();
+        if let Some(Ban { network, reason, until, .. }) = self.gate.failed(source, failures.into(), now) {
+            self.events.emit(SourceBanned { network: &network, time: until - now, reason: &reason });
+        }
     }
 
     /// Tells the client and the operator.

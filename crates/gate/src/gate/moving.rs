@@ -58,6 +58,9 @@ impl Gate {
             trial.meet(Rule::Denied { network })?;
         }
         let tenancy = trial.rules.clients.find(source.address(), self.day()).map(|(_, client)| client.enter_regardless());
+        if tenancy.is_none() {
+            self.check_ban(source, arrival.now)?;
+        }
         Ok(Taken { place: (), held: self.sources.take_beside(source), tenancy, is_counted: false })
     }
 }
