@@ -63,7 +63,7 @@ impl Transaction {
     /// What the store is told of a message called `id`.
     pub(crate) fn envelope(&self, id: MessageId) -> Envelope {
         let MailFrom { reverse_path, body, utf8, .. } = &self.from;
-        Envelope { id, reverse_path: reverse_path.clone(), recipients: self.accounts.clone(), body: *body, utf8: *utf8 }
+        Envelope { id, reverse_path: reverse_path.clone(), recipients: self.accounts.clone(), body: *body, utf8: *utf8, requests: None }
     }
 }
 
