@@ -11,7 +11,7 @@ mod send;
 use std::fs;
 
 use crate::harness::{ANN, BOB, PASSWORD, Server};
-use crate::programs::{program, succeed};
+use crate::programs::{program, script, succeed};
 use fetch::Fetched;
 use letter::{Letter, Traced};
 use send::CAROL;
@@ -117,6 +117,17 @@ fn mutt_submits() {
     let (header, arrived) = str::from_utf8(message).unwrap().split_once("\r\n\r\n").unwrap();
     assert!(header.contains("\r\nSubject: From mutt\r\n"), "{header}");
     assert_eq!(arrived, body);
+}
+
+/// Python's own libraries ask for a report, and read it.
+#[test]
+fn a_sender_who_asks_has_a_report() {
+    let server = Server::start("");
+    let mut python = script("clients/report.py");
+    python.args([server.port("submission"), server.port("pop3s")]).arg(server.certificate());
+    succeed(python.args([BOB, PASSWORD, ANN]));
+    assert_eq!(server.maildrop(ANN).len(), 1);
+    assert_eq!(server.metric("gatepost_delivery_reports_total", "outcome=\"given\""), 1);
 }
 
 /// Sends every message but those the program alters, and holds what is fetched to what was sent.

@@ -13,6 +13,7 @@
 mod answers;
 mod freight;
 mod hops;
+mod report;
 mod rescue;
 mod screening;
 mod session;

@@ -12,6 +12,7 @@ mod places;
 mod proxies;
 mod rates;
 mod relay;
+mod reports;
 mod roster;
 mod slow_directory;
 mod slow_store;

@@ -32,11 +32,11 @@ impl Session {
         self.count_bad();
     }
 
-    pub(crate) fn mail_accepted(&mut self, utf8: bool) {
+    pub(crate) fn mail_accepted(&mut self, utf8: bool, traced: bool) {
         self.unanswered = None;
         self.excused = false;
         self.mails = self.mails.saturating_add(1);
-        self.transaction = Some(Transaction { utf8, ..Transaction::default() });
+        self.transaction = Some(Transaction { utf8, traced, ..Transaction::default() });
         self.say(Reply::SENDER_OK);
     }
 

@@ -3,15 +3,17 @@
 use std::fmt::Display;
 
 use bytes::{Buf, BytesMut};
+use mail::RecipientRequests;
 use mail::line::{Line, Lines};
 
 use super::{Ask, Chunks, Session, Stage, Step};
 use crate::arguments::{self, MailFrom, Refusal};
 use crate::command::{BdatSize, Command, Fault, begins_auth};
-use crate::limits::{AUTH_LINE_BYTES, COMMAND_LINE_BYTES};
+use crate::extensions::{self, Offer};
+use crate::limits::{AUTH_LINE_BYTES, COMMAND_LINE_BYTES, REQUEST_BYTES};
 use crate::sasl::{Exchange, Next};
 use crate::xclient::is_client_name;
-use crate::{Blanks, Client, Mechanism, Reply, Role, extensions};
+use crate::{Blanks, Client, Mechanism, Reply, Role};
 
 impl Session {
     /// Takes a line off the input and does what it says.
@@ -128,8 +130,8 @@ impl Session {
         if let Some(reply) = refusal {
             return self.wrong(reply);
         }
-        match MailFrom::parse(arguments, self.extended) {
-            Ok(from) if from.size.is_some_and(|size| size > self.settings.message_bytes) => {
+        match MailFrom::parse(arguments, self.offer()) {
+            Ok(from) if from.size.is_some_and(|size| size.get() > self.settings.message_bytes) => {
                 let reply = Reply::MESSAGE_TOO_LARGE;
                 self.say(reply);
                 Step::Refused { reply, reverse_path: Some(from.reverse_path) }
@@ -144,16 +146,21 @@ impl Session {
     }
 
     fn rcpt(&mut self, arguments: &str) -> Step {
+        let offer = self.offer();
         let Some(transaction) = &mut self.transaction else { return self.out_of_turn(Reply::MAIL_FIRST) };
         if transaction.chunks.is_some() {
             return self.wrong(Reply::CHUNKS_UNDER_WAY);
         }
-        match arguments::forward_path(arguments, transaction.utf8) {
-            Ok(_) if transaction.recipients >= self.settings.recipients => {
-                self.rcpt_refused(Reply::TOO_MANY_RECIPIENTS);
-                Step::Again
+        match arguments::recipient(arguments, transaction.utf8, transaction.traced, offer) {
+            Ok((path, requests)) => {
+                let asked = transaction.requests.checked_add(requests.as_deref().map_or(0, pieces));
+                let Some(asked) = asked.filter(|_| transaction.recipients < self.settings.recipients) else {
+                    self.rcpt_refused(Reply::TOO_MANY_RECIPIENTS);
+                    return Step::Again;
+                };
+                transaction.requests = asked;
+                Step::Ask(Ask::Rcpt(path, requests))
             }
-            Ok(path) => Step::Ask(Ask::Rcpt(path)),
             Err(refusal) => {
                 transaction.refused = true;
                 self.refuse_arguments(refusal)
@@ -195,6 +202,11 @@ impl Session {
                 self.refuse_chunk_unasked(size, reply)
             }
         }
+    }
+
+    /// What is understood here and now.
+    fn offer(&self) -> Offer {
+        Offer::of(&self.settings, &self.circumstance, self.extended)
     }
 
     /// Why no message may come: no transaction, or one without recipients, of which some were refused.
@@ -343,4 +355,10 @@ impl Session {
         }
         if reply == Reply::MESSAGE_TOO_LARGE { Step::Refused { reply, reverse_path: None } } else { Step::Again }
     }
+}
+
+/// What the requests for a recipient count for.
+fn pieces(requests: &RecipientRequests) -> u8 {
+    let original = requests.original.as_ref().map_or(0, |original| original.address_type.len() + original.address.len());
+    u8::try_from(1 + (requests.recipient.len() + original) / REQUEST_BYTES).unwrap_or(u8::MAX)
 }
