@@ -130,6 +130,24 @@ fn a_sender_who_asks_has_a_report() {
     assert_eq!(server.metric("gatepost_delivery_reports_total", "outcome=\"given\""), 1);
 }
 
+/// LMTP by Python's own library.
+#[test]
+fn smtplib_delivers_by_lmtp() {
+    let mut server = Server::prepare("");
+    server.edit("[listen]\n", "[listen]\nlmtp = [\"127.0.0.1:0\"]\n");
+    server.run();
+    let letter = Letter::named("python-multipart");
+    let mut python = script("clients/lmtp.py");
+    python.args([server.port("lmtp").as_str(), CAROL]).arg(&letter.file);
+    let codes = succeed(python.args([ANN, "nobody@example.org", BOB]));
+    assert_eq!(codes.trim(), "250 550 250");
+    assert_eq!(server.maildrop(BOB).len(), 1);
+    let fetched = fetched_alike(&server);
+    let text = fetched[0].octets.escape_ascii().to_string();
+    assert!(fetched.len() == 1 && text.contains(" with LMTP id "), "{text}");
+    assert!(text.ends_with(&letter.fetched().escape_ascii().to_string()), "{text}");
+}
+
 /// Sends every message but those the program alters, and holds what is fetched to what was sent.
 fn carried(protocol: &str, altered: &[(&str, &str)], send: impl Fn(&Server, &[Letter])) {
     let server = Server::start("");

@@ -158,6 +158,10 @@ impl Answers {
     fn may_begin(&self, question: &Mail<'_>) -> Result<(Promise, Freight), Reply> {
         let (from, account, now) = (question.from(), question.session().identity(), net::now());
         let reverse_path = Some(&from.reverse_path);
+        if !self.shared.may_deliver(self.source) {
+            self.refused(Reply::LMTP_DENIED, reverse_path, &"not in relay.lmtp_networks");
+            return Err(Reply::LMTP_DENIED);
+        }
         self.shared.store.ready().map_err(|error| self.store_failed("accept mail", &error, reverse_path))?;
         let promise = self.shared.delivery.promise(now).map_err(|late| {
             let reply = Reply::STORE_SLOW.signed(self.deny(late));

@@ -8,8 +8,8 @@ mod answers;
 mod commands;
 mod facts;
 mod message;
+mod saying;
 
-use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -23,7 +23,7 @@ use crate::command::BdatSize;
 use crate::limits::{COMMAND_LINE_BYTES, OUTPUT_BYTES};
 use crate::question::{Auth, Chunk, Data, EndOfData, Mail, Question, Rcpt, Xclient};
 use crate::sasl::Exchange;
-use crate::{Blanks, Circumstance, Client, Credentials, MailFrom, Reply, Settings, Tls};
+use crate::{Circumstance, Client, Credentials, MailFrom, Reply, Settings, Tls};
 
 pub use facts::Phase;
 
@@ -253,26 +253,6 @@ impl Session {
         }
     }
 
-    /// Gives a reply; a 421 is the last one.
-    fn say(&mut self, reply: Reply) {
-        self.say_with(reply, None);
-    }
-
-    fn say_with(&mut self, reply: Reply, detail: Option<&dyn Display>) {
-        let blanks = Blanks { host: self.settings.host.as_str(), peer: Some(self.circumstance.peer), detail };
-        reply.render(&blanks, &mut self.output);
-        if reply.closes() {
-            self.close(reply);
-        }
-    }
-
-    /// Gives the last reply, unless it has been given or the handshake's turn has come.
-    fn end(&mut self, farewell: Reply) {
-        if !self.is_leaving() {
-            self.say_and_close(farewell);
-        }
-    }
-
     fn is_leaving(&self) -> bool {
         matches!(self.stage, Stage::Upgrade | Stage::Close(_))
     }
@@ -282,17 +262,6 @@ impl Session {
             Stage::Text(_) | Stage::Chunk { .. } | Stage::Discard { .. } => Awaited::Message,
             _ => Awaited::Command,
         }
-    }
-
-    /// Gives the last reply.
-    fn say_and_close(&mut self, reply: Reply) {
-        self.say(reply);
-        self.close(reply);
-    }
-
-    fn close(&mut self, farewell: Reply) {
-        self.stage = Stage::Close(farewell.row());
-        self.transaction = None;
     }
 }
 
@@ -333,7 +302,7 @@ enum Stage {
     /// Octets of a BDAT chunk.
     Chunk { size: BdatSize, left: u64 },
     /// Octets of a BDAT chunk that is refused; the reply comes behind them (RFC 3030 §2).
-    Discard { left: u64, reply: Reply },
+    Discard { left: u64, reply: Reply, replies: u32 },
     /// The client's TLS handshake.
     Upgrade,
     /// Of no interest: this was the last reply.
@@ -345,6 +314,8 @@ struct Text {
     decoder: Decoder,
     octets: u64,
     refusal: Option<Reply>,
+    /// How often the refusal is said.
+    replies: u32,
 }
 
 /// From MAIL's 250 to the end of the message.

@@ -1,6 +1,6 @@
 //! Plays every transcript on the pure machine, the client's octets cut at every 1, 2, 3 and 7 and whole, in simulated time.
 //!
-//! Words that `Given:` may hold: `submission`, `auth`, `tls`, `no-starttls`, `ehlo` (greeting and EHLO are over), `signed-in` (AUTH is
+//! Words that `Given:` may hold: `submission`, `lmtp`, `auth`, `tls`, `no-starttls`, `ehlo` (greeting and EHLO are over), `signed-in` (AUTH is
 //! over, too), `xclient` (the client may say for whom it speaks), `mails=`, `size=`, `recipients=`, `bad=`, `idle=`, `refused=`, and `whole` (what matters is that octets arrive together: no cutting).
 //! A password is right when it is `secret`; other questions are accepted unless `A:` says otherwise.
 
@@ -68,7 +68,11 @@ impl Play {
     fn new(given: &[String], name: String, cutting: usize) -> Self {
         let has = |word: &str| given.iter().any(|given| given == word);
         let host = "mx.example".parse().unwrap();
-        let mut settings = if has("submission") { Settings::submission(host) } else { Settings::relay(host) };
+        let mut settings = match () {
+            () if has("submission") => Settings::submission(host),
+            () if has("lmtp") => Settings::lmtp(host),
+            () => Settings::relay(host),
+        };
         settings.auth |= has("auth");
         settings.starttls = !has("no-starttls");
         for (key, value) in given.iter().filter_map(|word| word.split_once('=')) {
@@ -104,7 +108,7 @@ impl Play {
         };
         play.pump();
         if has("ehlo") || has("signed-in") {
-            play.unheard(b"EHLO client.example\r\n");
+            play.unheard(if has("lmtp") { b"LHLO client.example\r\n" } else { b"EHLO client.example\r\n" });
         }
         if has("signed-in") {
             play.unheard(b"AUTH PLAIN AHRpbQBzZWNyZXQ=\r\n");

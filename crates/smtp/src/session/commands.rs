@@ -75,8 +75,12 @@ impl Session {
             return Step::Again;
         }
         match command {
+            // By LMTP nobody may be led to think that this is SMTP (RFC 2033 §4.1).
+            Command::Ehlo(_) | Command::Helo(_) if self.is_lmtp() => self.wrong(Reply::UNKNOWN_COMMAND),
             Command::Ehlo(name) => self.hello(name, true),
             Command::Helo(name) => self.hello(name, false),
+            Command::Lhlo(name) if self.is_lmtp() => self.hello(name, true),
+            Command::Lhlo(_) => self.wrong(Reply::UNKNOWN_COMMAND),
             Command::Mail(arguments) => self.mail(arguments),
             Command::Rcpt(arguments) => self.rcpt(arguments),
             Command::Data => self.data(),
@@ -99,7 +103,7 @@ impl Session {
         }
     }
 
-    /// EHLO and HELO, which also do what RSET does (RFC 5321 §4.1.4).
+    /// EHLO, HELO and LHLO, which also do what RSET does (RFC 5321 §4.1.4).
     fn hello(&mut self, name: &str, extended: bool) -> Step {
         if !is_client_name(name) {
             return self.wrong(Reply::CLIENT_NAME_WRONG);
@@ -119,10 +123,10 @@ impl Session {
 
     fn mail(&mut self, arguments: &str) -> Step {
         let refusal = match &self.transaction {
-            _ if self.helo.is_none() => Some(Reply::HELLO_FIRST),
+            _ if self.helo.is_none() => Some(self.hello_first()),
             Some(transaction) if transaction.chunks.is_some() => Some(Reply::CHUNKS_UNDER_WAY),
             Some(_) => Some(Reply::MAIL_ALREADY),
-            None if self.settings.role == Role::Relay || self.identity.is_some() => None,
+            None if self.settings.role != Role::Submission || self.identity.is_some() => None,
             None if self.circumstance.tls.is_none() => Some(Reply::TLS_FIRST),
             None => Some(Reply::AUTH_FIRST),
         };
@@ -182,7 +186,7 @@ impl Session {
     fn bdat(&mut self, size: BdatSize) -> Step {
         self.stage = Stage::Chunk { size, left: size.octets };
         if !self.extended {
-            return self.refuse_chunk_unasked(size, Reply::HELLO_FIRST);
+            return self.refuse_chunk_unasked(size, self.hello_first());
         }
         let limit = self.settings.message_bytes;
         match &mut self.transaction {
@@ -202,6 +206,14 @@ impl Session {
                 self.refuse_chunk_unasked(size, reply)
             }
         }
+    }
+
+    fn is_lmtp(&self) -> bool {
+        self.settings.role == Role::Lmtp
+    }
+
+    fn hello_first(&self) -> Reply {
+        if self.is_lmtp() { Reply::LHLO_FIRST } else { Reply::HELLO_FIRST }
     }
 
     /// What is understood here and now.
@@ -226,7 +238,7 @@ impl Session {
             return self.wrong(Reply::NOT_IMPLEMENTED);
         }
         if !self.extended {
-            return self.wrong(Reply::HELLO_FIRST);
+            return self.wrong(self.hello_first());
         }
         self.say(Reply::TLS_READY);
         self.transaction = None;
@@ -347,7 +359,7 @@ impl Session {
         if size.octets > crate::limits::patience_bytes(self.settings.message_bytes) {
             self.say_and_close(reply);
         } else {
-            let mine = !self.excused && matches!(reply, Reply::HELLO_FIRST | Reply::MAIL_FIRST | Reply::RCPT_FIRST);
+            let mine = !self.excused && matches!(reply, Reply::HELLO_FIRST | Reply::LHLO_FIRST | Reply::MAIL_FIRST | Reply::RCPT_FIRST);
             self.chunk_refused(reply);
             if mine {
                 return self.count_failed();

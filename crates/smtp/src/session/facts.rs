@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{Session, Stage};
-use crate::{Reply, Tls};
+use crate::{Reply, Role, Tls};
 
 /// What a session is doing, for those who account for its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +84,21 @@ impl Session {
     /// The word after `with` in the Received field (RFC 3848, RFC 6531 §4.3).
     pub fn protocol(&self) -> &'static str {
         let utf8 = self.transaction.as_ref().is_some_and(|transaction| transaction.utf8);
-        match (self.extended, utf8, self.circumstance.tls.is_some(), self.identity.is_some()) {
+        let guarded = (utf8, self.circumstance.tls.is_some(), self.identity.is_some());
+        if self.settings.role == Role::Lmtp {
+            return match guarded {
+                (false, false, false) => "LMTP",
+                (false, false, true) => "LMTPA",
+                (false, true, false) => "LMTPS",
+                (false, true, true) => "LMTPSA",
+                (true, false, false) => "UTF8LMTP",
+                (true, false, true) => "UTF8LMTPA",
+                (true, true, false) => "UTF8LMTPS",
+                (true, true, true) => "UTF8LMTPSA",
+            };
+        }
+        let (utf8, tls, identified) = guarded;
+        match (self.extended, utf8, tls, identified) {
             (false, ..) => "SMTP",
             (true, false, false, false) => "ESMTP",
             (true, false, false, true) => "ESMTPA",
