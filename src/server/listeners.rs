@@ -1,4 +1,4 @@
-//! Five services on their addresses, and what the configuration means for each.
+//! Six services on their addresses, and what the configuration means for each.
 //!
 //! [`Bound`] is made while ports below 1024 may be bound and keys may be read; [`Listeners`] is the same, served. The
 //! configuration's words become the settings of machines and listeners here and nowhere else, at the start and on reload.
@@ -206,6 +206,7 @@ impl Service {
             "smtp" => of("smtp", Speaks::Smtp(Role::Relay), false),
             "submission" => of("submission", Speaks::Smtp(Role::Submission), false),
             "submissions" => of("submissions", Speaks::Smtp(Role::Submission), true),
+            "lmtp" => of("lmtp", Speaks::Smtp(Role::Lmtp), false),
             "pop3" => of("pop3", Speaks::Pop3, false),
             "pop3s" => of("pop3s", Speaks::Pop3, true),
             _ => None,
@@ -234,7 +235,7 @@ impl Encryption {
 
     fn of(&self, service: Service) -> Tls {
         match service.speaks {
-            Speaks::Smtp(Role::Relay) => self.of_servers.clone(),
+            Speaks::Smtp(Role::Relay | Role::Lmtp) => self.of_servers.clone(),
             Speaks::Smtp(Role::Submission) | Speaks::Pop3 => self.of_people.clone(),
         }
     }
@@ -245,6 +246,7 @@ fn smtp_settings(config: &Config, service: Service, role: Role, has_tls: bool, s
     let usual = match role {
         Role::Relay => smtp::Settings::relay(config.hostname()),
         Role::Submission => smtp::Settings::submission(config.hostname()),
+        Role::Lmtp => smtp::Settings::lmtp(config.hostname()),
     };
     let timing = smtp::Timing {
         command: timeouts.command.0,
@@ -267,6 +269,7 @@ fn smtp_settings(config: &Config, service: Service, role: Role, has_tls: bool, s
         }),
         hops: usize::try_from(limits.hops).unwrap_or(usize::MAX),
         relay_networks: config.relay.networks.iter().map(|network| network.0).collect(),
+        lmtp_networks: config.relay.lmtp_networks.iter().map(|network| network.0).collect(),
         xclient_networks: config.relay.xclient_networks.iter().map(|network| network.0).collect(),
         messages: limits.messages,
         write_deadline: timeouts.write.0,

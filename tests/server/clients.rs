@@ -11,7 +11,7 @@ mod send;
 use std::fs;
 
 use crate::harness::{ANN, BOB, PASSWORD, Server};
-use crate::programs::{program, succeed};
+use crate::programs::{program, script, succeed};
 use fetch::Fetched;
 use letter::{Letter, Traced};
 use send::CAROL;
@@ -145,6 +145,35 @@ fn a_short_header_is_completed_and_somebody_elses_name_refused() {
         assert_eq!(header.matches(field).count(), 1, "{field:?} in {header}");
     }
     assert!(!header.contains("Bcc") && header.ends_with("\r\nSubject: short") && body == "Hello\r\n", "{text}");
+}
+
+/// Python's own libraries ask for a report, and read it.
+#[test]
+fn a_sender_who_asks_has_a_report() {
+    let server = Server::start("");
+    let mut python = script("clients/report.py");
+    python.args([server.port("submission"), server.port("pop3s")]).arg(server.certificate());
+    succeed(python.args([BOB, PASSWORD, ANN]));
+    assert_eq!(server.maildrop(ANN).len(), 1);
+    assert_eq!(server.metric("gatepost_delivery_reports_total", "outcome=\"given\""), 1);
+}
+
+/// LMTP by Python's own library.
+#[test]
+fn smtplib_delivers_by_lmtp() {
+    let mut server = Server::prepare("");
+    server.edit("[listen]\n", "[listen]\nlmtp = [\"127.0.0.1:0\"]\n");
+    server.run();
+    let letter = Letter::named("python-multipart");
+    let mut python = script("clients/lmtp.py");
+    python.args([server.port("lmtp").as_str(), CAROL]).arg(&letter.file);
+    let codes = succeed(python.args([ANN, "nobody@example.org", BOB]));
+    assert_eq!(codes.trim(), "250 550 250");
+    assert_eq!(server.maildrop(BOB).len(), 1);
+    let fetched = fetched_alike(&server);
+    let text = fetched[0].octets.escape_ascii().to_string();
+    assert!(fetched.len() == 1 && text.contains(" with LMTP id "), "{text}");
+    assert!(text.ends_with(&letter.fetched().escape_ascii().to_string()), "{text}");
 }
 
 /// Sends every message but those the program alters, and holds what is fetched to what was sent.

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::fmt::{self, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
@@ -131,6 +132,9 @@ fn emit_each(events: &Events) {
     let checks = &[("spf", "pass")];
     events.emit(MessageScreened { listener: smtp, session, source, reverse_path, verdict: "accept", checks, cause: None, now });
     events.emit(RecipientRefused { listener: smtp, session, source, recipient: &"<x@example.org>", code: 550, cause, now });
+    for cause in [None, Some(cause as &dyn Display)] {
+        events.emit(DeliveryReported { listener: smtp, session, source, message, cause, now });
+    }
     events.emit(RateMet { listener: smtp, session, source, account: Some(account), rate: "messages_per_account", wait: second, now });
 
     events.emit(MaildropOpened { listener: pop3, session, account, messages: 1, octets: 10_240 });

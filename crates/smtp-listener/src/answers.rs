@@ -5,12 +5,14 @@
 //! a commit under way, whose outcome is open then, and which the drain waits for.
 
 mod refusing;
+mod reporting;
 mod submitting;
 mod xclient;
 
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::net::IpAddr;
+use std::num::NonZeroU64;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
@@ -27,6 +29,7 @@ use store::Resolution;
 
 use crate::freight::Freight;
 use crate::hops::Hops;
+use crate::report::Report;
 use crate::screening::{Desk, Judged};
 use crate::trace::Trace;
 use crate::transaction::{Message, Transaction};
@@ -164,6 +167,10 @@ impl Answers {
     fn may_begin(&self, question: &Mail<'_>) -> Result<(Promise, Freight), Reply> {
         let (from, account, now) = (question.from(), question.session().identity(), net::now());
         let reverse_path = Some(&from.reverse_path);
+        if !self.shared.may_deliver(self.source) {
+            self.refused(Reply::LMTP_DENIED, reverse_path, &"not in relay.lmtp_networks");
+            return Err(Reply::LMTP_DENIED);
+        }
         self.shared.store.ready().map_err(|error| self.store_failed("accept mail", &error, reverse_path))?;
         let promise = self.shared.delivery.promise(now).map_err(|late| {
             let reply = Reply::STORE_SLOW.signed(self.deny(late));
@@ -171,7 +178,7 @@ impl Answers {
             reply
         })?;
         let sender = self.sender(account, reverse_path);
-        let freight = Freight::new(&self.shared.rates, &sender, from.size.unwrap_or_default(), now).map_err(|met| {
+        let freight = Freight::new(&self.shared.rates, &sender, from.size.map_or(0, NonZeroU64::get), now).map_err(|met| {
             let row = match met.limit.measure {
                 Measure::Messages => Reply::MESSAGE_RATE,
                 Measure::Recipients => Reply::RECIPIENT_RATE,
@@ -185,7 +192,7 @@ impl Answers {
         Ok((promise, freight))
     }
 
-    async fn rcpt(&mut self, question: Rcpt<'_>) {
+    async fn rcpt(&mut self, mut question: Rcpt<'_>) {
         let account = question.session().identity();
         let reverse_path = self.transaction.as_ref().map(|transaction| &transaction.from.reverse_path);
         if let Err(met) = self.shared.rates.take(Measure::Recipients, 1, &self.sender(account, reverse_path), net::now()) {
@@ -198,9 +205,10 @@ impl Answers {
         }
         match self.seat.during(Phase::Store, net::now, self.shared.store.resolve(question.forward_path())).await {
             Ok(Resolution::Accounts(accounts)) => {
-                let recipient = question.accept();
+                let (requests, recipient) = (question.take_requests(), question.accept());
                 if let Some(transaction) = &mut self.transaction {
                     transaction.add(recipient, accounts);
+                    transaction.note(requests);
                 }
             }
             Ok(Resolution::UnknownUser) => self.refuse_recipient(question, Reply::MAILBOX_UNKNOWN, &"no such account or alias"),
@@ -237,9 +245,9 @@ impl Answers {
         let envelope = transaction.envelope(id);
         match self.seat.during(Phase::Store, net::now, self.shared.store.begin(envelope)).await {
             Ok(incoming) => {
-                let draft = self.draft(question.session());
+                let (header, draft) = (transaction.is_reported().then(Box::default), self.draft(question.session()));
                 if let Some(transaction) = &mut self.transaction {
-                    transaction.message = Some(Message { id, incoming, hops: Hops::new(self.settings.hops), draft });
+                    transaction.message = Some(Message { id, incoming, hops: Hops::new(self.settings.hops), header, draft });
                 }
                 question.accept();
             }
@@ -255,6 +263,9 @@ impl Answers {
         let Some(message) = transaction.message.as_mut() else { return };
         let text = question.text();
         message.hops.watch(text);
+        if let Some(header) = &mut message.header {
+            header.watch(text);
+        }
         transaction.freight.octets += text.len() as u64;
         let drafted = message.draft.as_mut().map_or(Cow::Borrowed(text), |draft| draft.pass(text));
         let kept = transaction.screened.as_mut().map_or(Cow::Borrowed(&*drafted), |screened| screened.pass(&drafted));
@@ -273,8 +284,8 @@ impl Answers {
         else {
             return;
         };
-        let (MailFrom { reverse_path, .. }, octets) = (from, freight.octets);
-        let Message { id, mut incoming, hops, draft } = message;
+        let (MailFrom { reverse_path, requests, utf8, .. }, octets) = (from, freight.octets);
+        let Message { id, mut incoming, hops, header, draft } = message;
         if let Some(hops) = hops.too_many() {
             self.refused(Reply::TOO_MANY_HOPS, Some(&reverse_path), &format_args!("{hops} Received fields"));
             return question.reject(Reply::TOO_MANY_HOPS);
@@ -309,7 +320,8 @@ impl Answers {
             return question.reject(Reply::RESTARTING);
         };
         self.hold = Some(hold);
-        let trace = self.trace(&question, id, &reverse_path, &fields, sole_recipient.as_ref());
+        let priority = requests.as_ref().and_then(|requests| requests.priority);
+        let trace = self.trace(&question, id, &reverse_path, &fields, sole_recipient.as_ref(), priority);
         let begun = net::now();
         let outcome = self.seat.during(Phase::Store, net::now, incoming.commit(trace)).await;
         let told = if outcome.is_ok() { Passage::stored } else { Passage::failed };
@@ -322,6 +334,12 @@ impl Answers {
                 let (reverse_path, recipients) = (&reverse_path, &accounts[..]);
                 events.emit(MessageAccepted { listener, session, message: id, reverse_path, recipients, octets, commit });
                 self.shared.gate.delivered(self.source, ended);
+                if let (Some(requests), Some(header)) = (&requests, &header) {
+                    let smtp = Arc::clone(&self.settings.smtp);
+                    let host = smtp.host.as_str();
+                    let report = Report { host, reverse_path, requests, utf8, message: id, header, at: Timestamp::now() };
+                    Box::pin(self.report(report, question.session().identity())).await;
+                }
                 question.accept(receipt);
             }
             Err(error) => {
@@ -342,6 +360,7 @@ impl Answers {
         reverse_path: &ReversePath,
         fields: &[u8],
         sole_recipient: Option<&ForwardPath>,
+        priority: Option<i8>,
     ) -> Vec<u8> {
         let session = question.session();
         let trace = Trace {
@@ -354,6 +373,7 @@ impl Answers {
             tls: session.tls(),
             id,
             sole_recipient,
+            priority,
             at: Timestamp::now(),
         };
         trace.fields()

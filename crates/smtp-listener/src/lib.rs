@@ -8,11 +8,12 @@
 //! free. Refuses as the tables of `smtp` and `gate` say. Fails never: an error of the store is a temporary reply and an event.
 //!
 //! [`Listener::configure`] changes what new sessions are served by; sessions under way keep what they began with, but for the
-//! networks that may relay and the write deadline. The waiting room changes for those in it, too.
+//! networks that may relay or deliver by LMTP and the write deadline. The waiting room changes for those in it, too.
 
 mod answers;
 mod freight;
 mod hops;
+mod report;
 mod rescue;
 mod screening;
 mod session;
@@ -48,6 +49,8 @@ pub struct Settings {
     pub hops: usize,
     /// Networks whose clients may send to other hosts without a password.
     pub relay_networks: Vec<IpNet>,
+    /// Networks whose clients may deliver by LMTP.
+    pub lmtp_networks: Vec<IpNet>,
     /// Networks whose clients may say for whom they speak (XCLIENT).
     pub xclient_networks: Vec<IpNet>,
     /// Messages one session may send while the gate is at most half full, from 1 to [`smtp::limits::MAILS_MOST`].
@@ -190,9 +193,17 @@ impl Shared {
         self.settings.load().relay_networks.iter().any(|network| network.contains(&source))
     }
 
+    /// Whether this is a server of ours, where only they deliver.
+    fn may_deliver(&self, source: IpAddr) -> bool {
+        let settings = self.settings.load();
+        settings.smtp.role != smtp::Role::Lmtp || settings.lmtp_networks.iter().any(|network| network.contains(&source.to_canonical()))
+    }
+
     /// What is known of a client before its first octet.
     fn circumstance(&self, settings: &Settings, peer: IpAddr, tls: Option<smtp::Tls>) -> Circumstance {
-        let xclient = settings.xclient_networks.iter().any(|network| network.contains(&peer));
+        // Servers of ours speak for themselves, and are let in for what they are.
+        let is_lmtp = settings.smtp.role == smtp::Role::Lmtp;
+        let xclient = !is_lmtp && settings.xclient_networks.iter().any(|network| network.contains(&peer));
         Circumstance { peer, tls, xclient, mails: Some(messages(settings.messages, self.gate.usage())) }
     }
 

@@ -95,7 +95,7 @@ impl Desk<'_> {
     /// The reply, where that is enough to refuse it.
     pub(crate) async fn at_mail(self, screener: Arc<Screener>, question: &Mail<'_>) -> Result<Screened, Reply> {
         let (session, reverse_path) = (question.session(), &question.from().reverse_path);
-        if session.identity().is_some() || self.settings.smtp.role == Role::Submission || self.shared.may_relay(self.source) {
+        if session.identity().is_some() || self.settings.smtp.role != Role::Relay || self.shared.may_relay(self.source) {
             return Ok(Screened::known(screener));
         }
         let client = self.client(session, reverse_path);

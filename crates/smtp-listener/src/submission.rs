@@ -8,12 +8,18 @@
 
 mod draft;
 
+use std::fmt::Write;
+
+use jiff::Timestamp;
 use mail::{ForwardPath, Host, Mailbox, MessageId, ReversePath};
 use mail_parser::{HeaderName, HeaderValue};
 use smtp::Reply;
 use store::{Directory, Resolution};
 
 pub(crate) use draft::Draft;
+use draft::Found;
+
+use crate::trace;
 
 /// What the operator wants of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -74,16 +80,12 @@ impl Submission {
         Ok(())
     }
 
-    /// The fields that the header lacks, each line ended by CRLF; none where they are not wanted. `date` is written as RFC 5322 has it.
-    pub(crate) fn missing_fields(&self, account: &str, draft: &Draft, id: MessageId, host: &str, date: &str) -> Vec<u8> {
-        let (mut fields, found) = (String::new(), draft.found());
+    /// The fields that the header lacks, each line ended by CRLF; none where they are not wanted.
+    pub(crate) fn missing_fields(&self, account: &str, draft: &Draft, id: MessageId, host: &str, at: Timestamp) -> Vec<u8> {
+        let mut fields = String::new();
         if self.complete_header {
-            let wanted = [
-                (found.date, format_args!("Date: {date}\r\n")),
-                (found.from, format_args!("From: <{account}>\r\n")),
-                (found.message_id, format_args!("Message-ID: <{id}@{host}>\r\n")),
-            ];
-            fields = wanted.iter().filter(|(is_there, _)| !is_there).map(|(_, field)| field.to_string()).collect();
+            // Writing to a String does not fail.
+            add_missing(&mut fields, draft.found(), account, id, host, at).unwrap_or_default();
         }
         fields.into_bytes()
     }
@@ -119,6 +121,21 @@ impl Fault {
             Self::NotOwn(_) | Self::Unreadable => Reply::AUTHOR_NOT_YOURS,
         }
     }
+}
+
+fn add_missing(fields: &mut String, found: Found, account: &str, id: MessageId, host: &str, at: Timestamp) -> std::fmt::Result {
+    if !found.date {
+        fields.push_str("Date: ");
+        trace::date(fields, at)?;
+        fields.push_str("\r\n");
+    }
+    if !found.from {
+        write!(fields, "From: <{account}>\r\n")?;
+    }
+    if !found.message_id {
+        write!(fields, "Message-ID: <{id}@{host}>\r\n")?;
+    }
+    Ok(())
 }
 
 /// The mailboxes of every From field; at least one for each.

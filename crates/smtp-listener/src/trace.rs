@@ -1,4 +1,5 @@
-//! The trace fields we put before a message: Return-Path and Received (RFC 5321 §4.4), with the clauses of RFC 3848 and RFC 8314.
+//! The trace fields we put before a message: Return-Path and Received (RFC 5321 §4.4), with the clauses of RFC 3848, RFC 8314 and
+//! RFC 6710.
 //!
 //! Everything a peer chose that stands here has passed a grammar: the name it gave in EHLO has letters, digits and `-_.:[]`
 //! only, and paths are written from their parsed form.
@@ -31,6 +32,8 @@ pub(crate) struct Trace<'t> {
     pub(crate) id: MessageId,
     /// The recipient, where there is only one: others must not learn of each other (RFC 5321 §7.2).
     pub(crate) sole_recipient: Option<&'t ForwardPath>,
+    /// What MT-PRIORITY said.
+    pub(crate) priority: Option<i8>,
     pub(crate) at: Timestamp,
 }
 
@@ -54,25 +57,21 @@ impl Trace<'_> {
         if let Some(tls) = self.tls {
             write!(text, "\r\n\ttls {}", tls.cipher)?;
         }
+        if let Some(priority) = self.priority {
+            write!(text, "\r\n\tPRIORITY {priority}")?;
+        }
         if let Some(recipient) = self.sole_recipient {
             write!(text, "\r\n\tfor {recipient}")?;
         }
         text.push_str(";\r\n\t");
-        write_date(text, self.at)?;
+        date(text, self.at)?;
         text.push_str("\r\n");
         Ok(())
     }
 }
 
 /// RFC 5322 §3.3, in UTC.
-pub(crate) fn date(at: Timestamp) -> String {
-    let mut text = String::new();
-    // Writing to a String does not fail.
-    write_date(&mut text, at).unwrap_or_default();
-    text
-}
-
-fn write_date(text: &mut String, at: Timestamp) -> std::fmt::Result {
+pub(crate) fn date(text: &mut String, at: Timestamp) -> std::fmt::Result {
     let at = at.to_zoned(jiff::tz::TimeZone::UTC);
     let day = match at.weekday() {
         jiff::civil::Weekday::Monday => "Mon",
@@ -108,6 +107,7 @@ mod tests {
             tls: Some(Tls { version: "TLSv1.3", cipher: "TLS_AES_128_GCM_SHA256" }),
             id: "01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().unwrap(),
             sole_recipient: Some(&recipient),
+            priority: None,
             at: "2026-11-02T09:08:07Z".parse().unwrap(),
         };
         let text = "Return-Path: <ann@example.org>\r\n\
@@ -117,6 +117,9 @@ mod tests {
             \tfor <bob@example.net>;\r\n\
             \tMon, 2 Nov 2026 09:08:07 +0000\r\n";
         assert_eq!(str::from_utf8(&trace.fields()), Ok(text));
+
+        let ranked = str::from_utf8(&Trace { priority: Some(-3), ..trace }.fields()).unwrap().to_owned();
+        assert_eq!(ranked, text.replace("_SHA256\r\n", "_SHA256\r\n\tPRIORITY -3\r\n"));
 
         let plain = Trace {
             reverse_path: &ReversePath::Null,

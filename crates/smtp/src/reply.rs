@@ -195,7 +195,7 @@ replies! {
     SESSION_ENDED = 421 "4.3.2" "{host} Session ended by the operator, try again later", "An operator has ended the session; at the next boundary.";
 
     // The session.
-    HELLO = 250 "" "{host} greets [{peer}]", "EHLO, as its first line, and HELO.";
+    HELLO = 250 "" "{host} greets [{peer}]", "EHLO and LHLO, as their first line, and HELO.";
     BYE = 221 "2.0.0" "{host} Closing connection", "QUIT.";
     RESET = 250 "2.0.0" "Reset", "RSET.";
     NOTHING_DONE = 250 "2.0.0" "Nothing done", "NOOP.";
@@ -211,6 +211,7 @@ replies! {
     CLIENT_NAME_WRONG = 501 "5.5.4" "A host name or address literal is expected", "EHLO or HELO without a name, or with what cannot be one.";
     NOT_IMPLEMENTED = 502 "5.5.1" "Command not implemented", "A verb we know and do not offer.";
     HELLO_FIRST = 503 "5.5.1" "Say EHLO first", "A command that needs EHLO, or HELO at least.";
+    LHLO_FIRST = 503 "5.5.1" "Say LHLO first", "By LMTP, a command that needs LHLO.";
     MAIL_FIRST = 503 "5.5.1" "MAIL is needed first", "RCPT, DATA or BDAT outside of a transaction.";
     RCPT_FIRST = 503 "5.5.1" "RCPT is needed first", "DATA or BDAT before any RCPT.";
     MAIL_ALREADY = 503 "5.5.1" "A transaction is open already", "MAIL within a transaction (RFC 5321 §4.1.4).";
@@ -259,6 +260,7 @@ replies! {
     RELAY_DENIED = 550 "5.7.1" "We do not relay for you", "RCPT: a foreign domain, and the client is neither authenticated nor listed.";
     FOREIGN_UNTIL_QUEUE = 550 "5.7.1" "Mail to other hosts is not sent from here yet, local recipients only", "RCPT: a foreign domain, and the client may relay.";
     TOO_MANY_RECIPIENTS = 452 "4.5.3" "Too many recipients, send them the rest in another transaction", "RCPT beyond the limit.";
+    LMTP_DENIED = 550 "5.7.1" "You may not deliver here by LMTP", "MAIL by LMTP from a client whose network is not listed.";
     NO_RECIPIENTS = 554 "5.5.1" "No valid recipients", "DATA or BDAT after every RCPT was refused.";
 
     // The message.

@@ -36,6 +36,7 @@ mod people;
 mod preparer;
 mod record;
 mod recovery;
+mod requests;
 mod segment;
 mod settings;
 mod spelling;

@@ -18,7 +18,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mail::{BodyType, Envelope, MessageId, ReversePath};
+use mail::{BodyType, Envelope, MessageId, Requests, ReversePath};
 
 use crate::{Change, Entry, Error, Maildrop, Store};
 
@@ -36,6 +36,9 @@ pub trait Engine {
         drop(store);
         std::future::ready(())
     }
+
+    /// What the store keeps of what the sender of message `id` asked for: there is no promise yet that reads it, but for being kept.
+    fn requests(&self, store: &Self::Store, id: MessageId) -> Option<Requests>;
 }
 
 /// Makes a `#[tokio::test]` of each case. The argument is an expression that makes a new [`Engine`](crate::conformance::Engine)
@@ -49,6 +52,7 @@ macro_rules! conformance {
             a_message_is_kept_octet_for_octet
             a_large_message_is_kept_octet_for_octet
             a_message_reaches_every_recipient
+            what_a_sender_asks_for_is_kept
             the_listing_is_in_the_order_of_commits
             a_message_dropped_before_its_commit_leaves_nothing
             an_abandoned_commit_stores_all_or_nothing
@@ -122,6 +126,7 @@ fn envelope(recipients: &[&str]) -> Envelope {
         recipients: recipients.iter().map(|&name| name.into()).collect(),
         body: BodyType::EightBitMime,
         utf8: false,
+        requests: None,
     }
 }
 

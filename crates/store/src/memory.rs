@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use mail::{Envelope, ForwardPath, MessageId, Receipt};
+use mail::{Envelope, ForwardPath, MessageId, Receipt, Requests};
 use tokio::sync::{OwnedRwLockWriteGuard, RwLock, watch};
 
 use crate::{
@@ -71,6 +71,11 @@ impl Memory {
         lock(&self.shared.kept).damaged.insert(id);
     }
 
+    /// What the sender of a message asked for besides delivery.
+    pub fn requests(&self, id: MessageId) -> Option<Requests> {
+        lock(&self.shared.kept).requests.get(&id).cloned()
+    }
+
     /// The text of every message in a maildrop, oldest first, without opening it.
     pub fn texts(&self, account: &str) -> Vec<Vec<u8>> {
         lock(&self.shared.kept).maildrops.get(account).into_iter().flatten().map(|message| message.text.to_vec()).collect()
@@ -99,6 +104,7 @@ struct Kept {
     book: Arc<Book>,
     maildrops: HashMap<Arc<str>, Vec<Message>>,
     damaged: HashSet<MessageId>,
+    requests: HashMap<MessageId, Requests>,
 }
 
 #[derive(Debug, Clone)]
@@ -183,6 +189,9 @@ impl Incoming for Taking {
         });
         for account in recipients.collect::<Result<Vec<_>, _>>()? {
             kept.maildrops.entry(account).or_default().push(message.clone());
+        }
+        if let Some(requests) = self.envelope.requests {
+            kept.requests.insert(message.id, *requests);
         }
         #[expect(clippy::disallowed_methods, reason = "the message is where this engine keeps what it has accepted")]
         Ok(Receipt::attest(message.id))

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::pin::pin;
 
 use gate::Phase;
+use jiff::Timestamp;
 use mail::{MessageId, ReversePath};
 use smtp::{EndOfData, Mail, Reply, Session};
 use store::Incoming;
@@ -13,7 +14,6 @@ use store::Incoming;
 use super::Answers;
 use crate::screening::Screened;
 use crate::submission::{Draft, Fault};
-use crate::trace;
 
 impl Answers {
     /// Whether the sender is the user's own, where one has logged in.
@@ -56,8 +56,7 @@ impl Answers {
         written.map_err(|error| self.store_failed("write", &error, Some(sender)))?;
         let checked = self.seat.during(Phase::Store, net::now, pin!(submission.check_from(account, &draft, store))).await;
         checked.map_err(|fault| self.not_own(&fault, fault.at_end(), sender))?;
-        let (host, date) = (self.settings.smtp.host.as_str(), trace::date(jiff::Timestamp::now()));
-        Ok(submission.missing_fields(account, &draft, id, host, &date))
+        Ok(submission.missing_fields(account, &draft, id, self.settings.smtp.host.as_str(), Timestamp::now()))
     }
 
     fn not_own(&self, fault: &Fault, reply: Reply, sender: &ReversePath) -> Reply {

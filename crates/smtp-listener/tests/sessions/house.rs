@@ -59,6 +59,13 @@ impl Plan {
         Self::of(smtp::Settings::relay(NAME.parse().unwrap()))
     }
 
+    /// LMTP from this machine.
+    pub(crate) fn lmtp() -> Self {
+        let mut plan = Self::of(smtp::Settings::lmtp(NAME.parse().unwrap()));
+        plan.settings.lmtp_networks = vec!["127.0.0.0/8".parse().unwrap()];
+        plan
+    }
+
     /// Port 465.
     pub(crate) fn submission() -> Self {
         Self { implicit_tls: true, ..Self::of(smtp::Settings::submission(NAME.parse().unwrap())) }
@@ -69,6 +76,7 @@ impl Plan {
             smtp: Arc::new(smtp),
             hops: 100,
             relay_networks: Vec::new(),
+            lmtp_networks: Vec::new(),
             xclient_networks: Vec::new(),
             messages: 1000,
             write_deadline: 2 * MINUTE,
