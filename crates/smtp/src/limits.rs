@@ -12,10 +12,10 @@ use crate::Reply;
 pub const COMMAND_LINE_BYTES: usize = 2048;
 /// An AUTH command or response with its CRLF (RFC 4954 §4).
 pub const AUTH_LINE_BYTES: usize = 12_288;
-/// What RCPT may ask for the recipients of one transaction besides delivery (NOTIFY, ORCPT): for each one its path and ORCPT, in pieces of
-/// [`REQUEST_BYTES`], at least one.
+/// What RCPT may ask for the recipients of one transaction besides delivery (NOTIFY, ORCPT): for each one its path and ORCPT, counted in
+/// pieces of 64 octets, at least one.
 pub const REQUESTS_BYTES: usize = REQUEST_BYTES * u8::MAX as usize;
-/// See [`REQUESTS_BYTES`].
+/// One piece of what is counted there.
 pub(crate) const REQUEST_BYTES: usize = 64;
 /// A line of a reply with its CRLF; ours are never longer (RFC 5321 §4.5.3.1.5).
 pub const REPLY_LINE_BYTES: usize = 512;
