@@ -14,7 +14,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::Filter;
 
-pub(crate) use directory::{Alias, Domain, PasswordSource, User, WithPassword};
+pub(crate) use directory::{Alias, Domain, DomainSettings, PasswordSource, User, WithPassword};
 pub(crate) use gate::{Drain, EndSession, Explain, Gate, SessionIds, Sessions, Set, SetKey};
 
 /// A mail front door whose inbound limit is exact, fair, live and explained.
@@ -323,6 +323,7 @@ mod tests {
             "gatepost user remove ann@example.org",
             "gatepost user list",
             "gatepost domain add example.org --postmaster ann@example.org",
+            "gatepost domain set example.org --delimiter - --catch-all ann@example.org",
             "gatepost alias put sales@example.org ann@example.org bob@example.org",
             "gatepost verify --data-dir /tmp/mail --json",
             "gatepost store rebuild-index",
@@ -340,6 +341,7 @@ mod tests {
             ("gatepost user add ann@example.org --password hunter2", ErrorKind::UnknownArgument),
             ("gatepost user add ann@example.org --generate --password-file f", ErrorKind::ArgumentConflict),
             ("gatepost status --config f --data-dir d", ErrorKind::ArgumentConflict),
+            ("gatepost domain set example.org", ErrorKind::MissingRequiredArgument),
             ("gatepost alias add sales@example.org", ErrorKind::MissingRequiredArgument),
             ("gatepost gate set max_inbound 500", ErrorKind::MissingRequiredArgument),
             ("gatepost gate set max_inbound --for 1h", ErrorKind::MissingRequiredArgument),

@@ -70,6 +70,13 @@ pub(crate) enum Domain {
         after_long_help = "Examples:\n  gatepost domain add example.org\n  gatepost domain add example.org --postmaster ann@example.org"
     )]
     Add(AddDomain),
+    /// Change what is done with a domain's addresses
+    ///
+    /// An address is looked up in this order: the account or alias of exactly this address; the same without the delimiter and the
+    /// detail behind it; the postmaster, if it is for that; the catch-all. Settings that are not named stay as they are.
+    #[command(after_long_help = "Examples:\n  gatepost domain set example.org --catch-all ann@example.org\n  \
+                                 gatepost domain set example.org --delimiter - --catch-all \"\"")]
+    Set(SetDomain),
     /// Take no more mail for a domain; it must have no accounts and aliases left
     Remove(Named),
     /// List the domains
@@ -88,6 +95,36 @@ pub(crate) struct AddDomain {
 
     #[command(flatten)]
     pub(crate) server: Server,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SetDomain {
+    /// The domain
+    #[arg(value_name = "DOMAIN")]
+    pub(crate) name: String,
+
+    #[command(flatten)]
+    pub(crate) settings: DomainSettings,
+
+    #[command(flatten)]
+    pub(crate) server: Server,
+}
+
+/// At least one of them.
+#[derive(Clone, Debug, Args)]
+#[group(required = true, multiple = true)]
+pub(crate) struct DomainSettings {
+    /// What separates an address from its detail, one of + - = _ . # ~; "" for nothing. A new domain has +
+    ///
+    /// With + mail for ann+shop@example.org goes to ann@example.org, unless somebody is called ann+shop@example.org.
+    #[arg(long, value_name = "CHARACTER", allow_hyphen_values = true)]
+    pub(crate) delimiter: Option<String>,
+
+    /// Who gets mail for addresses that nobody has; "" for nobody, so that it is refused
+    ///
+    /// A catch-all takes what spammers guess, too.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) catch_all: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -6,7 +6,7 @@ use admin::{DirectoryRequest, PasswordHash, Reply};
 
 use super::Outcome;
 use super::place::Place;
-use crate::cli::{Alias, Domain, Exit, Server, User, WithPassword};
+use crate::cli::{Alias, Domain, DomainSettings, Exit, Server, User, WithPassword};
 use crate::password::NewPassword;
 
 /// Accounts.
@@ -37,6 +37,10 @@ pub(crate) fn domain(domain: &Domain) -> Outcome {
         Domain::Add(add) => {
             let request = DirectoryRequest::PutDomain { name: add.name.clone(), postmaster: add.postmaster.clone() };
             change(&add.server, request, &format!("mail for {} is now accepted", add.name))
+        }
+        Domain::Set(set) => {
+            let DomainSettings { delimiter, catch_all } = set.settings.clone();
+            change(&set.server, DirectoryRequest::SetDomain { name: set.name.clone(), delimiter, catch_all }, &format!("{} set", set.name))
         }
         Domain::Remove(named) => {
             change(&named.server, DirectoryRequest::RemoveDomain { name: named.name.clone() }, &format!("{} removed", named.name))
@@ -89,17 +93,23 @@ fn list(server: &Server, json: bool, request: DirectoryRequest) -> Outcome {
         Reply::Domains(domains) if json => print_json(&mut out, &domains)?,
         Reply::Aliases(aliases) if json => print_json(&mut out, &aliases)?,
         Reply::Users(users) => users.iter().try_for_each(|user| writeln!(out, "{user}"))?,
-        Reply::Domains(domains) => {
-            for domain in domains {
-                let postmaster = domain.postmaster.map(|address| format!("  postmaster {address}")).unwrap_or_default();
-                let unicode = domain.unicode.map(|unicode| format!(" ({unicode})")).unwrap_or_default();
-                writeln!(out, "{}{unicode}{postmaster}", domain.name)?;
-            }
-        }
+        Reply::Domains(domains) => domains.iter().try_for_each(|domain| writeln!(out, "{}", line_of(domain)))?,
         Reply::Aliases(aliases) => aliases.iter().try_for_each(|alias| writeln!(out, "{}  {}", alias.name, alias.targets.join(" ")))?,
         other => return Err(format!("the server answered something else: {other:?}").into()),
     }
     Ok(Exit::Done)
+}
+
+/// A domain and what is not as usual about it.
+fn line_of(domain: &admin::Domain) -> String {
+    let said = |name: &str, value: &Option<String>| value.as_ref().map(|value| format!("  {name} {value}")).unwrap_or_default();
+    let unicode = domain.unicode.as_ref().map(|unicode| format!(" ({unicode})")).unwrap_or_default();
+    let delimiter = match domain.delimiter.as_str() {
+        "+" => String::new(),
+        "" => "  no delimiter".into(),
+        other => format!("  delimiter {other}"),
+    };
+    format!("{}{unicode}{}{delimiter}{}", domain.name, said("postmaster", &domain.postmaster), said("catch-all", &domain.catch_all))
 }
 
 fn print_json(out: &mut impl Write, value: &impl serde::Serialize) -> io::Result<()> {

@@ -46,6 +46,12 @@ fn change_everything(server: &Server) {
     done(&["domain", "add", "example.net"], "mail for example.net is now accepted\n");
     done(&["domain", "add", "example.net", "--postmaster", ANN], "mail for example.net is now accepted\n");
     done(&["domain", "list"], "example.net  postmaster ann@example.org\nexample.org\n");
+    done(&["domain", "set", "example.net", "--delimiter", "-", "--catch-all", BOB], "example.net set\n");
+    done(&["domain", "list"], "example.net  postmaster ann@example.org  delimiter -  catch-all bob@example.org\nexample.org\n");
+    refused(&["domain", "set", "example.net", "--delimiter", "%"], "\"%\" is no delimiter: write one of +-=_.#~, or \"\" for none");
+    refused(&["domain", "set", "nowhere.example", "--catch-all", ""], "there is no domain nowhere.example");
+    done(&["domain", "set", "example.net", "--catch-all", "", "--delimiter", ""], "example.net set\n");
+    done(&["domain", "list"], "example.net  postmaster ann@example.org  no delimiter\nexample.org\n");
     refused(&["domain", "add", "not a domain"], "\"not a domain\" is not a domain: the domain is not well formed");
     refused(&["domain", "remove", "nowhere.example"], "there is no domain nowhere.example");
     refused(&["domain", "remove", DOMAIN], "example.org is still used by ann@example.org: change that first");

@@ -27,6 +27,7 @@ pub(crate) fn describe(request: &DirectoryRequest) -> Option<(&'static str, Stri
         DirectoryRequest::SetPassword { name, .. } => ("password set", name),
         DirectoryRequest::RemoveUser { name } => ("account removed", name),
         DirectoryRequest::PutDomain { name, .. } => ("domain put", name),
+        DirectoryRequest::SetDomain { name, .. } => ("domain set", name),
         DirectoryRequest::RemoveDomain { name } => ("domain removed", name),
         DirectoryRequest::PutAlias { name, .. } => ("alias put", name),
         DirectoryRequest::RemoveAlias { name } => ("alias removed", name),
@@ -50,6 +51,7 @@ fn task(request: DirectoryRequest) -> Result<Task, String> {
         DirectoryRequest::SetPassword { name, password_hash } => Change::SetPassword { name, password_hash: usable(password_hash)? },
         DirectoryRequest::RemoveUser { name } => Change::RemoveAccount { name },
         DirectoryRequest::PutDomain { name, postmaster } => Change::PutDomain { name: domain(name)?, postmaster },
+        DirectoryRequest::SetDomain { name, delimiter, catch_all } => Change::SetDomain { name: domain(name)?, delimiter, catch_all },
         DirectoryRequest::RemoveDomain { name } => Change::RemoveDomain { name: domain(name)? },
         DirectoryRequest::PutAlias { name, targets } => Change::PutAlias { name, targets },
         DirectoryRequest::RemoveAlias { name } => Change::RemoveAlias { name },
@@ -82,6 +84,8 @@ fn domains(book: &Book) -> Reply {
         name: domain.name.as_str().to_owned(),
         unicode: Some(domain.name.to_unicode()).filter(|unicode| unicode != domain.name.as_str()),
         postmaster: domain.postmaster.as_ref().map(ToString::to_string),
+        delimiter: domain.delimiter.map_or_else(String::new, String::from),
+        catch_all: domain.catch_all.as_ref().map(ToString::to_string),
     };
     Reply::Domains(book.domains().map(domain).collect())
 }

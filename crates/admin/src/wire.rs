@@ -48,6 +48,14 @@ pub enum DirectoryRequest {
     ListUsers,
     /// A new domain, or a new postmaster for one.
     PutDomain { name: String, postmaster: Option<String> },
+    /// Settings of a domain; what is not there stays, and an empty text is none.
+    SetDomain {
+        name: String,
+        #[serde(default)]
+        delimiter: Option<String>,
+        #[serde(default)]
+        catch_all: Option<String>,
+    },
     /// Removes a domain.
     RemoveDomain { name: String },
     /// The domains.
@@ -134,6 +142,10 @@ pub struct Domain {
     pub unicode: Option<String>,
     /// Who gets its postmaster's mail, when that is set.
     pub postmaster: Option<String>,
+    /// What separates details in its addresses; empty for nothing.
+    pub delimiter: String,
+    /// Where mail for nobody else goes, when that is set.
+    pub catch_all: Option<String>,
 }
 
 /// An alias.

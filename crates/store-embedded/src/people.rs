@@ -106,11 +106,16 @@ fn failed(error: &rusqlite::Error) -> Error {
 fn load(db: &Connection) -> rusqlite::Result<Register> {
     let invalid = |error: mail::AddressError| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error));
     let mut domains = Vec::new();
-    let mut statement = db.prepare("SELECT name, postmaster FROM domains")?;
+    let mut statement = db.prepare("SELECT name, postmaster, delimiter, catch_all FROM domains LEFT JOIN domain_settings USING (name)")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let name = row.get::<_, String>(0)?.parse().map_err(invalid)?;
-        domains.push(DomainRecord { name, postmaster: row.get::<_, Option<String>>(1)?.map(Into::into) });
+        let mut domain = DomainRecord::new(row.get::<_, String>(0)?.parse().map_err(invalid)?);
+        domain.postmaster = row.get::<_, Option<String>>(1)?.map(Into::into);
+        if let Some(delimiter) = row.get::<_, Option<String>>(2)? {
+            domain.delimiter = delimiter.chars().next();
+        }
+        domain.catch_all = row.get::<_, Option<String>>(3)?.map(Into::into);
+        domains.push(domain);
     }
     let accounts = db
         .prepare("SELECT name, password_hash, serial FROM accounts")?
@@ -160,8 +165,11 @@ fn differing<'b, T: PartialEq + 'b>(
 
 fn save_domain(db: &Transaction<'_>, name: &str, domain: Option<&DomainRecord>) -> rusqlite::Result<()> {
     db.execute("DELETE FROM domains WHERE name = ?", [name])?;
+    db.execute("DELETE FROM domain_settings WHERE name = ?", [name])?;
     if let Some(domain) = domain {
         db.execute("INSERT INTO domains VALUES (?, ?)", params![name, domain.postmaster.as_deref()])?;
+        let delimiter = domain.delimiter.map_or_else(String::new, String::from);
+        db.execute("INSERT INTO domain_settings VALUES (?, ?, ?)", params![name, delimiter, domain.catch_all.as_deref()])?;
     }
     Ok(())
 }
@@ -184,10 +192,17 @@ fn save_alias(db: &Transaction<'_>, name: &str, alias: Option<&Alias>) -> rusqli
     Ok(())
 }
 
+/// From version 2 to 3: tables for what domains and accounts have been given since, without a row for those that version 2 knew. A
+/// program of version 2 would take mail as if nothing were in them.
+pub(crate) fn add_tables(path: &Path) -> rusqlite::Result<()> {
+    private_database(path)?.execute_batch(SCHEMA)
+}
+
 pub(crate) const SCHEMA: &str = "
     PRAGMA journal_mode = WAL;
     PRAGMA synchronous = FULL;
     CREATE TABLE IF NOT EXISTS domains (name TEXT PRIMARY KEY, postmaster TEXT) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS domain_settings (name TEXT PRIMARY KEY, delimiter TEXT NOT NULL, catch_all TEXT) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS accounts (name TEXT PRIMARY KEY, password_hash TEXT NOT NULL, serial INTEGER NOT NULL) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS aliases (name TEXT, position INTEGER, target TEXT NOT NULL, PRIMARY KEY (name, position)) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS maildrops (account TEXT PRIMARY KEY, maildrop TEXT NOT NULL UNIQUE) WITHOUT ROWID;
@@ -212,6 +227,8 @@ mod tests {
             Change::RemoveAlias { name: name("gone@example.org") },
             Change::SetPassword { name: name("ann@example.org"), password_hash: name("3") },
             Change::PutDomain { name: "example.org".parse().unwrap(), postmaster: Some(name("bob@example.org")) },
+            Change::PutDomain { name: "example.net".parse().unwrap(), postmaster: None },
+            Change::SetDomain { name: "example.net".parse().unwrap(), delimiter: Some(name("")), catch_all: Some(name("all@example.org")) },
         ] {
             people.change(change).unwrap();
         }

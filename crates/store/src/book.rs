@@ -1,18 +1,24 @@
 //! The directory as one pure value: which domains are ours, who has an account, what an alias stands for.
 //!
 //! An address is looked up without regard to case (RFC 5321 §2.4 leaves the local part's case to us) and to whether its domain is written in
-//! UTF-8 or in A-labels: names are kept in their [canonical](mail::canonical) spelling. Order: account, then
-//! alias, then, for `postmaster`, the domain's postmaster: the one that was named, else the domain's first account, else that of
-//! another domain, so that there is one as soon as there is any account (RFC 5321 §4.5.1).
+//! UTF-8 or in A-labels: names are kept in their [canonical](mail::canonical) spelling. Whoever comes first has the mail:
+//!
+//! 1. the account or alias of exactly this address;
+//! 2. where the domain has a delimiter and the local part has one after its first character, that of the address without it and the
+//!    detail behind it (RFC 5233): `ann+shop@` is `ann@`, unless somebody is called `ann+shop@`;
+//! 3. for `postmaster`, with a detail or without, the domain's postmaster: the one that was named, else the domain's first account, else
+//!    that of another domain, so that there is one as soon as there is any account (RFC 5321 §4.5.1);
+//! 4. the domain's catch-all.
+//!
 //! Aliases may name accounts and other aliases of any of our domains; a change that would make a loop or leave a name dangling
 //! is refused, so that resolving never fails.
+
+mod changing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use mail::{Domain, ForwardPath, Host, Mailbox};
-
-use crate::{Change, ChangeError};
 
 /// Who may log in, and whose mail it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +46,17 @@ pub struct DomainRecord {
     pub name: Domain,
     /// The address mail to its postmaster goes to; when none is set, the domain's first account.
     pub postmaster: Option<Arc<str>>,
+    /// What separates a local part from its detail (RFC 5233), of [`DELIMITERS`]; without one, addresses have no detail.
+    pub delimiter: Option<char>,
+    /// The address mail for nobody else goes to.
+    pub catch_all: Option<Arc<str>>,
+}
+
+impl DomainRecord {
+    /// A domain that nothing has been said about.
+    pub fn new(name: Domain) -> Self {
+        Self { name, postmaster: None, delimiter: Some(DELIMITER), catch_all: None }
+    }
 }
 
 /// An address that stands for others.
@@ -129,48 +146,6 @@ impl Book {
         found.map_or(Resolution::UnknownUser, Resolution::Accounts)
     }
 
-    /// Makes one change, or says why not and changes nothing.
-    ///
-    /// # Errors
-    /// See [`ChangeError`]; never [`ChangeError::Store`].
-    pub fn apply(&mut self, change: Change) -> Result<(), ChangeError> {
-        match change {
-            Change::PutDomain { name, postmaster } => self.put_domain(name, postmaster),
-            Change::RemoveDomain { name } => self.remove_domain(&name),
-            Change::AddAccount { name, password_hash } => self.add_account(&name, &password_hash),
-            Change::SetPassword { name, password_hash } => {
-                let account = self.known_account(&name)?;
-                self.put(Account { password_hash: password_hash.into(), ..account });
-                Ok(())
-            }
-            Change::RenewHash { name, stored, password_hash } => {
-                let account = self.known_account(&name)?;
-                if *account.password_hash != *stored {
-                    return Err(ChangeError::Overtaken(format!("the password of {}", account.name)));
-                }
-                self.put(Account { password_hash: password_hash.into(), ..account });
-                Ok(())
-            }
-            Change::RemoveAccount { name } => {
-                let account = self.known_account(&name)?;
-                self.retire(&account.name)?;
-                self.accounts.remove(&account.name);
-                self.uncount(&account);
-                Ok(())
-            }
-            Change::PutAlias { name, targets } => self.put_alias(&name, &targets),
-            Change::RemoveAlias { name } => {
-                let name = self.local_address(&name)?;
-                if !self.aliases.contains_key(&name) {
-                    return Err(ChangeError::Unknown(format!("alias {name}")));
-                }
-                self.retire(&name)?;
-                self.aliases.remove(&name);
-                Ok(())
-            }
-        }
-    }
-
     fn domain_of(&self, mailbox: &Mailbox) -> Option<&DomainRecord> {
         match mailbox.host() {
             Host::Domain(domain) => self.domains.get(domain),
@@ -182,13 +157,22 @@ impl Book {
         let mut name = mailbox.local_part().to_lowercase();
         name.push('@');
         name.push_str(domain.name.as_str());
-        self.expand(&name).or_else(|| {
-            if mailbox.local_part().eq_ignore_ascii_case("postmaster") {
-                self.postmaster(domain).or_else(|| self.any_postmaster())
-            } else {
-                None
+        self.expand(&name).or_else(|| self.look_further(name, domain))
+    }
+
+    /// For an address that nobody has as it is written.
+    fn look_further(&self, mut name: String, domain: &DomainRecord) -> Option<Vec<Arc<str>>> {
+        let end = name.len() - domain.name.as_str().len() - 1;
+        let detail = domain.delimiter.and_then(|delimiter| name.get(..end)?.find(delimiter)).filter(|at| *at > 0);
+        if let Some(at) = detail {
+            name.replace_range(at..end, "");
+            if let Some(found) = self.expand(&name) {
+                return Some(found);
             }
-        })
+        }
+        let is_postmaster = name.get(..detail.unwrap_or(end)) == Some("postmaster");
+        let postmaster = is_postmaster.then(|| self.postmaster(domain).or_else(|| self.any_postmaster())).flatten();
+        postmaster.or_else(|| self.expand(domain.catch_all.as_ref()?))
     }
 
     fn any_postmaster(&self) -> Option<Vec<Arc<str>>> {
@@ -220,33 +204,6 @@ impl Book {
         Some(found)
     }
 
-    fn put_domain(&mut self, name: Domain, postmaster: Option<String>) -> Result<(), ChangeError> {
-        let named = postmaster.map(|address| self.known_address(&address)).transpose()?;
-        let postmaster = named.or_else(|| self.domains.get(&name).and_then(|domain| domain.postmaster.clone()));
-        self.domains.insert(name.clone(), DomainRecord { name, postmaster });
-        Ok(())
-    }
-
-    fn remove_domain(&mut self, name: &Domain) -> Result<(), ChangeError> {
-        if !self.domains.contains_key(name) {
-            return Err(ChangeError::Unknown(format!("domain {name}")));
-        }
-        let in_domain = |address: &&Arc<str>| address.rsplit_once('@').is_some_and(|(_, host)| host == name.as_str());
-        if let Some(user) = self.accounts.keys().chain(self.aliases.keys()).find(in_domain) {
-            return Err(ChangeError::InUse { name: name.to_string(), used_by: user.to_string() });
-        }
-        self.domains.remove(name);
-        Ok(())
-    }
-
-    fn add_account(&mut self, name: &str, password_hash: &str) -> Result<(), ChangeError> {
-        let name = self.free_address(name)?;
-        let account = Account { name, password_hash: password_hash.into(), serial: self.next_serial };
-        self.next_serial += 1;
-        self.put(account);
-        Ok(())
-    }
-
     /// The account as it is from now on.
     fn put(&mut self, account: Account) {
         if let Some(cost) = cost(&account.password_hash) {
@@ -267,70 +224,12 @@ impl Book {
             }
         }
     }
-
-    fn put_alias(&mut self, name: &str, targets: &[String]) -> Result<(), ChangeError> {
-        let name = self.local_address(name)?;
-        if self.accounts.contains_key(&name) {
-            return Err(ChangeError::Exists(format!("account {name}")));
-        }
-        if targets.is_empty() {
-            return Err(ChangeError::NoTarget(name.to_string()));
-        }
-        let targets = targets.iter().map(|target| self.known_address(target)).collect::<Result<Vec<_>, _>>()?;
-        let alias = Alias { name: name.clone(), targets };
-        if self.reaches(&alias, &name) {
-            return Err(ChangeError::Loop(name.to_string()));
-        }
-        self.aliases.insert(name, alias);
-        Ok(())
-    }
-
-    fn reaches(&self, from: &Alias, name: &str) -> bool {
-        from.targets.iter().any(|target| **target == *name || self.aliases.get(target).is_some_and(|alias| self.reaches(alias, name)))
-    }
-
-    /// `name` in its canonical form, in one of our domains.
-    fn local_address(&self, name: &str) -> Result<Arc<str>, ChangeError> {
-        let mailbox: Mailbox = name.parse().map_err(|_| ChangeError::Address(name.into()))?;
-        match (self.domain_of(&mailbox), mailbox.host()) {
-            (Some(domain), _) => Ok(format!("{}@{}", mailbox.local_part().to_lowercase(), domain.name.as_str()).into()),
-            (None, host) => Err(ChangeError::ForeignDomain(host.to_string())),
-        }
-    }
-
-    fn known_account(&self, name: &str) -> Result<Account, ChangeError> {
-        let name = self.local_address(name)?;
-        self.accounts.get(&name).cloned().ok_or_else(|| ChangeError::Unknown(format!("account {name}")))
-    }
-
-    fn free_address(&self, name: &str) -> Result<Arc<str>, ChangeError> {
-        let name = self.local_address(name)?;
-        match (self.accounts.contains_key(&name), self.aliases.contains_key(&name)) {
-            (true, _) => Err(ChangeError::Exists(format!("account {name}"))),
-            (_, true) => Err(ChangeError::Exists(format!("alias {name}"))),
-            _ => Ok(name),
-        }
-    }
-
-    fn known_address(&self, name: &str) -> Result<Arc<str>, ChangeError> {
-        let name = self.local_address(name)?;
-        if self.accounts.contains_key(&name) || self.aliases.contains_key(&name) {
-            return Ok(name);
-        }
-        Err(ChangeError::Unknown(format!("account or alias {name}")))
-    }
-
-    /// An alias would dangle without it. A domain it was the postmaster of has its default one again.
-    fn retire(&mut self, name: &str) -> Result<(), ChangeError> {
-        if let Some(alias) = self.aliases.values().find(|alias| alias.targets.iter().any(|target| **target == *name)) {
-            return Err(ChangeError::InUse { name: name.to_owned(), used_by: format!("alias {}", alias.name) });
-        }
-        for domain in self.domains.values_mut().filter(|domain| domain.postmaster.as_deref() == Some(name)) {
-            domain.postmaster = None;
-        }
-        Ok(())
-    }
 }
+
+/// What a new domain separates details by, as most servers do.
+pub(crate) const DELIMITER: char = '+';
+/// What a domain may separate details by: none that has ever been a route to another host, as `%` and `!` have.
+pub const DELIMITERS: &str = "+-=_.#~";
 
 #[cfg(test)]
 mod tests;

@@ -14,6 +14,15 @@ pub enum Change {
         /// Its postmaster's address.
         postmaster: Option<String>,
     },
+    /// Settings of a domain; what is `None` stays as it is.
+    SetDomain {
+        /// The domain.
+        name: Domain,
+        /// What separates details, one of [`DELIMITERS`](crate::DELIMITERS); empty for none.
+        delimiter: Option<String>,
+        /// The address mail for nobody else goes to; empty for none.
+        catch_all: Option<String>,
+    },
     /// Takes it no longer; it must have no accounts or aliases left.
     RemoveDomain {
         /// The domain.
@@ -94,6 +103,9 @@ pub enum ChangeError {
     /// An alias must stand for something.
     #[error("alias {0} needs at least one target")]
     NoTarget(String),
+    /// It separates nothing.
+    #[error("{0:?} is no delimiter: write one of {known}, or \"\" for none", known = crate::DELIMITERS)]
+    Delimiter(String),
     /// The store could not keep it.
     #[error(transparent)]
     Store(#[from] Error),

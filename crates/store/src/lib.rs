@@ -25,7 +25,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use mail::{Envelope, ForwardPath, MessageId, Receipt};
 
-pub use book::{Account, Alias, Book, DomainRecord, Resolution, cost};
+pub use book::{Account, Alias, Book, DELIMITERS, DomainRecord, Resolution, cost};
 pub use change::{Change, ChangeError};
 pub use lease::{Lease, Leases, Refused};
 

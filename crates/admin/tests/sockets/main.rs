@@ -179,17 +179,25 @@ async fn people_domains_and_aliases_come_and_go() {
         DirectoryRequest::SetPassword { name: name.clone(), password_hash: hash() },
         DirectoryRequest::PutAlias { name: "sales@example.org".into(), targets: vec![name.clone()] },
         DirectoryRequest::PutDomain { name: "example.org".into(), postmaster: Some("sales@example.org".into()) },
+        DirectoryRequest::SetDomain { name: "Example.org".into(), delimiter: Some("-".into()), catch_all: Some(name.clone()) },
     ] {
         assert_eq!(directory(&server, request.clone()).await, Reply::Done, "{request:?}");
     }
     assert_eq!(directory(&server, DirectoryRequest::ListUsers).await, Reply::Users(vec![name.clone()]));
-    let domain = admin::Domain { name: "example.org".into(), unicode: None, postmaster: Some("sales@example.org".into()) };
+    let domain = admin::Domain {
+        name: "example.org".into(),
+        unicode: None,
+        postmaster: Some("sales@example.org".into()),
+        delimiter: "-".into(),
+        catch_all: Some(name.clone()),
+    };
     assert_eq!(directory(&server, DirectoryRequest::ListDomains).await, Reply::Domains(vec![domain]));
     let alias = admin::Alias { name: "sales@example.org".into(), targets: vec![name.clone()] };
     assert_eq!(directory(&server, DirectoryRequest::ListAliases).await, Reply::Aliases(vec![alias]));
     for request in [
         DirectoryRequest::PutDomain { name: "example.org".into(), postmaster: None },
         DirectoryRequest::RemoveAlias { name: "sales@example.org".into() },
+        DirectoryRequest::SetDomain { name: "example.org".into(), delimiter: None, catch_all: Some(String::new()) },
         DirectoryRequest::RemoveUser { name: name.clone() },
         DirectoryRequest::RemoveDomain { name: "example.org".into() },
     ] {

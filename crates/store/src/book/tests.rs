@@ -1,4 +1,5 @@
 use super::*;
+use crate::Change;
 
 fn book() -> Book {
     let mut book = Book::default();
@@ -53,6 +54,63 @@ fn recipients_come_to_accounts() {
 }
 
 #[test]
+fn whoever_comes_first_has_the_mail() {
+    let mut book = book();
+    let set = |delimiter: &str, catch_all: &str| Change::SetDomain {
+        name: "example.org".parse().unwrap(),
+        delimiter: Some(delimiter.into()),
+        catch_all: Some(catch_all.into()),
+    };
+    let looked_up = |book: &Book, cases: [(&str, &str); 9]| {
+        for (name, meant) in cases {
+            assert_eq!(resolved(book, &format!("<{name}@example.org>")), meant, "{name}");
+        }
+    };
+    book.apply(Change::PutAlias { name: "ann+work@example.org".into(), targets: vec!["zoe@example.org".into()] }).unwrap();
+    let (ann, zoe, both, nobody) = ("ann@example.org", "zoe@example.org", "ann@example.org zoe@example.org", "UnknownUser");
+    looked_up(
+        &book,
+        [
+            ("Ann+Shop", ann),
+            ("ann+", ann),
+            ("ann+work", zoe),
+            ("ann+a+b", ann),
+            ("all+x", both),
+            ("+ann", nobody),
+            ("bob+ann", nobody),
+            ("postmaster+abuse", zoe),
+            ("ann-shop", nobody),
+        ],
+    );
+    book.apply(set("-", "sales@example.org")).unwrap();
+    looked_up(
+        &book,
+        [
+            ("ann-shop", ann),
+            ("zoe", zoe),
+            ("zoe+shop", ann),
+            ("ann+work", zoe),
+            ("nobody", ann),
+            ("-zoe", ann),
+            ("postmaster-", zoe),
+            ("postmaster", zoe),
+            ("\"no body\"", ann),
+        ],
+    );
+    let keeps = Change::PutDomain { name: "example.org".parse().unwrap(), postmaster: None };
+    book.apply(keeps).unwrap();
+    assert_eq!(resolved(&book, "<nobody@example.org>"), ann, "adding it again changes no setting");
+    let used = book.apply(Change::RemoveAlias { name: "sales@example.org".into() }).unwrap_err().to_string();
+    assert_eq!(used, "sales@example.org is still used by alias all@example.org: change that first");
+    book.apply(Change::PutAlias { name: "all@example.org".into(), targets: vec![zoe.into()] }).unwrap();
+    let used = book.apply(Change::RemoveAlias { name: "sales@example.org".into() }).unwrap_err().to_string();
+    assert_eq!(used, "sales@example.org is still used by the catch-all of example.org: change that first");
+    book.apply(set("", "")).unwrap();
+    assert_eq!(resolved(&book, "<zoe+shop@example.org>"), nobody);
+    assert_eq!(resolved(&book, "<nobody@example.org>"), nobody);
+}
+
+#[test]
 fn a_change_that_would_break_something_names_it_and_changes_nothing() {
     let before = book();
     for (change, why) in [
@@ -76,6 +134,19 @@ fn a_change_that_would_break_something_names_it_and_changes_nothing() {
             Change::PutAlias { name: "x@example.org".into(), targets: vec!["y@example.org".into()] },
             "there is no account or alias y@example.org",
         ),
+        (
+            Change::SetDomain { name: "example.org".parse().unwrap(), delimiter: Some("%".into()), catch_all: None },
+            "\"%\" is no delimiter: write one of +-=_.#~, or \"\" for none",
+        ),
+        (
+            Change::SetDomain {
+                name: "example.org".parse().unwrap(),
+                delimiter: Some("-".into()),
+                catch_all: Some("y@example.org".into()),
+            },
+            "there is no account or alias y@example.org",
+        ),
+        (Change::SetDomain { name: "example.com".parse().unwrap(), delimiter: None, catch_all: None }, "there is no domain example.com"),
         (Change::SetPassword { name: "y@example.org".into(), password_hash: String::new() }, "there is no account y@example.org"),
         (
             Change::RenewHash { name: "ann@example.org".into(), stored: "old".into(), password_hash: "new".into() },

@@ -38,6 +38,7 @@ pub async fn the_directory_survives_a_restart(engine: &impl Engine) {
         Change::SetPassword { name: ANN.into(), password_hash: "$argon2id$new".into() },
         Change::RemoveAccount { name: CYD.into() },
         Change::RemoveDomain { name: "example.com".parse().unwrap() },
+        Change::SetDomain { name: "example.net".parse().unwrap(), delimiter: Some("-".into()), catch_all: Some("dan@example.net".into()) },
     ] {
         change(&*store, step).await;
     }
@@ -53,6 +54,9 @@ pub async fn the_directory_survives_a_restart(engine: &impl Engine) {
         ("<cyd@example.org>", "UnknownUser"),
         ("<old@example.org>", "UnknownUser"),
         ("<ann@example.com>", "Foreign"),
+        ("<ann+shop@example.org>", ANN),
+        ("<eve-shop@example.net>", "eve@example.net"),
+        ("<anybody@example.net>", "dan@example.net"),
     ] {
         assert_eq!(resolved(&*store, path).await, meant, "{path}");
     }
