@@ -14,7 +14,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::Filter;
 
-pub(crate) use directory::{Alias, Domain, DomainSettings, PasswordSource, User, WithPassword};
+pub(crate) use directory::{Alias, Domain, DomainSettings, PasswordSource, User, UserSettings, WithPassword};
 pub(crate) use gate::{Drain, EndSession, Explain, Gate, SessionIds, Sessions, Set, SetKey};
 
 /// A mail front door whose inbound limit is exact, fair, live and explained.
@@ -322,6 +322,8 @@ mod tests {
             "gatepost user passwd ann@example.org --password-file -",
             "gatepost user remove ann@example.org",
             "gatepost user list",
+            "gatepost user set ann@example.org --quota 2GiB --messages domain",
+            "gatepost domain set example.org --quota none --messages 10000",
             "gatepost domain add example.org --postmaster ann@example.org",
             "gatepost domain set example.org --delimiter - --catch-all ann@example.org",
             "gatepost alias put sales@example.org ann@example.org bob@example.org",
@@ -341,6 +343,9 @@ mod tests {
             ("gatepost user add ann@example.org --password hunter2", ErrorKind::UnknownArgument),
             ("gatepost user add ann@example.org --generate --password-file f", ErrorKind::ArgumentConflict),
             ("gatepost status --config f --data-dir d", ErrorKind::ArgumentConflict),
+            ("gatepost user set ann@example.org", ErrorKind::MissingRequiredArgument),
+            ("gatepost user set ann@example.org --quota 2", ErrorKind::ValueValidation),
+            ("gatepost domain set example.org --quota domain", ErrorKind::ValueValidation),
             ("gatepost domain set example.org", ErrorKind::MissingRequiredArgument),
             ("gatepost alias add sales@example.org", ErrorKind::MissingRequiredArgument),
             ("gatepost gate set max_inbound 500", ErrorKind::MissingRequiredArgument),

@@ -13,6 +13,7 @@ mod capacity;
 mod change;
 mod document;
 mod fault;
+mod recipients;
 mod rules;
 mod schema;
 mod screening;
@@ -35,6 +36,7 @@ pub(crate) use capacity::Machine;
 pub(crate) use change::{Change, TakesEffect};
 pub(crate) use fault::Report;
 pub(crate) use gate::Network;
+pub(crate) use recipients::Recipients;
 pub(crate) use screening::{AT_ONCE, Fail, Rule, Screening};
 pub(crate) use tables::{Admin, Format, Limits, Listen, Log, Pop3, Proxy, Relay, Timeouts, Tls, WhenFull};
 pub(crate) use text::{example, reference};
@@ -72,6 +74,7 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     pub(crate) timeouts: Timeouts,
     pub(crate) relay: Relay,
+    pub(crate) recipients: Recipients,
     pub(crate) screening: Screening,
     /// Passwords. They are taken under TLS only, and kept as Argon2id hashes.
     #[schemars(extend("x-restart" = ["hash_memory", "hash_passes", "concurrent_hashes", "waiting_hashes", "remember"]))]
@@ -133,6 +136,7 @@ impl Default for Config {
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             relay: Relay::default(),
+            recipients: Recipients::default(),
             screening: Screening::default(),
             auth: auth::Settings::default(),
             pop3: Pop3::default(),

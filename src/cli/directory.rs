@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use admin::Limit;
 use clap::{Args, Subcommand};
+use mail::ByteSize;
 
 use super::{Asked, Server};
 
@@ -18,9 +20,15 @@ pub(crate) enum User {
     /// Set a new password
     #[command(after_long_help = "Examples:\n  gatepost user passwd ann@example.org")]
     Passwd(WithPassword),
+    /// Change what an account may hold
+    ///
+    /// A mailbox that is full is told so to whoever sends to it: 452 4.2.2, come back later. Settings that are not named stay as they are.
+    #[command(after_long_help = "Examples:\n  gatepost user set ann@example.org --quota 2GiB --messages 10000\n  \
+                                 gatepost user set ann@example.org --quota domain")]
+    Set(SetUser),
     /// Remove an account and all of its mail
     Remove(Named),
-    /// List the accounts
+    /// List the accounts, what they hold and what they may
     List(Asked),
 }
 
@@ -35,6 +43,32 @@ pub(crate) struct WithPassword {
 
     #[command(flatten)]
     pub(crate) server: Server,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SetUser {
+    /// The account's address
+    #[arg(value_name = "ADDRESS")]
+    pub(crate) name: String,
+
+    #[command(flatten)]
+    pub(crate) settings: UserSettings,
+
+    #[command(flatten)]
+    pub(crate) server: Server,
+}
+
+/// At least one of them.
+#[derive(Clone, Debug, Args)]
+#[group(required = true, multiple = true)]
+pub(crate) struct UserSettings {
+    /// How much its mailbox may hold, as in 2GiB; "none" for no limit, "domain" for the domain's
+    #[arg(long, value_name = "SIZE", value_parser = |text: &str| limit(text, true, octets))]
+    pub(crate) quota: Option<Limit>,
+
+    /// How many messages it may hold; "none" for no limit, "domain" for the domain's
+    #[arg(long, value_name = "NUMBER", value_parser = |text: &str| limit(text, true, messages))]
+    pub(crate) messages: Option<Limit>,
 }
 
 /// Where a password comes from. With neither: asked for on a terminal, else the first line of standard input.
@@ -125,6 +159,14 @@ pub(crate) struct DomainSettings {
     /// A catch-all takes what spammers guess, too.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) catch_all: Option<String>,
+
+    /// How much a mailbox may hold of an account that has no quota of its own, as in 2GiB; "none" for no limit
+    #[arg(long, value_name = "SIZE", value_parser = |text: &str| limit(text, false, octets))]
+    pub(crate) quota: Option<Limit>,
+
+    /// How many messages it may hold; "none" for no limit
+    #[arg(long, value_name = "NUMBER", value_parser = |text: &str| limit(text, false, messages))]
+    pub(crate) messages: Option<Limit>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -150,4 +192,21 @@ pub(crate) struct AddAlias {
 
     #[command(flatten)]
     pub(crate) server: Server,
+}
+
+/// A limit, "none", or for an account "domain".
+fn limit(text: &str, of_account: bool, number: fn(&str) -> Result<u64, String>) -> Result<Limit, String> {
+    match text {
+        "none" => Ok(Limit::None),
+        "domain" if of_account => Ok(Limit::Domain),
+        _ => number(text).map(Limit::At),
+    }
+}
+
+fn octets(text: &str) -> Result<u64, String> {
+    text.parse::<ByteSize>().map(|size| size.0).map_err(|error| error.to_string())
+}
+
+fn messages(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("{text:?} is not a number of messages: write a whole number"))
 }

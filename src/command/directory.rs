@@ -2,11 +2,12 @@
 
 use std::io::{self, Write};
 
-use admin::{DirectoryRequest, PasswordHash, Reply};
+use admin::{DirectoryRequest, PasswordHash, QuotaChange, Reply};
+use mail::ByteSize;
 
 use super::Outcome;
 use super::place::Place;
-use crate::cli::{Alias, Domain, DomainSettings, Exit, Server, User, WithPassword};
+use crate::cli::{Alias, Domain, DomainSettings, Exit, Server, User, UserSettings, WithPassword};
 use crate::password::NewPassword;
 
 /// Accounts.
@@ -18,6 +19,11 @@ pub(crate) fn user(user: &User) -> Outcome {
         User::Add(with) => password(with, "added", |name, password_hash| DirectoryRequest::AddUser { name, password_hash }),
         User::Passwd(with) => {
             password(with, "has a new password", |name, password_hash| DirectoryRequest::SetPassword { name, password_hash })
+        }
+        User::Set(set) => {
+            let UserSettings { quota: octets, messages } = set.settings.clone();
+            let request = DirectoryRequest::SetUser { name: set.name.clone(), quota: QuotaChange { octets, messages } };
+            change(&set.server, request, &format!("{} set", set.name))
         }
         User::Remove(named) => change(
             &named.server,
@@ -39,8 +45,9 @@ pub(crate) fn domain(domain: &Domain) -> Outcome {
             change(&add.server, request, &format!("mail for {} is now accepted", add.name))
         }
         Domain::Set(set) => {
-            let DomainSettings { delimiter, catch_all } = set.settings.clone();
-            change(&set.server, DirectoryRequest::SetDomain { name: set.name.clone(), delimiter, catch_all }, &format!("{} set", set.name))
+            let DomainSettings { delimiter, catch_all, quota: octets, messages } = set.settings.clone();
+            let (name, quota) = (set.name.clone(), QuotaChange { octets, messages });
+            change(&set.server, DirectoryRequest::SetDomain { name, delimiter, catch_all, quota }, &format!("{} set", set.name))
         }
         Domain::Remove(named) => {
             change(&named.server, DirectoryRequest::RemoveDomain { name: named.name.clone() }, &format!("{} removed", named.name))
@@ -92,7 +99,7 @@ fn list(server: &Server, json: bool, request: DirectoryRequest) -> Outcome {
         Reply::Users(users) if json => print_json(&mut out, &users)?,
         Reply::Domains(domains) if json => print_json(&mut out, &domains)?,
         Reply::Aliases(aliases) if json => print_json(&mut out, &aliases)?,
-        Reply::Users(users) => users.iter().try_for_each(|user| writeln!(out, "{user}"))?,
+        Reply::Users(users) => users.iter().try_for_each(|user| writeln!(out, "{}", line_of_user(user)))?,
         Reply::Domains(domains) => domains.iter().try_for_each(|domain| writeln!(out, "{}", line_of(domain)))?,
         Reply::Aliases(aliases) => aliases.iter().try_for_each(|alias| writeln!(out, "{}  {}", alias.name, alias.targets.join(" ")))?,
         other => return Err(format!("the server answered something else: {other:?}").into()),
@@ -109,7 +116,28 @@ fn line_of(domain: &admin::Domain) -> String {
         "" => "  no delimiter".into(),
         other => format!("  delimiter {other}"),
     };
-    format!("{}{unicode}{}{delimiter}{}", domain.name, said("postmaster", &domain.postmaster), said("catch-all", &domain.catch_all))
+    let quota = said("quota", &domain.quota.octets.map(ByteSize).map(|octets| octets.to_string()));
+    let messages = domain.quota.messages.map(|messages| format!("  {messages} messages")).unwrap_or_default();
+    let (postmaster, catch_all) = (said("postmaster", &domain.postmaster), said("catch-all", &domain.catch_all));
+    format!("{}{unicode}{postmaster}{delimiter}{catch_all}{quota}{messages}", domain.name)
+}
+
+/// An account, what it holds and what it may.
+fn line_of_user(user: &admin::User) -> String {
+    let of = |most: Option<String>| most.map(|most| format!(" of {most}")).unwrap_or_default();
+    let (octets, messages) =
+        (of(user.quota.octets.map(|octets| ByteSize(octets).to_string())), of(user.quota.messages.map(|n| n.to_string())));
+    format!("{}  messages {}{messages}  size {}{octets}", user.name, user.messages, rounded(user.octets))
+}
+
+/// A size to a tenth of its unit, as in 1.2MiB.
+fn rounded(octets: u64) -> String {
+    let (unit, name) = [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")]
+        .into_iter()
+        .find(|(unit, _)| octets >= *unit)
+        .unwrap_or((1, "B"));
+    let tenths = u128::from(octets) * 10 / unit as u128;
+    if tenths.is_multiple_of(10) { format!("{}{name}", tenths / 10) } else { format!("{}.{}{name}", tenths / 10, tenths % 10) }
 }
 
 fn print_json(out: &mut impl Write, value: &impl serde::Serialize) -> io::Result<()> {

@@ -272,6 +272,7 @@ fn smtp_settings(config: &Config, service: Service, role: Role, has_tls: bool, s
         write_deadline: timeouts.write.0,
         waiting_room: service.waiting_room(config),
         trusted_proxies: trusted_proxies(config),
+        quota_warning_percent: config.recipients.quota_warning_percent,
         screener,
     }
 }

@@ -108,6 +108,7 @@ const NO_LIMIT: &[&str] = &[
     "tls.certificate",
     "tls.key",
     "timeouts.drain",
+    "recipients.",
     "relay.",
     "screening.",
     "auth.hash_memory",

@@ -58,8 +58,18 @@ fn change_everything(server: &Server) {
 
     let add = |name: &'static str| [&["user", "add", name][..], &with_password].concat();
     done(&add("eve@example.net"), "eve@example.net added\n");
-    done(&["user", "list"], "ann@example.org\nbob@example.org\neve@example.net\n");
-    done(&["user", "list", "--json"], "[\n  \"ann@example.org\",\n  \"bob@example.org\",\n  \"eve@example.net\"\n]\n");
+    done(&["domain", "set", "example.net", "--quota", "2GiB", "--messages", "9"], "example.net set\n");
+    done(&["domain", "list"], "example.net  postmaster ann@example.org  no delimiter  quota 2GiB  9 messages\nexample.org\n");
+    done(&["user", "set", "eve@example.net", "--messages", "none"], "eve@example.net set\n");
+    refused(&["user", "set", "nobody@example.org", "--quota", "none"], "there is no account nobody@example.org");
+    let listed = server.succeed(&["user", "list"]);
+    let names: Vec<_> = listed.lines().map(|line| line.split_once("  messages ").unwrap().0).collect();
+    assert_eq!(names, [ANN, BOB, "eve@example.net"]);
+    assert_eq!(listed.lines().last(), Some("eve@example.net  messages 0  size 0B of 2GiB"));
+    let listed: serde_json::Value = serde_json::from_str(&server.succeed(&["user", "list", "--json"])).unwrap();
+    let eve =
+        serde_json::json!({"name": "eve@example.net", "octets": 0, "messages": 0, "quota_octets": 2u64 << 30, "quota_messages": null});
+    assert_eq!(listed[2], eve);
     refused(&add(ANN), "account ann@example.org exists already");
     refused(&add("ann"), "\"ann\" is not an address: write name@domain");
     let foreign = "elsewhere.example is not a local domain: add it first with `gatepost domain add elsewhere.example`";

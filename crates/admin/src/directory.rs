@@ -1,9 +1,9 @@
 //! Showing and changing the directory.
 
 use mail::ForwardPath;
-use store::{Book, Change, ChangeError, Directory, DomainRecord, Resolution};
+use store::{Allowance, Book, Change, ChangeError, Directory, DomainRecord, Load, Resolution};
 
-use crate::wire::{Alias, DirectoryRequest, Domain, PasswordHash, Reply, Resolved};
+use crate::wire::{Alias, DirectoryRequest, Domain, Limit, PasswordHash, Quota, QuotaChange, Reply, Resolved, User};
 
 /// Does what is asked of `directory`: of the running server's, or of a stopped server's store that was opened for it.
 ///
@@ -11,6 +11,9 @@ use crate::wire::{Alias, DirectoryRequest, Domain, PasswordHash, Reply, Resolved
 pub async fn administer(directory: &dyn Directory, request: DirectoryRequest) -> Reply {
     if let DirectoryRequest::Resolve { recipient } = &request {
         return resolve(directory, recipient).await;
+    }
+    if request == DirectoryRequest::ListUsers {
+        return users(directory).await.unwrap_or_else(|error| Reply::Refused(vec![error.to_string()]));
     }
     let done = match task(request) {
         Ok(Task::Change(change)) => directory.change(change).await.map(|()| Reply::Done),
@@ -25,6 +28,7 @@ pub(crate) fn describe(request: &DirectoryRequest) -> Option<(&'static str, Stri
     let (change, name) = match request {
         DirectoryRequest::AddUser { name, .. } => ("account added", name),
         DirectoryRequest::SetPassword { name, .. } => ("password set", name),
+        DirectoryRequest::SetUser { name, .. } => ("account set", name),
         DirectoryRequest::RemoveUser { name } => ("account removed", name),
         DirectoryRequest::PutDomain { name, .. } => ("domain put", name),
         DirectoryRequest::SetDomain { name, .. } => ("domain set", name),
@@ -51,13 +55,16 @@ fn task(request: DirectoryRequest) -> Result<Task, String> {
         DirectoryRequest::SetPassword { name, password_hash } => Change::SetPassword { name, password_hash: usable(password_hash)? },
         DirectoryRequest::RemoveUser { name } => Change::RemoveAccount { name },
         DirectoryRequest::PutDomain { name, postmaster } => Change::PutDomain { name: domain(name)?, postmaster },
-        DirectoryRequest::SetDomain { name, delimiter, catch_all } => Change::SetDomain { name: domain(name)?, delimiter, catch_all },
+        DirectoryRequest::SetDomain { name, delimiter, catch_all, quota } => {
+            Change::SetDomain { name: domain(name)?, delimiter, catch_all, quota: said(quota) }
+        }
+        DirectoryRequest::SetUser { name, quota } => Change::SetAccount { name, quota: said(quota) },
         DirectoryRequest::RemoveDomain { name } => Change::RemoveDomain { name: domain(name)? },
         DirectoryRequest::PutAlias { name, targets } => Change::PutAlias { name, targets },
         DirectoryRequest::RemoveAlias { name } => Change::RemoveAlias { name },
-        DirectoryRequest::ListUsers => return Ok(Task::Show(users)),
         DirectoryRequest::ListDomains => return Ok(Task::Show(domains)),
         DirectoryRequest::ListAliases => return Ok(Task::Show(aliases)),
+        DirectoryRequest::ListUsers => return Err("accounts are listed with what they hold".into()),
         DirectoryRequest::Resolve { recipient } => return Err(format!("{recipient} is looked up, not changed")),
     }))
 }
@@ -68,15 +75,33 @@ async fn resolve(directory: &dyn Directory, recipient: &str) -> Reply {
         Err(error) => return Reply::Refused(vec![format!("{recipient:?} is not an address: {error}")]),
     };
     match directory.resolve(&path).await {
-        Ok(Resolution::Accounts(accounts)) => Reply::Resolved(Resolved::Accounts(accounts.iter().map(ToString::to_string).collect())),
+        Ok(Resolution::Accounts(accounts, _)) => Reply::Resolved(Resolved::Accounts(accounts.iter().map(ToString::to_string).collect())),
         Ok(Resolution::UnknownUser) => Reply::Resolved(Resolved::UnknownUser),
         Ok(Resolution::Foreign) => Reply::Resolved(Resolved::Foreign),
         Err(error) => Reply::Refused(vec![error.to_string()]),
     }
 }
 
-fn users(book: &Book) -> Reply {
-    Reply::Users(book.accounts().map(|account| account.name.to_string()).collect())
+async fn users(directory: &dyn Directory) -> Result<Reply, store::Error> {
+    let (book, mut users) = (directory.book().await?, Vec::new());
+    for account in book.accounts() {
+        let Load { octets, messages } = directory.load(&account.name).await?;
+        users.push(User { name: account.name.to_string(), octets, messages, quota: quota(book.allowance(account)) });
+    }
+    Ok(Reply::Users(users))
+}
+
+fn quota(allowance: Option<Allowance>) -> Quota {
+    allowance.map_or(Quota::default(), |Allowance { octets, messages }| Quota { octets, messages })
+}
+
+fn said(QuotaChange { octets, messages }: QuotaChange) -> store::QuotaChange {
+    let limit = |limit| match limit {
+        Limit::Domain => store::Limit::Unsaid,
+        Limit::None => store::Limit::None,
+        Limit::At(most) => store::Limit::At(most),
+    };
+    store::QuotaChange { octets: octets.map(limit), messages: messages.map(limit) }
 }
 
 fn domains(book: &Book) -> Reply {
@@ -86,6 +111,7 @@ fn domains(book: &Book) -> Reply {
         postmaster: domain.postmaster.as_ref().map(ToString::to_string),
         delimiter: domain.delimiter.map_or_else(String::new, String::from),
         catch_all: domain.catch_all.as_ref().map(ToString::to_string),
+        quota: quota(store::Quota::default().or(domain.quota)),
     };
     Reply::Domains(book.domains().map(domain).collect())
 }

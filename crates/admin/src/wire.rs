@@ -42,9 +42,15 @@ pub enum DirectoryRequest {
     AddUser { name: String, password_hash: PasswordHash },
     /// A new password.
     SetPassword { name: String, password_hash: PasswordHash },
+    /// Settings of an account; what is not there stays.
+    SetUser {
+        name: String,
+        #[serde(default)]
+        quota: QuotaChange,
+    },
     /// Removes an account and its mail.
     RemoveUser { name: String },
-    /// The accounts' names.
+    /// The accounts.
     ListUsers,
     /// A new domain, or a new postmaster for one.
     PutDomain { name: String, postmaster: Option<String> },
@@ -55,6 +61,8 @@ pub enum DirectoryRequest {
         delimiter: Option<String>,
         #[serde(default)]
         catch_all: Option<String>,
+        #[serde(default)]
+        quota: QuotaChange,
     },
     /// Removes a domain.
     RemoveDomain { name: String },
@@ -91,8 +99,8 @@ pub enum Reply {
     Reloaded(Reloaded),
     /// How the server is.
     Status(Box<Status>),
-    /// The accounts' names.
-    Users(Vec<String>),
+    /// The accounts.
+    Users(Vec<User>),
     /// The domains.
     Domains(Vec<Domain>),
     /// The aliases.
@@ -146,6 +154,56 @@ pub struct Domain {
     pub delimiter: String,
     /// Where mail for nobody else goes, when that is set.
     pub catch_all: Option<String>,
+    /// What an account of it may hold that has no limit of its own.
+    #[serde(flatten)]
+    pub quota: Quota,
+}
+
+/// What may be held, where there is a limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quota {
+    /// Octets, as POP3 counts them.
+    #[serde(rename = "quota_octets")]
+    pub octets: Option<u64>,
+    /// Messages.
+    #[serde(rename = "quota_messages")]
+    pub messages: Option<u64>,
+}
+
+/// An account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// Its address.
+    pub name: String,
+    /// Octets in its mailbox, as POP3 counts them.
+    pub octets: u64,
+    /// Messages in its mailbox.
+    pub messages: u64,
+    /// What it may hold.
+    #[serde(flatten)]
+    pub quota: Quota,
+}
+
+/// What an account or a domain may hold from now on; what is not there stays.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct QuotaChange {
+    /// Octets, as POP3 counts them.
+    pub octets: Option<Limit>,
+    /// Messages.
+    pub messages: Option<Limit>,
+}
+
+/// One limit of a quota: `"domain"`, `"none"` or `{"at":1000}`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Limit {
+    /// The domain's, if it has one.
+    Domain,
+    /// None, whatever the domain's is.
+    None,
+    /// So much.
+    At(u64),
 }
 
 /// An alias.

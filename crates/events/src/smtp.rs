@@ -11,7 +11,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::listener::{ListenerLabel, listener_and};
 use crate::{Event, Listener, Repeat, Repeats, Said, SessionId};
@@ -89,6 +89,20 @@ pub struct RecipientRefused<'e> {
     pub cause: &'e dyn Display,
     /// When.
     pub now: Instant,
+}
+
+/// A message has brought a maildrop near its quota, once for each time it gets there.
+pub struct MaildropNearlyFull<'e> {
+    /// Where it came.
+    pub listener: &'e Listener,
+    /// Whose.
+    pub account: &'e str,
+    /// Octets in it.
+    pub octets: u64,
+    /// Messages in it.
+    pub messages: u64,
+    /// What it may hold.
+    pub quota: &'e dyn Display,
 }
 
 /// A sender has met a rate, and was told to come back.
@@ -187,6 +201,19 @@ impl Event for RecipientRefused<'_> {
     }
 }
 
+impl Event for MaildropNearlyFull<'_> {
+    fn count(&self, metrics: &crate::Metrics) {
+        metrics.smtp.nearly_full.get_or_create(&self.listener.label()).inc();
+    }
+
+    fn log(&self, _: u64) {
+        warn!(
+            target: "gatepost::smtp", listener = %self.listener, account = %Said(self.account), octets = self.octets,
+            messages = self.messages, quota = %self.quota, "maildrop nearly full",
+        );
+    }
+}
+
 impl Event for RateMet<'_> {
     fn count(&self, metrics: &crate::Metrics) {
         metrics.smtp.rates_met.get_or_create(&RateLabels { listener: self.listener.shared_name(), rate: self.rate }).inc();
@@ -262,6 +289,7 @@ pub(crate) struct Metrics {
     commit_seconds: Family<ListenerLabel, Histogram, fn() -> Histogram>,
     refused: Family<ReplyLabels, Counter>,
     recipients_refused: Family<ReplyLabels, Counter>,
+    nearly_full: Family<ListenerLabel, Counter>,
     rates_met: Family<RateLabels, Counter>,
     screened: Family<VerdictLabels, Counter>,
     checks: Family<CheckLabels, Counter>,
@@ -286,6 +314,7 @@ impl Metrics {
             commit_seconds: Family::new_with_constructor(|| Histogram::new(SECONDS)),
             refused: Family::default(),
             recipients_refused: Family::default(),
+            nearly_full: Family::default(),
             rates_met: Family::default(),
             screened: Family::default(),
             checks: Family::default(),
@@ -301,6 +330,7 @@ impl Metrics {
             metrics.rates_met.clone(),
         );
         registry.register("recipients_refused", "Recipients refused", metrics.recipients_refused.clone());
+        registry.register("maildrops_nearly_full", "Times a message has brought a maildrop near its quota", metrics.nearly_full.clone());
         registry.register("messages_screened", "Messages that were screened, by what became of them", metrics.screened.clone());
         registry.register("screening_checks", "Checks of screened messages, by what they came to", metrics.checks.clone());
         metrics

@@ -121,6 +121,7 @@ fn emit_each(events: &Events) {
     let checks = &[("spf", "pass")];
     events.emit(MessageScreened { listener: smtp, session, source, reverse_path, verdict: "accept", checks, cause: None, now });
     events.emit(RecipientRefused { listener: smtp, session, source, recipient: &"<x@example.org>", code: 550, cause, now });
+    events.emit(MaildropNearlyFull { listener: smtp, account, octets: 10_240, messages: 1, quota: cause });
     events.emit(RateMet { listener: smtp, session, source, account: Some(account), rate: "messages_per_account", wait: second, now });
 
     events.emit(MaildropOpened { listener: pop3, session, account, messages: 1, octets: 10_240 });

@@ -34,6 +34,8 @@ use net::{Admission, Connection, Drain, ProxyFault, Service, Tls, Turn, WaitingR
 use smtp::Circumstance;
 use store::Store;
 
+use crate::answers::NearlyFull;
+
 /// What a reload may change.
 #[derive(Clone)]
 pub struct Settings {
@@ -53,6 +55,8 @@ pub struct Settings {
     pub waiting_room: Option<WaitingRoom>,
     /// Proxies whose connections begin with a PROXY header, and are its client's from there on.
     pub trusted_proxies: Vec<IpNet>,
+    /// With how many percent of its quota in use an account is told of as nearly full.
+    pub quota_warning_percent: u8,
     /// What is asked about messages; `None`: nothing.
     pub screener: Option<Arc<Screener>>,
 }
@@ -93,6 +97,7 @@ pub(crate) struct Shared {
     tls: Option<Tls>,
     implicit_tls: bool,
     settings: ArcSwap<Settings>,
+    nearly_full: NearlyFull,
 }
 
 impl Listener {
@@ -112,6 +117,7 @@ impl Listener {
             tls,
             implicit_tls,
             settings: ArcSwap::from_pointee(settings),
+            nearly_full: NearlyFull::default(),
         }))
     }
 

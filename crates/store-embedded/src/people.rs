@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, RwLock};
 
-use rusqlite::{Connection, Transaction, params};
-use store::{Account, Alias, Book, Change, ChangeError, DomainRecord, Error};
+use rusqlite::{Connection, Row, Transaction, params};
+use store::{Account, Alias, Book, Change, ChangeError, DomainRecord, Error, Limit, Quota};
 
 use crate::disk::private_database;
 use crate::index::is_full;
@@ -105,6 +105,7 @@ fn failed(error: &rusqlite::Error) -> Error {
 
 fn load(db: &Connection) -> rusqlite::Result<Register> {
     let invalid = |error: mail::AddressError| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error));
+    let mut quotas = load_quotas(db)?;
     let mut domains = Vec::new();
     let mut statement = db.prepare("SELECT name, postmaster, delimiter, catch_all FROM domains LEFT JOIN domain_settings USING (name)")?;
     let mut rows = statement.query([])?;
@@ -115,13 +116,15 @@ fn load(db: &Connection) -> rusqlite::Result<Register> {
             domain.delimiter = delimiter.chars().next();
         }
         domain.catch_all = row.get::<_, Option<String>>(3)?.map(Into::into);
+        domain.quota = quotas.remove(domain.name.as_str()).unwrap_or_default();
         domains.push(domain);
     }
     let accounts = db
         .prepare("SELECT name, password_hash, serial FROM accounts")?
         .query_map([], |row| {
             let (name, password_hash): (String, String) = (row.get(0)?, row.get(1)?);
-            Ok(Account { name: name.into(), password_hash: password_hash.into(), serial: row.get::<_, i64>(2)?.cast_unsigned() })
+            let (serial, quota) = (row.get::<_, i64>(2)?.cast_unsigned(), quotas.remove(&name).unwrap_or_default());
+            Ok(Account { name: name.into(), password_hash: password_hash.into(), serial, quota })
         })?
         .collect::<Result<Vec<_>, _>>()?;
     let mut aliases = BTreeMap::<String, Vec<Arc<str>>>::new();
@@ -136,6 +139,33 @@ fn load(db: &Connection) -> rusqlite::Result<Register> {
         .query_map([], |row| Ok((row.get::<_, String>(0)?.into(), row.get::<_, String>(1)?.into())))?
         .collect::<Result<_, _>>()?;
     Ok(Register { book: Arc::new(Book::new(domains, accounts, aliases)), maildrops: Arc::new(maildrops) })
+}
+
+/// By account or domain; no domain has a name with an `@`.
+fn load_quotas(db: &Connection) -> rusqlite::Result<BTreeMap<String, Quota>> {
+    let limit = |row: &Row<'_>, column| -> rusqlite::Result<Limit> {
+        Ok(match row.get::<_, Option<i64>>(column)? {
+            None => Limit::Unsaid,
+            Some(NO_LIMIT) => Limit::None,
+            Some(most) => Limit::At(most.cast_unsigned()),
+        })
+    };
+    db.prepare("SELECT name, octets, messages FROM quotas")?
+        .query_map([], |row| Ok((row.get(0)?, Quota { octets: limit(row, 1)?, messages: limit(row, 2)? })))?
+        .collect()
+}
+
+fn save_quota(db: &Transaction<'_>, name: &str, quota: Option<Quota>) -> rusqlite::Result<()> {
+    db.execute("DELETE FROM quotas WHERE name = ?", [name])?;
+    if let Some(quota) = quota.filter(|quota| *quota != Quota::default()) {
+        let limit = |limit| match limit {
+            Limit::Unsaid => None,
+            Limit::None => Some(NO_LIMIT),
+            Limit::At(most) => Some(i64::try_from(most).unwrap_or(i64::MAX)),
+        };
+        db.execute("INSERT INTO quotas VALUES (?, ?, ?)", params![name, limit(quota.octets), limit(quota.messages)])?;
+    }
+    Ok(())
 }
 
 /// Commits what differs between the two.
@@ -166,6 +196,7 @@ fn differing<'b, T: PartialEq + 'b>(
 fn save_domain(db: &Transaction<'_>, name: &str, domain: Option<&DomainRecord>) -> rusqlite::Result<()> {
     db.execute("DELETE FROM domains WHERE name = ?", [name])?;
     db.execute("DELETE FROM domain_settings WHERE name = ?", [name])?;
+    save_quota(db, name, domain.map(|domain| domain.quota))?;
     if let Some(domain) = domain {
         db.execute("INSERT INTO domains VALUES (?, ?)", params![name, domain.postmaster.as_deref()])?;
         let delimiter = domain.delimiter.map_or_else(String::new, String::from);
@@ -176,6 +207,7 @@ fn save_domain(db: &Transaction<'_>, name: &str, domain: Option<&DomainRecord>) 
 
 fn save_account(db: &Transaction<'_>, name: &str, account: Option<&Account>) -> rusqlite::Result<()> {
     db.execute("DELETE FROM accounts WHERE name = ?", [name])?;
+    save_quota(db, name, account.map(|account| account.quota))?;
     if let Some(account) = account {
         db.execute("INSERT INTO accounts VALUES (?, ?, ?)", params![name, &*account.password_hash, account.serial.cast_signed()])?;
     } else {
@@ -198,18 +230,24 @@ pub(crate) fn add_tables(path: &Path) -> rusqlite::Result<()> {
     private_database(path)?.execute_batch(SCHEMA)
 }
 
+/// In a column of a quota: none, whatever the domain has.
+const NO_LIMIT: i64 = -1;
+
 pub(crate) const SCHEMA: &str = "
     PRAGMA journal_mode = WAL;
     PRAGMA synchronous = FULL;
     CREATE TABLE IF NOT EXISTS domains (name TEXT PRIMARY KEY, postmaster TEXT) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS domain_settings (name TEXT PRIMARY KEY, delimiter TEXT NOT NULL, catch_all TEXT) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS accounts (name TEXT PRIMARY KEY, password_hash TEXT NOT NULL, serial INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS quotas (name TEXT PRIMARY KEY, octets INTEGER, messages INTEGER) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS aliases (name TEXT, position INTEGER, target TEXT NOT NULL, PRIMARY KEY (name, position)) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS maildrops (account TEXT PRIMARY KEY, maildrop TEXT NOT NULL UNIQUE) WITHOUT ROWID;
 ";
 
 #[cfg(test)]
 mod tests {
+    use store::QuotaChange;
+
     use super::*;
 
     #[test]
@@ -228,7 +266,20 @@ mod tests {
             Change::SetPassword { name: name("ann@example.org"), password_hash: name("3") },
             Change::PutDomain { name: "example.org".parse().unwrap(), postmaster: Some(name("bob@example.org")) },
             Change::PutDomain { name: "example.net".parse().unwrap(), postmaster: None },
-            Change::SetDomain { name: "example.net".parse().unwrap(), delimiter: Some(name("")), catch_all: Some(name("all@example.org")) },
+            Change::SetDomain {
+                name: "example.net".parse().unwrap(),
+                delimiter: Some(name("")),
+                catch_all: Some(name("all@example.org")),
+                quota: QuotaChange { octets: Some(Limit::At(7)), messages: None },
+            },
+            Change::SetAccount {
+                name: name("ann@example.org"),
+                quota: QuotaChange { octets: Some(Limit::At(1 << 40)), messages: Some(Limit::None) },
+            },
+            Change::SetAccount {
+                name: name("bob@example.org"),
+                quota: QuotaChange { octets: Some(Limit::Unsaid), messages: Some(Limit::At(0)) },
+            },
         ] {
             people.change(change).unwrap();
         }

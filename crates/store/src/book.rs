@@ -20,6 +20,8 @@ use std::sync::Arc;
 
 use mail::{Domain, ForwardPath, Host, Mailbox};
 
+use crate::{Allowance, Quota};
+
 /// Who may log in, and whose mail it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
@@ -29,6 +31,8 @@ pub struct Account {
     pub password_hash: Arc<str>,
     /// Order of creation within the directory; the lowest of a domain is its default postmaster.
     pub serial: u64,
+    /// What it may hold.
+    pub quota: Quota,
 }
 
 /// What it takes to compare a password with this hash: the PHC string up to its salt, which names algorithm, version and parameters. None of
@@ -50,12 +54,14 @@ pub struct DomainRecord {
     pub delimiter: Option<char>,
     /// The address mail for nobody else goes to.
     pub catch_all: Option<Arc<str>>,
+    /// What its accounts may hold, of whom nothing else was said.
+    pub quota: Quota,
 }
 
 impl DomainRecord {
     /// A domain that nothing has been said about.
     pub fn new(name: Domain) -> Self {
-        Self { name, postmaster: None, delimiter: Some(DELIMITER), catch_all: None }
+        Self { name, postmaster: None, delimiter: Some(DELIMITER), catch_all: None, quota: Quota::default() }
     }
 }
 
@@ -71,12 +77,19 @@ pub struct Alias {
 /// What a recipient comes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resolution {
-    /// These accounts' maildrops, each once, at least one.
-    Accounts(Vec<Arc<str>>),
+    /// These accounts' maildrops, each once, at least one; and what there is to be kept to, if anything.
+    Accounts(Vec<Arc<str>>, Option<Box<Terms>>),
     /// The domain is ours, the user is not known: 550 5.1.1.
     UnknownUser,
     /// The domain is not ours.
     Foreign,
+}
+
+/// What a recipient's mail is taken on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// What those of the accounts may hold that have a limit.
+    pub allowances: Vec<(Arc<str>, Allowance)>,
 }
 
 /// The whole directory.
@@ -88,6 +101,8 @@ pub struct Book {
     next_serial: u64,
     /// How many accounts have a hash of this cost.
     costs: BTreeMap<Arc<str>, u64>,
+    /// Whether anybody has a quota: where nobody has, nobody's is looked up.
+    has_quotas: bool,
 }
 
 impl Book {
@@ -106,6 +121,7 @@ impl Book {
             book.next_serial = book.next_serial.max(account.serial + 1);
             book.put(account);
         }
+        book.note();
         book
     }
 
@@ -143,7 +159,31 @@ impl Book {
                 Some(domain) => self.lookup(mailbox, domain),
             },
         };
-        found.map_or(Resolution::UnknownUser, Resolution::Accounts)
+        found.map_or(Resolution::UnknownUser, |accounts| {
+            let terms = self.terms(&accounts);
+            Resolution::Accounts(accounts, terms)
+        })
+    }
+
+    /// What an account may hold, where there is a limit.
+    pub fn allowance(&self, account: &Account) -> Option<Allowance> {
+        let of_domain = || Some(self.domains.get(&account.name.rsplit_once('@')?.1.parse::<Domain>().ok()?)?.quota);
+        account.quota.or(of_domain().unwrap_or_default())
+    }
+
+    fn terms(&self, accounts: &[Arc<str>]) -> Option<Box<Terms>> {
+        if !self.has_quotas {
+            return None;
+        }
+        let known = accounts.iter().filter_map(|name| self.accounts.get(name));
+        let allowances: Vec<_> = known.filter_map(|account| Some((Arc::clone(&account.name), self.allowance(account)?))).collect();
+        (!allowances.is_empty()).then(|| Box::new(Terms { allowances }))
+    }
+
+    /// What is to be known before anybody is looked up.
+    fn note(&mut self) {
+        let mut quotas = self.domains.values().map(|domain| domain.quota).chain(self.accounts.values().map(|account| account.quota));
+        self.has_quotas = quotas.any(|quota| quota != Quota::default());
     }
 
     fn domain_of(&self, mailbox: &Mailbox) -> Option<&DomainRecord> {

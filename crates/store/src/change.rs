@@ -2,7 +2,7 @@
 
 use mail::Domain;
 
-use crate::Error;
+use crate::{Error, QuotaChange};
 
 /// One change to the directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub enum Change {
         delimiter: Option<String>,
         /// The address mail for nobody else goes to; empty for none.
         catch_all: Option<String>,
+        /// What its accounts may hold.
+        quota: QuotaChange,
     },
     /// Takes it no longer; it must have no accounts or aliases left.
     RemoveDomain {
@@ -50,6 +52,13 @@ pub enum Change {
         stored: String,
         /// The Argon2id hash in PHC string format.
         password_hash: String,
+    },
+    /// Settings of an account.
+    SetAccount {
+        /// The account's address.
+        name: String,
+        /// What it may hold.
+        quota: QuotaChange,
     },
     /// Removes the account and its maildrop.
     RemoveAccount {

@@ -19,15 +19,17 @@ mod change;
 pub mod conformance;
 mod lease;
 pub mod memory;
+mod quota;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use mail::{Envelope, ForwardPath, MessageId, Receipt};
 
-pub use book::{Account, Alias, Book, DELIMITERS, DomainRecord, Resolution, cost};
+pub use book::{Account, Alias, Book, DELIMITERS, DomainRecord, Resolution, Terms, cost};
 pub use change::{Change, ChangeError};
 pub use lease::{Lease, Leases, Refused};
+pub use quota::{Allowance, Limit, Load, Quota, QuotaChange};
 
 /// Everything the services need of one engine.
 pub trait Store: Intake + Maildrops + Directory {}
@@ -140,6 +142,13 @@ pub trait Directory: Send + Sync {
     /// # Errors
     /// As [`Directory::resolve`].
     async fn account(&self, login: &str) -> Result<Option<Account>, Error>;
+
+    /// What is in the maildrop of an account, with everything committed before this call; what was deleted may be counted for a moment
+    /// more. Cheap: it is asked at RCPT where there is a quota.
+    ///
+    /// # Errors
+    /// As [`Directory::resolve`].
+    async fn load(&self, account: &str) -> Result<Load, Error>;
 
     /// What the accounts' password hashes [cost], each once: the work by which accounts could be told from each other.
     ///

@@ -179,17 +179,29 @@ async fn people_domains_and_aliases_come_and_go() {
         DirectoryRequest::SetPassword { name: name.clone(), password_hash: hash() },
         DirectoryRequest::PutAlias { name: "sales@example.org".into(), targets: vec![name.clone()] },
         DirectoryRequest::PutDomain { name: "example.org".into(), postmaster: Some("sales@example.org".into()) },
-        DirectoryRequest::SetDomain { name: "Example.org".into(), delimiter: Some("-".into()), catch_all: Some(name.clone()) },
+        DirectoryRequest::SetDomain {
+            name: "Example.org".into(),
+            delimiter: Some("-".into()),
+            catch_all: Some(name.clone()),
+            quota: admin::QuotaChange { octets: Some(admin::Limit::At(1 << 30)), messages: None },
+        },
+        DirectoryRequest::SetUser {
+            name: name.clone(),
+            quota: admin::QuotaChange { octets: Some(admin::Limit::Domain), messages: Some(admin::Limit::At(5)) },
+        },
     ] {
         assert_eq!(directory(&server, request.clone()).await, Reply::Done, "{request:?}");
     }
-    assert_eq!(directory(&server, DirectoryRequest::ListUsers).await, Reply::Users(vec![name.clone()]));
+    let quota = admin::Quota { octets: Some(1 << 30), messages: Some(5) };
+    let user = admin::User { name: name.clone(), octets: 0, messages: 0, quota };
+    assert_eq!(directory(&server, DirectoryRequest::ListUsers).await, Reply::Users(vec![user]));
     let domain = admin::Domain {
         name: "example.org".into(),
         unicode: None,
         postmaster: Some("sales@example.org".into()),
         delimiter: "-".into(),
         catch_all: Some(name.clone()),
+        quota: admin::Quota { octets: Some(1 << 30), messages: None },
     };
     assert_eq!(directory(&server, DirectoryRequest::ListDomains).await, Reply::Domains(vec![domain]));
     let alias = admin::Alias { name: "sales@example.org".into(), targets: vec![name.clone()] };
@@ -197,7 +209,12 @@ async fn people_domains_and_aliases_come_and_go() {
     for request in [
         DirectoryRequest::PutDomain { name: "example.org".into(), postmaster: None },
         DirectoryRequest::RemoveAlias { name: "sales@example.org".into() },
-        DirectoryRequest::SetDomain { name: "example.org".into(), delimiter: None, catch_all: Some(String::new()) },
+        DirectoryRequest::SetDomain {
+            name: "example.org".into(),
+            delimiter: None,
+            catch_all: Some(String::new()),
+            quota: admin::QuotaChange::default(),
+        },
         DirectoryRequest::RemoveUser { name: name.clone() },
         DirectoryRequest::RemoveDomain { name: "example.org".into() },
     ] {

@@ -74,6 +74,7 @@ impl Plan {
             write_deadline: 2 * MINUTE,
             waiting_room: None,
             trusted_proxies: Vec::new(),
+            quota_warning_percent: 90,
             screener: None,
         };
         let auth = auth::Settings { hash_memory: ByteSize::kib(8), hash_passes: NonZeroU32::MIN, ..auth::Settings::default() };

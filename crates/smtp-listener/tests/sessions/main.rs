@@ -10,6 +10,7 @@ mod messages;
 mod operators_drain;
 mod places;
 mod proxies;
+mod quotas;
 mod rates;
 mod relay;
 mod roster;

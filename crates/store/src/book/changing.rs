@@ -7,7 +7,7 @@ use std::sync::Arc;
 use mail::{Domain, Mailbox};
 
 use super::{Account, Alias, Book, DELIMITERS, DomainRecord};
-use crate::{Change, ChangeError};
+use crate::{Change, ChangeError, Quota, QuotaChange};
 
 impl Book {
     /// Makes one change, or says why not and changes nothing.
@@ -15,9 +15,17 @@ impl Book {
     /// # Errors
     /// See [`ChangeError`]; never [`ChangeError::Store`].
     pub fn apply(&mut self, change: Change) -> Result<(), ChangeError> {
+        self.make(change)?;
+        self.note();
+        Ok(())
+    }
+
+    fn make(&mut self, change: Change) -> Result<(), ChangeError> {
         match change {
             Change::PutDomain { name, postmaster } => self.put_domain(name, postmaster),
-            Change::SetDomain { name, delimiter, catch_all } => self.set_domain(&name, delimiter.as_deref(), catch_all.as_deref()),
+            Change::SetDomain { name, delimiter, catch_all, quota } => {
+                self.set_domain(&name, delimiter.as_deref(), catch_all.as_deref(), quota)
+            }
             Change::RemoveDomain { name } => self.remove_domain(&name),
             Change::AddAccount { name, password_hash } => self.add_account(&name, &password_hash),
             Change::SetPassword { name, password_hash } => {
@@ -31,6 +39,11 @@ impl Book {
                     return Err(ChangeError::Overtaken(format!("the password of {}", account.name)));
                 }
                 self.put(Account { password_hash: password_hash.into(), ..account });
+                Ok(())
+            }
+            Change::SetAccount { name, quota } => {
+                let account = self.known_account(&name)?;
+                self.put(Account { quota: account.quota.with(quota), ..account });
                 Ok(())
             }
             Change::RemoveAccount { name } => {
@@ -60,7 +73,13 @@ impl Book {
         Ok(())
     }
 
-    fn set_domain(&mut self, name: &Domain, delimiter: Option<&str>, catch_all: Option<&str>) -> Result<(), ChangeError> {
+    fn set_domain(
+        &mut self,
+        name: &Domain,
+        delimiter: Option<&str>,
+        catch_all: Option<&str>,
+        quota: QuotaChange,
+    ) -> Result<(), ChangeError> {
         let mut domain = self.domains.get(name).cloned().ok_or_else(|| ChangeError::Unknown(format!("domain {name}")))?;
         if let Some(text) = delimiter {
             let mut characters = text.chars();
@@ -75,6 +94,7 @@ impl Book {
             Some(address) => domain.catch_all = Some(self.known_address(address)?),
             None => {}
         }
+        domain.quota = domain.quota.with(quota);
         self.domains.insert(name.clone(), domain);
         Ok(())
     }
@@ -93,7 +113,7 @@ impl Book {
 
     fn add_account(&mut self, name: &str, password_hash: &str) -> Result<(), ChangeError> {
         let name = self.free_address(name)?;
-        let account = Account { name, password_hash: password_hash.into(), serial: self.next_serial };
+        let account = Account { name, password_hash: password_hash.into(), serial: self.next_serial, quota: Quota::default() };
         self.next_serial += 1;
         self.put(account);
         Ok(())

@@ -1,5 +1,5 @@
 use super::*;
-use crate::Change;
+use crate::{Change, Limit, QuotaChange};
 
 fn book() -> Book {
     let mut book = Book::default();
@@ -20,7 +20,7 @@ fn book() -> Book {
 
 fn resolved(book: &Book, path: &str) -> String {
     match book.resolve(&ForwardPath::parse(path).unwrap()) {
-        Resolution::Accounts(mut accounts) => {
+        Resolution::Accounts(mut accounts, _) => {
             accounts.sort();
             accounts.join(" ")
         }
@@ -60,6 +60,7 @@ fn whoever_comes_first_has_the_mail() {
         name: "example.org".parse().unwrap(),
         delimiter: Some(delimiter.into()),
         catch_all: Some(catch_all.into()),
+        quota: QuotaChange::default(),
     };
     let looked_up = |book: &Book, cases: [(&str, &str); 9]| {
         for (name, meant) in cases {
@@ -135,7 +136,12 @@ fn a_change_that_would_break_something_names_it_and_changes_nothing() {
             "there is no account or alias y@example.org",
         ),
         (
-            Change::SetDomain { name: "example.org".parse().unwrap(), delimiter: Some("%".into()), catch_all: None },
+            Change::SetDomain {
+                name: "example.org".parse().unwrap(),
+                delimiter: Some("%".into()),
+                catch_all: None,
+                quota: QuotaChange::default(),
+            },
             "\"%\" is no delimiter: write one of +-=_.#~, or \"\" for none",
         ),
         (
@@ -143,10 +149,14 @@ fn a_change_that_would_break_something_names_it_and_changes_nothing() {
                 name: "example.org".parse().unwrap(),
                 delimiter: Some("-".into()),
                 catch_all: Some("y@example.org".into()),
+                quota: QuotaChange::default(),
             },
             "there is no account or alias y@example.org",
         ),
-        (Change::SetDomain { name: "example.com".parse().unwrap(), delimiter: None, catch_all: None }, "there is no domain example.com"),
+        (
+            Change::SetDomain { name: "example.com".parse().unwrap(), delimiter: None, catch_all: None, quota: QuotaChange::default() },
+            "there is no domain example.com",
+        ),
         (Change::SetPassword { name: "y@example.org".into(), password_hash: String::new() }, "there is no account y@example.org"),
         (
             Change::RenewHash { name: "ann@example.org".into(), stored: "old".into(), password_hash: "new".into() },
@@ -157,6 +167,35 @@ fn a_change_that_would_break_something_names_it_and_changes_nothing() {
         assert_eq!(book.apply(change).unwrap_err().to_string(), why);
         assert_eq!(book, before);
     }
+}
+
+#[test]
+fn terms_name_those_who_have_a_limit() {
+    let mut book = book();
+    let terms = |book: &Book, path: &str| match book.resolve(&ForwardPath::parse(path).unwrap()) {
+        Resolution::Accounts(_, terms) => terms.map(|terms| {
+            let mut named: Vec<_> = terms.allowances.iter().map(|(name, allowance)| format!("{name}: {allowance}")).collect();
+            named.sort();
+            named.join(", ")
+        }),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(terms(&book, "<all@example.org>"), None);
+    let of_ann = |octets, messages| Change::SetAccount { name: "ann@example.org".into(), quota: QuotaChange { octets, messages } };
+    book.apply(of_ann(Some(Limit::At(1 << 20)), None)).unwrap();
+    assert_eq!(terms(&book, "<all@example.org>").as_deref(), Some("ann@example.org: 1MiB"));
+    assert_eq!(terms(&book, "<zoe@example.org>"), None);
+    let quota = QuotaChange { octets: Some(Limit::At(1 << 30)), messages: Some(Limit::At(9)) };
+    let of_domain = |quota| Change::SetDomain { name: "example.org".parse().unwrap(), delimiter: None, catch_all: None, quota };
+    book.apply(of_domain(quota)).unwrap();
+    let both = "ann@example.org: 1MiB and 9 messages, zoe@example.org: 1GiB and 9 messages";
+    assert_eq!(terms(&book, "<all@example.org>").as_deref(), Some(both));
+    book.apply(of_ann(Some(Limit::None), Some(Limit::None))).unwrap();
+    assert_eq!(terms(&book, "<all@example.org>").as_deref(), Some("zoe@example.org: 1GiB and 9 messages"));
+    let again = Book::new(book.domains().cloned(), book.accounts().cloned(), book.aliases().cloned());
+    assert_eq!(again, book, "as an engine reads it");
+    book.apply(of_domain(QuotaChange { octets: Some(Limit::Unsaid), messages: Some(Limit::Unsaid) })).unwrap();
+    assert_eq!(terms(&book, "<all@example.org>"), None);
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use mail::ForwardPath;
 
-use super::{ANN, BOB, CYD, Engine, NEVER, accept, add, change, listed, open, reopen, texts, whole};
-use crate::{Account, Alias, Change, ChangeError, Directory, DomainRecord, Resolution, Store};
+use super::{ANN, BOB, CYD, Engine, NEVER, accept, add, change, listed, maildrop, open, reopen, texts, whole};
+use crate::{Account, Alias, Change, ChangeError, Directory, DomainRecord, Limit, Load, QuotaChange, Resolution, Store};
 
 /// Everything a directory holds, as an administrator sees it.
 async fn contents(store: &impl Store) -> (Vec<DomainRecord>, Vec<Account>, Vec<Alias>) {
@@ -15,7 +15,7 @@ async fn contents(store: &impl Store) -> (Vec<DomainRecord>, Vec<Account>, Vec<A
 
 async fn resolved(store: &impl Store, path: &str) -> String {
     match store.resolve(&ForwardPath::parse(path).unwrap()).await.unwrap() {
-        Resolution::Accounts(mut accounts) => {
+        Resolution::Accounts(mut accounts, _) => {
             accounts.sort();
             accounts.join(" ")
         }
@@ -38,7 +38,13 @@ pub async fn the_directory_survives_a_restart(engine: &impl Engine) {
         Change::SetPassword { name: ANN.into(), password_hash: "$argon2id$new".into() },
         Change::RemoveAccount { name: CYD.into() },
         Change::RemoveDomain { name: "example.com".parse().unwrap() },
-        Change::SetDomain { name: "example.net".parse().unwrap(), delimiter: Some("-".into()), catch_all: Some("dan@example.net".into()) },
+        Change::SetDomain {
+            name: "example.net".parse().unwrap(),
+            delimiter: Some("-".into()),
+            catch_all: Some("dan@example.net".into()),
+            quota: QuotaChange::default(),
+        },
+        Change::SetAccount { name: ANN.into(), quota: QuotaChange { octets: Some(Limit::At(1 << 30)), messages: Some(Limit::None) } },
     ] {
         change(&*store, step).await;
     }
@@ -163,6 +169,41 @@ pub async fn a_renewed_hash_never_replaces_a_new_password(engine: &impl Engine) 
     assert!(matches!(anothers, Err(ChangeError::Overtaken(_))), "{anothers:?}");
     let store = reopen(engine, store).await;
     assert_eq!(*store.account(ANN).await.unwrap().unwrap().password_hash, *first, "the new owner's");
+}
+
+/// Counted when it is accepted, taken off when it is deleted, and known after a restart; a message for two counts for each.
+pub async fn the_load_is_what_the_listing_says(engine: &impl Engine) {
+    let mut store = open(engine, NEVER).await;
+    for body in [&b"one\r\n"[..], b"two without its end", &[b'x'; 100_000]] {
+        accept(&*store, &[ANN, BOB], body).await;
+        agree(&*store).await;
+    }
+    store = reopen(engine, store).await;
+    agree(&*store).await;
+    let opened = maildrop(&*store, ANN).await;
+    let first = opened.listing().first().copied().unwrap();
+    opened.update(vec![first]).await.unwrap();
+    // Whoever opens the maildrop sees that the message is gone; from then on it is not counted.
+    listed(&*store, ANN).await;
+    agree(&*store).await;
+    change(&*store, Change::RemoveAccount { name: BOB.into() }).await;
+    change(&*store, add(BOB)).await;
+    listed(&*store, BOB).await;
+    agree(&*store).await;
+    accept(&*store, &[CYD, ANN], b"another\r\n").await;
+    agree(&*store).await;
+    store = reopen(engine, store).await;
+    agree(&*store).await;
+    assert_eq!(store.load("nobody@example.org").await.unwrap(), Load::default());
+}
+
+async fn agree(store: &impl Store) {
+    for account in [ANN, BOB, CYD] {
+        let load = store.load(account).await.unwrap();
+        let listing = maildrop(store, account).await.listing().clone();
+        let octets = listing.iter().map(|entry| entry.octets).sum();
+        assert_eq!(load, Load { octets, messages: listing.len() as u64 }, "{account}");
+    }
 }
 
 /// Whoever has the name next does not find the former owner's mail; others keep theirs.
