@@ -14,7 +14,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::Filter;
 
-pub(crate) use directory::{Alias, Domain, DomainSettings, PasswordSource, User, UserSettings, WithPassword};
+pub(crate) use directory::{Alias, Domain, DomainSettings, List, ListSettings, PasswordSource, Posting, User, UserSettings, WithPassword};
 pub(crate) use gate::{Drain, EndSession, Explain, Gate, SessionIds, Sessions, Set, SetKey};
 
 /// A mail front door whose inbound limit is exact, fair, live and explained.
@@ -142,6 +142,12 @@ pub(crate) enum Command {
     /// Works while the server runs and while it is stopped.
     #[command(subcommand, after_long_help = "Examples:\n  gatepost alias add sales@example.org ann@example.org bob@example.org")]
     Alias(Alias),
+
+    /// Lists: addresses whose mail goes to their members, and who may post
+    ///
+    /// Works while the server runs and while it is stopped.
+    #[command(subcommand, after_long_help = "Examples:\n  gatepost list add team@example.org ann@example.org bob@example.org")]
+    List(List),
 
     /// Check every message and row of a stopped server's store
     ///
@@ -326,6 +332,9 @@ mod tests {
             "gatepost domain set example.org --quota none --messages 10000",
             "gatepost domain add example.org --postmaster ann@example.org",
             "gatepost domain set example.org --delimiter - --catch-all ann@example.org",
+            "gatepost user set ann@example.org --forward ann@example.com --forward ann@example.net",
+            "gatepost list add team@example.org ann@example.org bob@example.org --posting anyone",
+            "gatepost list set team@example.org --join ann@example.org --leave bob@example.org --leave eve@example.org",
             "gatepost alias put sales@example.org ann@example.org bob@example.org",
             "gatepost verify --data-dir /tmp/mail --json",
             "gatepost store rebuild-index",
@@ -346,6 +355,8 @@ mod tests {
             ("gatepost user set ann@example.org", ErrorKind::MissingRequiredArgument),
             ("gatepost user set ann@example.org --quota 2", ErrorKind::ValueValidation),
             ("gatepost domain set example.org --quota domain", ErrorKind::ValueValidation),
+            ("gatepost list set team@example.org", ErrorKind::MissingRequiredArgument),
+            ("gatepost list add team@example.org ann@example.org --posting nobody", ErrorKind::InvalidValue),
             ("gatepost domain set example.org", ErrorKind::MissingRequiredArgument),
             ("gatepost alias add sales@example.org", ErrorKind::MissingRequiredArgument),
             ("gatepost gate set max_inbound 500", ErrorKind::MissingRequiredArgument),

@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         Command::Gate(gate) => command::gate::run(gate),
         Command::Sessions(sessions) => command::sessions::run(sessions),
         Command::Drain(drain) => command::gate::drain(drain),
+        Command::List(list) => command::directory::list(list),
         Command::User(user) => command::directory::user(user),
         Command::Domain(domain) => command::directory::domain(domain),
         Command::Alias(alias) => command::directory::alias(alias),

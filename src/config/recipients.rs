@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::fault::Finding;
 
-/// Whom mail is taken for. Domains, accounts and aliases are not in this file: `gatepost domain`, `user` and `alias` keep them.
-/// docs/recipients.md explains how an address is looked up, and quotas.
+/// Whom mail is taken for. Domains, accounts, aliases and lists are not in this file: `gatepost domain`, `user`, `alias` and
+/// `list` keep them.
+/// docs/recipients.md explains how an address is looked up, quotas and lists.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Recipients {

@@ -3,7 +3,7 @@
 use mail::ForwardPath;
 use store::{Allowance, Book, Change, ChangeError, Directory, DomainRecord, Load, Resolution};
 
-use crate::wire::{Alias, DirectoryRequest, Domain, Limit, PasswordHash, Quota, QuotaChange, Reply, Resolved, User};
+use crate::wire::{Alias, DirectoryRequest, Domain, Limit, List, PasswordHash, Posting, Quota, QuotaChange, Reply, Resolved, User};
 
 /// Does what is asked of `directory`: of the running server's, or of a stopped server's store that was opened for it.
 ///
@@ -35,7 +35,14 @@ pub(crate) fn describe(request: &DirectoryRequest) -> Option<(&'static str, Stri
         DirectoryRequest::RemoveDomain { name } => ("domain removed", name),
         DirectoryRequest::PutAlias { name, .. } => ("alias put", name),
         DirectoryRequest::RemoveAlias { name } => ("alias removed", name),
-        DirectoryRequest::ListUsers | DirectoryRequest::ListDomains | DirectoryRequest::ListAliases | DirectoryRequest::Resolve { .. } => {
+        DirectoryRequest::AddList { name, .. } => ("list added", name),
+        DirectoryRequest::SetList { name, .. } => ("list set", name),
+        DirectoryRequest::RemoveList { name } => ("list removed", name),
+        DirectoryRequest::ListLists
+        | DirectoryRequest::ListUsers
+        | DirectoryRequest::ListDomains
+        | DirectoryRequest::ListAliases
+        | DirectoryRequest::Resolve { .. } => {
             return None;
         }
     };
@@ -58,10 +65,14 @@ fn task(request: DirectoryRequest) -> Result<Task, String> {
         DirectoryRequest::SetDomain { name, delimiter, catch_all, quota } => {
             Change::SetDomain { name: domain(name)?, delimiter, catch_all, quota: said(quota) }
         }
-        DirectoryRequest::SetUser { name, quota } => Change::SetAccount { name, quota: said(quota) },
+        DirectoryRequest::SetUser { name, quota, forwards } => Change::SetAccount { name, quota: said(quota), forwards },
         DirectoryRequest::RemoveDomain { name } => Change::RemoveDomain { name: domain(name)? },
         DirectoryRequest::PutAlias { name, targets } => Change::PutAlias { name, targets },
         DirectoryRequest::RemoveAlias { name } => Change::RemoveAlias { name },
+        DirectoryRequest::AddList { name, posting, members } => Change::AddList { name, posting: who(posting), members },
+        DirectoryRequest::SetList { name, posting, join, leave } => Change::SetList { name, posting: posting.map(who), join, leave },
+        DirectoryRequest::RemoveList { name } => Change::RemoveList { name },
+        DirectoryRequest::ListLists => return Ok(Task::Show(lists)),
         DirectoryRequest::ListDomains => return Ok(Task::Show(domains)),
         DirectoryRequest::ListAliases => return Ok(Task::Show(aliases)),
         DirectoryRequest::ListUsers => return Err("accounts are listed with what they hold".into()),
@@ -86,7 +97,8 @@ async fn users(directory: &dyn Directory) -> Result<Reply, store::Error> {
     let (book, mut users) = (directory.book().await?, Vec::new());
     for account in book.accounts() {
         let Load { octets, messages } = directory.load(&account.name).await?;
-        users.push(User { name: account.name.to_string(), octets, messages, quota: quota(book.allowance(account)) });
+        let forwards = account.forwards.iter().map(ToString::to_string).collect();
+        users.push(User { name: account.name.to_string(), octets, messages, quota: quota(book.allowance(account)), forwards });
     }
     Ok(Reply::Users(users))
 }
@@ -120,6 +132,27 @@ fn aliases(book: &Book) -> Reply {
     let alias =
         |alias: &store::Alias| Alias { name: alias.name.to_string(), targets: alias.targets.iter().map(ToString::to_string).collect() };
     Reply::Aliases(book.aliases().map(alias).collect())
+}
+
+fn lists(book: &Book) -> Reply {
+    let list = |list: &store::List| List {
+        name: list.name.to_string(),
+        posting: match list.posting {
+            store::Posting::Anyone => Posting::Anyone,
+            store::Posting::Members => Posting::Members,
+            store::Posting::Domain => Posting::Domain,
+        },
+        members: list.members.iter().chain(&list.outside).map(ToString::to_string).collect(),
+    };
+    Reply::Lists(book.lists().map(list).collect())
+}
+
+fn who(posting: Posting) -> store::Posting {
+    match posting {
+        Posting::Anyone => store::Posting::Anyone,
+        Posting::Members => store::Posting::Members,
+        Posting::Domain => store::Posting::Domain,
+    }
 }
 
 /// A password in place of its hash would be stored for everybody to read, and would never be right.

@@ -42,9 +42,9 @@ pub use http::Http;
 pub use status::{Readiness, report_gate, report_rates};
 pub use watch::Watch;
 pub use wire::{
-    Alias, ClientStatus, DirectoryRequest, Domain, ExemptionStatus, Explained, GateRequest, GateStatus, Holder, Limit, Listening, Origin,
-    Override, PasswordHash, PhaseStatus, Quota, QuotaChange, Reloaded, Reply, Request, Resolved, Session, SessionsRequest, Setting, Status,
-    User,
+    Alias, ClientStatus, DirectoryRequest, Domain, ExemptionStatus, Explained, GateRequest, GateStatus, Holder, Limit, List, Listening,
+    Origin, Override, PasswordHash, PhaseStatus, Posting, Quota, QuotaChange, Reloaded, Reply, Request, Resolved, Session, SessionsRequest,
+    Setting, Status, User,
 };
 
 /// The running server, as far as an administrator sees it.

@@ -47,6 +47,9 @@ pub enum DirectoryRequest {
         name: String,
         #[serde(default)]
         quota: QuotaChange,
+        /// Addresses elsewhere that its mail is to go to as well.
+        #[serde(default)]
+        forwards: Option<Vec<String>>,
     },
     /// Removes an account and its mail.
     RemoveUser { name: String },
@@ -74,6 +77,22 @@ pub enum DirectoryRequest {
     RemoveAlias { name: String },
     /// The aliases.
     ListAliases,
+    /// A new list.
+    AddList { name: String, posting: Posting, members: Vec<String> },
+    /// Settings and members of a list; what is not there stays.
+    SetList {
+        name: String,
+        #[serde(default)]
+        posting: Option<Posting>,
+        #[serde(default)]
+        join: Vec<String>,
+        #[serde(default)]
+        leave: Vec<String>,
+    },
+    /// Removes a list.
+    RemoveList { name: String },
+    /// The lists.
+    ListLists,
     /// Whose mailbox mail for this address goes to.
     Resolve { recipient: String },
 }
@@ -105,6 +124,8 @@ pub enum Reply {
     Domains(Vec<Domain>),
     /// The aliases.
     Aliases(Vec<Alias>),
+    /// The lists.
+    Lists(Vec<List>),
     /// Where mail for an address goes.
     Resolved(Resolved),
     /// Why a connection was refused.
@@ -182,6 +203,8 @@ pub struct User {
     /// What it may hold.
     #[serde(flatten)]
     pub quota: Quota,
+    /// Addresses elsewhere that its mail is to go to as well.
+    pub forwards: Vec<String>,
 }
 
 /// What an account or a domain may hold from now on; what is not there stays.
@@ -213,6 +236,29 @@ pub struct Alias {
     pub name: String,
     /// What it stands for.
     pub targets: Vec<String>,
+}
+
+/// A list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct List {
+    /// Its address.
+    pub name: String,
+    /// Who may post.
+    pub posting: Posting,
+    /// Its members, those with an address here first.
+    pub members: Vec<String>,
+}
+
+/// Who may post to a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Posting {
+    /// Whoever sends mail.
+    Anyone,
+    /// Accounts that get its mail.
+    Members,
+    /// Accounts of its domain.
+    Domain,
 }
 
 /// How a server is.

@@ -3,14 +3,15 @@
 //! An address is looked up without regard to case (RFC 5321 §2.4 leaves the local part's case to us) and to whether its domain is written in
 //! UTF-8 or in A-labels: names are kept in their [canonical](mail::canonical) spelling. Whoever comes first has the mail:
 //!
-//! 1. the account or alias of exactly this address;
+//! 1. the account, alias or list of exactly this address;
 //! 2. where the domain has a delimiter and the local part has one after its first character, that of the address without it and the
 //!    detail behind it (RFC 5233): `ann+shop@` is `ann@`, unless somebody is called `ann+shop@`;
 //! 3. for `postmaster`, with a detail or without, the domain's postmaster: the one that was named, else the domain's first account, else
 //!    that of another domain, so that there is one as soon as there is any account (RFC 5321 §4.5.1);
 //! 4. the domain's catch-all.
 //!
-//! Aliases may name accounts and other aliases of any of our domains; a change that would make a loop or leave a name dangling
+//! Aliases and lists may name accounts and each other in any of our domains. Addresses elsewhere, to which mail of an account or a list goes as
+//! well, are of domains that are not ours, so that they do not lead back here. A change that would make a loop or leave a name dangling
 //! is refused, so that resolving never fails.
 
 mod changing;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 
 use mail::{Domain, ForwardPath, Host, Mailbox};
 
-use crate::{Allowance, Quota};
+use crate::{Allowance, Closed, List, Posters, Posting, Quota};
 
 /// Who may log in, and whose mail it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub struct Account {
     pub serial: u64,
     /// What it may hold.
     pub quota: Quota,
+    /// Addresses elsewhere that its mail is to go to as well.
+    pub forwards: Vec<Arc<str>>,
 }
 
 /// What it takes to compare a password with this hash: the PHC string up to its salt, which names algorithm, version and parameters. None of
@@ -70,7 +73,7 @@ impl DomainRecord {
 pub struct Alias {
     /// The address, in its [canonical](mail::canonical) spelling.
     pub name: Arc<str>,
-    /// Accounts and aliases it stands for.
+    /// Accounts, aliases and lists it stands for.
     pub targets: Vec<Arc<str>>,
 }
 
@@ -90,6 +93,10 @@ pub enum Resolution {
 pub struct Terms {
     /// What those of the accounts may hold that have a limit.
     pub allowances: Vec<(Arc<str>, Allowance)>,
+    /// The lists it goes through that not everybody may post to: all of them must [admit](Closed::admits) the sender.
+    pub closed: Vec<Closed>,
+    /// Addresses elsewhere that it is to go to as well, each once, for whoever can send it there.
+    pub outside: Vec<Arc<str>>,
 }
 
 /// The whole directory.
@@ -98,11 +105,20 @@ pub struct Book {
     domains: BTreeMap<Domain, DomainRecord>,
     accounts: BTreeMap<Arc<str>, Account>,
     aliases: BTreeMap<Arc<str>, Alias>,
+    lists: BTreeMap<Arc<str>, List>,
     next_serial: u64,
     /// How many accounts have a hash of this cost.
     costs: BTreeMap<Arc<str>, u64>,
-    /// Whether anybody has a quota: where nobody has, nobody's is looked up.
-    has_quotas: bool,
+    /// Whether anybody has a quota or forwards mail: where nobody does, nobody's is looked up.
+    has_terms: bool,
+}
+
+/// What an address comes to.
+#[derive(Default)]
+struct Found<'b> {
+    accounts: Vec<Arc<str>>,
+    /// The lists on the way there.
+    lists: Vec<&'b List>,
 }
 
 impl Book {
@@ -111,10 +127,12 @@ impl Book {
         domains: impl IntoIterator<Item = DomainRecord>,
         accounts: impl IntoIterator<Item = Account>,
         aliases: impl IntoIterator<Item = Alias>,
+        lists: impl IntoIterator<Item = List>,
     ) -> Self {
         let mut book = Self {
             domains: domains.into_iter().map(|domain| (domain.name.clone(), domain)).collect(),
             aliases: aliases.into_iter().map(|alias| (alias.name.clone(), alias)).collect(),
+            lists: lists.into_iter().map(|list| (list.name.clone(), list)).collect(),
             ..Self::default()
         };
         for account in accounts {
@@ -140,6 +158,11 @@ impl Book {
         self.aliases.values()
     }
 
+    /// The lists, by name.
+    pub fn lists(&self) -> impl Iterator<Item = &List> {
+        self.lists.values()
+    }
+
     /// What the accounts' password hashes [cost](cost), each once.
     pub fn costs(&self) -> impl Iterator<Item = &Arc<str>> {
         self.costs.keys()
@@ -159,9 +182,9 @@ impl Book {
                 Some(domain) => self.lookup(mailbox, domain),
             },
         };
-        found.map_or(Resolution::UnknownUser, |accounts| {
-            let terms = self.terms(&accounts);
-            Resolution::Accounts(accounts, terms)
+        found.map_or(Resolution::UnknownUser, |found| {
+            let terms = self.terms(&found);
+            Resolution::Accounts(found.accounts, terms)
         })
     }
 
@@ -171,19 +194,36 @@ impl Book {
         account.quota.or(of_domain().unwrap_or_default())
     }
 
-    fn terms(&self, accounts: &[Arc<str>]) -> Option<Box<Terms>> {
-        if !self.has_quotas {
+    fn terms(&self, found: &Found<'_>) -> Option<Box<Terms>> {
+        if !self.has_terms && found.lists.is_empty() {
             return None;
         }
-        let known = accounts.iter().filter_map(|name| self.accounts.get(name));
-        let allowances: Vec<_> = known.filter_map(|account| Some((Arc::clone(&account.name), self.allowance(account)?))).collect();
-        (!allowances.is_empty()).then(|| Box::new(Terms { allowances }))
+        let (mut terms, mut seen) = (Terms::default(), BTreeSet::new());
+        for account in found.accounts.iter().filter_map(|name| self.accounts.get(name)) {
+            terms.allowances.extend(self.allowance(account).map(|allowance| (Arc::clone(&account.name), allowance)));
+            terms.outside.extend(account.forwards.iter().filter(|address| seen.insert(Arc::clone(address))).cloned());
+        }
+        for list in &found.lists {
+            terms.closed.extend(self.closed(list));
+            terms.outside.extend(list.outside.iter().filter(|address| seen.insert(Arc::clone(address))).cloned());
+        }
+        (terms != Terms::default()).then(|| Box::new(terms))
+    }
+
+    fn closed(&self, list: &List) -> Option<Closed> {
+        let posters = match list.posting {
+            Posting::Anyone => return None,
+            Posting::Members => Posters::Accounts(self.expand(&list.name)?.accounts),
+            Posting::Domain => Posters::Domain(list.name.rsplit_once('@')?.1.parse().ok()?),
+        };
+        Some(Closed { name: Arc::clone(&list.name), posters })
     }
 
     /// What is to be known before anybody is looked up.
     fn note(&mut self) {
-        let mut quotas = self.domains.values().map(|domain| domain.quota).chain(self.accounts.values().map(|account| account.quota));
-        self.has_quotas = quotas.any(|quota| quota != Quota::default());
+        let has_quotas = self.domains.values().any(|domain| domain.quota != Quota::default());
+        let has_terms = |account: &Account| account.quota != Quota::default() || !account.forwards.is_empty();
+        self.has_terms = has_quotas || self.accounts.values().any(has_terms);
     }
 
     fn domain_of(&self, mailbox: &Mailbox) -> Option<&DomainRecord> {
@@ -193,7 +233,7 @@ impl Book {
         }
     }
 
-    fn lookup(&self, mailbox: &Mailbox, domain: &DomainRecord) -> Option<Vec<Arc<str>>> {
+    fn lookup(&self, mailbox: &Mailbox, domain: &DomainRecord) -> Option<Found<'_>> {
         let mut name = mailbox.local_part().to_lowercase();
         name.push('@');
         name.push_str(domain.name.as_str());
@@ -201,7 +241,7 @@ impl Book {
     }
 
     /// For an address that nobody has as it is written.
-    fn look_further(&self, mut name: String, domain: &DomainRecord) -> Option<Vec<Arc<str>>> {
+    fn look_further(&self, mut name: String, domain: &DomainRecord) -> Option<Found<'_>> {
         let end = name.len() - domain.name.as_str().len() - 1;
         let detail = domain.delimiter.and_then(|delimiter| name.get(..end)?.find(delimiter)).filter(|at| *at > 0);
         if let Some(at) = detail {
@@ -215,33 +255,40 @@ impl Book {
         postmaster.or_else(|| self.expand(domain.catch_all.as_ref()?))
     }
 
-    fn any_postmaster(&self) -> Option<Vec<Arc<str>>> {
+    fn any_postmaster(&self) -> Option<Found<'_>> {
         self.domains.values().find_map(|domain| self.postmaster(domain))
     }
 
-    fn postmaster(&self, domain: &DomainRecord) -> Option<Vec<Arc<str>>> {
+    fn postmaster(&self, domain: &DomainRecord) -> Option<Found<'_>> {
         let named = domain.postmaster.as_ref().and_then(|name| self.expand(name));
         named.or_else(|| {
             let ours = |account: &&Account| account.name.rsplit_once('@').is_some_and(|(_, host)| host == domain.name.as_str());
-            self.accounts.values().filter(ours).min_by_key(|account| account.serial).map(|account| vec![account.name.clone()])
+            self.accounts.values().filter(ours).min_by_key(|account| account.serial).map(Found::of)
         })
     }
 
     /// The accounts an address stands for; none when nobody has it.
-    fn expand(&self, name: &str) -> Option<Vec<Arc<str>>> {
+    fn expand(&self, name: &str) -> Option<Found<'_>> {
         if let Some(account) = self.accounts.get(name) {
-            return Some(vec![account.name.clone()]);
+            return Some(Found::of(account));
         }
-        let (mut open, mut seen, mut found) = (vec![self.aliases.get(name)?], BTreeSet::new(), Vec::new());
-        while let Some(alias) = open.pop() {
-            for target in alias.targets.iter().filter(|target| seen.insert(Arc::clone(target))) {
+        let (mut open, mut seen, mut found) = (vec![self.group(name)?], BTreeSet::new(), Found::default());
+        while let Some((targets, list)) = open.pop() {
+            found.lists.extend(list);
+            for target in targets.iter().filter(|target| seen.insert(Arc::clone(target))) {
                 match self.accounts.get(target) {
-                    Some(account) => found.push(account.name.clone()),
-                    None => open.extend(self.aliases.get(target)),
+                    Some(account) => found.accounts.push(account.name.clone()),
+                    None => open.extend(self.group(target)),
                 }
             }
         }
         Some(found)
+    }
+
+    /// What an alias or a list leads to, and which list it is.
+    fn group(&self, name: &str) -> Option<(&[Arc<str>], Option<&List>)> {
+        let of_list = || self.lists.get(name).map(|list| (&list.members[..], Some(list)));
+        self.aliases.get(name).map(|alias| (&alias.targets[..], None)).or_else(of_list)
     }
 
     /// The account as it is from now on.
@@ -263,6 +310,12 @@ impl Book {
                 self.costs.remove(cost);
             }
         }
+    }
+}
+
+impl Found<'_> {
+    fn of(account: &Account) -> Self {
+        Self { accounts: vec![Arc::clone(&account.name)], lists: Vec::new() }
     }
 }
 

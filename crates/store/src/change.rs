@@ -2,7 +2,7 @@
 
 use mail::Domain;
 
-use crate::{Error, QuotaChange};
+use crate::{Error, Posting, QuotaChange};
 
 /// One change to the directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +59,8 @@ pub enum Change {
         name: String,
         /// What it may hold.
         quota: QuotaChange,
+        /// Addresses elsewhere that its mail is to go to as well; what is `None` stays as it is.
+        forwards: Option<Vec<String>>,
     },
     /// Removes the account and its maildrop.
     RemoveAccount {
@@ -75,6 +77,31 @@ pub enum Change {
     /// Removes the alias.
     RemoveAlias {
         /// The alias.
+        name: String,
+    },
+    /// A new list.
+    AddList {
+        /// Its address.
+        name: String,
+        /// Who may post.
+        posting: Posting,
+        /// Addresses of ours and elsewhere; at least one of ours.
+        members: Vec<String>,
+    },
+    /// Settings and members of a list.
+    SetList {
+        /// Its address.
+        name: String,
+        /// Who may post; `None` leaves it as it is.
+        posting: Option<Posting>,
+        /// Who is a member from now on.
+        join: Vec<String>,
+        /// Who is no longer.
+        leave: Vec<String>,
+    },
+    /// Removes the list.
+    RemoveList {
+        /// Its address.
         name: String,
     },
 }
@@ -106,12 +133,18 @@ pub enum ChangeError {
         /// What holds it.
         used_by: String,
     },
-    /// The alias would lead back to itself.
-    #[error("alias {0} would lead back to itself")]
+    /// The alias or list would lead back to itself.
+    #[error("{0} would lead back to itself")]
     Loop(String),
     /// An alias must stand for something.
     #[error("alias {0} needs at least one target")]
     NoTarget(String),
+    /// A list must come to somebody here.
+    #[error("list {0} needs at least one member with an address here")]
+    NoMember(String),
+    /// Mail is sent on to other hosts alone.
+    #[error("{0} is not in another host's domain: for addresses here there are aliases and lists")]
+    NotElsewhere(String),
     /// It separates nothing.
     #[error("{0:?} is no delimiter: write one of {known}, or \"\" for none", known = crate::DELIMITERS)]
     Delimiter(String),

@@ -6,7 +6,7 @@
 //!   stable storage, never before. Dropping an [`Incoming`] leaves no trace of it.
 //! - [`Maildrops`]: one session at a time holds a maildrop, sees a listing that does not change, reads bodies in pieces and
 //!   deletes all it wants deleted in one step.
-//! - [`Directory`]: domains, accounts and aliases; the rules are one pure value, [`Book`], which an engine keeps durable.
+//! - [`Directory`]: domains, accounts, aliases and lists; the rules are one pure value, [`Book`], which an engine keeps durable.
 //!
 //! [`Error`] says whose fault it was and nothing of the engine; services map it to a reply in their `rescue.rs`. An engine that
 //! cannot know whether a commit happened reports an error: a duplicate is possible, a loss is not.
@@ -18,6 +18,7 @@ mod change;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod lease;
+mod list;
 pub mod memory;
 mod quota;
 
@@ -29,6 +30,7 @@ use mail::{Envelope, ForwardPath, MessageId, Receipt};
 pub use book::{Account, Alias, Book, DELIMITERS, DomainRecord, Resolution, Terms, cost};
 pub use change::{Change, ChangeError};
 pub use lease::{Lease, Leases, Refused};
+pub use list::{Closed, List, Posters, Posting};
 pub use quota::{Allowance, Limit, Load, Quota, QuotaChange};
 
 /// Everything the services need of one engine.

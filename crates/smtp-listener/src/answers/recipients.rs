@@ -1,5 +1,7 @@
 //! RCPT: whom mail is taken for, and on what terms (RFC 5321 §4.1.1.3).
 //!
+//! A list that is not open to anyone is so to accounts that have authenticated and may post: MAIL FROM proves nothing.
+//!
 //! A full maildrop is known at RCPT, from what is in it then and the size that MAIL has declared; other recipients of the message are taken all the
 //! same. An address that comes to several accounts is taken for all of them or for none: one that is full is waited for. What other
 //! sessions are about to bring is not counted before it is on stable storage, nor is what a client sends beyond the size it declared, so a
@@ -82,6 +84,10 @@ impl Answers {
     }
 
     async fn take_on(&mut self, question: Rcpt<'_>, accounts: Vec<Arc<str>>, terms: Terms) {
+        let poster = question.session().identity();
+        if let Some(list) = terms.closed.iter().find(|list| !list.admits(poster)) {
+            return self.refuse_recipient(question, Reply::POSTING_DENIED, &format_args!("list {} is not open to the sender", list.name));
+        }
         let mut limited = Vec::with_capacity(terms.allowances.len());
         for (account, allowance) in terms.allowances {
             let before = match self.seat.during(Phase::Store, net::now, self.shared.store.load(&account)).await {

@@ -6,6 +6,7 @@ mod auth;
 mod deadlines;
 mod drain;
 mod house;
+mod lists;
 mod messages;
 mod operators_drain;
 mod places;

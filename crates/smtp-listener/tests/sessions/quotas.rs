@@ -10,7 +10,7 @@ const NEARLY_FULL: &str = "maildrops_nearly_full_total{listener=\"smtp\"}";
 async fn of_ann(octets: Limit, messages: Limit) -> House {
     let house = House::relay().await;
     let quota = QuotaChange { octets: Some(octets), messages: Some(messages) };
-    house.store.change(Change::SetAccount { name: ANN.into(), quota }).await.unwrap();
+    house.store.change(Change::SetAccount { name: ANN.into(), quota, forwards: None }).await.unwrap();
     house
 }
 

@@ -4,10 +4,10 @@
 
 use std::sync::Arc;
 
-use mail::{Domain, Mailbox};
+use mail::{Domain, Host, Mailbox};
 
 use super::{Account, Alias, Book, DELIMITERS, DomainRecord};
-use crate::{Change, ChangeError, Quota, QuotaChange};
+use crate::{Change, ChangeError, List, Quota, QuotaChange};
 
 impl Book {
     /// Makes one change, or says why not and changes nothing.
@@ -41,9 +41,11 @@ impl Book {
                 self.put(Account { password_hash: password_hash.into(), ..account });
                 Ok(())
             }
-            Change::SetAccount { name, quota } => {
+            Change::SetAccount { name, quota, forwards } => {
                 let account = self.known_account(&name)?;
-                self.put(Account { quota: account.quota.with(quota), ..account });
+                let forwards = forwards.map(|forwards| self.elsewhere(&forwards)).transpose()?;
+                let (quota, forwards) = (account.quota.with(quota), forwards.unwrap_or_else(|| account.forwards.clone()));
+                self.put(Account { quota, forwards, ..account });
                 Ok(())
             }
             Change::RemoveAccount { name } => {
@@ -63,14 +65,103 @@ impl Book {
                 self.aliases.remove(&name);
                 Ok(())
             }
+            Change::AddList { name, posting, members } => {
+                let name = self.free_address(&name)?;
+                self.put_list(List { name, posting, members: Vec::new(), outside: Vec::new() }, &members)
+            }
+            Change::SetList { name, posting, join, leave } => {
+                let mut list = self.known_list(&name)?;
+                list.posting = posting.unwrap_or(list.posting);
+                for member in &leave {
+                    self.leave(&mut list, member)?;
+                }
+                self.put_list(list, &join)
+            }
+            Change::RemoveList { name } => {
+                let list = self.known_list(&name)?;
+                self.retire(&list.name)?;
+                self.lists.remove(&list.name);
+                Ok(())
+            }
+        }
+    }
+
+    /// A list with more members.
+    fn put_list(&mut self, mut list: List, join: &[String]) -> Result<(), ChangeError> {
+        for member in join {
+            let mailbox: Mailbox = member.parse().map_err(|_| ChangeError::Address(member.clone()))?;
+            let is_ours = self.domain_of(&mailbox).is_some();
+            let member = if is_ours { self.known_address(member)? } else { self.address_elsewhere(member)? };
+            let members = if is_ours { &mut list.members } else { &mut list.outside };
+            if !members.contains(&member) {
+                members.push(member);
+            }
+        }
+        if list.members.is_empty() {
+            return Err(ChangeError::NoMember(list.name.to_string()));
+        }
+        if self.leads_to(&list.members, &list.name) {
+            return Err(ChangeError::Loop(format!("list {}", list.name)));
+        }
+        self.lists.insert(Arc::clone(&list.name), list);
+        Ok(())
+    }
+
+    fn leave(&self, list: &mut List, member: &str) -> Result<(), ChangeError> {
+        let name = self.local_address(member).or_else(|_| self.address_elsewhere(member))?;
+        let before = list.members.len() + list.outside.len();
+        list.members.retain(|known| *known != name);
+        list.outside.retain(|known| *known != name);
+        if list.members.len() + list.outside.len() == before {
+            return Err(ChangeError::Unknown(format!("member {name} of list {}", list.name)));
+        }
+        Ok(())
+    }
+
+    fn known_list(&self, name: &str) -> Result<List, ChangeError> {
+        let name = self.local_address(name)?;
+        self.lists.get(&name).cloned().ok_or_else(|| ChangeError::Unknown(format!("list {name}")))
+    }
+
+    /// Each once, in order.
+    fn elsewhere(&self, addresses: &[String]) -> Result<Vec<Arc<str>>, ChangeError> {
+        let mut found = Vec::with_capacity(addresses.len());
+        for address in addresses {
+            let address = self.address_elsewhere(address)?;
+            if !found.contains(&address) {
+                found.push(address);
+            }
+        }
+        Ok(found)
+    }
+
+    /// An address that mail for it leaves us for.
+    fn address_elsewhere(&self, address: &str) -> Result<Arc<str>, ChangeError> {
+        let mailbox: Mailbox = address.parse().map_err(|_| ChangeError::Address(address.into()))?;
+        match mailbox.host() {
+            Host::Domain(domain) if !self.domains.contains_key(domain) => Ok(mailbox.to_string().into()),
+            _ => Err(ChangeError::NotElsewhere(address.into())),
         }
     }
 
     fn put_domain(&mut self, name: Domain, postmaster: Option<String>) -> Result<(), ChangeError> {
         let named = postmaster.map(|address| self.known_address(&address)).transpose()?;
+        if !self.domains.contains_key(&name)
+            && let Some(used_by) = self.sends_to(&name)
+        {
+            return Err(ChangeError::InUse { name: name.to_string(), used_by });
+        }
         let domain = self.domains.entry(name.clone()).or_insert_with(|| DomainRecord::new(name));
         domain.postmaster = named.or_else(|| domain.postmaster.take());
         Ok(())
+    }
+
+    /// Who has an address of this domain as one elsewhere.
+    fn sends_to(&self, domain: &Domain) -> Option<String> {
+        let of_domain = |address: &Arc<str>| address.rsplit_once('@').is_some_and(|(_, host)| host == domain.as_str());
+        let account = self.accounts.values().find(|account| account.forwards.iter().any(of_domain));
+        let list = || self.lists.values().find(|list| list.outside.iter().any(of_domain));
+        account.map(|account| format!("the forwarding of {}", account.name)).or_else(|| list().map(|list| format!("list {}", list.name)))
     }
 
     fn set_domain(
@@ -104,7 +195,7 @@ impl Book {
             return Err(ChangeError::Unknown(format!("domain {name}")));
         }
         let in_domain = |address: &&Arc<str>| address.rsplit_once('@').is_some_and(|(_, host)| host == name.as_str());
-        if let Some(user) = self.accounts.keys().chain(self.aliases.keys()).find(in_domain) {
+        if let Some(user) = self.accounts.keys().chain(self.aliases.keys()).chain(self.lists.keys()).find(in_domain) {
             return Err(ChangeError::InUse { name: name.to_string(), used_by: user.to_string() });
         }
         self.domains.remove(name);
@@ -113,7 +204,8 @@ impl Book {
 
     fn add_account(&mut self, name: &str, password_hash: &str) -> Result<(), ChangeError> {
         let name = self.free_address(name)?;
-        let account = Account { name, password_hash: password_hash.into(), serial: self.next_serial, quota: Quota::default() };
+        let (quota, forwards) = (Quota::default(), Vec::new());
+        let account = Account { name, password_hash: password_hash.into(), serial: self.next_serial, quota, forwards };
         self.next_serial += 1;
         self.put(account);
         Ok(())
@@ -121,23 +213,28 @@ impl Book {
 
     fn put_alias(&mut self, name: &str, targets: &[String]) -> Result<(), ChangeError> {
         let name = self.local_address(name)?;
-        if self.accounts.contains_key(&name) {
-            return Err(ChangeError::Exists(format!("account {name}")));
+        if let Some(kind @ ("account" | "list")) = self.kind(&name) {
+            return Err(ChangeError::Exists(format!("{kind} {name}")));
         }
         if targets.is_empty() {
             return Err(ChangeError::NoTarget(name.to_string()));
         }
         let targets = targets.iter().map(|target| self.known_address(target)).collect::<Result<Vec<_>, _>>()?;
-        let alias = Alias { name: name.clone(), targets };
-        if self.reaches(&alias, &name) {
-            return Err(ChangeError::Loop(name.to_string()));
+        if self.leads_to(&targets, &name) {
+            return Err(ChangeError::Loop(format!("alias {name}")));
         }
-        self.aliases.insert(name, alias);
+        self.aliases.insert(name.clone(), Alias { name, targets });
         Ok(())
     }
 
-    fn reaches(&self, from: &Alias, name: &str) -> bool {
-        from.targets.iter().any(|target| **target == *name || self.aliases.get(target).is_some_and(|alias| self.reaches(alias, name)))
+    fn leads_to(&self, targets: &[Arc<str>], name: &str) -> bool {
+        targets.iter().any(|target| **target == *name || self.group(target).is_some_and(|(targets, _)| self.leads_to(targets, name)))
+    }
+
+    /// What an address is, in a word.
+    fn kind(&self, name: &str) -> Option<&'static str> {
+        let account = self.accounts.contains_key(name).then_some("account");
+        account.or_else(|| self.aliases.contains_key(name).then_some("alias")).or_else(|| self.lists.contains_key(name).then_some("list"))
     }
 
     /// `name` in its canonical form, in one of our domains.
@@ -156,25 +253,27 @@ impl Book {
 
     fn free_address(&self, name: &str) -> Result<Arc<str>, ChangeError> {
         let name = self.local_address(name)?;
-        match (self.accounts.contains_key(&name), self.aliases.contains_key(&name)) {
-            (true, _) => Err(ChangeError::Exists(format!("account {name}"))),
-            (_, true) => Err(ChangeError::Exists(format!("alias {name}"))),
-            _ => Ok(name),
+        match self.kind(&name) {
+            Some(kind) => Err(ChangeError::Exists(format!("{kind} {name}"))),
+            None => Ok(name),
         }
     }
 
     fn known_address(&self, name: &str) -> Result<Arc<str>, ChangeError> {
         let name = self.local_address(name)?;
-        if self.accounts.contains_key(&name) || self.aliases.contains_key(&name) {
+        if self.kind(&name).is_some() {
             return Ok(name);
         }
-        Err(ChangeError::Unknown(format!("account or alias {name}")))
+        Err(ChangeError::Unknown(format!("account, alias or list {name}")))
     }
 
-    /// An alias or a catch-all would dangle without it. A domain it was the postmaster of has its default one again.
+    /// An alias, a list or a catch-all would dangle without it. A domain it was the postmaster of has its default one again.
     fn retire(&mut self, name: &str) -> Result<(), ChangeError> {
         if let Some(alias) = self.aliases.values().find(|alias| alias.targets.iter().any(|target| **target == *name)) {
             return Err(ChangeError::InUse { name: name.to_owned(), used_by: format!("alias {}", alias.name) });
+        }
+        if let Some(list) = self.lists.values().find(|list| list.members.iter().any(|member| **member == *name)) {
+            return Err(ChangeError::InUse { name: name.to_owned(), used_by: format!("list {}", list.name) });
         }
         if let Some(domain) = self.domains.values().find(|domain| domain.catch_all.as_deref() == Some(name)) {
             return Err(ChangeError::InUse { name: name.to_owned(), used_by: format!("the catch-all of {}", domain.name) });

@@ -5,12 +5,17 @@ use std::sync::Arc;
 use mail::ForwardPath;
 
 use super::{ANN, BOB, CYD, Engine, NEVER, accept, add, change, listed, maildrop, open, reopen, texts, whole};
-use crate::{Account, Alias, Change, ChangeError, Directory, DomainRecord, Limit, Load, QuotaChange, Resolution, Store};
+use crate::{Account, Alias, Change, ChangeError, Directory, DomainRecord, Limit, List, Load, Posting, QuotaChange, Resolution, Store};
 
 /// Everything a directory holds, as an administrator sees it.
-async fn contents(store: &impl Store) -> (Vec<DomainRecord>, Vec<Account>, Vec<Alias>) {
+async fn contents(store: &impl Store) -> (Vec<DomainRecord>, Vec<Account>, Vec<Alias>, Vec<List>) {
     let book = store.book().await.unwrap();
-    (book.domains().cloned().collect(), book.accounts().cloned().collect(), book.aliases().cloned().collect())
+    (
+        book.domains().cloned().collect(),
+        book.accounts().cloned().collect(),
+        book.aliases().cloned().collect(),
+        book.lists().cloned().collect(),
+    )
 }
 
 async fn resolved(store: &impl Store, path: &str) -> String {
@@ -44,12 +49,27 @@ pub async fn the_directory_survives_a_restart(engine: &impl Engine) {
             catch_all: Some("dan@example.net".into()),
             quota: QuotaChange::default(),
         },
-        Change::SetAccount { name: ANN.into(), quota: QuotaChange { octets: Some(Limit::At(1 << 30)), messages: Some(Limit::None) } },
+        Change::SetAccount {
+            name: ANN.into(),
+            quota: QuotaChange { octets: Some(Limit::At(1 << 30)), messages: Some(Limit::None) },
+            forwards: Some(vec!["ann@elsewhere.example".into()]),
+        },
+        Change::AddList {
+            name: "team@example.org".into(),
+            posting: Posting::Members,
+            members: vec![ANN.into(), "eve@elsewhere.example".into()],
+        },
+        Change::SetList {
+            name: "team@example.org".into(),
+            posting: Some(Posting::Domain),
+            join: vec!["sales@example.net".into()],
+            leave: vec![ANN.into()],
+        },
     ] {
         change(&*store, step).await;
     }
     let before = contents(&*store).await;
-    assert_eq!((before.0.len(), before.1.len(), before.2.len()), (2, 4, 1));
+    assert_eq!((before.0.len(), before.1.len(), before.2.len(), before.3.len()), (2, 4, 1, 1));
     let store = reopen(engine, store).await;
     assert_eq!(contents(&*store).await, before);
     for (path, meant) in [
@@ -60,6 +80,7 @@ pub async fn the_directory_survives_a_restart(engine: &impl Engine) {
         ("<cyd@example.org>", "UnknownUser"),
         ("<old@example.org>", "UnknownUser"),
         ("<ann@example.com>", "Foreign"),
+        ("<team@example.org>", "ann@example.org dan@example.net"),
         ("<ann+shop@example.org>", ANN),
         ("<eve-shop@example.net>", "eve@example.net"),
         ("<anybody@example.net>", "dan@example.net"),
@@ -108,7 +129,7 @@ pub async fn both_spellings_of_a_domain_are_one(engine: &impl Engine) {
     let exists = store.change(add("eve@xn--bcher-kva.example")).await;
     assert!(matches!(exists, Err(ChangeError::Exists(_))), "{exists:?}");
     let store = reopen(engine, store).await;
-    let (domains, accounts, aliases) = contents(&*store).await;
+    let (domains, accounts, aliases, _) = contents(&*store).await;
     assert_eq!((domains.len(), accounts.len(), aliases.len()), (2, 5, 1));
     for host in ["bücher.example", "BÜCHER.example", "xn--bcher-kva.example"] {
         for (name, meant) in [("dan", "dan"), ("Eve", "eve"), ("sales", "dan"), ("postmaster", "dan")] {
