@@ -211,6 +211,9 @@ impl Config {
         for path in [&mut self.tls.certificate, &mut self.tls.key].into_iter().flatten() {
             *path = folder.join(&path);
         }
+        if !self.recipients.database.as_os_str().is_empty() {
+            self.recipients.database = folder.join(&self.recipients.database);
+        }
     }
 }
 

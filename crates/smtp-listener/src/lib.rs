@@ -31,6 +31,7 @@ use events::{Events, ListenerFaulted, ProxyRefused, SessionId, SessionRefused, U
 use gate::rates::MailRates;
 use gate::{Arrival, Delivery, Gate, Holders, IpNet, ListenerId, Permit, Protocol, Refusal, ReplyLine, Seat, Usage, UserFull, Wait};
 use net::{Admission, Connection, Drain, ProxyFault, Service, Tls, Turn, WaitingRoom};
+use recipients::Lookup;
 use smtp::Circumstance;
 use store::Store;
 
@@ -57,6 +58,8 @@ pub struct Settings {
     pub trusted_proxies: Vec<IpNet>,
     /// With how many percent of its quota in use an account is told of as nearly full.
     pub quota_warning_percent: u8,
+    /// Who is asked about addresses that the directory does not know; `None`: nobody.
+    pub lookup: Option<Arc<Lookup>>,
     /// What is asked about messages; `None`: nothing.
     pub screener: Option<Arc<Screener>>,
 }

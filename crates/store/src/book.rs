@@ -97,6 +97,8 @@ pub struct Terms {
     pub closed: Vec<Closed>,
     /// Addresses elsewhere that it is to go to as well, each once, for whoever can send it there.
     pub outside: Vec<Arc<str>>,
+    /// Nobody has the address: it is the domain's catch-all that takes it.
+    pub catch_all: bool,
 }
 
 /// The whole directory.
@@ -119,6 +121,7 @@ struct Found<'b> {
     accounts: Vec<Arc<str>>,
     /// The lists on the way there.
     lists: Vec<&'b List>,
+    catch_all: bool,
 }
 
 impl Book {
@@ -163,7 +166,7 @@ impl Book {
         self.lists.values()
     }
 
-    /// What the accounts' password hashes [cost](cost), each once.
+    /// What the accounts' password hashes [cost], each once.
     pub fn costs(&self) -> impl Iterator<Item = &Arc<str>> {
         self.costs.keys()
     }
@@ -188,6 +191,33 @@ impl Book {
         })
     }
 
+    /// The names under which somebody else may know an address of ours: as it is written, and without its detail.
+    pub fn names(&self, mailbox: &Mailbox) -> Vec<String> {
+        let Some(domain) = self.domain_of(mailbox) else { return Vec::new() };
+        let mut names = vec![name_of(mailbox, domain)];
+        let mut without = name_of(mailbox, domain);
+        if cut_detail(&mut without, domain) {
+            names.push(without);
+        }
+        names
+    }
+
+    /// What an address comes to that stands for these accounts, as somebody else says.
+    ///
+    /// # Errors
+    /// The first that is no account.
+    pub fn of_accounts<'n>(&self, names: &'n [String]) -> Result<Resolution, &'n str> {
+        let mut found = Found::default();
+        for name in names {
+            let account = &self.account(name).ok_or(name.as_str())?.name;
+            if !found.accounts.contains(account) {
+                found.accounts.push(Arc::clone(account));
+            }
+        }
+        let terms = self.terms(&found);
+        Ok(Resolution::Accounts(found.accounts, terms))
+    }
+
     /// What an account may hold, where there is a limit.
     pub fn allowance(&self, account: &Account) -> Option<Allowance> {
         let of_domain = || Some(self.domains.get(&account.name.rsplit_once('@')?.1.parse::<Domain>().ok()?)?.quota);
@@ -195,10 +225,10 @@ impl Book {
     }
 
     fn terms(&self, found: &Found<'_>) -> Option<Box<Terms>> {
-        if !self.has_terms && found.lists.is_empty() {
+        if !self.has_terms && found.lists.is_empty() && !found.catch_all {
             return None;
         }
-        let (mut terms, mut seen) = (Terms::default(), BTreeSet::new());
+        let (mut terms, mut seen) = (Terms { catch_all: found.catch_all, ..Terms::default() }, BTreeSet::new());
         for account in found.accounts.iter().filter_map(|name| self.accounts.get(name)) {
             terms.allowances.extend(self.allowance(account).map(|allowance| (Arc::clone(&account.name), allowance)));
             terms.outside.extend(account.forwards.iter().filter(|address| seen.insert(Arc::clone(address))).cloned());
@@ -234,25 +264,20 @@ impl Book {
     }
 
     fn lookup(&self, mailbox: &Mailbox, domain: &DomainRecord) -> Option<Found<'_>> {
-        let mut name = mailbox.local_part().to_lowercase();
-        name.push('@');
-        name.push_str(domain.name.as_str());
+        let name = name_of(mailbox, domain);
         self.expand(&name).or_else(|| self.look_further(name, domain))
     }
 
     /// For an address that nobody has as it is written.
     fn look_further(&self, mut name: String, domain: &DomainRecord) -> Option<Found<'_>> {
-        let end = name.len() - domain.name.as_str().len() - 1;
-        let detail = domain.delimiter.and_then(|delimiter| name.get(..end)?.find(delimiter)).filter(|at| *at > 0);
-        if let Some(at) = detail {
-            name.replace_range(at..end, "");
-            if let Some(found) = self.expand(&name) {
-                return Some(found);
-            }
+        if cut_detail(&mut name, domain)
+            && let Some(found) = self.expand(&name)
+        {
+            return Some(found);
         }
-        let is_postmaster = name.get(..detail.unwrap_or(end)) == Some("postmaster");
+        let is_postmaster = name.strip_prefix("postmaster").is_some_and(|rest| rest.starts_with('@'));
         let postmaster = is_postmaster.then(|| self.postmaster(domain).or_else(|| self.any_postmaster())).flatten();
-        postmaster.or_else(|| self.expand(domain.catch_all.as_ref()?))
+        postmaster.or_else(|| Some(Found { catch_all: true, ..self.expand(domain.catch_all.as_ref()?)? }))
     }
 
     fn any_postmaster(&self) -> Option<Found<'_>> {
@@ -313,9 +338,24 @@ impl Book {
     }
 }
 
+/// Under which name an address is kept.
+fn name_of(mailbox: &Mailbox, domain: &DomainRecord) -> String {
+    let mut name = mailbox.local_part().to_lowercase();
+    name.push('@');
+    name.push_str(domain.name.as_str());
+    name
+}
+
+/// Takes the delimiter and the detail out of a name; whether it has any.
+fn cut_detail(name: &mut String, domain: &DomainRecord) -> bool {
+    let end = name.len() - domain.name.as_str().len() - 1;
+    let detail = domain.delimiter.and_then(|delimiter| name.get(..end)?.find(delimiter)).filter(|at| *at > 0);
+    detail.map(|at| name.replace_range(at..end, "")).is_some()
+}
+
 impl Found<'_> {
     fn of(account: &Account) -> Self {
-        Self { accounts: vec![Arc::clone(&account.name)], lists: Vec::new() }
+        Self { accounts: vec![Arc::clone(&account.name)], ..Self::default() }
     }
 }
 

@@ -7,6 +7,8 @@
 //! sessions are about to bring is not counted before it is on stable storage, nor is what a client sends beyond the size it declared, so a
 //! maildrop may come to hold more than its quota, by one message of each session that was under way.
 //!
+//! An address that nobody has is asked about elsewhere, where that is configured, before the domain's catch-all has it.
+//!
 //! Fails as the store does: with a temporary reply. May be dropped at any time.
 
 use std::collections::BTreeSet;
@@ -16,6 +18,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use events::{MaildropNearlyFull, StoreFailed};
 use gate::Phase;
 use gate::rates::Measure;
+use mail::ForwardPath;
+use recipients::Lookup;
 use smtp::{Rcpt, Reply};
 use store::{Error, Load, Resolution, Terms};
 
@@ -27,9 +31,26 @@ impl Answers {
     pub(super) async fn rcpt(&mut self, question: Rcpt<'_>) {
         let Some(question) = self.within_rate(question) else { return };
         let found = self.seat.during(Phase::Store, net::now, self.shared.store.resolve(question.forward_path())).await;
-        if let Some((question, accounts, terms)) = self.found(question, found) {
+        if let Some((question, rest)) = self.found(question, found, self.settings.lookup.is_some()) {
             // Boxed: a session has no room for what is rare.
-            Box::pin(self.take_on(question, accounts, *terms)).await;
+            Box::pin(self.go_on(question, rest)).await;
+        }
+    }
+
+    async fn go_on(&mut self, question: Rcpt<'_>, rest: Rest) {
+        let (question, rest) = match (rest, self.settings.lookup.clone()) {
+            (Rest::NobodyHere(found), Some(lookup)) => {
+                let asked = Box::pin(ask(&self.shared, &lookup, question.forward_path(), found));
+                let found = self.seat.during(Phase::Store, net::now, asked).await;
+                match self.found(question, found, false) {
+                    Some(rest) => rest,
+                    None => return,
+                }
+            }
+            (rest, _) => (question, rest),
+        };
+        if let Rest::Terms(accounts, terms) = rest {
+            self.take_on(question, accounts, *terms).await;
         }
     }
 
@@ -49,11 +70,12 @@ impl Answers {
         None
     }
 
-    /// Answers by what the directory says, unless there are terms.
-    fn found<'q>(&mut self, question: Rcpt<'q>, found: Result<Resolution, Error>) -> Option<(Rcpt<'q>, Vec<Arc<str>>, Box<Terms>)> {
+    /// Answers by what the directory says, unless there is more to be done.
+    fn found<'q>(&mut self, question: Rcpt<'q>, found: Result<Resolution, Error>, ask: bool) -> Option<(Rcpt<'q>, Rest)> {
         match found {
+            Ok(found) if ask && is_open(&found) => return Some((question, Rest::NobodyHere(found))),
             Ok(Resolution::Accounts(accounts, None)) => self.take(question, accounts, Vec::new()),
-            Ok(Resolution::Accounts(accounts, Some(terms))) => return Some((question, accounts, terms)),
+            Ok(Resolution::Accounts(accounts, Some(terms))) => return Some((question, Rest::Terms(accounts, terms))),
             Ok(Resolution::UnknownUser) => self.refuse_recipient(question, Reply::MAILBOX_UNKNOWN, &"no such account or alias"),
             Ok(Resolution::Foreign) if self.may_relay(&question) => {
                 self.refuse_recipient(question, Reply::FOREIGN_UNTIL_QUEUE, &"mail to other hosts is not sent from here yet");
@@ -110,6 +132,39 @@ impl Answers {
         self.shared.events.emit(StoreFailed { operation: "resolve", cause: error, now: net::now() });
         self.refuse_recipient(question, self.rescue(error), error);
     }
+}
+
+/// What is left to be done about a recipient.
+enum Rest {
+    /// To ask elsewhere.
+    NobodyHere(Resolution),
+    /// To see whether the terms are kept.
+    Terms(Vec<Arc<str>>, Box<Terms>),
+}
+
+/// Whether the directory knows of nobody who has an address of ours.
+fn is_open(found: &Resolution) -> bool {
+    match found {
+        Resolution::UnknownUser => true,
+        Resolution::Accounts(_, Some(terms)) => terms.catch_all,
+        _ => false,
+    }
+}
+
+/// What the lookup says of an address; what the directory has `found`, where that knows of nobody, either. No answer is a failure, and not
+/// that there is nobody.
+async fn ask(shared: &Shared, lookup: &Lookup, recipient: &ForwardPath, found: Resolution) -> Result<Resolution, Error> {
+    let ForwardPath::Mailbox(mailbox) = recipient else { return Ok(found) };
+    let book = shared.store.book().await?;
+    for name in book.names(mailbox) {
+        let accounts = lookup.accounts(&name).await.map_err(|error| Error::Unavailable(format!("[recipients]: {error}")))?;
+        if !accounts.is_empty() {
+            let resolved = book.of_accounts(&accounts);
+            return resolved
+                .map_err(|stranger| Error::Unavailable(format!("[recipients]: the query gives {stranger:?}, which is no account")));
+        }
+    }
+    Ok(found)
 }
 
 /// Tells of those who are nearly full by the message that was just delivered.

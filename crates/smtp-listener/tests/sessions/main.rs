@@ -7,6 +7,7 @@ mod deadlines;
 mod drain;
 mod house;
 mod lists;
+mod lookup;
 mod messages;
 mod operators_drain;
 mod places;

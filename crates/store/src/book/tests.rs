@@ -98,6 +98,16 @@ fn whoever_comes_first_has_the_mail() {
             ("\"no body\"", ann),
         ],
     );
+    let caught = |path: &str| match book.resolve(&ForwardPath::parse(path).unwrap()) {
+        Resolution::Accounts(_, terms) => terms.is_some_and(|terms| terms.catch_all),
+        other => panic!("{other:?}"),
+    };
+    assert!(caught("<nobody@example.org>") && !caught("<ann-shop@example.org>"));
+    assert_eq!(book.names(&"Ann-Shop@EXAMPLE.org".parse().unwrap()), ["ann-shop@example.org", "ann@example.org"]);
+    assert_eq!(book.names(&"ann@example.com".parse().unwrap()), [""; 0]);
+    let said = ["ANN@example.org".to_owned(), "ann@example.org".into(), "zoe@example.org".into()];
+    assert_eq!(book.of_accounts(&said), Ok(Resolution::Accounts(vec![ann.into(), zoe.into()], None)));
+    assert_eq!(book.of_accounts(&["sales@example.org".into()]), Err("sales@example.org"));
     let keeps = Change::PutDomain { name: "example.org".parse().unwrap(), postmaster: None };
     book.apply(keeps).unwrap();
     assert_eq!(resolved(&book, "<nobody@example.org>"), ann, "adding it again changes no setting");
