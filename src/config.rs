@@ -13,6 +13,7 @@ mod capacity;
 mod change;
 mod document;
 mod fault;
+mod recipients;
 mod rules;
 mod schema;
 mod screening;
@@ -36,6 +37,7 @@ pub(crate) use capacity::Machine;
 pub(crate) use change::{Change, TakesEffect};
 pub(crate) use fault::Report;
 pub(crate) use gate::Network;
+pub(crate) use recipients::Recipients;
 pub(crate) use screening::{AT_ONCE, Fail, Rule, Screening};
 pub(crate) use submission::{Allowed, Submission};
 pub(crate) use tables::{Admin, Format, Limits, Listen, Log, Pop3, Proxy, Relay, Timeouts, Tls, WhenFull};
@@ -74,6 +76,7 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     pub(crate) timeouts: Timeouts,
     pub(crate) relay: Relay,
+    pub(crate) recipients: Recipients,
     pub(crate) submission: Submission,
     pub(crate) screening: Screening,
     /// Passwords. They are taken under TLS only, and kept as Argon2id hashes.
@@ -136,6 +139,7 @@ impl Default for Config {
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             relay: Relay::default(),
+            recipients: Recipients::default(),
             submission: Submission::default(),
             screening: Screening::default(),
             auth: auth::Settings::default(),
@@ -218,6 +222,9 @@ impl Config {
         self.data_dir = folder.join(&self.data_dir);
         for path in [&mut self.tls.certificate, &mut self.tls.key].into_iter().flatten() {
             *path = folder.join(&path);
+        }
+        if !self.recipients.database.as_os_str().is_empty() {
+            self.recipients.database = folder.join(&self.recipients.database);
         }
     }
 }

@@ -34,6 +34,7 @@ fn main() -> ExitCode {
         Command::Sessions(sessions) => command::sessions::run(sessions),
         Command::Ban(ban) => command::ban::run(ban),
         Command::Drain(drain) => command::gate::drain(drain),
+        Command::List(list) => command::directory::list(list),
         Command::User(user) => command::directory::user(user),
         Command::Domain(domain) => command::directory::domain(domain),
         Command::Alias(alias) => command::directory::alias(alias),

@@ -38,6 +38,7 @@ pub(super) fn findings(config: &Config, document: &Document<'_>) -> Vec<Finding>
     found.extend(relay("relay.networks", &config.relay.networks));
     found.extend(relay("relay.xclient_networks", &config.relay.xclient_networks));
     found.extend(config.submission.findings());
+    found.extend(config.recipients.findings());
     found.extend(config.screening.findings());
     found.extend(pop3(config));
     found.extend(config.auth.validate().into_iter().map(|fault| Finding::error(format!("auth.{}", fault.key), fault.message)));

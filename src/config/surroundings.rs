@@ -21,6 +21,7 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
     found.extend(data_dir(&config.data_dir));
     found.extend(user(&config.user));
     found.extend(certificate(config));
+    found.extend(config.recipients.surroundings());
     found
 }
 

@@ -180,8 +180,8 @@ pub(crate) struct Admin {
     /// Where /metrics (Prometheus), /healthz and /readyz are served, over HTTP without a password and so on loopback addresses
     /// only. An empty list, [], switches it off.
     pub(crate) http: Vec<Address>,
-    /// The socket that `gatepost reload`, `status`, `gate`, `sessions`, `drain`, `user`, `domain` and `alias` reach the running server
-    /// by. A relative path is taken from data_dir. Only root and the server's user can open it.
+    /// The socket that `gatepost reload`, `status`, `gate`, `sessions`, `drain`, `user`, `domain`, `alias` and `list` reach the running
+    /// server by. A relative path is taken from data_dir. Only root and the server's user can open it.
     pub(crate) control: PathBuf,
 }
 

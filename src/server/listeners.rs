@@ -12,6 +12,7 @@ use events::Events;
 use gate::{Delivery, Gate, IpNet, ListenerId, MailRates};
 use net::{Budget, Certificates, Counters, Drain, Handshakes, NetError, Pair, Tls, WaitingRoom};
 use pop3_listener::LoginDelay;
+use recipients::Lookup;
 use smtp::Role;
 use store_embedded::Embedded;
 
@@ -46,7 +47,12 @@ pub(crate) struct Listeners {
     has_tls: bool,
     /// Kept for as long as nothing about it changes: it remembers what DNS has said.
     screening: Mutex<(Config, Option<Arc<Screener>>)>,
+    /// Likewise: it remembers what the database has said.
+    lookup: Mutex<Asked>,
 }
+
+/// How addresses are asked about, and who asks.
+type Asked = Option<(recipients::Settings, Arc<Lookup>)>;
 
 /// What is spoken on an address, by its key under `listen`.
 #[derive(Clone, Copy)]
@@ -95,7 +101,8 @@ impl Listeners {
         pop3_machine(config, bound.certificates.is_some()).check()?;
         let tls = bound.certificates.map(|certificates| Encryption::new(&certificates, services, config)).transpose()?;
         let screening = Mutex::new((config.clone(), screener(config)?));
-        let mut listeners = Self { smtp: Vec::new(), pop3: Vec::new(), listening: Vec::new(), has_tls: tls.is_some(), screening };
+        let mut listeners =
+            Self { smtp: Vec::new(), pop3: Vec::new(), listening: Vec::new(), has_tls: tls.is_some(), screening, lookup: Mutex::default() };
         for (number, (service, socket)) in bound.sockets.into_iter().enumerate() {
             let id = ListenerId(u16::try_from(number).unwrap_or(u16::MAX));
             let encryption = tls.as_ref().map(|tls| tls.of(service));
@@ -125,8 +132,9 @@ impl Listeners {
 
     /// Serves new sessions by another configuration, screened by its `screener`.
     pub(crate) fn configure(&self, config: &Config, screener: Option<Arc<Screener>>) {
+        let lookup = lookup(&mut self.lookup.lock().unwrap_or_else(PoisonError::into_inner), config);
         for (service, role, listener) in &self.smtp {
-            listener.configure(smtp_settings(config, *service, *role, self.has_tls, screener.clone()));
+            listener.configure(smtp_settings(config, *service, *role, self.has_tls, screener.clone(), lookup.clone()));
         }
         *self.screening.lock().unwrap_or_else(PoisonError::into_inner) = (config.clone(), screener);
         for (service, listener) in &self.pop3 {
@@ -156,7 +164,8 @@ impl Listeners {
             drain: drain.clone(),
         };
         let screener = self.screening.get_mut().unwrap_or_else(PoisonError::into_inner).1.clone();
-        let settings = smtp_settings(config, service, role, self.has_tls, screener);
+        let lookup = lookup(self.lookup.get_mut().unwrap_or_else(PoisonError::into_inner), config);
+        let settings = smtp_settings(config, service, role, self.has_tls, screener, lookup);
         let listener = smtp_listener::Listener::new(id, service.name, &ground, tls, service.implicit_tls, settings);
         self.smtp.push((service, role, listener.clone()));
         services.accept(socket, listener);
@@ -241,7 +250,23 @@ impl Encryption {
     }
 }
 
-fn smtp_settings(config: &Config, service: Service, role: Role, has_tls: bool, screener: Option<Arc<Screener>>) -> smtp_listener::Settings {
+/// Who is asked by this configuration; who was asked before, when nothing about it has changed.
+fn lookup(asked: &mut Asked, config: &Config) -> Option<Arc<Lookup>> {
+    let wanted = config.recipients.lookup();
+    if asked.as_ref().map(|(settings, _)| settings) != wanted.as_ref() {
+        *asked = wanted.map(|settings| (settings.clone(), Arc::new(Lookup::new(settings))));
+    }
+    asked.as_ref().map(|(_, lookup)| Arc::clone(lookup))
+}
+
+fn smtp_settings(
+    config: &Config,
+    service: Service,
+    role: Role,
+    has_tls: bool,
+    screener: Option<Arc<Screener>>,
+    lookup: Option<Arc<Lookup>>,
+) -> smtp_listener::Settings {
     let Config { limits, timeouts, .. } = config;
     let usual = match role {
         Role::Relay => smtp::Settings::relay(config.hostname()),
@@ -276,6 +301,8 @@ fn smtp_settings(config: &Config, service: Service, role: Role, has_tls: bool, s
         waiting_room: service.waiting_room(config),
         trusted_proxies: trusted_proxies(config),
         submission: submission::submission(&config.submission),
+        quota_warning_percent: config.recipients.quota_warning_percent,
+        lookup,
         screener,
     }
 }

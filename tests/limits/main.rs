@@ -109,6 +109,7 @@ const NO_LIMIT: &[&str] = &[
     "tls.certificate",
     "tls.key",
     "timeouts.drain",
+    "recipients.",
     "relay.",
     "submission.",
     "screening.",

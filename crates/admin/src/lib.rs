@@ -44,9 +44,9 @@ pub use http::Http;
 pub use status::{Readiness, report_gate, report_rates};
 pub use watch::Watch;
 pub use wire::{
-    Alias, Ban, BanRequest, ClientStatus, DirectoryRequest, Domain, ExemptionStatus, Explained, GateRequest, GateStatus, Holder, Listening,
-    Origin, Override, PasswordHash, PhaseStatus, RefusedSource, Reloaded, Reply, Request, Resolved, Returns, Session, SessionsRequest,
-    Setting, Status,
+    Alias, Ban, BanRequest, ClientStatus, DirectoryRequest, Domain, ExemptionStatus, Explained, GateRequest, GateStatus, Holder, Limit,
+    List, Listening, Origin, Override, PasswordHash, PhaseStatus, Posting, Quota, QuotaChange, RefusedSource, Reloaded, Reply, Request,
+    Resolved, Returns, Session, SessionsRequest, Setting, Status, User,
 };
 
 /// The running server, as far as an administrator sees it.

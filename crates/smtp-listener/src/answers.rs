@@ -4,10 +4,13 @@
 //! log. A question dropped with its future means 451, so all of this may be dropped at any time: what was begun is undone, but for
 //! a commit under way, whose outcome is open then, and which the drain waits for.
 
+mod recipients;
 mod refusing;
 mod reporting;
 mod submitting;
 mod xclient;
+
+pub(crate) use recipients::NearlyFull;
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -24,8 +27,7 @@ use gate::{Permit, Phase, Seat};
 use jiff::Timestamp;
 use mail::{ForwardPath, Host, MessageId, ReversePath};
 use net::Hold;
-use smtp::{Auth, Chunk, Data, EndOfData, Mail, MailFrom, Question, Rcpt, Reply};
-use store::Resolution;
+use smtp::{Auth, Chunk, Data, EndOfData, Mail, MailFrom, Question, Reply};
 
 use crate::freight::Freight;
 use crate::hops::Hops;
@@ -192,48 +194,6 @@ impl Answers {
         Ok((promise, freight))
     }
 
-    async fn rcpt(&mut self, mut question: Rcpt<'_>) {
-        let account = question.session().identity();
-        let reverse_path = self.transaction.as_ref().map(|transaction| &transaction.from.reverse_path);
-        if let Err(met) = self.shared.rates.take(Measure::Recipients, 1, &self.sender(account, reverse_path), net::now()) {
-            let known = self.transaction.as_ref().and_then(|transaction| transaction.refused_by);
-            let reply = self.rate_met(Reply::RECIPIENT_RATE, &met, account, known);
-            if let (Some(transaction), Some(token)) = (&mut self.transaction, reply.token()) {
-                transaction.refused_by = Some((met.limit, token));
-            }
-            return self.refuse_recipient(question, reply, &met);
-        }
-        match self.seat.during(Phase::Store, net::now, self.shared.store.resolve(question.forward_path())).await {
-            Ok(Resolution::Accounts(accounts)) => {
-                let (requests, recipient) = (question.take_requests(), question.accept());
-                if let Some(transaction) = &mut self.transaction {
-                    transaction.add(recipient, accounts);
-                    transaction.note(requests);
-                }
-            }
-            Ok(Resolution::UnknownUser) => self.refuse_recipient(question, Reply::MAILBOX_UNKNOWN, &"no such account or alias"),
-            Ok(Resolution::Foreign) if self.may_relay(&question) => {
-                self.refuse_recipient(question, Reply::FOREIGN_UNTIL_QUEUE, &"mail to other hosts is not sent from here yet");
-            }
-            Ok(Resolution::Foreign) => {
-                self.refuse_recipient(
-                    question,
-                    Reply::RELAY_DENIED,
-                    &"not a local domain, and the client is neither authenticated nor listed",
-                );
-            }
-            Err(error) => {
-                self.shared.events.emit(StoreFailed { operation: "resolve", cause: &error, now: net::now() });
-                self.refuse_recipient(question, self.rescue(&error), &error);
-            }
-        }
-    }
-
-    /// Invariant 3: authentication, or a network the operator has written down.
-    fn may_relay(&self, question: &Rcpt<'_>) -> bool {
-        question.session().identity().is_some() || self.shared.may_relay(self.source)
-    }
-
     async fn data(&mut self, question: Data<'_>) {
         let Some(transaction) = &mut self.transaction else { return };
         if let Err(late) = transaction.promise.begin(net::now()) {
@@ -280,7 +240,8 @@ impl Answers {
 
     async fn end_of_data(&mut self, question: EndOfData<'_>) {
         let Some(transaction) = self.transaction.take() else { return };
-        let Transaction { from, promise, freight, accounts, sole_recipient, message: Some(message), mut screened, .. } = *transaction
+        let Transaction { from, promise, freight, accounts, limited, sole_recipient, message: Some(message), mut screened, .. } =
+            *transaction
         else {
             return;
         };
@@ -341,6 +302,9 @@ impl Answers {
                     Box::pin(self.report(report, question.session().identity())).await;
                 }
                 question.accept(receipt);
+                if !limited.is_empty() {
+                    Box::pin(recipients::warn(&self.shared, self.settings.quota_warning_percent, &limited)).await;
+                }
             }
             Err(error) => {
                 let reply = self.store_failed("commit", &error, Some(&reverse_path));

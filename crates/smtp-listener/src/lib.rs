@@ -35,9 +35,11 @@ use gate::{
     Arrival, Ban, Delivery, Denial, Gate, Holders, IpNet, ListenerId, Permit, Protocol, Refusal, ReplyLine, Seat, Usage, UserFull, Wait,
 };
 use net::{Admission, Connection, Drain, ProxyFault, Service, Tls, Turn, WaitingRoom};
+use recipients::Lookup;
 use smtp::Circumstance;
 use store::Store;
 
+use crate::answers::NearlyFull;
 pub use submission::{Allowed, Submission};
 
 /// What a reload may change.
@@ -63,6 +65,10 @@ pub struct Settings {
     pub trusted_proxies: Vec<IpNet>,
     /// What is asked of people with a password, and done for them.
     pub submission: Submission,
+    /// With how many percent of its quota in use an account is told of as nearly full.
+    pub quota_warning_percent: u8,
+    /// Who is asked about addresses that the directory does not know; `None`: nobody.
+    pub lookup: Option<Arc<Lookup>>,
     /// What is asked about messages; `None`: nothing.
     pub screener: Option<Arc<Screener>>,
 }
@@ -103,6 +109,7 @@ pub(crate) struct Shared {
     tls: Option<Tls>,
     implicit_tls: bool,
     settings: ArcSwap<Settings>,
+    nearly_full: NearlyFull,
 }
 
 impl Listener {
@@ -122,6 +129,7 @@ impl Listener {
             tls,
             implicit_tls,
             settings: ArcSwap::from_pointee(settings),
+            nearly_full: NearlyFull::default(),
         }))
     }
 

@@ -99,7 +99,7 @@ impl Submission {
             return Ok(());
         }
         match directory.resolve(&ForwardPath::Mailbox(mailbox.clone())).await.map_err(Fault::Directory)? {
-            Resolution::Accounts(owners) if owners.iter().any(|owner| **owner == *account) => Ok(()),
+            Resolution::Accounts(owners, _) if owners.iter().any(|owner| **owner == *account) => Ok(()),
             _ => Err(Fault::NotOwn(sender)),
         }
     }

@@ -9,7 +9,7 @@ use gate::delivery::Promise;
 use gate::rates::Limit;
 use mail::{Envelope, ForwardPath, MessageId, RecipientRequests};
 use smtp::MailFrom;
-use store::Incoming;
+use store::{Allowance, Incoming, Load};
 
 use crate::freight::Freight;
 use crate::hops::Hops;
@@ -26,6 +26,8 @@ pub(crate) struct Transaction {
     pub(crate) freight: Freight,
     /// Each once, however many recipients come to it.
     pub(crate) accounts: Vec<Arc<str>>,
+    /// Those of them that may not hold as much as there is room for.
+    pub(crate) limited: Vec<Limited>,
     recipients: usize,
     /// The recipient as the client wrote it, while there is only one.
     pub(crate) sole_recipient: Option<ForwardPath>,
@@ -34,6 +36,14 @@ pub(crate) struct Transaction {
     pub(crate) message: Option<Message>,
     /// What is thought of it, where anything is asked.
     pub(crate) screened: Option<Box<Screened>>,
+}
+
+/// An account that has a quota.
+pub(crate) struct Limited {
+    pub(crate) account: Arc<str>,
+    pub(crate) allowance: Allowance,
+    /// What was in its maildrop at RCPT.
+    pub(crate) before: Load,
 }
 
 /// The message, while it comes.
@@ -49,8 +59,9 @@ pub(crate) struct Message {
 
 impl Transaction {
     pub(crate) fn new(from: MailFrom, promise: Promise, freight: Freight) -> Self {
-        let (accounts, recipients, sole_recipient, refused_by, message, screened) = (Vec::new(), 0, None, None, None, None);
-        Self { from, promise, freight, accounts, recipients, sole_recipient, refused_by, message, screened }
+        let (accounts, limited, recipients, sole_recipient, refused_by, message, screened) =
+            (Vec::new(), Vec::new(), 0, None, None, None, None);
+        Self { from, promise, freight, accounts, limited, recipients, sole_recipient, refused_by, message, screened }
     }
 
     /// One recipient more, and the accounts it comes to.

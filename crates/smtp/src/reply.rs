@@ -257,6 +257,8 @@ replies! {
     SMTPUTF8_NEEDED = 553 "5.6.7" "This address needs SMTPUTF8", "A path that is not ASCII in a transaction without SMTPUTF8 (RFC 6531 §3.5).";
     MAILBOX_UNKNOWN = 550 "5.1.1" "No such mailbox here", "RCPT: the domain is ours, the mailbox does not exist.";
     MAILBOX_BUSY = 450 "4.2.1" "Mailbox unavailable now, try again later", "RCPT: the mailbox cannot take mail at the moment.";
+    MAILBOX_FULL = 452 "4.2.2" "Mailbox full, try again later", "RCPT: the mailbox has no room for the message by its quota.";
+    POSTING_DENIED = 550 "5.7.1" "You may not post to this list", "RCPT: a list that is not open to anyone, and the client has not authenticated as one who may post.";
     RELAY_DENIED = 550 "5.7.1" "We do not relay for you", "RCPT: a foreign domain, and the client is neither authenticated nor listed.";
     FOREIGN_UNTIL_QUEUE = 550 "5.7.1" "Mail to other hosts is not sent from here yet, local recipients only", "RCPT: a foreign domain, and the client may relay.";
     TOO_MANY_RECIPIENTS = 452 "4.5.3" "Too many recipients, send them the rest in another transaction", "RCPT beyond the limit.";

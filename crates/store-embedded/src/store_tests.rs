@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::record::KeptEnvelope;
 use crate::segment::Found;
-use crate::{Embedded, OpenError, Settings, tender};
+use crate::{Embedded, OpenError, Settings, tender, version};
 
 /// This engine, in a directory of its own.
 struct OnDisk(TempDir);
@@ -287,8 +287,10 @@ async fn a_directory_that_cannot_be_opened_says_why() {
     let in_use = Embedded::open(dir.path(), small()).err().unwrap();
     assert!(matches!(&in_use, OpenError::InUse { pid, .. } if *pid == std::process::id().to_string()), "{in_use}");
     drop(store);
-    std::fs::write(dir.path().join("VERSION"), "4\n").unwrap();
-    assert!(matches!(Embedded::open(dir.path(), small()), Err(OpenError::Newer { found: 4, known: 3, .. })));
+    std::fs::write(dir.path().join("VERSION"), format!("{}\n", version::CURRENT + 1)).unwrap();
+    assert!(
+        matches!(Embedded::open(dir.path(), small()), Err(OpenError::Newer { found, known: version::CURRENT, .. }) if found == version::CURRENT + 1)
+    );
     std::fs::write(dir.path().join("VERSION"), "1\n").unwrap();
     std::fs::remove_file(dir.path().join("directory.sqlite")).unwrap();
     assert!(matches!(Embedded::open(dir.path(), small()), Err(OpenError::NotAStore { .. })));

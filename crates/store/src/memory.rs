@@ -15,7 +15,8 @@ use mail::{Envelope, ForwardPath, MessageId, Receipt, Requests};
 use tokio::sync::{OwnedRwLockWriteGuard, RwLock, watch};
 
 use crate::{
-    Account, Body, Book, Change, ChangeError, Directory, Entry, Error, Incoming, Intake, Lease, Leases, Maildrop, Maildrops, Resolution,
+    Account, Body, Book, Change, ChangeError, Directory, Entry, Error, Incoming, Intake, Lease, Leases, Load, Maildrop, Maildrops,
+    Resolution,
 };
 
 /// The engine. Clones are the same store.
@@ -280,6 +281,13 @@ impl Directory for Memory {
 
     async fn account(&self, login: &str) -> Result<Option<Account>, Error> {
         Ok(self.book().await?.account(login).cloned())
+    }
+
+    async fn load(&self, account: &str) -> Result<Load, Error> {
+        self.shared.is_there()?;
+        let kept = lock(&self.shared.kept);
+        let messages = kept.maildrops.get(account).map(Vec::as_slice).unwrap_or_default();
+        Ok(Load { octets: messages.iter().map(|message| octets(&message.text)).sum(), messages: messages.len() as u64 })
     }
 
     async fn change(&self, change: Change) -> Result<(), ChangeError> {

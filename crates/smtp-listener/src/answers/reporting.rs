@@ -31,7 +31,7 @@ impl Answers {
         let ReversePath::Mailbox(mailbox) = reverse_path else { return Ok(None) };
         let recipient = ForwardPath::Mailbox(mailbox.clone());
         match self.seat.during(Phase::Store, net::now, self.shared.store.resolve(&recipient)).await? {
-            Resolution::Accounts(accounts) if accounts.iter().any(|account| Some(&**account) == identity) => Ok(Some(accounts)),
+            Resolution::Accounts(accounts, _) if accounts.iter().any(|account| Some(&**account) == identity) => Ok(Some(accounts)),
             _ => Ok(None),
         }
     }

@@ -83,6 +83,8 @@ impl Plan {
             waiting_room: None,
             trusted_proxies: Vec::new(),
             submission: Submission::default(),
+            quota_warning_percent: 90,
+            lookup: None,
             screener: None,
         };
         let auth = auth::Settings { hash_memory: ByteSize::kib(8), hash_passes: NonZeroU32::MIN, ..auth::Settings::default() };

@@ -115,6 +115,10 @@ impl Directory for NoReports {
         self.0.account(login).await
     }
 
+    async fn load(&self, account: &str) -> Result<store::Load, Error> {
+        self.0.load(account).await
+    }
+
     async fn change(&self, change: Change) -> Result<(), ChangeError> {
         self.0.change(change).await
     }

@@ -135,6 +135,10 @@ impl Directory for Slow {
         self.store.change(change).await
     }
 
+    async fn load(&self, account: &str) -> Result<store::Load, Error> {
+        self.store.load(account).await
+    }
+
     async fn book(&self) -> Result<Arc<Book>, Error> {
         self.store.book().await
     }
