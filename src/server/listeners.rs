@@ -10,6 +10,7 @@ use admin::Listening;
 use auth::Authenticator;
 use events::Events;
 use gate::{Delivery, Gate, IpNet, ListenerId, MailRates};
+use mail::Mechanisms;
 use net::{Budget, Certificates, Counters, Drain, Handshakes, NetError, Pair, Tls, WaitingRoom};
 use pop3_listener::LoginDelay;
 use smtp::Role;
@@ -262,6 +263,7 @@ fn smtp_settings(config: &Config, service: Service, role: Role, has_tls: bool, s
             idle_commands: limits.idle_commands,
             refused_recipients: limits.refused_recipients,
             auth_failures: limits.auth_failures,
+            mechanisms: mechanisms(config),
             timing,
             ..usual
         }),
@@ -285,6 +287,12 @@ fn pop3_settings(config: &Config, service: Service, has_tls: bool) -> pop3_liste
     }
 }
 
+/// What AUTH takes, on connections that are fit for it.
+fn mechanisms(config: &Config) -> Mechanisms {
+    let scram = if config.auth.scram { Mechanisms::SCRAM } else { Mechanisms::NONE };
+    Mechanisms::PASSWORD.and(scram)
+}
+
 fn trusted_proxies(config: &Config) -> Vec<IpNet> {
     config.proxy.trusted_proxies.iter().map(|network| network.0).collect()
 }
@@ -296,6 +304,7 @@ fn pop3_machine(config: &Config, has_tls: bool) -> pop3::Settings {
         login_delay: (!delay.is_zero()).then_some(delay),
         bad_commands: config.limits.bad_commands,
         auth_failures: config.limits.auth_failures,
+        mechanisms: mechanisms(config),
         timing: pop3::Timing { login: config.pop3.login.0, autologout: config.pop3.autologout.0, session: config.pop3.session.0 },
         ..pop3::Settings::new(config.hostname())
     }

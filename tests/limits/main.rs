@@ -113,6 +113,7 @@ const NO_LIMIT: &[&str] = &[
     "auth.hash_memory",
     "auth.hash_passes",
     "auth.remember",
+    "auth.scram",
     "store.segment",
     "store.inline_body",
     "admin.",

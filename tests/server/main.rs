@@ -23,6 +23,7 @@ mod live;
 mod postfix;
 mod programs;
 mod proxies;
+mod sasl;
 mod screening;
 mod smoke;
 mod steering;

@@ -44,6 +44,8 @@ pub struct TlsFacts<'c> {
     pub version: &'static str,
     /// The suite's registered name, as `TLS_AES_256_GCM_SHA384`.
     pub cipher_suite: &'static str,
+    /// Whether the [channel](crate::Connection::channel) can be told from others.
+    pub exporter: bool,
     /// The name the peer asked for (RFC 6066 §3).
     pub server_name: Option<&'c str>,
 }
@@ -139,9 +141,16 @@ impl<'c> TlsFacts<'c> {
                 _ => "TLS1.2",
             },
             cipher_suite: session.negotiated_cipher_suite().and_then(|suite| registered(suite.suite())).unwrap_or_default(),
+            exporter: session.protocol_version() == Some(ProtocolVersion::TLSv1_3),
             server_name: session.server_name(),
         }
     }
+}
+
+/// See [`Connection::channel`](crate::Connection::channel).
+pub(crate) fn channel(session: &ServerConnection) -> Option<[u8; 32]> {
+    let identifies = session.protocol_version() == Some(ProtocolVersion::TLSv1_3);
+    identifies.then(|| session.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b"")).ok()).flatten()
 }
 
 /// rustls writes the suites of TLS 1.3 as `TLS13_...`; the registry does not.

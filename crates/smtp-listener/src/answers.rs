@@ -13,15 +13,15 @@ use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
-use auth::{Claim, Verdict};
+use auth::{Claim, Exchange, Message as Told, Round, Verdict};
 use events::{AuthFailed, AuthSucceeded, AuthThrottled, MessageAccepted, SessionId, StoreFailed};
 use gate::delivery::{Passage, Promise};
 use gate::rates::{Limits, Measure, Sender};
 use gate::{Permit, Phase, Seat};
 use jiff::Timestamp;
 use mail::{ForwardPath, Host, MessageId, ReversePath};
-use net::Hold;
-use smtp::{Auth, Chunk, Data, EndOfData, Mail, MailFrom, Question, Rcpt, Reply};
+use net::{Connection, Hold};
+use smtp::{Auth, Chunk, Credentials, Data, EndOfData, Mail, MailFrom, Question, Rcpt, Reply, Response, Said};
 use store::Resolution;
 
 use crate::freight::Freight;
@@ -41,6 +41,9 @@ pub(crate) struct Answers {
     /// The client's address, of whomever a proxy speaks for.
     source: IpAddr,
     transaction: Option<Box<Transaction>>,
+    exchange: Option<Box<Exchange>>,
+    /// What identifies the TLS channel, where a login may be bound to it.
+    channel: Option<Box<[u8; 32]>>,
     /// A rate has been met since the last reply was written.
     rate_met: Cell<bool>,
     /// From before a commit until its 250 has been written.
@@ -49,7 +52,18 @@ pub(crate) struct Answers {
 
 impl Answers {
     pub(crate) fn new(shared: Arc<Shared>, settings: Arc<Settings>, seat: Arc<Seat>, session: SessionId, source: IpAddr) -> Self {
-        Self { shared, settings, seat, session, source, transaction: None, rate_met: Cell::new(false), hold: None }
+        let (rate_met, hold) = (Cell::new(false), None);
+        Self { shared, settings, seat, session, source, transaction: None, exchange: None, channel: None, rate_met, hold }
+    }
+
+    /// The session goes on over this connection, as it is now.
+    pub(crate) fn bind(&mut self, connection: &Connection) {
+        self.channel = self.settings.binds().then(|| connection.channel()).flatten().map(Box::new);
+    }
+
+    /// No login is under way.
+    pub(crate) fn forget_exchange(&mut self) {
+        self.exchange = None;
     }
 
     /// The transaction has ended without a question: RSET, a fault, a new greeting.
@@ -93,35 +107,37 @@ impl Answers {
     }
 
     async fn auth(&mut self, question: Auth<'_>) {
-        let credentials = question.credentials();
-        let (login, mechanism) = (credentials.authcid.clone(), credentials.mechanism.name());
-        let Shared { events, listener, authenticator, .. } = &*self.shared;
-        let (session, source) = (self.session, self.source);
+        let mechanism = question.said().mechanism().name();
         let rate = self.shared.rates.look(Measure::FailedCommands, &self.sender(None, None), Limits::ALL, net::now());
         if let Err(met) = rate {
             return question.reject(self.rate_met(Reply::FAILURE_RATE_AUTH, &met, None, None));
         }
-        let claim = Claim { login: &login, acting_as: credentials.authzid.as_deref(), password: credentials.password.clone(), source };
-        let verdict = match self.seat.during(Phase::Store, net::now, pin!(authenticator.look_up(claim))).await {
-            Ok(looked_up) => authenticator.verify(looked_up).await,
-            Err(error) => Err(error),
+        let round = match question.said() {
+            Said::Password(credentials) => self.verify(credentials).await,
+            Said::Response(response) => self.respond(response).await,
         };
-        match verdict {
-            Ok(Verdict::Right { account }) => match self.shared.log_in(&self.seat, session, source, &account) {
-                Ok(()) => {
-                    events.emit(AuthSucceeded { listener, session, source, account: &account, mechanism });
-                    question.accept(&*account);
+        let Shared { events, listener, .. } = &*self.shared;
+        let (session, source) = (self.session, self.source);
+        match round {
+            Ok(Round::Challenge(challenge)) => question.challenge(&challenge),
+            Ok(Round::Malformed) => question.malformed(),
+            Ok(Round::Over { verdict: Verdict::Right { account }, .. }) => {
+                match self.shared.log_in(&self.seat, session, source, &account) {
+                    Ok(()) => {
+                        events.emit(AuthSucceeded { listener, session, source, account: &account, mechanism });
+                        question.accept(&*account);
+                    }
+                    Err(full) => question.reject(self.user_full(full, &account)),
                 }
-                Err(full) => question.reject(self.user_full(full, &account)),
-            },
-            Ok(Verdict::Wrong { delay }) => {
+            }
+            Ok(Round::Over { login, verdict: Verdict::Wrong { delay } }) => {
                 events.emit(AuthFailed { listener, session, source, login: &login, mechanism, now: net::now() });
                 // Who has guessed waits, but the drain does not.
                 let _left =
                     self.seat.during(Phase::Tarpit, net::now, pin!(net::clock::within(net::now() + delay, self.shared.drain.wait()))).await;
                 question.wrong();
             }
-            Ok(Verdict::Refused { throttle, .. }) => {
+            Ok(Round::Over { login, verdict: Verdict::Refused { throttle, .. } }) => {
                 events.emit(AuthThrottled { listener, session, source, login: &login, throttle, now: net::now() });
                 question.reject(Reply::TRY_LATER_AUTH);
             }
@@ -130,6 +146,22 @@ impl Answers {
                 question.reject(Reply::TRY_LATER_AUTH);
             }
         }
+    }
+
+    /// A name and a password: whether they are right.
+    async fn verify(&mut self, credentials: &Credentials) -> Result<Round, auth::Error> {
+        let Credentials { authcid: login, authzid, password, .. } = credentials;
+        let claim = Claim { login, acting_as: authzid.as_deref(), password: password.clone(), source: self.source };
+        let authenticator = &self.shared.authenticator;
+        let looked_up = self.seat.during(Phase::Store, net::now, pin!(authenticator.look_up(claim))).await?;
+        Ok(Round::Over { login: login.to_string(), verdict: authenticator.verify(looked_up).await? })
+    }
+
+    /// One response of several: what it comes to.
+    async fn respond(&mut self, response: &Response) -> Result<Round, auth::Error> {
+        let Response { mechanism, first, ref octets } = *response;
+        let told = Told { mechanism, first, octets: octets.expose(), source: self.source, channel: self.channel.as_deref() };
+        self.seat.during(Phase::Store, net::now, pin!(self.shared.authenticator.respond(&mut self.exchange, told))).await
     }
 
     async fn mail(&mut self, question: Mail<'_>) {

@@ -11,6 +11,8 @@ use crate::Reply;
 pub const COMMAND_LINE_BYTES: usize = 2048;
 /// An AUTH command or response with its CRLF (RFC 4954 §4).
 pub const AUTH_LINE_BYTES: usize = 12_288;
+/// A challenge in AUTH before it is base64, so that its line is a reply's.
+pub const CHALLENGE_BYTES: usize = (REPLY_LINE_BYTES - 6) / 4 * 3;
 /// A line of a reply with its CRLF; ours are never longer (RFC 5321 §4.5.3.1.5).
 pub const REPLY_LINE_BYTES: usize = 512;
 /// The name after EHLO or HELO.

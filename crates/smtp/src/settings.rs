@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use mail::Domain;
+use mail::{Domain, Mechanism, Mechanisms};
 
 use crate::limits;
 
@@ -27,6 +27,8 @@ pub struct Settings {
     pub starttls: bool,
     /// Whether AUTH is offered under TLS (RFC 4954).
     pub auth: bool,
+    /// By which mechanisms, where the connection is fit for them.
+    pub mechanisms: Mechanisms,
     /// The largest message, in octets, announced by SIZE (RFC 1870).
     pub message_bytes: u64,
     /// Accepted recipients in one transaction; RFC 5321 §4.5.3.1.8 asks for at least 100.
@@ -68,6 +70,7 @@ impl Settings {
             role: Role::Relay,
             starttls: true,
             auth: false,
+            mechanisms: Mechanisms::PASSWORD,
             message_bytes: limits::MESSAGE_BYTES,
             recipients: limits::RECIPIENTS,
             bad_commands: limits::BAD_COMMANDS,
@@ -81,6 +84,11 @@ impl Settings {
     /// Ports 587 and 465: as [`Settings::relay`], and AUTH is offered under TLS and asked for.
     pub fn submission(host: Domain) -> Self {
         Self { role: Role::Submission, auth: true, ..Self::relay(host) }
+    }
+
+    /// The mechanisms that AUTH takes on a connection with this TLS: bound to the channel only where it can be told from others.
+    pub(crate) fn offered(&self, tls: Tls) -> Mechanisms {
+        if tls.exporter { self.mechanisms } else { self.mechanisms.without(Mechanism::ScramSha256Plus) }
     }
 }
 
@@ -123,4 +131,6 @@ pub struct Tls {
     pub version: &'static str,
     /// As in `TLS_AES_128_GCM_SHA256`.
     pub cipher: &'static str,
+    /// Whether the listener has what identifies the channel (`tls-exporter`, RFC 9266).
+    pub exporter: bool,
 }

@@ -98,6 +98,12 @@ impl People {
     }
 }
 
+/// From version 2 to 3: a place for the verifiers of SCRAM, which a version that does not know them would leave behind when a password is
+/// set. Done again it changes nothing.
+pub(crate) fn make_room_for_verifiers(path: &Path) -> rusqlite::Result<()> {
+    private_database(path)?.execute_batch(SCHEMA)
+}
+
 fn failed(error: &rusqlite::Error) -> Error {
     let cause = format!("writing the directory: {error}");
     if is_full(error) { Error::Full(cause) } else { Error::Unavailable(cause) }
@@ -113,10 +119,11 @@ fn load(db: &Connection) -> rusqlite::Result<Register> {
         domains.push(DomainRecord { name, postmaster: row.get::<_, Option<String>>(1)?.map(Into::into) });
     }
     let accounts = db
-        .prepare("SELECT name, password_hash, serial FROM accounts")?
+        .prepare("SELECT name, password_hash, serial, verifier FROM accounts LEFT JOIN verifiers ON account = name")?
         .query_map([], |row| {
             let (name, password_hash): (String, String) = (row.get(0)?, row.get(1)?);
-            Ok(Account { name: name.into(), password_hash: password_hash.into(), serial: row.get::<_, i64>(2)?.cast_unsigned() })
+            let (serial, verifier) = (row.get::<_, i64>(2)?.cast_unsigned(), row.get::<_, Option<String>>(3)?.map(Into::into));
+            Ok(Account { name: name.into(), password_hash: password_hash.into(), verifier, serial })
         })?
         .collect::<Result<Vec<_>, _>>()?;
     let mut aliases = BTreeMap::<String, Vec<Arc<str>>>::new();
@@ -130,7 +137,8 @@ fn load(db: &Connection) -> rusqlite::Result<Register> {
         .prepare("SELECT account, maildrop FROM maildrops")?
         .query_map([], |row| Ok((row.get::<_, String>(0)?.into(), row.get::<_, String>(1)?.into())))?
         .collect::<Result<_, _>>()?;
-    Ok(Register { book: Arc::new(Book::new(domains, accounts, aliases)), maildrops: Arc::new(maildrops) })
+    let secret = db.query_row("SELECT octets FROM secret", [], |row| row.get(0))?;
+    Ok(Register { book: Arc::new(Book::new(domains, accounts, aliases).keeping(secret)), maildrops: Arc::new(maildrops) })
 }
 
 /// Commits what differs between the two.
@@ -168,8 +176,12 @@ fn save_domain(db: &Transaction<'_>, name: &str, domain: Option<&DomainRecord>) 
 
 fn save_account(db: &Transaction<'_>, name: &str, account: Option<&Account>) -> rusqlite::Result<()> {
     db.execute("DELETE FROM accounts WHERE name = ?", [name])?;
+    db.execute("DELETE FROM verifiers WHERE account = ?", [name])?;
     if let Some(account) = account {
         db.execute("INSERT INTO accounts VALUES (?, ?, ?)", params![name, &*account.password_hash, account.serial.cast_signed()])?;
+        if let Some(verifier) = &account.verifier {
+            db.execute("INSERT INTO verifiers VALUES (?, ?)", params![name, &**verifier])?;
+        }
     } else {
         db.execute("DELETE FROM maildrops WHERE account = ?", [name])?;
     }
@@ -191,6 +203,9 @@ pub(crate) const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS accounts (name TEXT PRIMARY KEY, password_hash TEXT NOT NULL, serial INTEGER NOT NULL) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS aliases (name TEXT, position INTEGER, target TEXT NOT NULL, PRIMARY KEY (name, position)) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS maildrops (account TEXT PRIMARY KEY, maildrop TEXT NOT NULL UNIQUE) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS verifiers (account TEXT PRIMARY KEY, verifier TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS secret (one INTEGER PRIMARY KEY CHECK (one = 1), octets BLOB NOT NULL);
+    INSERT INTO secret SELECT 1, randomblob(32) WHERE NOT EXISTS (SELECT 1 FROM secret);
 ";
 
 #[cfg(test)]
@@ -210,7 +225,9 @@ mod tests {
             Change::PutAlias { name: name("all@example.org"), targets: vec![name("bob@example.org"), name("ann@example.org")] },
             Change::PutAlias { name: name("gone@example.org"), targets: vec![name("bob@example.org")] },
             Change::RemoveAlias { name: name("gone@example.org") },
+            Change::PutVerifier { name: name("ann@example.org"), stored: name("1"), verifier: name("old") },
             Change::SetPassword { name: name("ann@example.org"), password_hash: name("3") },
+            Change::PutVerifier { name: name("bob@example.org"), stored: name("2"), verifier: name("bobs") },
             Change::PutDomain { name: "example.org".parse().unwrap(), postmaster: Some(name("bob@example.org")) },
         ] {
             people.change(change).unwrap();
@@ -219,6 +236,9 @@ mod tests {
         let kept = people.book();
         drop(people);
         assert_eq!(People::open(&path).unwrap().book(), kept);
-        assert_eq!(kept.account("ann@example.org").map(|account| &*account.password_hash), Some("3"));
+        let ann = kept.account("ann@example.org").unwrap();
+        assert_eq!((&*ann.password_hash, &ann.verifier), ("3", &None), "another password, no verifier of it yet");
+        assert_eq!(kept.account("bob@example.org").unwrap().verifier.as_deref(), Some("bobs"));
+        assert_ne!(kept.secret(), [0; 32]);
     }
 }

@@ -7,6 +7,7 @@ use mail::{BodyType, ByteSize, Envelope, MessageId, ReversePath, Span};
 use store::{Change, Directory as _, Error, Intake as _, Maildrop, Maildrops as _};
 use tempfile::TempDir;
 
+use crate::version::CURRENT;
 use crate::{Embedded, OpenError, Settings, tender};
 
 /// This engine, in a directory of its own.
@@ -271,8 +272,9 @@ async fn a_directory_that_cannot_be_opened_says_why() {
     let in_use = Embedded::open(dir.path(), small()).err().unwrap();
     assert!(matches!(&in_use, OpenError::InUse { pid, .. } if *pid == std::process::id().to_string()), "{in_use}");
     drop(store);
-    std::fs::write(dir.path().join("VERSION"), "3\n").unwrap();
-    assert!(matches!(Embedded::open(dir.path(), small()), Err(OpenError::Newer { found: 3, known: 2, .. })));
+    let newer = CURRENT + 1;
+    std::fs::write(dir.path().join("VERSION"), format!("{newer}\n")).unwrap();
+    assert!(matches!(Embedded::open(dir.path(), small()), Err(OpenError::Newer { found, known: CURRENT, .. }) if found == newer));
     std::fs::write(dir.path().join("VERSION"), "1\n").unwrap();
     std::fs::remove_file(dir.path().join("directory.sqlite")).unwrap();
     assert!(matches!(Embedded::open(dir.path(), small()), Err(OpenError::NotAStore { .. })));

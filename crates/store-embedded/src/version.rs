@@ -8,16 +8,19 @@ use std::io::{self, IoSlice};
 use std::path::Path;
 
 use crate::disk::{Disk, read_whole, write_whole};
-use crate::spelling;
+use crate::{people, spelling};
 
 /// What this code writes.
-pub(crate) const CURRENT: u32 = 2;
+pub(crate) const CURRENT: u32 = 3;
 
 /// One step: makes a data directory of version `index + 1`, whose `directory.sqlite` is at the path, one of the next.
 type Step = fn(&dyn Disk, &Path) -> io::Result<()>;
 
-/// The steps from version 1 on. Since version 2 domains are kept in A-labels alone.
-const STEPS: &[Step] = &[|_, directory| spelling::unify(directory).map_err(io::Error::other)];
+/// The steps from version 1 on. Since version 2 domains are kept in A-labels alone; since version 3 accounts have verifiers for SCRAM.
+const STEPS: &[Step] = &[
+    |_, directory| spelling::unify(directory).map_err(io::Error::other),
+    |_, directory| people::make_room_for_verifiers(directory).map_err(io::Error::other),
+];
 
 /// What the directory is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

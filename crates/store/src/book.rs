@@ -21,6 +21,8 @@ pub struct Account {
     pub name: Arc<str>,
     /// The Argon2id hash in PHC string format.
     pub password_hash: Arc<str>,
+    /// What SCRAM-SHA-256 compares the same password with, as `SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey`; none until it was made.
+    pub verifier: Option<Arc<str>>,
     /// Order of creation within the directory; the lowest of a domain is its default postmaster.
     pub serial: u64,
 }
@@ -69,6 +71,7 @@ pub struct Book {
     accounts: BTreeMap<Arc<str>, Account>,
     aliases: BTreeMap<Arc<str>, Alias>,
     next_serial: u64,
+    secret: [u8; 32],
     /// How many accounts have a hash of this cost.
     costs: BTreeMap<Arc<str>, u64>,
 }
@@ -90,6 +93,17 @@ impl Book {
             book.put(account);
         }
         book
+    }
+
+    /// With the secret that its engine keeps for it.
+    pub fn keeping(self, secret: [u8; 32]) -> Self {
+        Self { secret, ..self }
+    }
+
+    /// Octets that were made up once and stay: what is derived from them for a name nobody has is as lasting as what is stored of others.
+    /// All zero where the engine keeps none.
+    pub fn secret(&self) -> [u8; 32] {
+        self.secret
     }
 
     /// Our domains, by name.
@@ -140,15 +154,17 @@ impl Book {
             Change::AddAccount { name, password_hash } => self.add_account(&name, &password_hash),
             Change::SetPassword { name, password_hash } => {
                 let account = self.known_account(&name)?;
-                self.put(Account { password_hash: password_hash.into(), ..account });
+                self.put(Account { password_hash: password_hash.into(), verifier: None, ..account });
                 Ok(())
             }
             Change::RenewHash { name, stored, password_hash } => {
-                let account = self.known_account(&name)?;
-                if *account.password_hash != *stored {
-                    return Err(ChangeError::Overtaken(format!("the password of {}", account.name)));
-                }
+                let account = self.account_with(&name, &stored)?;
                 self.put(Account { password_hash: password_hash.into(), ..account });
+                Ok(())
+            }
+            Change::PutVerifier { name, stored, verifier } => {
+                let account = self.account_with(&name, &stored)?;
+                self.put(Account { verifier: Some(verifier.into()), ..account });
                 Ok(())
             }
             Change::RemoveAccount { name } => {
@@ -241,7 +257,7 @@ impl Book {
 
     fn add_account(&mut self, name: &str, password_hash: &str) -> Result<(), ChangeError> {
         let name = self.free_address(name)?;
-        let account = Account { name, password_hash: password_hash.into(), serial: self.next_serial };
+        let account = Account { name, password_hash: password_hash.into(), verifier: None, serial: self.next_serial };
         self.next_serial += 1;
         self.put(account);
         Ok(())
@@ -301,6 +317,16 @@ impl Book {
     fn known_account(&self, name: &str) -> Result<Account, ChangeError> {
         let name = self.local_address(name)?;
         self.accounts.get(&name).cloned().ok_or_else(|| ChangeError::Unknown(format!("account {name}")))
+    }
+
+    /// The account, if its hash is still `stored`.
+    fn account_with(&self, name: &str, stored: &str) -> Result<Account, ChangeError> {
+        let account = self.known_account(name)?;
+        if *account.password_hash == *stored {
+            Ok(account)
+        } else {
+            Err(ChangeError::Overtaken(format!("the password of {}", account.name)))
+        }
     }
 
     fn free_address(&self, name: &str) -> Result<Arc<str>, ChangeError> {

@@ -26,7 +26,7 @@ pub enum Change {
         /// The Argon2id hash in PHC string format.
         password_hash: String,
     },
-    /// A new password.
+    /// A new password. A SCRAM verifier of the one before goes with it.
     SetPassword {
         /// The account's address.
         name: String,
@@ -41,6 +41,15 @@ pub enum Change {
         stored: String,
         /// The Argon2id hash in PHC string format.
         password_hash: String,
+    },
+    /// What SCRAM compares the password of the stored hash with, if that is still `stored`: whoever set another password meanwhile wins.
+    PutVerifier {
+        /// The account's address.
+        name: String,
+        /// The hash of the same password.
+        stored: String,
+        /// See [`Account::verifier`](crate::Account::verifier).
+        verifier: String,
     },
     /// Removes the account and its maildrop.
     RemoveAccount {

@@ -68,6 +68,7 @@ macro_rules! conformance {
             both_spellings_of_a_domain_are_one
             a_new_password_is_seen_at_once
             a_renewed_hash_never_replaces_a_new_password
+            a_verifier_is_of_one_password
             removing_an_account_removes_its_mail
         }
     };
