@@ -10,8 +10,8 @@ use admin::Listening;
 use auth::Authenticator;
 use events::Events;
 use gate::{Delivery, Gate, IpNet, ListenerId, MailRates};
-use mail::Mechanisms;
-use net::{Budget, Certificates, Counters, Drain, Handshakes, NetError, Pair, Tls, WaitingRoom};
+use mail::{Mechanism, Mechanisms};
+use net::{Authorities, Budget, Certificates, Counters, Drain, Handshakes, NetError, Pair, Tls, WaitingRoom};
 use pop3_listener::LoginDelay;
 use smtp::Role;
 use store_embedded::Embedded;
@@ -23,6 +23,7 @@ use crate::config::Config;
 pub(crate) struct Bound {
     sockets: Vec<(Service, net::Listener)>,
     certificates: Option<Arc<Certificates>>,
+    authorities: Option<Authorities>,
 }
 
 /// What every listener stands on.
@@ -72,13 +73,14 @@ impl Bound {
     pub(crate) fn new(config: &Config, mut sources: net::Listeners) -> Result<Self, NetError> {
         let pair = config.tls.certificate.clone().zip(config.tls.key.clone());
         let certificates = pair.map(|(certificate, key)| Certificates::load(vec![Pair { certificate, key }])).transpose()?;
+        let authorities = Authorities::load(&config.tls.client_ca)?;
         let mut sockets = Vec::new();
         for (name, addresses) in config.listen.services() {
             let Some(service) = Service::named(name) else { continue };
             let addresses: Vec<_> = addresses.iter().map(|address| address.0).collect();
             sockets.extend(sources.open(&addresses)?.into_iter().map(|socket| (service, socket)));
         }
-        Ok(Self { sockets, certificates })
+        Ok(Self { sockets, certificates, authorities })
     }
 
     /// The certificates, where TLS is spoken.
@@ -94,7 +96,8 @@ impl Listeners {
     /// TLS that cannot be set up, or a name POP3 cannot say.
     pub(crate) fn start(bound: Bound, services: &Services, config: &Config) -> Result<Self, ServerError> {
         pop3_machine(config, bound.certificates.is_some()).check()?;
-        let tls = bound.certificates.map(|certificates| Encryption::new(&certificates, services, config)).transpose()?;
+        let authorities = bound.authorities.as_ref();
+        let tls = bound.certificates.map(|certificates| Encryption::new(&certificates, authorities, services, config)).transpose()?;
         let screening = Mutex::new((config.clone(), screener(config)?));
         let mut listeners = Self { smtp: Vec::new(), pop3: Vec::new(), listening: Vec::new(), has_tls: tls.is_some(), screening };
         for (number, (service, socket)) in bound.sockets.into_iter().enumerate() {
@@ -219,18 +222,23 @@ impl Service {
     }
 }
 
-/// TLS for other servers, some of which break on session tickets, and for people, whose clients resume.
+/// TLS for other servers, some of which break on session tickets, and for people, whose clients resume and may have certificates.
 struct Encryption {
     of_servers: Tls,
     of_people: Tls,
 }
 
 impl Encryption {
-    fn new(certificates: &Arc<Certificates>, services: &Services, config: &Config) -> Result<Self, NetError> {
+    fn new(
+        certificates: &Arc<Certificates>,
+        authorities: Option<&Authorities>,
+        services: &Services,
+        config: &Config,
+    ) -> Result<Self, NetError> {
         let limit = usize::try_from(config.tls.max_handshakes).unwrap_or(usize::MAX);
         let handshakes = Arc::new(Handshakes::new(limit, config.tls.handshake_timeout.0, Arc::clone(&services.counters)));
-        let tls = |tickets| Tls::new(Arc::clone(certificates), tickets, Arc::clone(&handshakes));
-        Ok(Self { of_servers: tls(false)?, of_people: tls(true)? })
+        let tls = |authorities, tickets| Tls::asking(authorities, Arc::clone(certificates), tickets, Arc::clone(&handshakes));
+        Ok(Self { of_servers: tls(None, false)?, of_people: tls(authorities, true)? })
     }
 
     fn of(&self, service: Service) -> Tls {
@@ -290,7 +298,8 @@ fn pop3_settings(config: &Config, service: Service, has_tls: bool) -> pop3_liste
 /// What AUTH takes, on connections that are fit for it.
 fn mechanisms(config: &Config) -> Mechanisms {
     let scram = if config.auth.scram { Mechanisms::SCRAM } else { Mechanisms::NONE };
-    Mechanisms::PASSWORD.and(scram)
+    let external = if config.tls.client_ca.is_empty() { Mechanisms::NONE } else { Mechanisms::NONE.with(Mechanism::External) };
+    Mechanisms::PASSWORD.and(scram).and(external)
 }
 
 fn trusted_proxies(config: &Config) -> Vec<IpNet> {

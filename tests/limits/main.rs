@@ -107,6 +107,7 @@ const NO_LIMIT: &[&str] = &[
     "rates.shadow",
     "tls.certificate",
     "tls.key",
+    "tls.client_ca",
     "timeouts.drain",
     "relay.",
     "screening.",

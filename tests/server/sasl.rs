@@ -2,11 +2,13 @@
 //! which nothing of the server's is used.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::{hmac, pbkdf2};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType};
 
 use crate::harness::{ANN, BOB, Dialogue, PASSWORD, Server};
 use crate::programs::{program, succeed};
@@ -152,4 +154,61 @@ fn msmtp_and_mpop_by_scram() {
     assert!(!fetches(&wrong).output().unwrap().status.success());
     succeed(&mut fetches(&server.path("password")));
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+}
+
+/// An authority, and what it says of `mailbox`: certificate and key, in files of these names.
+fn vouch(server: &Server, authority: &str, mailbox: &str) {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    fs::write(server.path(&format!("{authority}.pem")), params.self_signed(&key).unwrap().pem()).unwrap();
+    let issuer = Issuer::new(params, key);
+    let mut params = CertificateParams::default();
+    params.subject_alt_names = vec![SanType::Rfc822Name(mailbox.try_into().unwrap())];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    let key = KeyPair::generate().unwrap();
+    fs::write(server.path(&format!("{authority}-client.pem")), params.signed_by(&key, &issuer).unwrap().pem()).unwrap();
+    fs::write(server.path(&format!("{authority}-client.key")), key.serialize_pem()).unwrap();
+    fs::set_permissions(server.path(&format!("{authority}-client.key")), fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+#[test]
+fn a_certificate_that_an_authority_has_signed_is_enough() {
+    let mut server = Server::prepare("");
+    vouch(&server, "ours", BOB);
+    vouch(&server, "theirs", BOB);
+    server.edit("key = \"key.pem\"", "key = \"key.pem\"\nclient_ca = [\"ours.pem\"]");
+    server.run();
+    let curl = |authority: &str, service: &str, user: &str| {
+        let mut curl = program("curl");
+        curl.args(["-sSv", "--ssl-reqd", "--cacert"]).arg(server.certificate()).args(["--login-options", "AUTH=EXTERNAL", "--user", user]);
+        if !authority.is_empty() {
+            curl.arg("--cert").arg(server.path(&format!("{authority}-client.pem")));
+            curl.arg("--key").arg(server.path(&format!("{authority}-client.key")));
+        }
+        let output = curl.arg(format!("{service}://localhost:{}/", server.port(service))).output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (done, said) = curl("ours", "pop3s", &format!("{BOB}:"));
+    assert!(done && said.contains("SASL EXTERNAL"), "{said}");
+    for (authority, user) in [("ours", ANN), ("theirs", BOB), ("", BOB)] {
+        let (done, said) = curl(authority, "pop3s", &format!("{user}:"));
+        assert!(!done, "{authority} {user}: {said}");
+    }
+    let sends = |authority: &str| {
+        let mut msmtp = program("msmtp");
+        msmtp.args(["--host=localhost".into(), format!("--port={}", server.port("submissions")), "--domain=client.example".into()]);
+        msmtp.args(["--tls=on", "--tls-starttls=off", &format!("--tls-trust-file={}", server.certificate().display())]);
+        msmtp.arg(format!("--tls-cert-file={}", server.path(&format!("{authority}-client.pem")).display()));
+        msmtp.arg(format!("--tls-key-file={}", server.path(&format!("{authority}-client.key")).display()));
+        msmtp.args(["--auth=external", &format!("--user={BOB}"), &format!("--from={BOB}"), ANN]);
+        msmtp
+    };
+    succeed(&mut sends("ours"));
+    assert!(!sends("theirs").output().unwrap().status.success());
+    // Whoever has none logs in as before.
+    let mut session = greeted(&server, "submissions");
+    assert!(session.ask("AUTH EXTERNAL =").starts_with("504"));
+    let (reply, _) = scram(&mut session, BOB, PASSWORD, None);
+    assert!(reply.starts_with("235 "), "{reply}");
 }

@@ -30,6 +30,8 @@ pub struct Message<'m> {
     pub source: IpAddr,
     /// What identifies the TLS channel (`tls-exporter`, RFC 9266), where mechanisms that are bound to it are offered.
     pub channel: Option<&'m [u8; 32]>,
+    /// Whom the client's certificate names, where it was verified and EXTERNAL is offered.
+    pub certificate: Option<&'m str>,
 }
 
 /// How an exchange goes on.
@@ -84,6 +86,7 @@ impl Authenticator {
         let plus = match message.mechanism {
             Mechanism::ScramSha256Plus => true,
             Mechanism::ScramSha256 => false,
+            Mechanism::External => return self.vouched(message).await,
             // A name and a password are verified, not led.
             Mechanism::Plain | Mechanism::Login => return Ok((Round::Malformed, None)),
         };
@@ -99,6 +102,20 @@ impl Authenticator {
         let exchange = Box::new(first.answer(verifier));
         let challenge = exchange.server_first().as_bytes().to_vec();
         Ok((Round::Challenge(challenge), Some(State::Scram { exchange, login, account: account.map(|account| account.name) })))
+    }
+
+    /// The client's certificate says who it is, and its message at most as whom it wants to act: there is nothing to guess.
+    async fn vouched(&self, message: Message<'_>) -> Result<(Round, Option<State>), Error> {
+        let (Some(mailbox), Ok(acting_as)) = (message.certificate, std::str::from_utf8(message.octets)) else {
+            return Ok((Round::Malformed, None));
+        };
+        let login = canonical(mailbox);
+        if !acting_as.is_empty() && canonical(acting_as) != login {
+            return Ok(over(login, Verdict::Wrong { delay: Duration::ZERO }));
+        }
+        let account = self.directory().account(&login).await?;
+        let verdict = self.judge(&login, message.source, account.map(|account| account.name));
+        Ok(over(login, verdict))
     }
 
     fn prove(&self, exchange: &scram::Exchange, login: String, account: Option<Arc<str>>, message: Message<'_>) -> (Round, Option<State>) {

@@ -7,6 +7,8 @@ use std::fmt;
 /// A mechanism. In the order in which they are announced, the strongest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mechanism {
+    /// Who the client's certificate says it is (RFC 4422 appendix A).
+    External,
     /// SCRAM-SHA-256 bound to its TLS channel (RFC 5802, RFC 7677, RFC 9266).
     ScramSha256Plus,
     /// SCRAM-SHA-256 (RFC 5802, RFC 7677).
@@ -19,11 +21,12 @@ pub enum Mechanism {
 
 impl Mechanism {
     /// All there are.
-    pub const ALL: [Self; 4] = [Self::ScramSha256Plus, Self::ScramSha256, Self::Plain, Self::Login];
+    pub const ALL: [Self; 5] = [Self::External, Self::ScramSha256Plus, Self::ScramSha256, Self::Plain, Self::Login];
 
     /// Its registered name.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::External => "EXTERNAL",
             Self::ScramSha256Plus => "SCRAM-SHA-256-PLUS",
             Self::ScramSha256 => "SCRAM-SHA-256",
             Self::Plain => "PLAIN",

@@ -22,7 +22,7 @@ use tokio::net::TcpStream;
 
 use crate::clock::{self, Alarm};
 use crate::transport::{Socket, Transport};
-use crate::{Drain, NetError, Tls, TlsFacts, tls};
+use crate::{Drain, NetError, Tls, TlsFacts, authorities, tls};
 
 /// A connection that belongs to one session.
 pub struct Connection {
@@ -106,6 +106,14 @@ impl Connection {
     pub fn channel(&self) -> Option<[u8; 32]> {
         match &self.transport {
             Transport::Tls(stream) => tls::channel(stream.get_ref().1),
+            Transport::Clear(_) | Transport::Gone => None,
+        }
+    }
+
+    /// The mailbox that the peer's certificate names, which one of the [`Authorities`](crate::Authorities) has signed.
+    pub fn mailbox(&self) -> Option<String> {
+        match &self.transport {
+            Transport::Tls(stream) => stream.get_ref().1.peer_certificates()?.first().and_then(authorities::mailbox),
             Transport::Clear(_) | Transport::Gone => None,
         }
     }

@@ -37,6 +37,14 @@ pub(crate) struct Answers {
     hold: Option<Hold>,
 }
 
+/// What a login may go by beside what the client says.
+struct Bond {
+    /// What identifies the TLS channel.
+    channel: Option<[u8; 32]>,
+    /// Whom the client's certificate names.
+    certificate: Option<String>,
+}
+
 /// A maildrop this session has.
 struct Opened {
     account: Arc<str>,
@@ -134,9 +142,10 @@ impl Answers {
     pub(crate) async fn answer(&mut self, question: Question<'_>, connection: &mut Connection) -> Result<(), SessionEnd> {
         match question {
             Question::Auth(auth) => {
-                let binds = self.binds && matches!(auth.said(), Said::Response(_));
-                let channel = binds.then(|| connection.channel()).flatten();
-                Box::pin(self.auth(auth, channel)).await;
+                let led = matches!(auth.said(), Said::Response(_));
+                let channel = (led && self.binds).then(|| connection.channel()).flatten();
+                let certificate = led.then(|| connection.mailbox()).flatten();
+                Box::pin(self.auth(auth, Bond { channel, certificate })).await;
             }
             Question::Retrieve(retrieve) => Box::pin(self.retrieve(retrieve, connection)).await?,
             Question::Update(update) => Box::pin(self.update(update)).await,
@@ -144,14 +153,14 @@ impl Answers {
         Ok(())
     }
 
-    async fn auth(&mut self, question: Auth<'_>, channel: Option<[u8; 32]>) {
+    async fn auth(&mut self, question: Auth<'_>, bond: Bond) {
         let mechanism = question.said().method();
         if let Some(token) = self.failed_too_often(None) {
             return question.refuse_signed(AuthRefusal::Temporary, token);
         }
         let round = match question.said() {
             Said::Password(credentials) => self.verify(credentials).await,
-            Said::Response(response) => self.respond(response, channel.as_ref()).await,
+            Said::Response(response) => self.respond(response, &bond).await,
         };
         let shared = Arc::clone(&self.shared);
         let Shared { events, listener, .. } = &*shared;
@@ -194,9 +203,10 @@ impl Answers {
     }
 
     /// One response of several: what it comes to.
-    async fn respond(&mut self, response: &Response, channel: Option<&[u8; 32]>) -> Result<Round, auth::Error> {
+    async fn respond(&mut self, response: &Response, bond: &Bond) -> Result<Round, auth::Error> {
         let Response { mechanism, first, ref octets } = *response;
-        let message = Message { mechanism, first, octets: octets.expose(), source: self.source, channel };
+        let (channel, certificate) = (bond.channel.as_ref(), bond.certificate.as_deref());
+        let message = Message { mechanism, first, octets: octets.expose(), source: self.source, channel, certificate };
         self.seat.during(Phase::Store, net::now, pin!(self.shared.authenticator.respond(&mut self.exchange, message))).await
     }
 

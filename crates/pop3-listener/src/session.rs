@@ -197,7 +197,7 @@ async fn encrypt(course: &Course, connection: &mut Connection) -> Result<Tls, Se
     match (outcome, connection.tls()) {
         (Ok(()), Some(facts)) => {
             events.emit(HandshakeCompleted { listener, session: id, version: facts.version, cipher: facts.cipher_suite });
-            Ok(Tls { exporter: facts.exporter })
+            Ok(Tls { exporter: facts.exporter, certificate: connection.mailbox().is_some() })
         }
         (outcome, _) => {
             let cause = outcome.err().unwrap_or(NetError::NotBeforeTls("it did not begin"));

@@ -122,9 +122,16 @@ impl Session {
         Ask::Auth(Box::new(said))
     }
 
-    /// The mechanisms that AUTH takes: bound to the channel only where it can be told from others.
+    /// The mechanisms that AUTH takes: bound to the channel only where it can be told from others, and by certificate only where there is one.
     pub(crate) fn offered(&self) -> Mechanisms {
-        let all = self.settings.mechanisms;
-        if self.tls.is_some_and(|tls| tls.exporter) { all } else { all.without(Mechanism::ScramSha256Plus) }
+        let tls = self.tls.unwrap_or_default();
+        let mut offered = self.settings.mechanisms;
+        if !tls.exporter {
+            offered = offered.without(Mechanism::ScramSha256Plus);
+        }
+        if !tls.certificate {
+            offered = offered.without(Mechanism::External);
+        }
+        offered
     }
 }

@@ -83,6 +83,8 @@ pub struct Circumstance {
 pub struct Tls {
     /// Whether the listener has what identifies the channel (`tls-exporter`, RFC 9266).
     pub exporter: bool,
+    /// Whether the client has a certificate that was verified, and names a mailbox.
+    pub certificate: bool,
 }
 
 #[cfg(test)]

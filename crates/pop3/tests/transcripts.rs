@@ -11,7 +11,9 @@ use std::time::Instant;
 
 use bytes::{Buf as _, BytesMut};
 use mail::{MessageId, Span, Token};
-use pop3::{Auth, AuthRefusal, Circumstance, Entry, Mechanisms, Progress, Question, Retrieve, Said, Session, Settings, Tls, Want};
+use pop3::{
+    Auth, AuthRefusal, Circumstance, Entry, Mechanism, Mechanisms, Progress, Question, Retrieve, Said, Session, Settings, Tls, Want,
+};
 use transcript::{Act, Transcript};
 
 #[test]
@@ -56,10 +58,13 @@ impl<'d> Play<'d> {
         if transcript.is_given("scram") {
             settings.mechanisms = Mechanisms::PASSWORD.and(Mechanisms::SCRAM);
         }
+        if transcript.is_given("external") {
+            settings.mechanisms = settings.mechanisms.with(Mechanism::External);
+        }
         settings.login_delay =
             transcript.given.iter().find_map(|word| word.strip_prefix("login-delay=")).map(|delay| delay.parse::<Span>().unwrap().0);
         settings.check().unwrap();
-        let tls = Tls { exporter: !transcript.is_given("no-exporter") };
+        let tls = Tls { exporter: !transcript.is_given("no-exporter"), certificate: transcript.is_given("certificate") };
         let session = Session::new(Arc::new(settings), Circumstance { tls: transcript.is_given("tls").then_some(tls) }, now);
         let (input, said) = (BytesMut::new(), BytesMut::new());
         Self { transcript, cutting, now, session, input, said, upgrade: false, closed: false, next: None, deleted: vec![] }

@@ -21,7 +21,7 @@ use gate::{Permit, Phase, Seat};
 use jiff::Timestamp;
 use mail::{ForwardPath, Host, MessageId, ReversePath};
 use net::{Connection, Hold};
-use smtp::{Auth, Chunk, Credentials, Data, EndOfData, Mail, MailFrom, Question, Rcpt, Reply, Response, Said};
+use smtp::{Auth, Chunk, Credentials, Data, EndOfData, Mail, MailFrom, Mechanism, Question, Rcpt, Reply, Response, Said};
 use store::Resolution;
 
 use crate::freight::Freight;
@@ -42,23 +42,35 @@ pub(crate) struct Answers {
     source: IpAddr,
     transaction: Option<Box<Transaction>>,
     exchange: Option<Box<Exchange>>,
-    /// What identifies the TLS channel, where a login may be bound to it.
-    channel: Option<Box<[u8; 32]>>,
+    /// What TLS says of the client and of the channel, where a login may go by it.
+    bond: Option<Box<Bond>>,
     /// A rate has been met since the last reply was written.
     rate_met: Cell<bool>,
     /// From before a commit until its 250 has been written.
     hold: Option<Hold>,
 }
 
+/// What a login may go by beside what the client says.
+struct Bond {
+    /// What identifies the TLS channel.
+    channel: Option<[u8; 32]>,
+    /// Whom the client's certificate names.
+    certificate: Option<String>,
+}
+
 impl Answers {
     pub(crate) fn new(shared: Arc<Shared>, settings: Arc<Settings>, seat: Arc<Seat>, session: SessionId, source: IpAddr) -> Self {
         let (rate_met, hold) = (Cell::new(false), None);
-        Self { shared, settings, seat, session, source, transaction: None, exchange: None, channel: None, rate_met, hold }
+        Self { shared, settings, seat, session, source, transaction: None, exchange: None, bond: None, rate_met, hold }
     }
 
     /// The session goes on over this connection, as it is now.
     pub(crate) fn bind(&mut self, connection: &Connection) {
-        self.channel = self.settings.binds().then(|| connection.channel()).flatten().map(Box::new);
+        let offers = |mechanism| self.settings.smtp.auth && self.settings.smtp.mechanisms.contains(mechanism);
+        let channel = offers(Mechanism::ScramSha256Plus).then(|| connection.channel()).flatten();
+        let certificate = offers(Mechanism::External).then(|| connection.mailbox()).flatten();
+        let any = channel.is_some() || certificate.is_some();
+        self.bond = any.then(|| Box::new(Bond { channel, certificate }));
     }
 
     /// No login is under way.
@@ -160,7 +172,9 @@ impl Answers {
     /// One response of several: what it comes to.
     async fn respond(&mut self, response: &Response) -> Result<Round, auth::Error> {
         let Response { mechanism, first, ref octets } = *response;
-        let told = Told { mechanism, first, octets: octets.expose(), source: self.source, channel: self.channel.as_deref() };
+        let channel = self.bond.as_ref().and_then(|bond| bond.channel.as_ref());
+        let certificate = self.bond.as_ref().and_then(|bond| bond.certificate.as_deref());
+        let told = Told { mechanism, first, octets: octets.expose(), source: self.source, channel, certificate };
         self.seat.during(Phase::Store, net::now, pin!(self.shared.authenticator.respond(&mut self.exchange, told))).await
     }
 

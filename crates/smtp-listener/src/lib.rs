@@ -31,7 +31,7 @@ use events::{Events, ListenerFaulted, ProxyRefused, SessionId, SessionRefused, U
 use gate::rates::MailRates;
 use gate::{Arrival, Delivery, Gate, Holders, IpNet, ListenerId, Permit, Protocol, Refusal, ReplyLine, Seat, Usage, UserFull, Wait};
 use net::{Admission, Connection, Drain, ProxyFault, Service, Tls, Turn, WaitingRoom};
-use smtp::{Circumstance, Mechanism};
+use smtp::Circumstance;
 use store::Store;
 
 /// What a reload may change.
@@ -93,13 +93,6 @@ pub(crate) struct Shared {
     tls: Option<Tls>,
     implicit_tls: bool,
     settings: ArcSwap<Settings>,
-}
-
-impl Settings {
-    /// Whether somebody may want to bind their login to its TLS channel.
-    pub(crate) fn binds(&self) -> bool {
-        self.smtp.auth && self.smtp.mechanisms.contains(Mechanism::ScramSha256Plus)
-    }
 }
 
 impl Listener {

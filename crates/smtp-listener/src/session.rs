@@ -224,7 +224,8 @@ async fn encrypt(course: &Course, connection: &mut Connection) -> Result<Tls, Se
     };
     match (outcome, connection.tls()) {
         (Ok(()), Some(facts)) => {
-            let tls = Tls { version: facts.version, cipher: facts.cipher_suite, exporter: facts.exporter };
+            let certificate = connection.mailbox().is_some();
+            let tls = Tls { version: facts.version, cipher: facts.cipher_suite, exporter: facts.exporter, certificate };
             events.emit(HandshakeCompleted { listener, session: id, version: tls.version, cipher: tls.cipher });
             Ok(tls)
         }

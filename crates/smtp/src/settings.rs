@@ -86,9 +86,17 @@ impl Settings {
         Self { role: Role::Submission, auth: true, ..Self::relay(host) }
     }
 
-    /// The mechanisms that AUTH takes on a connection with this TLS: bound to the channel only where it can be told from others.
+    /// The mechanisms that AUTH takes on a connection with this TLS: bound to the channel only where it can be told from others, and by
+    /// certificate only where there is one.
     pub(crate) fn offered(&self, tls: Tls) -> Mechanisms {
-        if tls.exporter { self.mechanisms } else { self.mechanisms.without(Mechanism::ScramSha256Plus) }
+        let mut offered = self.mechanisms;
+        if !tls.exporter {
+            offered = offered.without(Mechanism::ScramSha256Plus);
+        }
+        if !tls.certificate {
+            offered = offered.without(Mechanism::External);
+        }
+        offered
     }
 }
 
@@ -133,4 +141,6 @@ pub struct Tls {
     pub cipher: &'static str,
     /// Whether the listener has what identifies the channel (`tls-exporter`, RFC 9266).
     pub exporter: bool,
+    /// Whether the client has a certificate that was verified, and names a mailbox.
+    pub certificate: bool,
 }

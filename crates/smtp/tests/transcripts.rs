@@ -16,11 +16,11 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use mail::{BodyType, MessageId, Receipt, Token};
-use smtp::{Circumstance, Mechanisms, Question, Reply, Said, Session, Settings, Tls, Told, Want};
+use smtp::{Circumstance, Mechanism, Mechanisms, Question, Reply, Said, Session, Settings, Tls, Told, Want};
 
 use transcript::{Line, Transcript, fits};
 
-const TLS: Tls = Tls { version: "TLSv1.3", cipher: "TLS_AES_128_GCM_SHA256", exporter: true };
+const TLS: Tls = Tls { version: "TLSv1.3", cipher: "TLS_AES_128_GCM_SHA256", exporter: true, certificate: false };
 
 #[test]
 fn every_transcript_at_every_cutting() {
@@ -73,6 +73,9 @@ impl Play {
         if has("scram") {
             settings.mechanisms = Mechanisms::PASSWORD.and(Mechanisms::SCRAM);
         }
+        if has("external") {
+            settings.mechanisms = settings.mechanisms.with(Mechanism::External);
+        }
         settings.starttls = !has("no-starttls");
         for (key, value) in given.iter().filter_map(|word| word.split_once('=')) {
             match key {
@@ -86,7 +89,7 @@ impl Play {
             }
         }
         let circumstance = Circumstance {
-            tls: has("tls").then_some(Tls { exporter: !has("no-exporter"), ..TLS }),
+            tls: has("tls").then_some(Tls { exporter: !has("no-exporter"), certificate: has("certificate"), ..TLS }),
             xclient: has("xclient"),
             mails: given.iter().find_map(|word| word.strip_prefix("mails=")).map(|most| most.parse().unwrap()),
             ..Circumstance::new(IpAddr::from([192, 0, 2, 7]))

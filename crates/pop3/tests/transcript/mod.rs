@@ -13,7 +13,7 @@
 //! | line | |
 //! | --- | --- |
 //! | `#` | a remark |
-//! | `Given:` | words about listener and connection: `tls` (otherwise in clear), `no-stls`, `scram`, `no-exporter`, `login-delay=1m`, `whole` (octets must arrive together) |
+//! | `Given:` | words about listener and connection: `tls` (otherwise in clear), `no-stls`, `scram`, `no-exporter`, `external`, `certificate`, `login-delay=1m`, `whole` (octets must arrive together) |
 //! | `Given: message` | one more message in the maildrop of `mrose`, whose password is `tanstaaf`; number n has the id whose number is n |
 //! | `M:` | the message's next line; `M>` adds no CRLF |
 //! | `C:` | the client sends a line, CRLF added; lines that follow each other go in one write. `C>` adds nothing |

@@ -13,7 +13,7 @@ use bytes::BytesMut;
 use mail::{MessageId, Receipt, Token};
 use smtp::{Circumstance, Mechanisms, Phase, Question, Reply, Role, Session, Settings, Tls, Want, limits};
 
-const TLS: Tls = Tls { version: "TLSv1.3", cipher: "TLS_AES_128_GCM_SHA256", exporter: true };
+const TLS: Tls = Tls { version: "TLSv1.3", cipher: "TLS_AES_128_GCM_SHA256", exporter: true, certificate: false };
 
 /// The first octet tells how many of the next are choices (settings, answers, cuttings, times), the rest is what the client sends.
 pub(crate) fn drive(octets: &[u8]) {

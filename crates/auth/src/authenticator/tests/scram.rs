@@ -17,7 +17,14 @@ struct Client<'a> {
 
 impl Client<'_> {
     async fn says(&mut self, first: bool, octets: &str) -> Result<Round, Error> {
-        let message = Message { mechanism: Mechanism::ScramSha256, first, octets: octets.as_bytes(), source: self.source, channel: None };
+        let message = Message {
+            mechanism: Mechanism::ScramSha256,
+            first,
+            octets: octets.as_bytes(),
+            source: self.source,
+            channel: None,
+            certificate: None,
+        };
         self.authenticator.respond(&mut self.exchange, message).await
     }
 
@@ -125,6 +132,24 @@ async fn no_verifier_is_made_where_none_is_wanted() {
     assert_eq!(tried(&authenticator, ANN, "right", AWAY).await, right());
     settled(&authenticator).await;
     assert!(store.account(ANN).await.unwrap().unwrap().verifier.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_certificate_says_who_its_owner_is() {
+    let (store, authenticator) = with(settings()).await;
+    let says = async |certificate, octets: &str| {
+        let (mechanism, octets) = (Mechanism::External, octets.as_bytes());
+        let message = Message { mechanism, first: true, octets, source: HOME, channel: None, certificate };
+        authenticator.respond(&mut None, message).await
+    };
+    for acting_as in ["", "ANN@example.org"] {
+        assert_eq!(verdict(says(Some("Ann@Example.ORG"), acting_as).await.unwrap()), right());
+    }
+    assert_eq!(verdict(says(Some(ANN), "bob@example.org").await.unwrap()), wrong(0));
+    assert_eq!(verdict(says(Some(NOBODY), "").await.unwrap()), wrong(500));
+    assert!(matches!(says(None, ANN).await.unwrap(), Round::Malformed), "whoever has no certificate says nothing by it");
+    store.set(Condition::Unavailable);
+    assert!(says(Some(ANN), "").await.is_err());
 }
 
 #[tokio::test(start_paused = true)]
