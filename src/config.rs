@@ -220,7 +220,8 @@ impl Config {
     /// Takes relative paths from the folder of the file; the control socket's from the data directory.
     fn anchor(&mut self, folder: &Path) {
         self.data_dir = folder.join(&self.data_dir);
-        for path in [&mut self.tls.certificate, &mut self.tls.key].into_iter().flatten() {
+        let pair = [&mut self.tls.certificate, &mut self.tls.key].into_iter().flatten();
+        for path in pair.chain(&mut self.tls.client_ca) {
             *path = folder.join(&path);
         }
         if !self.recipients.database.as_os_str().is_empty() {

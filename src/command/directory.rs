@@ -16,10 +16,14 @@ use crate::password::NewPassword;
 /// What was refused, with the fix.
 pub(crate) fn user(user: &User) -> Outcome {
     match user {
-        User::Add(with) => password(with, "added", |name, password_hash| DirectoryRequest::AddUser { name, password_hash }),
-        User::Passwd(with) => {
-            password(with, "has a new password", |name, password_hash| DirectoryRequest::SetPassword { name, password_hash })
+        User::Add(with) => {
+            password(with, "added", |name, password_hash, verifier| DirectoryRequest::AddUser { name, password_hash, verifier })
         }
+        User::Passwd(with) => password(with, "has a new password", |name, password_hash, verifier| DirectoryRequest::SetPassword {
+            name,
+            password_hash,
+            verifier,
+        }),
         User::Set(set) => {
             let UserSettings { quota: octets, messages, forward } = set.settings.clone();
             let forwards = forward.map(|forward| forward.into_iter().filter(|address| !address.is_empty()).collect::<Vec<_>>());
@@ -103,11 +107,12 @@ pub(crate) fn list(list: &List) -> Outcome {
     }
 }
 
-fn password(with: &WithPassword, done: &str, request: impl Fn(String, PasswordHash) -> DirectoryRequest) -> Outcome {
+fn password(with: &WithPassword, done: &str, request: impl Fn(String, PasswordHash, Option<PasswordHash>) -> DirectoryRequest) -> Outcome {
     let place = Place::find(&with.server)?;
     let new = NewPassword::obtain(&with.password, &with.name)?;
     let hash = auth::hash_password(&new.secret, &place.config().auth)?;
-    place.administer(request(with.name.clone(), PasswordHash(hash)))?;
+    let verifier = place.config().auth.scram.then(|| auth::scram_verifier(&new.secret)).flatten();
+    place.administer(request(with.name.clone(), PasswordHash(hash), verifier.map(PasswordHash)))?;
     let mut out = io::stdout().lock();
     writeln!(out, "{} {done}", with.name)?;
     if new.generated {

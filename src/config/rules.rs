@@ -179,6 +179,9 @@ fn tls(config: &Config) -> Vec<Finding> {
         (None, None) => found.push(Finding::warning("tls.certificate", "is missing: other servers will send their mail unencrypted")),
         (Some(_), Some(_)) => {}
     }
+    if !config.tls.client_ca.is_empty() && config.tls.certificate.is_none() {
+        found.push(Finding::error("tls.client_ca", "needs tls.certificate: clients show theirs under TLS only"));
+    }
     if config.tls.max_handshakes == 0 {
         found.push(Finding::error("tls.max_handshakes", "must be at least 1, or nobody could encrypt"));
     }

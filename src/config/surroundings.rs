@@ -7,7 +7,7 @@ use std::path::Path;
 use std::{fs, io};
 
 use mail::Domain;
-use net::{NetError, Pair};
+use net::{Authorities, NetError, Pair};
 use nix::unistd::{User, gethostname};
 use rustls::pki_types::pem;
 
@@ -22,6 +22,7 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
     found.extend(user(&config.user));
     found.extend(certificate(config));
     found.extend(config.recipients.surroundings());
+    found.extend(client_ca(config));
     found
 }
 
@@ -71,6 +72,17 @@ fn user(name: &str) -> Option<Finding> {
 fn certificate(config: &Config) -> Option<Finding> {
     let (certificate, key) = config.tls.certificate.clone().zip(config.tls.key.clone())?;
     Pair { certificate, key: key.clone() }.check().err().map(|error| unfit(&error, &key))
+}
+
+/// As above.
+fn client_ca(config: &Config) -> Option<Finding> {
+    let Err(error) = Authorities::load(&config.tls.client_ca) else { return None };
+    Some(match &error {
+        NetError::Pem { source: pem::Error::Io(source), .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+            Finding::warning("tls.client_ca", error.to_string())
+        }
+        _ => Finding::error("tls.client_ca", error.to_string()),
+    })
 }
 
 fn unfit(error: &NetError, key: &Path) -> Finding {

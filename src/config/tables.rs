@@ -85,6 +85,11 @@ pub(crate) struct Tls {
     /// Its private key, PEM.
     #[schemars(with = "String", example = "/etc/gatepost/tls/privkey.pem", extend("x-set" = true))]
     pub(crate) key: Option<PathBuf>,
+    /// Files with the certificates of authorities, PEM, that vouch for people: ["/etc/gatepost/tls/people-ca.pem"]. Submission and POP3 then ask
+    /// programs for a certificate, and whoever has one that is signed by one of these may log in by it (EXTERNAL), as the account that the
+    /// first rfc822Name of its subjectAltName names. A certificate that was revoked counts until it expires; one that cannot be
+    /// verified ends the connection. Other programs go on as before.
+    pub(crate) client_ca: Vec<PathBuf>,
     /// How many handshakes may be under way at once. They cost more than any other step of a session.
     pub(crate) max_handshakes: u32,
     /// How long one handshake may take.
@@ -265,7 +270,7 @@ impl Default for Relay {
 
 impl Default for Tls {
     fn default() -> Self {
-        Self { certificate: None, key: None, max_handshakes: 256, handshake_timeout: Span::secs(30) }
+        Self { certificate: None, key: None, client_ca: Vec::new(), max_handshakes: 256, handshake_timeout: Span::secs(30) }
     }
 }
 

@@ -10,7 +10,8 @@ use admin::Listening;
 use auth::Authenticator;
 use events::Events;
 use gate::{Delivery, Gate, IpNet, ListenerId, MailRates};
-use net::{Budget, Certificates, Counters, Drain, Handshakes, NetError, Pair, Tls, WaitingRoom};
+use mail::{Mechanism, Mechanisms};
+use net::{Authorities, Budget, Certificates, Counters, Drain, Handshakes, NetError, Pair, Tls, WaitingRoom};
 use pop3_listener::LoginDelay;
 use recipients::Lookup;
 use smtp::Role;
@@ -23,6 +24,7 @@ use crate::config::Config;
 pub(crate) struct Bound {
     sockets: Vec<(Service, net::Listener)>,
     certificates: Option<Arc<Certificates>>,
+    authorities: Option<Authorities>,
 }
 
 /// What every listener stands on.
@@ -77,13 +79,14 @@ impl Bound {
     pub(crate) fn new(config: &Config, mut sources: net::Listeners) -> Result<Self, NetError> {
         let pair = config.tls.certificate.clone().zip(config.tls.key.clone());
         let certificates = pair.map(|(certificate, key)| Certificates::load(vec![Pair { certificate, key }])).transpose()?;
+        let authorities = Authorities::load(&config.tls.client_ca)?;
         let mut sockets = Vec::new();
         for (name, addresses) in config.listen.services() {
             let Some(service) = Service::named(name) else { continue };
             let addresses: Vec<_> = addresses.iter().map(|address| address.0).collect();
             sockets.extend(sources.open(&addresses)?.into_iter().map(|socket| (service, socket)));
         }
-        Ok(Self { sockets, certificates })
+        Ok(Self { sockets, certificates, authorities })
     }
 
     /// The certificates, where TLS is spoken.
@@ -99,7 +102,8 @@ impl Listeners {
     /// TLS that cannot be set up, or a name POP3 cannot say.
     pub(crate) fn start(bound: Bound, services: &Services, config: &Config) -> Result<Self, ServerError> {
         pop3_machine(config, bound.certificates.is_some()).check()?;
-        let tls = bound.certificates.map(|certificates| Encryption::new(&certificates, services, config)).transpose()?;
+        let authorities = bound.authorities.as_ref();
+        let tls = bound.certificates.map(|certificates| Encryption::new(&certificates, authorities, services, config)).transpose()?;
         let screening = Mutex::new((config.clone(), screener(config)?));
         let mut listeners =
             Self { smtp: Vec::new(), pop3: Vec::new(), listening: Vec::new(), has_tls: tls.is_some(), screening, lookup: Mutex::default() };
@@ -228,18 +232,23 @@ impl Service {
     }
 }
 
-/// TLS for other servers, some of which break on session tickets, and for people, whose clients resume.
+/// TLS for other servers, some of which break on session tickets, and for people, whose clients resume and may have certificates.
 struct Encryption {
     of_servers: Tls,
     of_people: Tls,
 }
 
 impl Encryption {
-    fn new(certificates: &Arc<Certificates>, services: &Services, config: &Config) -> Result<Self, NetError> {
+    fn new(
+        certificates: &Arc<Certificates>,
+        authorities: Option<&Authorities>,
+        services: &Services,
+        config: &Config,
+    ) -> Result<Self, NetError> {
         let limit = usize::try_from(config.tls.max_handshakes).unwrap_or(usize::MAX);
         let handshakes = Arc::new(Handshakes::new(limit, config.tls.handshake_timeout.0, Arc::clone(&services.counters)));
-        let tls = |tickets| Tls::new(Arc::clone(certificates), tickets, Arc::clone(&handshakes));
-        Ok(Self { of_servers: tls(false)?, of_people: tls(true)? })
+        let tls = |authorities, tickets| Tls::asking(authorities, Arc::clone(certificates), tickets, Arc::clone(&handshakes));
+        Ok(Self { of_servers: tls(None, false)?, of_people: tls(authorities, true)? })
     }
 
     fn of(&self, service: Service) -> Tls {
@@ -289,6 +298,7 @@ fn smtp_settings(
             idle_commands: limits.idle_commands,
             refused_recipients: limits.refused_recipients,
             auth_failures: limits.auth_failures,
+            mechanisms: mechanisms(config),
             timing,
             ..usual
         }),
@@ -316,6 +326,13 @@ fn pop3_settings(config: &Config, service: Service, has_tls: bool) -> pop3_liste
     }
 }
 
+/// What AUTH takes, on connections that are fit for it.
+fn mechanisms(config: &Config) -> Mechanisms {
+    let scram = if config.auth.scram { Mechanisms::SCRAM } else { Mechanisms::NONE };
+    let external = if config.tls.client_ca.is_empty() { Mechanisms::NONE } else { Mechanisms::NONE.with(Mechanism::External) };
+    Mechanisms::PASSWORD.and(scram).and(external)
+}
+
 fn trusted_proxies(config: &Config) -> Vec<IpNet> {
     config.proxy.trusted_proxies.iter().map(|network| network.0).collect()
 }
@@ -327,6 +344,7 @@ fn pop3_machine(config: &Config, has_tls: bool) -> pop3::Settings {
         login_delay: (!delay.is_zero()).then_some(delay),
         bad_commands: config.limits.bad_commands,
         auth_failures: config.limits.auth_failures,
+        mechanisms: mechanisms(config),
         timing: pop3::Timing { login: config.pop3.login.0, autologout: config.pop3.autologout.0, session: config.pop3.session.0 },
         ..pop3::Settings::new(config.hostname())
     }

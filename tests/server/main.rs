@@ -26,6 +26,7 @@ mod postfix;
 mod programs;
 mod proxies;
 mod relay;
+mod sasl;
 mod screening;
 mod smoke;
 mod steering;

@@ -16,7 +16,7 @@ pub async fn administer(directory: &dyn Directory, request: DirectoryRequest) ->
         return users(directory).await.unwrap_or_else(|error| Reply::Refused(vec![error.to_string()]));
     }
     let done = match task(request) {
-        Ok(Task::Change(change)) => directory.change(change).await.map(|()| Reply::Done),
+        Ok(Task::Change(change, and_then)) => make(directory, change, and_then).await.map(|()| Reply::Done),
         Ok(Task::Show(show)) => directory.book().await.map(|book| show(&book)).map_err(ChangeError::from),
         Err(why) => return Reply::Refused(vec![why]),
     };
@@ -49,17 +49,36 @@ pub(crate) fn describe(request: &DirectoryRequest) -> Option<(&'static str, Stri
     Some((change, name.clone()))
 }
 
+/// Makes a change, and the one that needs it, if any. Between the two an account has its new password and no verifier yet; the next login by it
+/// makes one then.
+async fn make(directory: &dyn Directory, change: Change, and_then: Option<Change>) -> Result<(), ChangeError> {
+    directory.change(change).await?;
+    match and_then {
+        Some(change) => directory.change(change).await,
+        None => Ok(()),
+    }
+}
+
 enum Task {
-    Change(Change),
+    Change(Change, Option<Change>),
     Show(fn(&Book) -> Reply),
 }
 
 /// What a request comes to, or why it makes no sense.
 fn task(request: DirectoryRequest) -> Result<Task, String> {
     let domain = |name: String| name.parse().map_err(|error| format!("{name:?} is not a domain: {error}"));
-    Ok(Task::Change(match request {
-        DirectoryRequest::AddUser { name, password_hash } => Change::AddAccount { name, password_hash: usable(password_hash)? },
-        DirectoryRequest::SetPassword { name, password_hash } => Change::SetPassword { name, password_hash: usable(password_hash)? },
+    let mut and_then = None;
+    let change = match request {
+        DirectoryRequest::AddUser { name, password_hash, verifier } => {
+            let password_hash = usable(password_hash)?;
+            and_then = put_verifier(&name, &password_hash, verifier)?;
+            Change::AddAccount { name, password_hash }
+        }
+        DirectoryRequest::SetPassword { name, password_hash, verifier } => {
+            let password_hash = usable(password_hash)?;
+            and_then = put_verifier(&name, &password_hash, verifier)?;
+            Change::SetPassword { name, password_hash }
+        }
         DirectoryRequest::RemoveUser { name } => Change::RemoveAccount { name },
         DirectoryRequest::PutDomain { name, postmaster } => Change::PutDomain { name: domain(name)?, postmaster },
         DirectoryRequest::SetDomain { name, delimiter, catch_all, quota } => {
@@ -77,7 +96,8 @@ fn task(request: DirectoryRequest) -> Result<Task, String> {
         DirectoryRequest::ListAliases => return Ok(Task::Show(aliases)),
         DirectoryRequest::ListUsers => return Err("accounts are listed with what they hold".into()),
         DirectoryRequest::Resolve { recipient } => return Err(format!("{recipient} is looked up, not changed")),
-    }))
+    };
+    Ok(Task::Change(change, and_then))
 }
 
 async fn resolve(directory: &dyn Directory, recipient: &str) -> Reply {
@@ -153,6 +173,14 @@ fn who(posting: Posting) -> store::Posting {
         Posting::Members => store::Posting::Members,
         Posting::Domain => store::Posting::Domain,
     }
+}
+
+fn put_verifier(name: &str, stored: &str, verifier: Option<PasswordHash>) -> Result<Option<Change>, String> {
+    let Some(PasswordHash(verifier)) = verifier else { return Ok(None) };
+    if !verifier.starts_with("SCRAM-SHA-256$") {
+        return Err("the verifier must be one of SCRAM-SHA-256".into());
+    }
+    Ok(Some(Change::PutVerifier { name: name.to_owned(), stored: stored.to_owned(), verifier }))
 }
 
 /// A password in place of its hash would be stored for everybody to read, and would never be right.

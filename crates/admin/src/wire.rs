@@ -45,9 +45,19 @@ pub enum Request {
 #[expect(missing_docs, reason = "the fields are named after what they hold")]
 pub enum DirectoryRequest {
     /// A new account.
-    AddUser { name: String, password_hash: PasswordHash },
+    AddUser {
+        name: String,
+        password_hash: PasswordHash,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        verifier: Option<PasswordHash>,
+    },
     /// A new password.
-    SetPassword { name: String, password_hash: PasswordHash },
+    SetPassword {
+        name: String,
+        password_hash: PasswordHash,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        verifier: Option<PasswordHash>,
+    },
     /// Settings of an account; what is not there stays.
     SetUser {
         name: String,
@@ -103,7 +113,7 @@ pub enum DirectoryRequest {
     Resolve { recipient: String },
 }
 
-/// What `auth::hash_password` made of a password. Does not print.
+/// What `auth::hash_password`, or `auth::scram_verifier`, made of a password. Does not print.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PasswordHash(pub String);
 
@@ -338,6 +348,7 @@ mod tests {
         let request = Request::Directory(DirectoryRequest::AddUser {
             name: "ann@example.org".into(),
             password_hash: PasswordHash("$argon2id$x".into()),
+            verifier: None,
         });
         assert_eq!(serde_json::to_string(&request).unwrap(), add);
         assert_eq!(serde_json::from_str::<Request>(add).unwrap(), request);

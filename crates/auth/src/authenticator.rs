@@ -11,10 +11,10 @@ use store::{Account, Change, Directory};
 use tokio::runtime::Handle;
 
 use crate::failures::{Attempt, Failures};
-use crate::hashing::{Compared, Comparison, Hashing};
+use crate::hashing::{Anew, Compared, Comparison, Hashing};
 use crate::recent::Recent;
-use crate::seal::Seal;
-use crate::{Error, Settings};
+use crate::seal::{Seal, Sealed};
+use crate::{Error, Settings, scram};
 
 /// Says who somebody is. Share it in an `Arc`.
 pub struct Authenticator {
@@ -29,12 +29,14 @@ pub struct Authenticator {
     remembered: AtomicU64,
 }
 
-/// What those who guess run into.
+/// What those who guess run into, and what else a reload may change.
 struct Limits {
     accounts: Arc<Failures>,
     sources: Arc<Failures>,
     first_delay: Duration,
     longest_delay: Duration,
+    /// Whether verifiers are kept.
+    scram: bool,
 }
 
 /// Who somebody says they are, and the proof.
@@ -147,7 +149,7 @@ impl Authenticator {
         let source = prefix(source).to_string();
         let stored = known.as_ref().map(|account| Arc::clone(&account.password_hash));
 
-        let limits = Arc::clone(&self.limits.read().unwrap_or_else(PoisonError::into_inner));
+        let limits = self.limits();
         let by_source = match limits.sources.attempt(&source) {
             Ok(attempt) => attempt,
             Err(retry_after) => return Ok(Verdict::Refused { throttle: Throttle::Source, retry_after }),
@@ -164,18 +166,17 @@ impl Authenticator {
             self.remembered.fetch_add(1, Relaxed);
             return Ok(Verdict::Right { account: Arc::clone(&account.name) });
         }
-        let familiar = self.seal.seal(&[b"familiar", login.as_bytes(), source.as_bytes()]);
-        let of_their_own = self.familiar.contains(&familiar).then_some(&source);
-        let by_account = match limits.accounts.attempt((&login, of_their_own)) {
-            Ok(attempt) => attempt,
+        let (familiar, by_account) = match self.against_account(&limits, &login, &source) {
+            Ok(counted) => counted,
             Err(retry_after) => {
                 by_source.forgive();
                 return Ok(Verdict::Refused { throttle: Throttle::Account, retry_after });
             }
         };
         let renew = known.as_ref().map(|account| self.renewal(account));
-        let comparison = Comparison { password, stored, costs };
-        let renew = move |hash| renew.map_or((), |renew| renew(hash));
+        let verified = !limits.scram || known.as_ref().is_some_and(|account| scram::is_current(account.verifier.as_deref()));
+        let comparison = Comparison { password, stored, costs, verified };
+        let renew = move |anew| renew.map_or((), |renew| renew(anew));
         let compared = match self.hashing.compare(comparison, renew).await {
             Ok(Compared::Unusable(cause)) => Err(Error::StoredHash { account: login, cause }),
             other => other,
@@ -202,13 +203,61 @@ impl Authenticator {
         }
     }
 
-    /// What keeps a new hash for `account`, on a thread that may wait. Where the store cannot, the old one is as good, and the next login
-    /// tries again; where the password has been changed meanwhile, that stays.
-    fn renewal(&self, account: &Account) -> impl FnOnce(String) + Send + 'static {
+    /// What follows from a proof that was looked at already, at next to no cost: whose it is, or nobody's. It counts as any attempt
+    /// does, and is worth nothing where there were too many.
+    pub(crate) fn judge(&self, login: &str, source: IpAddr, proved: Option<Arc<str>>) -> Verdict {
+        let (limits, source) = (self.limits(), prefix(source).to_string());
+        let by_source = match limits.sources.attempt(&source) {
+            Ok(attempt) => attempt,
+            Err(retry_after) => return Verdict::Refused { throttle: Throttle::Source, retry_after },
+        };
+        let (familiar, by_account) = match self.against_account(&limits, login, &source) {
+            Ok(counted) => counted,
+            Err(retry_after) => {
+                by_source.forgive();
+                return Verdict::Refused { throttle: Throttle::Account, retry_after };
+            }
+        };
+        match proved {
+            Some(account) => {
+                by_source.forgive();
+                by_account.forget();
+                self.familiar.insert(familiar);
+                Verdict::Right { account }
+            }
+            None => Verdict::Wrong { delay: limits.delay(&by_source, &by_account) },
+        }
+    }
+
+    pub(crate) fn directory(&self) -> &dyn Directory {
+        &*self.directory
+    }
+
+    fn limits(&self) -> Arc<Limits> {
+        Arc::clone(&self.limits.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Counts an attempt against the account; a source from which it was used before, which the digest stands for, has a count of its own.
+    fn against_account<'l>(&self, limits: &'l Limits, login: &str, source: &String) -> Result<(Sealed, Attempt<'l>), Duration> {
+        let familiar = self.seal.seal(&[b"familiar", login.as_bytes(), source.as_bytes()]);
+        let of_their_own = self.familiar.contains(&familiar).then_some(source);
+        limits.accounts.attempt((login, of_their_own)).map(|attempt| (familiar, attempt))
+    }
+
+    /// What keeps what was made anew for `account`, on a thread that may wait. Where the store cannot, what it has is as good, and the next
+    /// login tries again; where the password has been changed meanwhile, that stays.
+    fn renewal(&self, account: &Account) -> impl FnOnce(Anew) + Send + 'static {
         let (directory, runtime) = (Arc::clone(&self.directory), Handle::current());
         let (name, stored) = (account.name.to_string(), account.password_hash.to_string());
-        move |password_hash| {
-            let _next_time = runtime.block_on(directory.change(Change::RenewHash { name, stored, password_hash }));
+        move |Anew { password_hash, verifier }| {
+            let keep = |change| drop(runtime.block_on(directory.change(change)));
+            // The verifier first: it goes by the hash that is stored.
+            if let Some(verifier) = verifier {
+                keep(Change::PutVerifier { name: name.clone(), stored: stored.clone(), verifier });
+            }
+            if let Some(password_hash) = password_hash {
+                keep(Change::RenewHash { name, stored, password_hash });
+            }
         }
     }
 
@@ -228,6 +277,7 @@ impl Limits {
             sources: Arc::new(Failures::new(settings.failures_per_source, settings.source_recovery.0)),
             first_delay: settings.first_delay.0,
             longest_delay: settings.longest_delay.0,
+            scram: settings.scram,
         }
     }
 
@@ -241,6 +291,7 @@ impl Limits {
             sources: kept(&self.sources, settings.failures_per_source, settings.source_recovery),
             first_delay: settings.first_delay.0,
             longest_delay: settings.longest_delay.0,
+            scram: settings.scram,
         }
     }
 

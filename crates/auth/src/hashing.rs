@@ -3,7 +3,7 @@
 //! A wrong password is compared at every cost in use, once each: the stored hash's own, where the name is known, and all others with a hash
 //! of nobody's. So its time tells neither whether the name is known nor what its hash was made with
 //! (`docs/adr/0005-every-wrong-password-costs-the-same.md`). A right one costs its own hash, and a new one where that was not made
-//! as hashes are made now; whoever logs in does not wait for it.
+//! as hashes are made now; whoever logs in does not wait for it. Nor for a verifier of SCRAM, made of a right password that has none yet.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use mail::Secret;
 use store::cost;
 use tokio::sync::{Semaphore, oneshot};
 
+use crate::scram::Verifier;
 use crate::{Error, Settings};
 
 /// The hash to keep for this password, as a PHC string with a salt of its own. Takes a processor for some ten milliseconds: in async code
@@ -25,6 +26,12 @@ use crate::{Error, Settings};
 /// [`Error::Settings`], or that the system has no random numbers or no memory.
 pub fn hash_password(password: &Secret, settings: &Settings) -> Result<String, Error> {
     hash(password, params(settings)?)
+}
+
+/// The SCRAM verifier to keep for this password beside its hash, with a salt of its own; none of a password that SCRAM cannot say (RFC 4013).
+/// As dear as [`hash_password`].
+pub fn scram_verifier(password: &Secret) -> Option<String> {
+    Verifier::of(password).map(|verifier| verifier.to_string())
 }
 
 /// Compares passwords with hashes.
@@ -54,6 +61,15 @@ pub(crate) struct Comparison {
     pub(crate) stored: Option<Arc<str>>,
     /// What stored hashes cost.
     pub(crate) costs: Vec<Arc<str>>,
+    /// Whether the account has its SCRAM verifier.
+    pub(crate) verified: bool,
+}
+
+/// What is to be kept of a password that was right, where it is not yet.
+#[derive(Debug, Default)]
+pub(crate) struct Anew {
+    pub(crate) password_hash: Option<String>,
+    pub(crate) verifier: Option<String>,
 }
 
 /// What a comparison came to.
@@ -99,11 +115,11 @@ impl Hashing {
         std::mem::take(&mut *self.work.costs.lock().unwrap())
     }
 
-    /// Waits for a place and computes. Where the password is right and its hash was made otherwise than hashes are made now, a new hash
-    /// is computed in the same place after this has answered, and `renew` called with it, which may wait.
+    /// Waits for a place and computes. Where the password is right and its hash was made otherwise than hashes are made now, or it has no
+    /// verifier, what is missing is computed in the same place after this has answered, and `renew` called with it, which may wait.
     ///
     /// Cancel-safe; what is being computed is computed to its end and keeps its place until then.
-    pub(crate) async fn compare(&self, comparison: Comparison, renew: impl FnOnce(String) + Send + 'static) -> Result<Compared, Error> {
+    pub(crate) async fn compare(&self, comparison: Comparison, renew: impl FnOnce(Anew) + Send + 'static) -> Result<Compared, Error> {
         let place = match Arc::clone(&self.places).try_acquire_owned() {
             Ok(place) => place,
             Err(_) => {
@@ -117,12 +133,19 @@ impl Hashing {
         tokio::task::spawn_blocking(move || {
             let now = cost_of(&params);
             let compared = work.compare(&comparison, &now);
-            let outdated = compared == Compared::Same && comparison.stored.as_deref().and_then(cost) != Some(&now);
-            let place = outdated.then_some(place);
+            let same = compared == Compared::Same;
+            let outdated = same && comparison.stored.as_deref().and_then(cost) != Some(&now);
+            let unverified = same && !comparison.verified;
+            let place = (outdated || unverified).then_some(place);
             // Whoever asked may have gone; the password was right all the same.
             let _gone = answer.send(compared);
-            if outdated && let Some(hash) = work.renew(&comparison.password, params) {
-                renew(hash);
+            let password = &comparison.password;
+            let anew = Anew {
+                verifier: unverified.then(|| scram_verifier(password)).flatten(),
+                password_hash: outdated.then(|| work.renew(password, params)).flatten(),
+            };
+            if anew.verifier.is_some() || anew.password_hash.is_some() {
+                renew(anew);
             }
             drop(place);
         });
@@ -132,7 +155,7 @@ impl Hashing {
 
 impl Work {
     /// With what the hash was made with, not today's; a wrong password at every other cost in use, too.
-    fn compare(&self, Comparison { password, stored, costs }: &Comparison, now: &str) -> Compared {
+    fn compare(&self, Comparison { password, stored, costs, .. }: &Comparison, now: &str) -> Compared {
         let own = stored.as_deref().map_or(Compared::Different, |hash| self.compare_with(password, hash));
         if own == Compared::Different {
             let mut others: BTreeSet<&str> = costs.iter().map(|cost| &**cost).chain([now]).collect();

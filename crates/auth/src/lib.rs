@@ -1,7 +1,7 @@
-//! Who somebody is: a login name and a password, compared with what the directory knows.
+//! Who somebody is: a login name and what proves it, compared with what the directory knows.
 //!
-//! [`Authenticator::verify`] is the one question, about a [`Claim`] that was [looked up](Authenticator::look_up) before; its answer is
-//! a [`Verdict`]. Guarantees:
+//! [`Authenticator::verify`] is the question about a name and a password, a [`Claim`] that was [looked up](Authenticator::look_up) before; its
+//! answer is a [`Verdict`]. [`Authenticator::respond`] is the question about each message of an exchange that has several, SCRAM's. Guarantees:
 //!
 //! - Whoever has proved who they are acts as themselves and as nobody else.
 //! - A password is compared by Argon2id, off the async threads, so many at a time and no more ([`Settings::concurrent_hashes`]); a
@@ -10,6 +10,8 @@
 //!   answer: each cost in use is paid once, whatever [`Settings::hash_memory`] was before.
 //! - A hash that was made otherwise than hashes are made now is made anew when its owner logs in, after the answer; a password that was set
 //!   meanwhile stays.
+//! - Of a right password that has no SCRAM verifier one is made in the same way. A name without one, or without an account, is
+//!   answered with a salt of its own that stays the same, and fails like a wrong password.
 //! - Each attempt counts against the account and against the source before its password is looked at, and is forgiven when it was
 //!   right: a client that hangs up, or tries from a hundred connections at once, gains nothing. What comes too fast is refused
 //!   without a look at the password. A source from which the account was used before has a count of its own, so that others'
@@ -23,14 +25,17 @@
 //! temporary, so that nobody is asked for their password again.
 
 mod authenticator;
+mod exchange;
 mod failures;
 mod hashing;
 mod recent;
+mod scram;
 mod seal;
 mod settings;
 
 pub use authenticator::{Authenticator, Claim, LookedUp, Verdict};
-pub use hashing::hash_password;
+pub use exchange::{Exchange, Message, Round};
+pub use hashing::{hash_password, scram_verifier};
 pub use settings::{Fault, Settings};
 
 /// Why it could not be said who somebody is. Never the client's fault.
@@ -50,6 +55,14 @@ pub enum Error {
         account: String,
         /// What is wrong with it.
         cause: String,
+    },
+    /// What the directory keeps for SCRAM is none.
+    #[error("the SCRAM verifier kept for {account} cannot be used ({cause}): set a new password with `gatepost user passwd {account}`")]
+    StoredVerifier {
+        /// Whose.
+        account: String,
+        /// What is wrong with it.
+        cause: &'static str,
     },
     /// A hash could not be computed.
     #[error("a password hash could not be computed: {0}")]

@@ -9,8 +9,8 @@ use mail::{ByteSize, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How passwords are kept and compared, and what happens to those who guess. The limits on failures and the delays can be changed while the
-/// server runs; the others need a restart.
+/// How passwords are kept and compared, and what happens to those who guess. The limits on failures, the delays and `scram` can be changed while
+/// the server runs; the others need a restart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
@@ -21,6 +21,12 @@ pub struct Settings {
 
     /// Passes over that memory; stored hashes follow as for hash_memory.
     pub hash_passes: NonZeroU32,
+
+    /// Whether SCRAM-SHA-256, and SCRAM-SHA-256-PLUS under TLS 1.3, are offered beside PLAIN and LOGIN: the password itself is not sent. It
+    /// takes a verifier of the password, kept beside its hash and cheaper to guess from than that, should the file be stolen. The
+    /// verifier is made when a password is set, and when somebody logs in by PLAIN, LOGIN or USER who has none yet; until then a program
+    /// that prefers SCRAM hears that the password is wrong. With false none is made, and those that are there stay.
+    pub scram: bool,
 
     /// How many passwords are compared at once; each takes a processor and hash_memory for some ten milliseconds.
     pub concurrent_hashes: NonZeroU32,
@@ -60,6 +66,7 @@ impl Default for Settings {
             // What OWASP recommends for Argon2id with one lane.
             hash_memory: ByteSize::mib(19),
             hash_passes: count(2),
+            scram: true,
             concurrent_hashes: count(4),
             waiting_hashes: 256,
             failures_per_account: count(10),

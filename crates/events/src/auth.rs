@@ -23,7 +23,7 @@ pub struct AuthSucceeded<'e> {
     pub source: IpAddr,
     /// Who.
     pub account: &'e str,
-    /// How: PLAIN, LOGIN, USER; XCLIENT where a proxy says so.
+    /// How: a mechanism of SASL, USER; XCLIENT where a proxy says so.
     pub mechanism: &'static str,
 }
 
@@ -38,7 +38,7 @@ pub struct AuthFailed<'e> {
     pub source: IpAddr,
     /// The name that was given.
     pub login: &'e str,
-    /// How: PLAIN, LOGIN, USER.
+    /// How: a mechanism of SASL, USER.
     pub mechanism: &'static str,
     /// When.
     pub now: Instant,

@@ -1,8 +1,8 @@
 //! The words of mail, shared by every crate and knowing none of them.
 //!
 //! Addresses and the envelope (RFC 5321 §4.1.2, RFC 6531) with what senders ask for, the id a message keeps from accept to fetch, the receipt that proves
-//! it is on stable storage, the two framings of the wire (CRLF lines and dot-stuffed data), secrets that do not print, the
-//! token that names a refusal, and sizes, durations and rates written with units.
+//! it is on stable storage, the two framings of the wire (CRLF lines and dot-stuffed data), secrets that do not print, the names of
+//! SASL mechanisms, the token that names a refusal, and sizes, durations and rates written with units.
 //!
 //! Everything here is a plain value: no sockets, no clock, no async. Parsing either yields a valid value or names what is wrong.
 
@@ -17,6 +17,7 @@ pub mod line;
 mod rate;
 mod receipt;
 mod requests;
+mod sasl;
 mod secret;
 mod token;
 pub mod units;
@@ -29,6 +30,7 @@ pub use limits::{DOMAIN_OCTETS, LABEL_OCTETS, LOCAL_PART_OCTETS, PATH_OCTETS};
 pub use rate::{ByteRate, Rate};
 pub use receipt::Receipt;
 pub use requests::{DeliverBy, Notify, OriginalRecipient, RecipientRequests, Requests, Returned};
+pub use sasl::{Mechanism, Mechanisms};
 pub use secret::Secret;
 pub use token::{REFUSAL_OCTETS, RULE_OCTETS, Token, first_labels};
 pub use units::{ByteSize, Span};

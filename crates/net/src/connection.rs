@@ -22,7 +22,7 @@ use tokio::net::TcpStream;
 
 use crate::clock::{self, Alarm};
 use crate::transport::{Socket, Transport};
-use crate::{Drain, NetError, Tls, TlsFacts};
+use crate::{Drain, NetError, Tls, TlsFacts, authorities, tls};
 
 /// A connection that belongs to one session.
 pub struct Connection {
@@ -97,6 +97,23 @@ impl Connection {
     pub fn tls(&self) -> Option<TlsFacts<'_>> {
         match &self.transport {
             Transport::Tls(stream) => Some(TlsFacts::of(stream.get_ref().1)),
+            Transport::Clear(_) | Transport::Gone => None,
+        }
+    }
+
+    /// What identifies this TLS channel, the same on both sides of it and on no other: `tls-exporter` (RFC 9266). `None` in clear, and in
+    /// TLS 1.2, where it would depend on an extension that clients may leave out.
+    pub fn channel(&self) -> Option<[u8; 32]> {
+        match &self.transport {
+            Transport::Tls(stream) => tls::channel(stream.get_ref().1),
+            Transport::Clear(_) | Transport::Gone => None,
+        }
+    }
+
+    /// The mailbox that the peer's certificate names, which one of the [`Authorities`](crate::Authorities) has signed.
+    pub fn mailbox(&self) -> Option<String> {
+        match &self.transport {
+            Transport::Tls(stream) => stream.get_ref().1.peer_certificates()?.first().and_then(authorities::mailbox),
             Transport::Clear(_) | Transport::Gone => None,
         }
     }

@@ -13,6 +13,7 @@
 //!
 //! Faults are [`NetError`], by whose they are.
 
+mod authorities;
 mod budget;
 mod certificates;
 pub mod clock;
@@ -32,6 +33,7 @@ mod tls;
 mod transport;
 mod watch;
 
+pub use authorities::Authorities;
 pub use budget::Budget;
 pub use certificates::{Certificate, Certificates, Pair};
 pub use clock::now;

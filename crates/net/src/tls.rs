@@ -1,4 +1,4 @@
-//! TLS on the side of the server: rustls on aws-lc-rs, TLS 1.2 and 1.3, no client certificates, no ALPN.
+//! TLS on the side of the server: rustls on aws-lc-rs, TLS 1.2 and 1.3, client certificates where there are [`Authorities`], no ALPN.
 //!
 //! Handshakes are the dearest thing a stranger can ask for, so they have a limit of their own and a deadline that counts
 //! from the asking: one who waits for its turn too long has failed like one who is too slow. A refusal that must be said
@@ -19,7 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::{Certificates, Counters, NetError, clock};
+use crate::{Authorities, Certificates, Counters, NetError, clock};
 
 /// How one listener speaks TLS; a clone speaks the same.
 #[derive(Clone)]
@@ -44,6 +44,8 @@ pub struct TlsFacts<'c> {
     pub version: &'static str,
     /// The suite's registered name, as `TLS_AES_256_GCM_SHA384`.
     pub cipher_suite: &'static str,
+    /// Whether the [channel](crate::Connection::channel) can be told from others.
+    pub exporter: bool,
     /// The name the peer asked for (RFC 6066 §3).
     pub server_name: Option<&'c str>,
 }
@@ -62,11 +64,27 @@ impl Tls {
     /// # Errors
     /// [`NetError::TlsSettings`], when the provider does not work on this machine.
     pub fn new(certificates: Arc<Certificates>, tickets: bool, handshakes: Arc<Handshakes>) -> Result<Self, NetError> {
-        let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        Self::asking(None, certificates, tickets, handshakes)
+    }
+
+    /// The same, and asks clients for a certificate that one of `authorities` has signed.
+    ///
+    /// # Errors
+    /// As [`Tls::new`].
+    pub fn asking(
+        authorities: Option<&Authorities>,
+        certificates: Arc<Certificates>,
+        tickets: bool,
+        handshakes: Arc<Handshakes>,
+    ) -> Result<Self, NetError> {
+        let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-            .map_err(NetError::TlsSettings)?
-            .with_no_client_auth()
-            .with_cert_resolver(certificates);
+            .map_err(NetError::TlsSettings)?;
+        let config = match authorities {
+            Some(authorities) => config.with_client_cert_verifier(authorities.verifier()),
+            None => config.with_no_client_auth(),
+        };
+        let mut config = config.with_cert_resolver(certificates);
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = usize::from(tickets);
         if tickets {
@@ -139,9 +157,16 @@ impl<'c> TlsFacts<'c> {
                 _ => "TLS1.2",
             },
             cipher_suite: session.negotiated_cipher_suite().and_then(|suite| registered(suite.suite())).unwrap_or_default(),
+            exporter: session.protocol_version() == Some(ProtocolVersion::TLSv1_3),
             server_name: session.server_name(),
         }
     }
+}
+
+/// See [`Connection::channel`](crate::Connection::channel).
+pub(crate) fn channel(session: &ServerConnection) -> Option<[u8; 32]> {
+    let identifies = session.protocol_version() == Some(ProtocolVersion::TLSv1_3);
+    identifies.then(|| session.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b"")).ok()).flatten()
 }
 
 /// rustls writes the suites of TLS 1.3 as `TLS13_...`; the registry does not.

@@ -40,7 +40,10 @@ async fn octets_go_both_ways_in_both_versions_and_the_facts_are_told() {
         let (ours, theirs) = tokio::join!(connection.start_tls(&tls), connect(&client, NAME, peer));
         ours.unwrap();
         let mut theirs = theirs.unwrap();
-        assert_eq!(connection.tls(), Some(TlsFacts { version: name, cipher_suite: suite, server_name: Some(NAME) }));
+        let exporter = version.version == TLS13.version;
+        assert_eq!(connection.tls(), Some(TlsFacts { version: name, cipher_suite: suite, exporter, server_name: Some(NAME) }));
+        let seen = theirs.get_ref().1.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b"")).unwrap();
+        assert_eq!(connection.channel(), exporter.then_some(seen), "RFC 9266");
 
         theirs.write_all(b"EHLO client.example\r\n").await.unwrap();
         assert!(matches!(connection.read(Expected::Line, minute()).await, Read::Some));

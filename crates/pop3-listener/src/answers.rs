@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
-use auth::{Claim, Verdict};
+use auth::{Claim, Exchange, Message, Round, Verdict};
 use bytes::BytesMut;
 use events::{
     AuthFailed, AuthSucceeded, AuthThrottled, MaildropOpened, MaildropRefused, MaildropTakenOver, MessageDamaged, MessageFetched,
@@ -16,7 +16,7 @@ use events::{
 use gate::rates::{Limits, Measure, Scope, Sender};
 use gate::{Denial, Phase, Seat, Token};
 use net::{Connection, Hold, NetError};
-use pop3::{Auth, AuthRefusal, Progress, Question, Retrieve, Transfer, Update};
+use pop3::{Auth, AuthRefusal, Credentials, Mechanism, Progress, Question, Response, Retrieve, Said, Settings, Transfer, Update};
 use store::{Body, Entry, Error, Maildrop};
 
 use crate::Shared;
@@ -27,11 +27,22 @@ pub(crate) struct Answers {
     seat: Arc<Seat>,
     session: SessionId,
     source: IpAddr,
+    /// Whether logins may be bound to their TLS channel.
+    binds: bool,
     opened: Option<Opened>,
+    exchange: Option<Box<Exchange>>,
     /// A rate has been met since the last reply was written.
     rate_met: bool,
     /// From before an update until its answer has been written.
     hold: Option<Hold>,
+}
+
+/// What a login may go by beside what the client says.
+struct Bond {
+    /// What identifies the TLS channel.
+    channel: Option<[u8; 32]>,
+    /// Whom the client's certificate names.
+    certificate: Option<String>,
 }
 
 /// A maildrop this session has.
@@ -47,8 +58,14 @@ impl Drop for Answers {
 }
 
 impl Answers {
-    pub(crate) fn new(shared: Arc<Shared>, seat: Arc<Seat>, session: SessionId, source: IpAddr) -> Self {
-        Self { shared, seat, session, source, opened: None, rate_met: false, hold: None }
+    pub(crate) fn new(shared: Arc<Shared>, settings: &Settings, seat: Arc<Seat>, session: SessionId, source: IpAddr) -> Self {
+        let binds = settings.mechanisms.contains(Mechanism::ScramSha256Plus);
+        Self { shared, seat, session, source, binds, opened: None, exchange: None, rate_met: false, hold: None }
+    }
+
+    /// No login is under way.
+    pub(crate) fn forget_exchange(&mut self) {
+        self.exchange = None;
     }
 
     /// All answers have been written.
@@ -127,43 +144,48 @@ impl Answers {
     /// How the session has ended, when the client does not take what it asked for.
     pub(crate) async fn answer(&mut self, question: Question<'_>, connection: &mut Connection) -> Result<(), SessionEnd> {
         match question {
-            Question::Auth(auth) => Box::pin(self.auth(auth)).await,
+            Question::Auth(auth) => {
+                let led = matches!(auth.said(), Said::Response(_));
+                let channel = (led && self.binds).then(|| connection.channel()).flatten();
+                let certificate = led.then(|| connection.mailbox()).flatten();
+                Box::pin(self.auth(auth, Bond { channel, certificate })).await;
+            }
             Question::Retrieve(retrieve) => Box::pin(self.retrieve(retrieve, connection)).await?,
             Question::Update(update) => Box::pin(self.update(update)).await,
         }
         Ok(())
     }
 
-    async fn auth(&mut self, question: Auth<'_>) {
-        let credentials = question.credentials();
-        let (login, mechanism) = (credentials.authcid.clone(), credentials.mechanism.name());
-        let shared = Arc::clone(&self.shared);
-        let Shared { events, listener, authenticator, .. } = &*shared;
-        let (session, source) = (self.session, self.source);
+    async fn auth(&mut self, question: Auth<'_>, bond: Bond) {
+        let mechanism = question.said().method();
         if let Some(token) = self.failed_too_often(None) {
             return question.refuse_signed(AuthRefusal::Temporary, token);
         }
-        let claim = Claim { login: &login, acting_as: credentials.authzid.as_deref(), password: credentials.password.clone(), source };
-        let verdict = match self.seat.during(Phase::Store, net::now, pin!(authenticator.look_up(claim))).await {
-            Ok(looked_up) => authenticator.verify(looked_up).await,
-            Err(error) => Err(error),
+        let round = match question.said() {
+            Said::Password(credentials) => self.verify(credentials).await,
+            Said::Response(response) => self.respond(response, &bond).await,
         };
-        match verdict {
-            Ok(Verdict::Right { account }) => match self.may_enter(&account) {
+        let shared = Arc::clone(&self.shared);
+        let Shared { events, listener, .. } = &*shared;
+        let (session, source) = (self.session, self.source);
+        match round {
+            Ok(Round::Challenge(challenge)) => question.challenge(&challenge),
+            Ok(Round::Malformed) => question.malformed(),
+            Ok(Round::Over { verdict: Verdict::Right { account }, .. }) => match self.may_enter(&account) {
                 Ok(()) => {
                     events.emit(AuthSucceeded { listener, session, source, account: &account, mechanism });
                     self.open(account, question).await;
                 }
                 Err((refusal, token)) => question.refuse_signed(refusal, token),
             },
-            Ok(Verdict::Wrong { delay }) => {
+            Ok(Round::Over { login, verdict: Verdict::Wrong { delay } }) => {
                 events.emit(AuthFailed { listener, session, source, login: &login, mechanism, now: net::now() });
                 // Who has guessed waits, but the drain does not.
                 let _left =
                     self.seat.during(Phase::Tarpit, net::now, pin!(net::clock::within(net::now() + delay, self.shared.drain.wait()))).await;
                 question.refuse(AuthRefusal::WrongCredentials);
             }
-            Ok(Verdict::Refused { throttle, .. }) => {
+            Ok(Round::Over { login, verdict: Verdict::Refused { throttle, .. } }) => {
                 events.emit(AuthThrottled { listener, session, source, login: &login, throttle, now: net::now() });
                 question.refuse(AuthRefusal::Temporary);
             }
@@ -172,6 +194,23 @@ impl Answers {
                 question.refuse(AuthRefusal::Temporary);
             }
         }
+    }
+
+    /// A name and a password: whether they are right.
+    async fn verify(&mut self, credentials: &Credentials) -> Result<Round, auth::Error> {
+        let Credentials { authcid: login, authzid, password, .. } = credentials;
+        let claim = Claim { login, acting_as: authzid.as_deref(), password: password.clone(), source: self.source };
+        let authenticator = &self.shared.authenticator;
+        let looked_up = self.seat.during(Phase::Store, net::now, pin!(authenticator.look_up(claim))).await?;
+        Ok(Round::Over { login: login.to_string(), verdict: authenticator.verify(looked_up).await? })
+    }
+
+    /// One response of several: what it comes to.
+    async fn respond(&mut self, response: &Response, bond: &Bond) -> Result<Round, auth::Error> {
+        let Response { mechanism, first, ref octets } = *response;
+        let (channel, certificate) = (bond.channel.as_ref(), bond.certificate.as_deref());
+        let message = Message { mechanism, first, octets: octets.expose(), source: self.source, channel, certificate };
+        self.seat.during(Phase::Store, net::now, pin!(self.shared.authenticator.respond(&mut self.exchange, message))).await
     }
 
     async fn open(&mut self, account: Arc<str>, question: Auth<'_>) {

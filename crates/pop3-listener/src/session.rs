@@ -17,7 +17,7 @@ use std::time::Instant;
 use events::{HandshakeCompleted, HandshakeFailed, SessionAdmitted, SessionEnd, SessionEnded, SessionId};
 use gate::{Denial, Enrolment, Newcomer, Parting, Permit, Phase, Seat};
 use net::{Connection, Expected, NetError, Read};
-use pop3::{Circumstance, Farewell, Session, Want};
+use pop3::{Circumstance, Farewell, Session, Tls, Want};
 
 use crate::Shared;
 use crate::answers::Answers;
@@ -92,11 +92,9 @@ impl Drop for Course {
 async fn converse(course: &Course, connection: &mut Connection, permit: &mut Permit) -> Result<SessionEnd, SessionEnd> {
     let (shared, seat, id) = (&course.shared, course.seat(), course.id);
     let settings = Arc::clone(&shared.settings.load().pop3);
-    if shared.implicit_tls {
-        Box::pin(encrypt(course, connection)).await?;
-    }
-    let mut session = Session::new(settings, Circumstance { tls: shared.implicit_tls }, net::now());
-    let mut answers = Answers::new(Arc::clone(shared), Arc::clone(seat), id, connection.peer().ip());
+    let tls = if shared.implicit_tls { Some(Box::pin(encrypt(course, connection)).await?) } else { None };
+    let mut answers = Answers::new(Arc::clone(shared), &settings, Arc::clone(seat), id, connection.peer().ip());
+    let mut session = Session::new(settings, Circumstance { tls }, net::now());
     loop {
         if connection.drain_requested() || shared.gate.is_draining() {
             session.drain();
@@ -120,6 +118,9 @@ async fn converse(course: &Course, connection: &mut Connection, permit: &mut Per
                 answers.written();
             }
             Want::Input => {
+                if !session.is_authenticating() {
+                    answers.forget_exchange();
+                }
                 if let Some(held_back) = answers.failed(session.take_failures()) {
                     seat.during(Phase::Tarpit, net::now, pin!(held_back)).await;
                 }
@@ -137,8 +138,8 @@ async fn converse(course: &Course, connection: &mut Connection, permit: &mut Per
             }
             Want::Upgrade => {
                 answers.write(session.output(), connection).await?;
-                Box::pin(encrypt(course, connection)).await?;
-                session = session.secured(net::now());
+                let tls = Box::pin(encrypt(course, connection)).await?;
+                session = session.secured(tls, net::now());
             }
             Want::Close => {
                 // Counted; nobody is held back on their way out.
@@ -187,7 +188,7 @@ async fn read(connection: &mut Connection, deadline: Instant, course: &Course, a
 }
 
 /// Shakes hands.
-async fn encrypt(course: &Course, connection: &mut Connection) -> Result<(), SessionEnd> {
+async fn encrypt(course: &Course, connection: &mut Connection) -> Result<Tls, SessionEnd> {
     let (source, id, Shared { events, listener, tls, .. }) = (course.seat().source(), course.id, &*course.shared);
     let outcome = match tls {
         Some(tls) => course.seat().during(Phase::Tls, net::now, pin!(connection.start_tls(tls))).await,
@@ -196,7 +197,7 @@ async fn encrypt(course: &Course, connection: &mut Connection) -> Result<(), Ses
     match (outcome, connection.tls()) {
         (Ok(()), Some(facts)) => {
             events.emit(HandshakeCompleted { listener, session: id, version: facts.version, cipher: facts.cipher_suite });
-            Ok(())
+            Ok(Tls { exporter: facts.exporter, certificate: connection.mailbox().is_some() })
         }
         (outcome, _) => {
             let cause = outcome.err().unwrap_or(NetError::NotBeforeTls("it did not begin"));

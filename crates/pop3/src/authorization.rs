@@ -3,12 +3,13 @@
 //! USER says the same of every name. PASS counts only as the very next command. A login that is not accepted, for whatever reason,
 //! counts toward [`Settings::auth_failures`](crate::Settings::auth_failures).
 
-use mail::{Secret, Token};
+use mail::{Mechanism, Mechanisms, Secret, Token};
 
 use crate::command::Command;
+use crate::limits;
 use crate::maildrop::{Maildrop, Opened};
 use crate::reply::{self, Refusal, Reply};
-use crate::sasl::{Credentials, Exchange, MECHANISMS, Mechanism, Outcome};
+use crate::sasl::{Credentials, Exchange, Outcome, Response, Said};
 use crate::session::{Farewell, Session};
 use crate::state::{Ask, Asked, Login, State};
 
@@ -28,19 +29,17 @@ impl Session {
             // Messages are sent as they are either way (RFC 6856 §2.1, §5), so there is nothing to remember.
             Ok(Command::Utf8) => self.say(Reply::Utf8),
             Ok(Command::Stls) => return self.stls(more_behind),
-            Ok(Command::User(_) | Command::Pass(_) | Command::Auth { .. }) if !self.tls => return self.fault(Refusal::TlsRequired),
+            Ok(Command::User(_) | Command::Pass(_) | Command::Auth { .. }) if self.tls.is_none() => {
+                return self.fault(Refusal::TlsRequired);
+            }
             Ok(Command::User(name)) => {
                 self.state = State::Authorization(Login::Named(name.into()));
                 self.say(Reply::NameTaken);
             }
             Ok(Command::Pass(password)) => {
                 let Login::Named(name) = login else { return self.fault(Refusal::UserFirst) };
-                return Some(self.ask(Credentials {
-                    mechanism: Mechanism::User,
-                    authcid: name,
-                    authzid: None,
-                    password: Secret::new(password),
-                }));
+                let password = Secret::new(password);
+                return Some(self.ask(Said::Password(Credentials { mechanism: None, authcid: name, authzid: None, password })));
             }
             Ok(Command::Auth { mechanism, initial }) => return self.auth(mechanism, initial),
             Ok(_) => return self.fault(Refusal::LogInFirst),
@@ -56,6 +55,16 @@ impl Session {
         self.state = State::Transaction { maildrop, listing: None };
     }
 
+    /// It goes on; the next line is a response.
+    pub(crate) fn login_challenged(&mut self, said: &Said, challenge: &[u8]) {
+        let octets = challenge.get(..limits::CHALLENGE_OCTETS).unwrap_or(challenge);
+        self.say(Reply::Challenge { octets });
+        // A name and a password say everything at once: nothing follows them.
+        if let Said::Response(Response { mechanism, .. }) = said {
+            self.expect_response(Exchange::Led { mechanism: *mechanism, first: false });
+        }
+    }
+
     /// The other answers.
     pub(crate) fn login_refused(&mut self, refusal: Refusal, token: Option<Token>) {
         self.auth_failures += 1;
@@ -68,7 +77,7 @@ impl Session {
 
     /// STLS (RFC 2595 §4). What was sent behind it in clear could only be meant to be taken for something said under TLS.
     fn stls(&mut self, more_behind: bool) -> Option<Ask> {
-        match (self.tls, self.settings.stls) {
+        match (self.tls.is_some(), self.settings.stls) {
             (true, _) => return self.fault(Refusal::TlsAlready),
             (_, false) => return self.fault(Refusal::StlsUnavailable),
             _ if more_behind => self.close(Refusal::BehindStls, Farewell::Dismissed),
@@ -84,11 +93,11 @@ impl Session {
     fn auth(&mut self, mechanism: Option<&[u8]>, initial: Option<&[u8]>) -> Option<Ask> {
         let Some(mechanism) = mechanism else {
             self.say(Reply::Mechanisms);
-            MECHANISMS.into_iter().for_each(|mechanism| self.say(mechanism.name()));
+            self.offered().iter().for_each(|mechanism| self.say(mechanism.name()));
             self.say(".");
             return None;
         };
-        let begun = Exchange::begin(mechanism);
+        let begun = Exchange::begin(mechanism, self.offered());
         let outcome = begun.and_then(|exchange| match initial {
             Some(response) => exchange.initial(response),
             None => Ok(Outcome::Challenge(exchange)),
@@ -98,18 +107,31 @@ impl Session {
 
     fn exchange(&mut self, outcome: Result<Outcome, Refusal>) -> Option<Ask> {
         match outcome {
-            Ok(Outcome::Ask(credentials)) => return Some(self.ask(credentials)),
+            Ok(Outcome::Ask(said)) => return Some(self.ask(said)),
             Ok(Outcome::Challenge(exchange)) => {
                 self.say(exchange.challenge());
-                self.state = State::Authorization(Login::Sasl(exchange));
+                self.expect_response(exchange);
             }
             Err(refusal) => return self.fault(refusal),
         }
         None
     }
 
-    fn ask(&mut self, credentials: Credentials) -> Ask {
+    fn ask(&mut self, said: Said) -> Ask {
         self.asked = Some(Asked::Auth);
-        Ask::Auth(credentials)
+        Ask::Auth(Box::new(said))
+    }
+
+    /// The mechanisms that AUTH takes: bound to the channel only where it can be told from others, and by certificate only where there is one.
+    pub(crate) fn offered(&self) -> Mechanisms {
+        let tls = self.tls.unwrap_or_default();
+        let mut offered = self.settings.mechanisms;
+        if !tls.exporter {
+            offered = offered.without(Mechanism::ScramSha256Plus);
+        }
+        if !tls.certificate {
+            offered = offered.without(Mechanism::External);
+        }
+        offered
     }
 }

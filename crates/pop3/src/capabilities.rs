@@ -4,17 +4,15 @@
 //! without a version: whoever reads it here has not logged in.
 
 use crate::reply::Reply;
-use crate::sasl::{MECHANISMS, Mechanism};
 use crate::session::Session;
 
 impl Session {
     pub(crate) fn capabilities(&mut self) {
         self.say(Reply::Capabilities);
         ALWAYS.into_iter().for_each(|capability| self.say(capability));
-        if self.tls {
-            let [plain, login] = MECHANISMS.map(Mechanism::name);
+        if self.tls.is_some() {
             self.say("USER");
-            self.say(format_args!("SASL {plain} {login}"));
+            self.say(format_args!("SASL {}", self.offered()));
         } else if self.settings.stls {
             self.say("STLS");
         }

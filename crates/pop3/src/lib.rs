@@ -7,12 +7,12 @@
 //! ```
 //! # use std::{sync::Arc, time::Instant};
 //! # use bytes::BytesMut;
-//! use pop3::{AuthRefusal, Circumstance, Question, Session, Settings, Want};
+//! use pop3::{AuthRefusal, Circumstance, Question, Session, Settings, Tls, Want};
 //!
 //! # fn drive(now: Instant) -> BytesMut {
 //! # let settings = Arc::new(Settings::new("mail.example".parse().expect("a domain")));
 //! # let mut input = BytesMut::from("USER mrose\r\nPASS tanstaaf\r\nQUIT\r\n");
-//! let mut session = Session::new(settings, Circumstance { tls: true }, now);
+//! let mut session = Session::new(settings, Circumstance { tls: Some(Tls::default()) }, now);
 //! loop {
 //!     match session.next(&mut input, now) {
 //!         // Write the output, so that the replies to pipelined commands leave together, then read more until
@@ -25,7 +25,7 @@
 //!             let _transfer = retrieve.begin();
 //!         }
 //!         Want::Answer(Question::Update(update)) => update.failed(),
-//!         // Write the output, shake hands, then `session = session.secured(now)`.
+//!         // Write the output, shake hands, then `session = session.secured(tls, now)`.
 //!         Want::Upgrade => break,
 //!         // Write the output and close.
 //!         Want::Close => break,
@@ -36,8 +36,8 @@
 //! # assert!(drive(Instant::now()).ends_with(b"+OK mail.example signing off\r\n"));
 //! ```
 //!
-//! Speaks RFC 1939 (without APOP), CAPA, PIPELINING and response codes (RFC 2449, RFC 3206), STLS (RFC 2595), SASL PLAIN and
-//! LOGIN (RFC 5034), and UTF8 (RFC 6856).
+//! Speaks RFC 1939 (without APOP), CAPA, PIPELINING and response codes (RFC 2449, RFC 3206), STLS (RFC 2595), SASL PLAIN, LOGIN and
+//! what the listener leads (RFC 5034), and UTF8 (RFC 6856).
 //!
 //! Guarantees:
 //! - Passwords are taken only under TLS. Without it the answer is `[SYS/PERM]` and never `[AUTH]`, at which clients would ask a
@@ -64,12 +64,13 @@ mod state;
 mod transaction;
 mod transfer;
 
+pub use mail::{Mechanism, Mechanisms};
 pub use maildrop::{Entry, Maildrop};
 pub use question::{Auth, AuthRefusal, Question, Retrieve, Update};
 pub use reply::Refusal;
-pub use sasl::{Credentials, Mechanism};
+pub use sasl::{Credentials, Response, Said};
 pub use session::{Farewell, Session, Want};
-pub use settings::{Circumstance, Settings, Timing};
+pub use settings::{Circumstance, Settings, Timing, Tls};
 pub use transfer::{Progress, Transfer};
 
 /// What is wrong on our side; a client's faults are answered by the machine itself.

@@ -11,6 +11,8 @@ use crate::Refusal;
 pub const COMMAND_LINE_OCTETS: usize = 255;
 /// A response within AUTH with its CRLF. A longer one ends the exchange.
 pub const AUTH_LINE_OCTETS: usize = 12_288;
+/// A challenge in AUTH before it is base64, so that its line is a reply's.
+pub const CHALLENGE_OCTETS: usize = (REPLY_LINE_OCTETS - 4) / 4 * 3;
 /// A line of a reply with its CRLF, messages aside; ours are never longer.
 pub const REPLY_LINE_OCTETS: usize = 512;
 /// The default of [`Settings::bad_commands`](crate::Settings::bad_commands).

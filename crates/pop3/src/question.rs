@@ -5,7 +5,7 @@ use mail::{MessageId, Token};
 
 use crate::maildrop::{Entry, Maildrop, Opened};
 use crate::reply::Refusal;
-use crate::sasl::Credentials;
+use crate::sasl::Said;
 use crate::session::{Farewell, Session};
 use crate::transfer::Transfer;
 
@@ -20,11 +20,12 @@ pub enum Question<'s> {
     Update(Update<'s>),
 }
 
-/// A name and a password.
+/// Someone wants to log in, under TLS.
 #[must_use = "dropped, it is answered with [SYS/TEMP]"]
 pub struct Auth<'s> {
     session: &'s mut Session,
-    credentials: Credentials,
+    /// Boxed: questions are held while they are answered, and this one is rare.
+    said: Box<Said>,
 }
 
 /// Why a login is refused. Clients ask people for their password again on [`AuthRefusal::WrongCredentials`] alone (RFC 3206).
@@ -46,13 +47,26 @@ pub enum AuthRefusal {
 }
 
 impl<'s> Auth<'s> {
-    pub(crate) fn new(session: &'s mut Session, credentials: Credentials) -> Self {
-        Self { session, credentials }
+    pub(crate) fn new(session: &'s mut Session, said: Box<Said>) -> Self {
+        Self { session, said }
     }
 
-    /// Who the client says it is, and what should prove it.
-    pub fn credentials(&self) -> &Credentials {
-        &self.credentials
+    /// What the client has said to prove who it is.
+    pub fn said(&self) -> &Said {
+        &self.said
+    }
+
+    /// `+`: the exchange goes on; the client's next response is the next question, unless it gives up. A challenge of more than
+    /// [`CHALLENGE_OCTETS`](crate::limits::CHALLENGE_OCTETS) is cut off.
+    pub fn challenge(self, challenge: &[u8]) {
+        self.session.asked = None;
+        self.session.login_challenged(&self.said, challenge);
+    }
+
+    /// That is no response of its mechanism. It counts as a bad command.
+    pub fn malformed(self) {
+        self.session.asked = None;
+        self.session.fault(Refusal::BadResponse);
     }
 
     /// It is so; this is the maildrop, locked for this session.

@@ -7,6 +7,8 @@
 
 use std::fmt::{self, Display, Formatter, Write as _};
 
+use base64::display::Base64Display;
+use base64::engine::general_purpose::STANDARD;
 use bytes::BytesMut;
 use mail::{Domain, MessageId, REFUSAL_OCTETS, Token, first_labels};
 
@@ -57,10 +59,10 @@ pub(crate) enum Reply<'s> {
         host: &'s Domain,
         messages: usize,
     },
-    /// The challenges of PLAIN and LOGIN, in base64 (RFC 5034 §4).
-    ChallengeEmpty,
-    ChallengeUsername,
-    ChallengePassword,
+    /// In base64 (RFC 5034 §4).
+    Challenge {
+        octets: &'s [u8],
+    },
 }
 
 /// What does not, and whose fault it is. Displays as the line without its CRLF.
@@ -181,9 +183,7 @@ impl Display for Reply<'_> {
             Self::SigningOff { host } => write!(f, "+OK {host} signing off"),
             Self::SigningOffLeaving { host, messages: 0 } => write!(f, "+OK {host} signing off (maildrop empty)"),
             Self::SigningOffLeaving { host, messages } => write!(f, "+OK {host} signing off ({} left)", Messages(messages)),
-            Self::ChallengeEmpty => f.write_str("+ "),
-            Self::ChallengeUsername => f.write_str("+ VXNlcm5hbWU6"),
-            Self::ChallengePassword => f.write_str("+ UGFzc3dvcmQ6"),
+            Self::Challenge { octets } => write!(f, "+ {}", Base64Display::new(octets, &STANDARD)),
         }
     }
 }
@@ -248,6 +248,7 @@ mod tests {
             Reply::Greeting { host: &host }.to_string(),
             Reply::SigningOffLeaving { host: &host, messages: usize::MAX }.to_string(),
             Reply::Maildrop { messages: usize::MAX, octets: u64::MAX }.to_string(),
+            Reply::Challenge { octets: &[0xff; limits::CHALLENGE_OCTETS] }.to_string(),
             Refusal::TooManySessions { limit: u32::MAX }.to_string(),
             Refusal::NoSuchMessage { messages: usize::MAX }.to_string(),
         ];

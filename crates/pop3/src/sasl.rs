@@ -1,43 +1,28 @@
-//! The two password mechanisms: PLAIN (RFC 4616) and LOGIN (as Outlook speaks it), inside of AUTH (RFC 5034).
+//! What happens inside of AUTH (RFC 5034): PLAIN (RFC 4616) and LOGIN (as Outlook speaks it) to their end, and the rounds of the
+//! mechanisms that the listener leads.
 //!
-//! Decoded passwords live in [`Secret`]s from the first moment.
+//! Decoded passwords and responses live in [`Secret`]s from the first moment.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use mail::Secret;
+use mail::{Mechanism, Mechanisms, Secret};
 
 use crate::reply::{Refusal, Reply};
 
-/// How a client proves who it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mechanism {
-    /// USER and PASS (RFC 1939 §7).
-    User,
-    /// SASL PLAIN.
-    Plain,
-    /// SASL LOGIN.
-    Login,
+/// What a client has said to prove who it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Said {
+    /// A name and a password.
+    Password(Credentials),
+    /// A response of a mechanism that the listener leads.
+    Response(Response),
 }
-
-impl Mechanism {
-    /// The word for it, as CAPA and the log have it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::User => "USER",
-            Self::Plain => "PLAIN",
-            Self::Login => "LOGIN",
-        }
-    }
-}
-
-/// What CAPA and AUTH announce.
-pub(crate) const MECHANISMS: [Mechanism; 2] = [Mechanism::Plain, Mechanism::Login];
 
 /// What a client claims, to be checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credentials {
-    /// How they came.
-    pub mechanism: Mechanism,
+    /// How they came; none is USER and PASS (RFC 1939 §7).
+    pub mechanism: Option<Mechanism>,
     /// Whose password it is. Not empty, otherwise as sent.
     pub authcid: Box<str>,
     /// As whom the client wants to act, where it says so (RFC 4616 §2).
@@ -46,34 +31,59 @@ pub struct Credentials {
     pub password: Secret,
 }
 
+/// One response of an exchange that has several.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Response {
+    /// Of which mechanism.
+    pub mechanism: Mechanism,
+    /// Whether it is the first of its exchange.
+    pub first: bool,
+    /// What it says, base64 taken off; any octets, fewer than an [AUTH line](crate::limits::AUTH_LINE_OCTETS) has.
+    pub octets: Secret,
+}
+
+impl Said {
+    /// The word for how it was said, as the log has it.
+    pub fn method(&self) -> &'static str {
+        match self {
+            Self::Password(Credentials { mechanism: None, .. }) => "USER",
+            Self::Password(Credentials { mechanism: Some(mechanism), .. }) | Self::Response(Response { mechanism, .. }) => mechanism.name(),
+        }
+    }
+}
+
 /// An exchange that waits for the client's next response.
 pub(crate) enum Exchange {
     Plain,
     LoginName,
     LoginPassword(Box<str>),
+    Led { mechanism: Mechanism, first: bool },
 }
 
 /// What a response leads to.
 pub(crate) enum Outcome {
-    Ask(Credentials),
+    Ask(Said),
     Challenge(Exchange),
 }
 
 impl Exchange {
-    pub(crate) fn begin(mechanism: &[u8]) -> Result<Self, Refusal> {
-        let named = MECHANISMS.into_iter().find(|known| known.name().as_bytes().eq_ignore_ascii_case(mechanism));
-        match named.ok_or(Refusal::UnknownMechanism)? {
+    /// Begins with the mechanism of this name, if it is one of those offered.
+    pub(crate) fn begin(name: &[u8], offered: Mechanisms) -> Result<Self, Refusal> {
+        match offered.named(name).ok_or(Refusal::UnknownMechanism)? {
             Mechanism::Login => Ok(Self::LoginName),
-            Mechanism::Plain | Mechanism::User => Ok(Self::Plain),
+            Mechanism::Plain => Ok(Self::Plain),
+            mechanism @ (Mechanism::External | Mechanism::ScramSha256 | Mechanism::ScramSha256Plus) => {
+                Ok(Self::Led { mechanism, first: true })
+            }
         }
     }
 
     /// What the client is asked for.
     pub(crate) fn challenge(&self) -> Reply<'static> {
         match self {
-            Self::Plain => Reply::ChallengeEmpty,
-            Self::LoginName => Reply::ChallengeUsername,
-            Self::LoginPassword(_) => Reply::ChallengePassword,
+            Self::Plain | Self::Led { .. } => Reply::Challenge { octets: b"" },
+            Self::LoginName => Reply::Challenge { octets: b"Username:" },
+            Self::LoginPassword(_) => Reply::Challenge { octets: b"Password:" },
         }
     }
 
@@ -89,11 +99,13 @@ impl Exchange {
         }
         let decoded = Secret::new(STANDARD.decode(response).map_err(|_| Refusal::BadResponse)?);
         match self {
-            Self::Plain => plain(&decoded).map(Outcome::Ask),
+            Self::Plain => plain(&decoded).map(Said::Password).map(Outcome::Ask),
             Self::LoginName => name(decoded.expose()).map(Self::LoginPassword).map(Outcome::Challenge),
             Self::LoginPassword(authcid) => {
-                Ok(Outcome::Ask(Credentials { mechanism: Mechanism::Login, authcid, authzid: None, password: decoded }))
+                let mechanism = Some(Mechanism::Login);
+                Ok(Outcome::Ask(Said::Password(Credentials { mechanism, authcid, authzid: None, password: decoded })))
             }
+            Self::Led { mechanism, first } => Ok(Outcome::Ask(Said::Response(Response { mechanism, first, octets: decoded }))),
         }
     }
 }
@@ -105,7 +117,7 @@ fn plain(message: &Secret) -> Result<Credentials, Refusal> {
         return Err(Refusal::BadResponse);
     };
     let authzid = if authzid.is_empty() { None } else { Some(name(authzid)?) };
-    Ok(Credentials { mechanism: Mechanism::Plain, authcid: name(authcid)?, authzid, password: Secret::new(password) })
+    Ok(Credentials { mechanism: Some(Mechanism::Plain), authcid: name(authcid)?, authzid, password: Secret::new(password) })
 }
 
 fn name(octets: &[u8]) -> Result<Box<str>, Refusal> {
@@ -121,8 +133,8 @@ mod tests {
 
     fn responded(exchange: Exchange, response: &[u8]) -> Result<Credentials, Refusal> {
         match exchange.respond(STANDARD.encode(response).as_bytes())? {
-            Outcome::Ask(credentials) => Ok(credentials),
-            Outcome::Challenge(_) => panic!("one response says it all"),
+            Outcome::Ask(Said::Password(credentials)) => Ok(credentials),
+            Outcome::Ask(_) | Outcome::Challenge(_) => panic!("one response says it all"),
         }
     }
 

@@ -22,7 +22,8 @@ use crate::command::Command;
 use crate::limits;
 use crate::question::{Auth, Question, Retrieve, Update};
 use crate::reply::{self, Refusal, Reply};
-use crate::settings::{Circumstance, Settings};
+use crate::sasl::Exchange;
+use crate::settings::{Circumstance, Settings, Tls};
 use crate::state::{Ask, Asked, Ending, Login, State, Step};
 
 /// What a session wants.
@@ -68,7 +69,7 @@ pub struct Session {
     pub(crate) settings: Arc<Settings>,
     pub(crate) state: State,
     pub(crate) asked: Option<Asked>,
-    pub(crate) tls: bool,
+    pub(crate) tls: Option<Tls>,
     pub(crate) auth_failures: u16,
     pub(crate) output: BytesMut,
     lines: Lines,
@@ -93,12 +94,12 @@ impl Session {
 
     /// The session under TLS that follows this one after STLS: a new value without a greeting (RFC 2595 §4), in which nothing lives on
     /// but the settings, the time that has been used up, and a [`Session::drain`].
-    pub fn secured(self, now: Instant) -> Self {
+    pub fn secured(self, tls: Tls, now: Instant) -> Self {
         let Self { started, ending, failures, commands, .. } = self;
-        Self { started, ending, failures, commands, ..Self::silent(self.settings, true, now) }
+        Self { started, ending, failures, commands, ..Self::silent(self.settings, Some(tls), now) }
     }
 
-    fn silent(settings: Arc<Settings>, tls: bool, now: Instant) -> Self {
+    fn silent(settings: Arc<Settings>, tls: Option<Tls>, now: Instant) -> Self {
         Self {
             settings,
             state: State::Authorization(Login::Start),
@@ -127,7 +128,7 @@ impl Session {
             Step::Upgrade => Want::Upgrade,
             Step::Close => Want::Close,
             Step::Ask(ask) => Want::Answer(match ask {
-                Ask::Auth(credentials) => Question::Auth(Auth::new(self, credentials)),
+                Ask::Auth(said) => Question::Auth(Auth::new(self, said)),
                 Ask::Retrieve { index, entry, top } => Question::Retrieve(Retrieve::new(self, index, entry, top)),
                 Ask::Update => Question::Update(Update::new(self)),
             }),
@@ -201,6 +202,11 @@ impl Session {
             State::Closed(farewell) => Some(farewell),
             _ => None,
         }
+    }
+
+    /// Whether an AUTH exchange is under way.
+    pub fn is_authenticating(&self) -> bool {
+        self.in_exchange()
     }
 
     /// Whether a user is logged in: the session is in the TRANSACTION state.
@@ -311,6 +317,12 @@ impl Session {
 
     fn in_exchange(&self) -> bool {
         matches!(self.state, State::Authorization(Login::Sasl(_)))
+    }
+
+    /// The next line is a response in this exchange.
+    pub(crate) fn expect_response(&mut self, exchange: Exchange) {
+        self.state = State::Authorization(Login::Sasl(exchange));
+        self.lines = Lines::new(limits::AUTH_LINE_OCTETS);
     }
 
     pub(crate) fn say(&mut self, line: impl Display) {

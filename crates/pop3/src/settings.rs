@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mail::Domain;
+use mail::{Domain, Mechanisms};
 
 use crate::{Error, limits};
 
@@ -13,6 +13,8 @@ pub struct Settings {
     pub host: Domain,
     /// Whether STLS is offered in clear (RFC 2595).
     pub stls: bool,
+    /// The mechanisms of AUTH under TLS, where the connection is fit for them (RFC 5034).
+    pub mechanisms: Mechanisms,
     /// The least time between two logins, as CAPA announces it (RFC 2449 §6.5). Whoever answers [`Auth`](crate::Auth) enforces it.
     pub login_delay: Option<Duration>,
     /// Commands that are wrong before the session is closed.
@@ -40,6 +42,7 @@ impl Settings {
         Self {
             host,
             stls: true,
+            mechanisms: Mechanisms::PASSWORD,
             login_delay: None,
             bad_commands: limits::BAD_COMMANDS,
             auth_failures: limits::AUTH_FAILURES,
@@ -71,8 +74,17 @@ impl Default for Timing {
 /// What is known of a connection before its first octet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Circumstance {
-    /// Whether the listener began with TLS.
-    pub tls: bool,
+    /// The TLS it speaks, when the listener began with TLS.
+    pub tls: Option<Tls>,
+}
+
+/// The TLS of a connection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// Whether the listener has what identifies the channel (`tls-exporter`, RFC 9266).
+    pub exporter: bool,
+    /// Whether the client has a certificate that was verified, and names a mailbox.
+    pub certificate: bool,
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use mail::Token;
 
 use crate::maildrop::{Entry, Opened};
 use crate::reply::Refusal;
-use crate::sasl::{Credentials, Exchange};
+use crate::sasl::{Exchange, Said};
 use crate::session::Farewell;
 
 /// Where in RFC 1939's life of a session this one is.
@@ -49,7 +49,7 @@ pub(crate) enum Asked {
 
 /// A question about to be asked.
 pub(crate) enum Ask {
-    Auth(Credentials),
+    Auth(Box<Said>),
     Retrieve { index: usize, entry: Entry, top: Option<u64> },
     Update,
 }

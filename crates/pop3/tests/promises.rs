@@ -21,7 +21,7 @@ proptest! {
     #[test]
     fn any_octets_can_arrive(octets in prop::collection::vec(any::<u8>(), 0..4000), cutting in 1usize..2000) {
         let (now, settings) = (Instant::now(), Arc::new(Settings::new("mail.example".parse().unwrap())));
-        let (mut session, mut input) = (Session::new(settings, Circumstance { tls: true }, now), BytesMut::new());
+        let (mut session, mut input) = (Session::new(settings, Circumstance { tls: Some(pop3::Tls::default()) }, now), BytesMut::new());
         for piece in octets.chunks(cutting) {
             input.extend_from_slice(piece);
             match session.next(&mut input, now) {

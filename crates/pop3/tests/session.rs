@@ -11,7 +11,7 @@ use pop3::{Circumstance, Entry, Error, Progress, Question, Session, Settings, Wa
 /// A session under TLS whose client has logged in to so many messages of 100 octets.
 fn logged_in(messages: u64, now: Instant) -> Session {
     let settings = Settings::new("mail.example".parse().unwrap());
-    let mut session = Session::new(Arc::new(settings), Circumstance { tls: true }, now);
+    let mut session = Session::new(Arc::new(settings), Circumstance { tls: Some(pop3::Tls::default()) }, now);
     let mut input = BytesMut::from("USER mrose\r\nPASS tanstaaf\r\n");
     let Want::Answer(Question::Auth(auth)) = session.next(&mut input, now) else { panic!("a login is asked") };
     let entry = |n: u64| Entry { id: MessageId::from_bytes(u128::from(n + 1).to_be_bytes()), octets: 100 };

@@ -11,7 +11,9 @@ use std::time::Instant;
 
 use bytes::{Buf as _, BytesMut};
 use mail::{MessageId, Span, Token};
-use pop3::{Auth, AuthRefusal, Circumstance, Entry, Progress, Question, Retrieve, Session, Settings, Want};
+use pop3::{
+    Auth, AuthRefusal, Circumstance, Entry, Mechanism, Mechanisms, Progress, Question, Retrieve, Said, Session, Settings, Tls, Want,
+};
 use transcript::{Act, Transcript};
 
 #[test]
@@ -53,10 +55,17 @@ impl<'d> Play<'d> {
     fn new(transcript: &'d Transcript, cutting: usize) -> Self {
         let (now, mut settings) = (Instant::now(), Settings::new("mail.example".parse().unwrap()));
         settings.stls = !transcript.is_given("no-stls");
+        if transcript.is_given("scram") {
+            settings.mechanisms = Mechanisms::PASSWORD.and(Mechanisms::SCRAM);
+        }
+        if transcript.is_given("external") {
+            settings.mechanisms = settings.mechanisms.with(Mechanism::External);
+        }
         settings.login_delay =
             transcript.given.iter().find_map(|word| word.strip_prefix("login-delay=")).map(|delay| delay.parse::<Span>().unwrap().0);
         settings.check().unwrap();
-        let session = Session::new(Arc::new(settings), Circumstance { tls: transcript.is_given("tls") }, now);
+        let tls = Tls { exporter: !transcript.is_given("no-exporter"), certificate: transcript.is_given("certificate") };
+        let session = Session::new(Arc::new(settings), Circumstance { tls: transcript.is_given("tls").then_some(tls) }, now);
         let (input, said) = (BytesMut::new(), BytesMut::new());
         Self { transcript, cutting, now, session, input, said, upgrade: false, closed: false, next: None, deleted: vec![] }
     }
@@ -99,8 +108,8 @@ impl<'d> Play<'d> {
             "upgraded" => {
                 assert!(std::mem::take(&mut self.upgrade), "{place}: not asked for");
                 let other = Settings::new("other.example".parse().unwrap());
-                let other = Session::new(Arc::new(other), Circumstance { tls: false }, self.now);
-                self.session = std::mem::replace(&mut self.session, other).secured(self.now);
+                let other = Session::new(Arc::new(other), Circumstance { tls: None }, self.now);
+                self.session = std::mem::replace(&mut self.session, other).secured(Tls::default(), self.now);
             }
             "closed" => assert!(self.closed, "{place}: the connection is open"),
             "open" => assert!(!self.closed, "{place}: the connection is closed"),
@@ -142,16 +151,23 @@ impl<'d> Play<'d> {
 }
 
 fn answer(auth: Auth<'_>, next: Option<&str>, messages: &[Vec<u8>]) {
-    let credentials = auth.credentials();
-    let known = &*credentials.authcid == "mrose" && credentials.password.expose() == b"tanstaaf";
-    let itself = credentials.authzid.as_deref().is_none_or(|authzid| authzid == "mrose");
+    let right = match auth.said() {
+        Said::Password(credentials) => {
+            let known = &*credentials.authcid == "mrose" && credentials.password.expose() == b"tanstaaf";
+            known && credentials.authzid.as_deref().is_none_or(|authzid| authzid == "mrose")
+        }
+        // The listener of these transcripts is right about whoever answers the last challenge with nothing.
+        Said::Response(response) => response.octets.expose().is_empty() && !response.first,
+    };
     match next {
+        Some(verdict) if verdict.starts_with("auth challenge ") => auth.challenge(&verdict.as_bytes()["auth challenge ".len()..]),
+        Some("auth malformed") => auth.malformed(),
         Some("auth temporary") => auth.refuse(AuthRefusal::Temporary),
         Some("auth drop") => drop(auth),
         Some("auth in-use") => auth.refuse_signed(AuthRefusal::InUse, Token::new("R10", 1)),
         Some("auth too-many-sessions") => auth.refuse_signed(AuthRefusal::TooManySessions { limit: 32 }, Token::new("R9", 1)),
         Some("auth login-delay") => auth.refuse(AuthRefusal::LoginDelay),
-        _ if known && itself => {
+        _ if right => {
             let entry = |(number, text): (u128, &Vec<u8>)| Entry {
                 id: MessageId::from_bytes(number.to_be_bytes()),
                 octets: text.len() as u64 + if text.is_empty() || text.ends_with(b"\r\n") { 0 } else { 2 },

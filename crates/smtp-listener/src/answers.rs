@@ -19,15 +19,15 @@ use std::num::NonZeroU64;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
-use auth::{Claim, Verdict};
+use auth::{Claim, Exchange, Message as Told, Round, Verdict};
 use events::{AuthFailed, AuthSucceeded, AuthThrottled, MessageAccepted, SessionId, StoreFailed};
 use gate::delivery::{Passage, Promise};
 use gate::rates::{Limits, Measure, Sender};
 use gate::{Permit, Phase, Seat};
 use jiff::Timestamp;
 use mail::{ForwardPath, Host, MessageId, ReversePath};
-use net::Hold;
-use smtp::{Auth, Chunk, Data, EndOfData, Mail, MailFrom, Question, Reply};
+use net::{Connection, Hold};
+use smtp::{Auth, Chunk, Credentials, Data, EndOfData, Mail, MailFrom, Mechanism, Question, Reply, Response, Said};
 
 use crate::freight::Freight;
 use crate::hops::Hops;
@@ -47,15 +47,41 @@ pub(crate) struct Answers {
     /// The client's address, of whomever a proxy speaks for.
     source: IpAddr,
     transaction: Option<Box<Transaction>>,
+    exchange: Option<Box<Exchange>>,
+    /// What TLS says of the client and of the channel, where a login may go by it.
+    bond: Option<Box<Bond>>,
     /// A rate has been met since the last reply was written.
     rate_met: Cell<bool>,
     /// From before a commit until its 250 has been written.
     hold: Option<Hold>,
 }
 
+/// What a login may go by beside what the client says.
+struct Bond {
+    /// What identifies the TLS channel.
+    channel: Option<[u8; 32]>,
+    /// Whom the client's certificate names.
+    certificate: Option<String>,
+}
+
 impl Answers {
     pub(crate) fn new(shared: Arc<Shared>, settings: Arc<Settings>, seat: Arc<Seat>, session: SessionId, source: IpAddr) -> Self {
-        Self { shared, settings, seat, session, source, transaction: None, rate_met: Cell::new(false), hold: None }
+        let (rate_met, hold) = (Cell::new(false), None);
+        Self { shared, settings, seat, session, source, transaction: None, exchange: None, bond: None, rate_met, hold }
+    }
+
+    /// The session goes on over this connection, as it is now.
+    pub(crate) fn bind(&mut self, connection: &Connection) {
+        let offers = |mechanism| self.settings.smtp.auth && self.settings.smtp.mechanisms.contains(mechanism);
+        let channel = offers(Mechanism::ScramSha256Plus).then(|| connection.channel()).flatten();
+        let certificate = offers(Mechanism::External).then(|| connection.mailbox()).flatten();
+        let any = channel.is_some() || certificate.is_some();
+        self.bond = any.then(|| Box::new(Bond { channel, certificate }));
+    }
+
+    /// No login is under way.
+    pub(crate) fn forget_exchange(&mut self) {
+        self.exchange = None;
     }
 
     /// The transaction has ended without a question: RSET, a fault, a new greeting.
@@ -102,35 +128,37 @@ impl Answers {
     }
 
     async fn auth(&mut self, question: Auth<'_>) {
-        let credentials = question.credentials();
-        let (login, mechanism) = (credentials.authcid.clone(), credentials.mechanism.name());
-        let Shared { events, listener, authenticator, .. } = &*self.shared;
-        let (session, source) = (self.session, self.source);
+        let mechanism = question.said().mechanism().name();
         let rate = self.shared.rates.look(Measure::FailedCommands, &self.sender(None, None), Limits::ALL, net::now());
         if let Err(met) = rate {
             return question.reject(self.rate_met(Reply::FAILURE_RATE_AUTH, &met, None, None));
         }
-        let claim = Claim { login: &login, acting_as: credentials.authzid.as_deref(), password: credentials.password.clone(), source };
-        let verdict = match self.seat.during(Phase::Store, net::now, pin!(authenticator.look_up(claim))).await {
-            Ok(looked_up) => authenticator.verify(looked_up).await,
-            Err(error) => Err(error),
+        let round = match question.said() {
+            Said::Password(credentials) => self.verify(credentials).await,
+            Said::Response(response) => self.respond(response).await,
         };
-        match verdict {
-            Ok(Verdict::Right { account }) => match self.shared.log_in(&self.seat, session, source, &account) {
-                Ok(()) => {
-                    events.emit(AuthSucceeded { listener, session, source, account: &account, mechanism });
-                    question.accept(&*account);
+        let Shared { events, listener, .. } = &*self.shared;
+        let (session, source) = (self.session, self.source);
+        match round {
+            Ok(Round::Challenge(challenge)) => question.challenge(&challenge),
+            Ok(Round::Malformed) => question.malformed(),
+            Ok(Round::Over { verdict: Verdict::Right { account }, .. }) => {
+                match self.shared.log_in(&self.seat, session, source, &account) {
+                    Ok(()) => {
+                        events.emit(AuthSucceeded { listener, session, source, account: &account, mechanism });
+                        question.accept(&*account);
+                    }
+                    Err(full) => question.reject(self.user_full(full, &account)),
                 }
-                Err(full) => question.reject(self.user_full(full, &account)),
-            },
-            Ok(Verdict::Wrong { delay }) => {
+            }
+            Ok(Round::Over { login, verdict: Verdict::Wrong { delay } }) => {
                 events.emit(AuthFailed { listener, session, source, login: &login, mechanism, now: net::now() });
                 // Who has guessed waits, but the drain does not.
                 let _left =
                     self.seat.during(Phase::Tarpit, net::now, pin!(net::clock::within(net::now() + delay, self.shared.drain.wait()))).await;
                 question.wrong();
             }
-            Ok(Verdict::Refused { throttle, .. }) => {
+            Ok(Round::Over { login, verdict: Verdict::Refused { throttle, .. } }) => {
                 events.emit(AuthThrottled { listener, session, source, login: &login, throttle, now: net::now() });
                 question.reject(Reply::TRY_LATER_AUTH);
             }
@@ -139,6 +167,24 @@ impl Answers {
                 question.reject(Reply::TRY_LATER_AUTH);
             }
         }
+    }
+
+    /// A name and a password: whether they are right.
+    async fn verify(&mut self, credentials: &Credentials) -> Result<Round, auth::Error> {
+        let Credentials { authcid: login, authzid, password, .. } = credentials;
+        let claim = Claim { login, acting_as: authzid.as_deref(), password: password.clone(), source: self.source };
+        let authenticator = &self.shared.authenticator;
+        let looked_up = self.seat.during(Phase::Store, net::now, pin!(authenticator.look_up(claim))).await?;
+        Ok(Round::Over { login: login.to_string(), verdict: authenticator.verify(looked_up).await? })
+    }
+
+    /// One response of several: what it comes to.
+    async fn respond(&mut self, response: &Response) -> Result<Round, auth::Error> {
+        let Response { mechanism, first, ref octets } = *response;
+        let channel = self.bond.as_ref().and_then(|bond| bond.channel.as_ref());
+        let certificate = self.bond.as_ref().and_then(|bond| bond.certificate.as_deref());
+        let told = Told { mechanism, first, octets: octets.expose(), source: self.source, channel, certificate };
+        self.seat.during(Phase::Store, net::now, pin!(self.shared.authenticator.respond(&mut self.exchange, told))).await
     }
 
     async fn mail(&mut self, question: Mail<'_>) {

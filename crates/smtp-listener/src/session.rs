@@ -97,6 +97,7 @@ async fn converse(course: &Course, connection: &mut Connection, permit: &mut Per
     let here = shared.circumstance(&settings, connection.peer().ip(), tls);
     let mut session = Session::new(Arc::clone(&settings.smtp), here, net::now());
     let mut answers = Answers::new(Arc::clone(shared), settings, Arc::clone(seat), id, here.peer);
+    answers.bind(connection);
     loop {
         if connection.drain_requested() || shared.gate.is_draining() {
             session.drain();
@@ -143,6 +144,7 @@ async fn converse(course: &Course, connection: &mut Connection, permit: &mut Per
                 write(connection, session.output(), course).await?;
                 let tls = Box::pin(encrypt(course, connection)).await?;
                 session = session.secured(tls, net::now());
+                answers.bind(connection);
             }
             Want::Close => {
                 let _held_back = answers.failed(session.take_failures(), session.identity());
@@ -153,6 +155,9 @@ async fn converse(course: &Course, connection: &mut Connection, permit: &mut Per
         }
         if !session.in_transaction() {
             answers.forget_transaction();
+        }
+        if session.phase() != smtp::Phase::Authenticating {
+            answers.forget_exchange();
         }
     }
 }
@@ -219,7 +224,8 @@ async fn encrypt(course: &Course, connection: &mut Connection) -> Result<Tls, Se
     };
     match (outcome, connection.tls()) {
         (Ok(()), Some(facts)) => {
-            let tls = Tls { version: facts.version, cipher: facts.cipher_suite };
+            let certificate = connection.mailbox().is_some();
+            let tls = Tls { version: facts.version, cipher: facts.cipher_suite, exporter: facts.exporter, certificate };
             events.emit(HandshakeCompleted { listener, session: id, version: tls.version, cipher: tls.cipher });
             Ok(tls)
         }

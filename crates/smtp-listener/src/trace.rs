@@ -104,7 +104,7 @@ mod tests {
             peer: Some("::ffff:192.0.2.7".parse().unwrap()),
             host: "mx.example",
             protocol: "ESMTPS",
-            tls: Some(Tls { version: "TLSv1.3", cipher: "TLS_AES_128_GCM_SHA256" }),
+            tls: Some(Tls { version: "TLSv1.3", cipher: "TLS_AES_128_GCM_SHA256", exporter: false, certificate: false }),
             id: "01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().unwrap(),
             sole_recipient: Some(&recipient),
             priority: None,

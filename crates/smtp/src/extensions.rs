@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 
 use crate::limits::MAILS_MOST;
-use crate::{Blanks, Circumstance, Client, Mechanism, Reply, Role, Settings};
+use crate::{Blanks, Circumstance, Client, Reply, Role, Settings};
 
 /// What a session understands of the parameters of MAIL and RCPT: what EHLO offers and what is taken are asked here, both.
 #[derive(Debug, Clone, Copy)]
@@ -45,11 +45,14 @@ pub(crate) fn answer(settings: &Settings, here: &Circumstance, blanks: &Blanks<'
     if settings.starttls && !tls {
         keyword("STARTTLS", false);
     }
-    if settings.auth && tls {
-        keyword(Mechanism::OFFER, false);
+    if settings.auth
+        && let Some(tls) = here.tls
+    {
+        let offered = settings.offered(tls);
+        Reply::HELLO.line("AUTH {detail}", false, &Blanks { detail: Some(&offered), ..*blanks }, out);
     }
     if here.xclient {
-        keyword(Client::OFFER, false);
+        Reply::HELLO.line(Client::OFFER, false, blanks, out);
     }
     // RFC 9422: a name a value.
     Reply::HELLO.with(settings.recipients.min(MAILS_MOST).into()).line(

@@ -57,9 +57,10 @@ mod xtext;
 
 pub use arguments::MailFrom;
 pub use clock::{Deadline, Overdue};
+pub use mail::{Mechanism, Mechanisms};
 pub use question::{Auth, Chunk, Data, EndOfData, Mail, Question, Rcpt, Xclient};
 pub use reply::{Blanks, Reply};
-pub use sasl::{Credentials, Mechanism};
+pub use sasl::{Credentials, Response, Said};
 pub use session::{Phase, Session, Want};
 pub use settings::{Circumstance, Role, Settings, Timing, Tls};
 pub use xclient::{Client, Told};

@@ -17,6 +17,8 @@ pub const AUTH_LINE_BYTES: usize = 12_288;
 pub const REQUESTS_BYTES: usize = REQUEST_BYTES * u8::MAX as usize;
 /// One piece of what is counted there.
 pub(crate) const REQUEST_BYTES: usize = 64;
+/// A challenge in AUTH before it is base64, so that its line is a reply's.
+pub const CHALLENGE_BYTES: usize = (REPLY_LINE_BYTES - 6) / 4 * 3;
 /// A line of a reply with its CRLF; ours are never longer (RFC 5321 §4.5.3.1.5).
 pub const REPLY_LINE_BYTES: usize = 512;
 /// The name after EHLO or HELO.

@@ -9,7 +9,7 @@
 
 use mail::{ForwardPath, MessageId, Receipt, RecipientRequests};
 
-use crate::{Client, Credentials, MailFrom, Reply, Session};
+use crate::{Client, MailFrom, Reply, Said, Session};
 
 /// A question, to be answered by value.
 #[derive(Debug)]
@@ -34,7 +34,8 @@ pub enum Question<'s> {
 #[derive(Debug)]
 pub struct Auth<'s> {
     session: &'s mut Session,
-    credentials: Credentials,
+    /// Boxed: questions are held while they are answered, and this one is rare.
+    said: Box<Said>,
 }
 
 /// MAIL opens a transaction.
@@ -79,8 +80,8 @@ pub struct Xclient<'s> {
 }
 
 impl<'s> Auth<'s> {
-    pub(crate) fn new(session: &'s mut Session, credentials: Credentials) -> Self {
-        Self { session, credentials }
+    pub(crate) fn new(session: &'s mut Session, said: Box<Said>) -> Self {
+        Self { session, said }
     }
 
     /// The session that asks.
@@ -88,9 +89,20 @@ impl<'s> Auth<'s> {
         self.session
     }
 
-    /// What the client claims.
-    pub fn credentials(&self) -> &Credentials {
-        &self.credentials
+    /// What the client has said.
+    pub fn said(&self) -> &Said {
+        &self.said
+    }
+
+    /// `334`: the exchange goes on; the client's next response is the next question, unless it gives up. A challenge of more than
+    /// [`CHALLENGE_BYTES`](crate::limits::CHALLENGE_BYTES) is cut off.
+    pub fn challenge(self, challenge: &[u8]) {
+        self.session.auth_challenged(&self.said, challenge);
+    }
+
+    /// `501`: that is no response of its mechanism. It counts as a bad command.
+    pub fn malformed(self) {
+        self.session.auth_malformed();
     }
 
     /// `235`: the client is `identity` for the rest of the session.

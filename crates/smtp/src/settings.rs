@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use mail::Domain;
+use mail::{Domain, Mechanism, Mechanisms};
 
 use crate::limits;
 
@@ -29,6 +29,8 @@ pub struct Settings {
     pub starttls: bool,
     /// Whether AUTH is offered under TLS (RFC 4954).
     pub auth: bool,
+    /// By which mechanisms, where the connection is fit for them.
+    pub mechanisms: Mechanisms,
     /// The largest message, in octets, announced by SIZE (RFC 1870).
     pub message_bytes: u64,
     /// Accepted recipients in one transaction; RFC 5321 §4.5.3.1.8 asks for at least 100.
@@ -70,6 +72,7 @@ impl Settings {
             role: Role::Relay,
             starttls: true,
             auth: false,
+            mechanisms: Mechanisms::PASSWORD,
             message_bytes: limits::MESSAGE_BYTES,
             recipients: limits::RECIPIENTS,
             bad_commands: limits::BAD_COMMANDS,
@@ -88,6 +91,19 @@ impl Settings {
     /// Ports 587 and 465: as [`Settings::relay`], and AUTH is offered under TLS and asked for.
     pub fn submission(host: Domain) -> Self {
         Self { role: Role::Submission, auth: true, ..Self::relay(host) }
+    }
+
+    /// The mechanisms that AUTH takes on a connection with this TLS: bound to the channel only where it can be told from others, and by
+    /// certificate only where there is one.
+    pub(crate) fn offered(&self, tls: Tls) -> Mechanisms {
+        let mut offered = self.mechanisms;
+        if !tls.exporter {
+            offered = offered.without(Mechanism::ScramSha256Plus);
+        }
+        if !tls.certificate {
+            offered = offered.without(Mechanism::External);
+        }
+        offered
     }
 }
 
@@ -130,4 +146,8 @@ pub struct Tls {
     pub version: &'static str,
     /// As in `TLS_AES_128_GCM_SHA256`.
     pub cipher: &'static str,
+    /// Whether the listener has what identifies the channel (`tls-exporter`, RFC 9266).
+    pub exporter: bool,
+    /// Whether the client has a certificate that was verified, and names a mailbox.
+    pub certificate: bool,
 }

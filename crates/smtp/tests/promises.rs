@@ -174,7 +174,7 @@ fn a_chunk_is_the_input_itself() {
 #[test]
 fn a_question_about_a_password_does_not_print_it() {
     let settings = Arc::new(Settings::submission("mx.example".parse().unwrap()));
-    let tls = Some(smtp::Tls { version: "TLSv1.3", cipher: "TLS_AES_128_GCM_SHA256" });
+    let tls = Some(smtp::Tls { version: "TLSv1.3", cipher: "TLS_AES_128_GCM_SHA256", exporter: false, certificate: false });
     let now = Instant::now();
     let mut session = Session::new(settings, Circumstance { tls, ..Circumstance::new(IpAddr::from([192, 0, 2, 7])) }, now);
     let mut input = BytesMut::from(&b"EHLO client.example\r\n"[..]);

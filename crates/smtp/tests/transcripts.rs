@@ -16,11 +16,11 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use mail::{BodyType, MessageId, Receipt, RecipientRequests, Requests, Token};
-use smtp::{Circumstance, Question, Reply, Session, Settings, Tls, Told, Want};
+use smtp::{Circumstance, Mechanism, Mechanisms, Question, Reply, Said, Session, Settings, Tls, Told, Want};
 
 use transcript::{Line, Transcript, fits};
 
-const TLS: Tls = Tls { version: "TLSv1.3", cipher: "TLS_AES_128_GCM_SHA256" };
+const TLS: Tls = Tls { version: "TLSv1.3", cipher: "TLS_AES_128_GCM_SHA256", exporter: true, certificate: false };
 
 #[test]
 fn every_transcript_at_every_cutting() {
@@ -74,6 +74,12 @@ impl Play {
             () => Settings::relay(host),
         };
         settings.auth |= has("auth");
+        if has("scram") {
+            settings.mechanisms = Mechanisms::PASSWORD.and(Mechanisms::SCRAM);
+        }
+        if has("external") {
+            settings.mechanisms = settings.mechanisms.with(Mechanism::External);
+        }
         settings.starttls = !has("no-starttls");
         for (key, value) in given.iter().filter_map(|word| word.split_once('=')) {
             match key {
@@ -87,7 +93,7 @@ impl Play {
             }
         }
         let circumstance = Circumstance {
-            tls: has("tls").then_some(TLS),
+            tls: has("tls").then_some(Tls { exporter: !has("no-exporter"), certificate: has("certificate"), ..TLS }),
             xclient: has("xclient"),
             mails: given.iter().find_map(|word| word.strip_prefix("mails=")).map(|most| most.parse().unwrap()),
             ..Circumstance::new(IpAddr::from([192, 0, 2, 7]))
@@ -233,6 +239,18 @@ impl Script {
         match scripted.map(|(_, verdict)| verdict).as_deref() {
             None | Some("accept") => self.accept(question),
             Some("drop") => drop(question),
+            Some("wrong") => match question {
+                Question::Auth(auth) => auth.wrong(),
+                other => panic!("A: wrong is no answer to {other:?}"),
+            },
+            Some("malformed") => match question {
+                Question::Auth(auth) => auth.malformed(),
+                other => panic!("A: malformed is no answer to {other:?}"),
+            },
+            Some(verdict) if verdict.starts_with("challenge ") => match question {
+                Question::Auth(auth) => auth.challenge(&verdict.as_bytes()["challenge ".len()..]),
+                other => panic!("A: a challenge is no answer to {other:?}"),
+            },
             Some(name) => {
                 let reply = *Reply::ALL.iter().find(|reply| reply.name() == name).unwrap_or_else(|| panic!("A: {name}"));
                 reject(question, reply);
@@ -242,11 +260,11 @@ impl Script {
 
     fn accept(&mut self, question: Question<'_>) {
         match question {
-            Question::Auth(auth) if auth.credentials().password.expose() == b"secret" => {
-                let name = auth.credentials().authcid.clone();
-                auth.accept(name);
-            }
-            Question::Auth(auth) => auth.wrong(),
+            Question::Auth(auth) => match auth.said().clone() {
+                Said::Password(credentials) if credentials.password.expose() == b"secret" => auth.accept(credentials.authcid),
+                Said::Password(_) => auth.wrong(),
+                Said::Response(_) => auth.accept("tim"),
+            },
             Question::Mail(mail) => {
                 mail.accept();
             }
@@ -286,10 +304,17 @@ fn reject(question: Question<'_>, reply: Reply) {
 fn asked(question: &mut Question<'_>) -> (&'static str, String) {
     match question {
         Question::Auth(auth) => {
-            let credentials = auth.credentials();
-            let password = credentials.password.expose().escape_ascii();
-            let authzid = credentials.authzid.as_deref().map(|name| format!(" as {name}")).unwrap_or_default();
-            ("auth", format!("auth {} {}/{password}{authzid}", credentials.mechanism.name(), credentials.authcid))
+            let mechanism = auth.said().mechanism().name();
+            let said = match auth.said() {
+                Said::Password(credentials) => {
+                    let authzid = credentials.authzid.as_deref().map(|name| format!(" as {name}")).unwrap_or_default();
+                    format!("{}/{}{authzid}", credentials.authcid, credentials.password.expose().escape_ascii())
+                }
+                Said::Response(response) => {
+                    format!("{} {:?}", if response.first { "first" } else { "next" }, response.octets.expose().escape_ascii().to_string())
+                }
+            };
+            ("auth", format!("auth {mechanism} {said}"))
         }
         Question::Mail(mail) => {
             let from = mail.from();

@@ -98,6 +98,12 @@ impl People {
     }
 }
 
+/// From version 2 to 3: a place for the verifiers of SCRAM, which a version that does not know them would leave behind when a password is
+/// set. Done again it changes nothing.
+pub(crate) fn make_room_for_verifiers(path: &Path) -> rusqlite::Result<()> {
+    private_database(path)?.execute_batch(SCHEMA)
+}
+
 fn failed(error: &rusqlite::Error) -> Error {
     let cause = format!("writing the directory: {error}");
     if is_full(error) { Error::Full(cause) } else { Error::Unavailable(cause) }
@@ -120,12 +126,12 @@ fn load(db: &Connection) -> rusqlite::Result<Register> {
         domains.push(domain);
     }
     let accounts = db
-        .prepare("SELECT name, password_hash, serial FROM accounts")?
+        .prepare("SELECT name, password_hash, serial, verifier FROM accounts LEFT JOIN verifiers ON account = name")?
         .query_map([], |row| {
             let (name, password_hash): (String, String) = (row.get(0)?, row.get(1)?);
-            let (serial, quota) = (row.get::<_, i64>(2)?.cast_unsigned(), quotas.remove(&name).unwrap_or_default());
-            let forwards = forwards.remove(&name).unwrap_or_default();
-            Ok(Account { name: name.into(), password_hash: password_hash.into(), serial, quota, forwards })
+            let (serial, verifier) = (row.get::<_, i64>(2)?.cast_unsigned(), row.get::<_, Option<String>>(3)?.map(Into::into));
+            let (quota, forwards) = (quotas.remove(&name).unwrap_or_default(), forwards.remove(&name).unwrap_or_default());
+            Ok(Account { name: name.into(), password_hash: password_hash.into(), verifier, serial, quota, forwards })
         })?
         .collect::<Result<Vec<_>, _>>()?;
     let aliases = load_addresses(db, "SELECT name, target FROM aliases ORDER BY name, position")?
@@ -135,7 +141,9 @@ fn load(db: &Connection) -> rusqlite::Result<Register> {
         .prepare("SELECT account, maildrop FROM maildrops")?
         .query_map([], |row| Ok((row.get::<_, String>(0)?.into(), row.get::<_, String>(1)?.into())))?
         .collect::<Result<_, _>>()?;
-    Ok(Register { book: Arc::new(Book::new(domains, accounts, aliases, load_lists(db)?)), maildrops: Arc::new(maildrops) })
+    let secret = db.query_row("SELECT octets FROM secret", [], |row| row.get(0))?;
+    let book = Book::new(domains, accounts, aliases, load_lists(db)?).keeping(secret);
+    Ok(Register { book: Arc::new(book), maildrops: Arc::new(maildrops) })
 }
 
 /// Names, and the addresses that belong to each, in order.
@@ -249,8 +257,12 @@ fn save_account(db: &Transaction<'_>, name: &str, account: Option<&Account>) -> 
     for (position, address) in (0i64..).zip(account.into_iter().flat_map(|account| &account.forwards)) {
         db.execute("INSERT INTO forwards VALUES (?, ?, ?)", params![name, position, &**address])?;
     }
+    db.execute("DELETE FROM verifiers WHERE account = ?", [name])?;
     if let Some(account) = account {
         db.execute("INSERT INTO accounts VALUES (?, ?, ?)", params![name, &*account.password_hash, account.serial.cast_signed()])?;
+        if let Some(verifier) = &account.verifier {
+            db.execute("INSERT INTO verifiers VALUES (?, ?)", params![name, &**verifier])?;
+        }
     } else {
         db.execute("DELETE FROM maildrops WHERE account = ?", [name])?;
     }
@@ -290,6 +302,9 @@ pub(crate) const SCHEMA: &str = "
         name TEXT, position INTEGER, member TEXT NOT NULL, outside INTEGER NOT NULL, PRIMARY KEY (name, position)) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS aliases (name TEXT, position INTEGER, target TEXT NOT NULL, PRIMARY KEY (name, position)) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS maildrops (account TEXT PRIMARY KEY, maildrop TEXT NOT NULL UNIQUE) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS verifiers (account TEXT PRIMARY KEY, verifier TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS secret (one INTEGER PRIMARY KEY CHECK (one = 1), octets BLOB NOT NULL);
+    INSERT INTO secret SELECT 1, randomblob(32) WHERE NOT EXISTS (SELECT 1 FROM secret);
 ";
 
 #[cfg(test)]
@@ -311,7 +326,9 @@ mod tests {
             Change::PutAlias { name: name("all@example.org"), targets: vec![name("bob@example.org"), name("ann@example.org")] },
             Change::PutAlias { name: name("gone@example.org"), targets: vec![name("bob@example.org")] },
             Change::RemoveAlias { name: name("gone@example.org") },
+            Change::PutVerifier { name: name("ann@example.org"), stored: name("1"), verifier: name("old") },
             Change::SetPassword { name: name("ann@example.org"), password_hash: name("3") },
+            Change::PutVerifier { name: name("bob@example.org"), stored: name("2"), verifier: name("bobs") },
             Change::PutDomain { name: "example.org".parse().unwrap(), postmaster: Some(name("bob@example.org")) },
             Change::PutDomain { name: "example.net".parse().unwrap(), postmaster: None },
             Change::SetDomain {
@@ -344,6 +361,9 @@ mod tests {
         let kept = people.book();
         drop(people);
         assert_eq!(People::open(&path).unwrap().book(), kept);
-        assert_eq!(kept.account("ann@example.org").map(|account| &*account.password_hash), Some("3"));
+        let ann = kept.account("ann@example.org").unwrap();
+        assert_eq!((&*ann.password_hash, &ann.verifier), ("3", &None), "another password, no verifier of it yet");
+        assert_eq!(kept.account("bob@example.org").unwrap().verifier.as_deref(), Some("bobs"));
+        assert_ne!(kept.secret(), [0; 32]);
     }
 }

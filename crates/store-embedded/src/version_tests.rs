@@ -65,6 +65,26 @@ async fn a_store_of_every_version_is_opened_with_and_without_its_index() {
     }
 }
 
+#[tokio::test]
+async fn accounts_of_version_1_get_their_verifiers() {
+    let dir = copy_of("version-1", true);
+    let settings = Settings { segment: ByteSize::kib(64), inline_body: ByteSize::kib(4), ..small() };
+    let (mut secrets, mut expected) = (Vec::new(), None);
+    for _ in 0..3 {
+        let store = Embedded::open(dir.path(), settings.clone()).unwrap();
+        let ann = store.account(ANN).await.unwrap().unwrap();
+        assert_eq!((ann.verifier.as_deref(), store.account(BOB).await.unwrap().unwrap().verifier), (expected, None));
+        let (name, stored) = (ANN.to_owned(), ann.password_hash.to_string());
+        store.change(Change::PutVerifier { name, stored, verifier: "SCRAM".into() }).await.unwrap();
+        expected = Some("SCRAM");
+        secrets.push(store.secret().await.unwrap());
+        // Stopped after the step and before the version that says so.
+        drop(store);
+        std::fs::write(dir.path().join("VERSION"), "2\n").unwrap();
+    }
+    assert!(secrets.iter().all(|secret| *secret == secrets[0] && *secret != [0; 32]), "made up once");
+}
+
 const ANN: &str = "ann@example.org";
 const BOB: &str = "bob@example.org";
 

@@ -30,6 +30,8 @@ pub struct Account {
     pub name: Arc<str>,
     /// The Argon2id hash in PHC string format.
     pub password_hash: Arc<str>,
+    /// What SCRAM-SHA-256 compares the same password with, as `SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey`; none until it was made.
+    pub verifier: Option<Arc<str>>,
     /// Order of creation within the directory; the lowest of a domain is its default postmaster.
     pub serial: u64,
     /// What it may hold.
@@ -109,6 +111,7 @@ pub struct Book {
     aliases: BTreeMap<Arc<str>, Alias>,
     lists: BTreeMap<Arc<str>, List>,
     next_serial: u64,
+    secret: [u8; 32],
     /// How many accounts have a hash of this cost.
     costs: BTreeMap<Arc<str>, u64>,
     /// Whether anybody has a quota or forwards mail: where nobody does, nobody's is looked up.
@@ -144,6 +147,17 @@ impl Book {
         }
         book.note();
         book
+    }
+
+    /// With the secret that its engine keeps for it.
+    pub fn keeping(self, secret: [u8; 32]) -> Self {
+        Self { secret, ..self }
+    }
+
+    /// Octets that were made up once and stay: what is derived from them for a name nobody has is as lasting as what is stored of others.
+    /// All zero where the engine keeps none.
+    pub fn secret(&self) -> [u8; 32] {
+        self.secret
     }
 
     /// Our domains, by name.

@@ -37,7 +37,7 @@ pub enum Change {
         /// The Argon2id hash in PHC string format.
         password_hash: String,
     },
-    /// A new password.
+    /// A new password. A SCRAM verifier of the one before goes with it.
     SetPassword {
         /// The account's address.
         name: String,
@@ -61,6 +61,15 @@ pub enum Change {
         quota: QuotaChange,
         /// Addresses elsewhere that its mail is to go to as well; what is `None` stays as it is.
         forwards: Option<Vec<String>>,
+    },
+    /// What SCRAM compares the password of the stored hash with, if that is still `stored`: whoever set another password meanwhile wins.
+    PutVerifier {
+        /// The account's address.
+        name: String,
+        /// The hash of the same password.
+        stored: String,
+        /// See [`Account::verifier`](crate::Account::verifier).
+        verifier: String,
     },
     /// Removes the account and its maildrop.
     RemoveAccount {

@@ -73,6 +73,7 @@ macro_rules! conformance {
             a_new_password_is_seen_at_once
             a_renewed_hash_never_replaces_a_new_password
             the_load_is_what_the_listing_says
+            a_verifier_is_of_one_password
             removing_an_account_removes_its_mail
         }
     };

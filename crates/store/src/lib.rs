@@ -160,6 +160,14 @@ pub trait Directory: Send + Sync {
         Ok(self.book().await?.costs().cloned().collect())
     }
 
+    /// The directory's [secret](Book::secret).
+    ///
+    /// # Errors
+    /// As [`Directory::resolve`].
+    async fn secret(&self) -> Result<[u8; 32], Error> {
+        Ok(self.book().await?.secret())
+    }
+
     /// Makes one change durable.
     ///
     /// # Errors

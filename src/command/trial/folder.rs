@@ -125,8 +125,12 @@ impl Folder {
         change(Change::PutDomain { name: DOMAIN.parse()?, postmaster: None })?;
         for name in ["ann", "bob"] {
             let (name, password) = (format!("{name}@{DOMAIN}"), password::generate());
-            let password_hash = auth::hash_password(&Secret::new(password.as_bytes()), &auth::Settings::default())?;
-            change(Change::AddAccount { name: name.clone(), password_hash })?;
+            let secret = Secret::new(password.as_bytes());
+            let stored = auth::hash_password(&secret, &auth::Settings::default())?;
+            change(Change::AddAccount { name: name.clone(), password_hash: stored.clone() })?;
+            if let Some(verifier) = auth::scram_verifier(&secret) {
+                change(Change::PutVerifier { name: name.clone(), stored, verifier })?;
+            }
             self.accounts.insert(name, password);
         }
         store.close();

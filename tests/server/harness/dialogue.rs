@@ -26,6 +26,11 @@ trait Wire: Read + Write + Send {
     fn tickets(&self) -> u32 {
         0
     }
+
+    /// What identifies the TLS channel (RFC 9266).
+    fn channel(&self) -> [u8; 32] {
+        panic!("there is no channel in clear")
+    }
 }
 
 impl Wire for TcpStream {}
@@ -33,6 +38,10 @@ impl Wire for TcpStream {}
 impl Wire for StreamOwned<ClientConnection, TcpStream> {
     fn tickets(&self) -> u32 {
         self.conn.tls13_tickets_received()
+    }
+
+    fn channel(&self) -> [u8; 32] {
+        self.conn.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b"")).unwrap()
     }
 }
 
@@ -68,6 +77,11 @@ impl Dialogue {
     /// How many TLS 1.3 session tickets the server has sent before what was heard last.
     pub(crate) fn tickets(&self) -> u32 {
         self.reader.get_ref().tickets()
+    }
+
+    /// What identifies the TLS channel (RFC 9266).
+    pub(crate) fn channel(&self) -> [u8; 32] {
+        self.reader.get_ref().channel()
     }
 
     /// The next line without CRLF; empty when the connection has ended.

@@ -35,7 +35,8 @@ fn every_smtp_transcript_that_can_be() {
 
 /// The limits a transcript asks for; none when it cannot be played to a server as it is configured.
 fn limits(transcript: &Transcript) -> Option<String> {
-    if transcript.is_scripted() || ["no-starttls", "auth", "signed-in", "lmtp", "xclient"].iter().any(|word| is_given(transcript, word)) {
+    let others = ["no-starttls", "no-exporter", "auth", "scram", "external", "signed-in", "lmtp", "xclient"];
+    if transcript.is_scripted() || others.iter().any(|word| is_given(transcript, word)) {
         return None;
     }
     let mut limits = "[limits]\n".to_owned();
@@ -129,4 +130,4 @@ fn is_given(transcript: &Transcript, word: &str) -> bool {
 }
 
 /// Wrong passwords are part of it.
-const PATIENT: &str = "[auth]\nfirst_delay = \"1ms\"\nlongest_delay = \"1ms\"\n";
+const PATIENT: &str = "[auth]\nfirst_delay = \"1ms\"\nlongest_delay = \"1ms\"\nscram = false\n";

@@ -168,15 +168,16 @@ async fn people_domains_and_aliases_come_and_go() {
     let mut server = Server::new();
     let _stop = server.control();
     let hash = || PasswordHash("$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaA".into());
+    let verifier = || Some(PasswordHash("SCRAM-SHA-256$1:c2FsdA==$a2V5:a2V5".into()));
     let name = "ann@example.org".to_owned();
-    let add = || DirectoryRequest::AddUser { name: name.clone(), password_hash: hash() };
+    let add = || DirectoryRequest::AddUser { name: name.clone(), password_hash: hash(), verifier: verifier() };
     let first = directory(&server, add()).await;
     let why = "example.org is not a local domain: add it first with `gatepost domain add example.org`";
     assert_eq!(first, Reply::Refused(vec![why.into()]));
     for request in [
         DirectoryRequest::PutDomain { name: "Example.ORG".into(), postmaster: None },
         add(),
-        DirectoryRequest::SetPassword { name: name.clone(), password_hash: hash() },
+        DirectoryRequest::SetPassword { name: name.clone(), password_hash: hash(), verifier: verifier() },
         DirectoryRequest::PutAlias { name: "sales@example.org".into(), targets: vec![name.clone()] },
         DirectoryRequest::PutDomain { name: "example.org".into(), postmaster: Some("sales@example.org".into()) },
         DirectoryRequest::SetDomain {
@@ -215,6 +216,10 @@ async fn people_domains_and_aliases_come_and_go() {
         catch_all: Some(name.clone()),
         quota: admin::Quota { octets: Some(1 << 30), messages: None },
     };
+    assert_eq!(
+        store::Directory::account(&server.store, &name).await.unwrap().unwrap().verifier.as_deref(),
+        Some("SCRAM-SHA-256$1:c2FsdA==$a2V5:a2V5")
+    );
     assert_eq!(directory(&server, DirectoryRequest::ListDomains).await, Reply::Domains(vec![domain]));
     let alias = admin::Alias { name: "sales@example.org".into(), targets: vec![name.clone()] };
     assert_eq!(directory(&server, DirectoryRequest::ListAliases).await, Reply::Aliases(vec![alias]));
@@ -243,8 +248,12 @@ async fn people_domains_and_aliases_come_and_go() {
 async fn a_password_is_not_taken_for_its_hash() {
     let mut server = Server::new();
     let _stop = server.control();
-    let add = DirectoryRequest::AddUser { name: "ann@example.org".into(), password_hash: PasswordHash("hunter2".into()) };
+    let add = DirectoryRequest::AddUser { name: "ann@example.org".into(), password_hash: PasswordHash("hunter2".into()), verifier: None };
     let Reply::Refused(why) = directory(&server, add).await else { panic!("a plain password was taken") };
+    assert!(!why.concat().contains("hunter2"), "{why:?}");
+    let (password_hash, verifier) = (PasswordHash("$argon2id$x".into()), Some(PasswordHash("hunter2".into())));
+    let set = DirectoryRequest::SetPassword { name: "ann@example.org".into(), password_hash, verifier };
+    let Reply::Refused(why) = directory(&server, set).await else { panic!("a plain password was taken") };
     assert!(!why.concat().contains("hunter2"), "{why:?}");
 }
 

@@ -1,4 +1,5 @@
 mod renewal;
+mod scram;
 
 use std::num::NonZeroU32;
 

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use mail::MessageId;
-use pop3::{Auth, AuthRefusal, Circumstance, Entry, Progress, Question, Retrieve, Session, Settings, Update, Want, limits};
+use pop3::{
+    Auth, AuthRefusal, Circumstance, Entry, Mechanisms, Progress, Question, Retrieve, Said, Session, Settings, Tls, Update, Want, limits,
+};
 
 /// The octets decide, as they are needed, what comes next: input, answers, time, a restart.
 pub(crate) fn drive(octets: &[u8]) {
@@ -17,8 +19,9 @@ pub(crate) fn drive(octets: &[u8]) {
     let mut now = Instant::now();
     let mut settings = Settings::new("mail.example".parse().unwrap());
     settings.stls = script.draw(2) == 1;
+    settings.mechanisms = Mechanisms::PASSWORD.and(Mechanisms::SCRAM);
     let mut tls = script.draw(4) != 0;
-    let mut session = Session::new(Arc::new(settings), Circumstance { tls }, now);
+    let mut session = Session::new(Arc::new(settings), Circumstance { tls: tls.then(Tls::default) }, now);
     let mut input = BytesMut::new();
     while !script.0.is_empty() {
         match script.draw(8) {
@@ -66,7 +69,7 @@ fn rest(mut session: Session, tls: &mut bool, input: &mut BytesMut, now: Instant
             Want::Upgrade => {
                 assert!(input.is_empty() && !*tls, "nothing crosses STLS");
                 *tls = true;
-                session = session.secured(now);
+                session = session.secured(Tls::default(), now);
                 assert!(session.output().is_empty(), "there is no second greeting");
             }
             Want::Close => {
@@ -84,9 +87,13 @@ fn rest(mut session: Session, tls: &mut bool, input: &mut BytesMut, now: Instant
 }
 
 fn answer(auth: Auth<'_>, script: &mut Script<'_>) {
-    assert!(!auth.credentials().authcid.is_empty());
+    if let Said::Password(credentials) = auth.said() {
+        assert!(!credentials.authcid.is_empty());
+    }
     match script.draw(8) {
         0 => drop(auth),
+        3 => auth.malformed(),
+        4 | 5 if matches!(auth.said(), Said::Response(_)) => auth.challenge(script.take(200)),
         1 => auth.refuse(AuthRefusal::WrongCredentials),
         2 => auth.refuse(AuthRefusal::TooManySessions { limit: 1 }),
         _ => {
@@ -163,7 +170,7 @@ impl<'s> Script<'s> {
     }
 }
 
-const COMMANDS: [&str; 34] = [
+const COMMANDS: [&str; 36] = [
     "USER mrose\r\n",
     "PASS tanstaaf\r\n",
     "AUTH PLAIN AG1yb3NlAHRhbnN0YWFm\r\n",
@@ -172,6 +179,8 @@ const COMMANDS: [&str; 34] = [
     "bXJvc2U=\r\n",
     "dGFuc3RhYWY=\r\n",
     "*\r\n",
+    "AUTH SCRAM-SHA-256 biws\r\n",
+    "biws\r\n",
     "AUTH\r\n",
     "STLS\r\n",
     "CAPA\r\n",

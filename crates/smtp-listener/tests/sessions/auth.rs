@@ -3,6 +3,8 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use net::clock;
 
 use crate::house::{ANN, BOB, Client, House, PASSWORD, Plan, SECOND, plain, timed};
@@ -61,6 +63,70 @@ async fn a_wrong_password_and_an_unknown_name_wait_alike_and_longer_each_time() 
         house.empties().await;
         assert_eq!((attempts(&house, "failed"), house.ended("dismissed")), (3, 1));
     }
+}
+
+/// The first message of an exchange in which `name` says who it is, and a last one that proves nothing.
+fn scram(name: &str) -> [String; 2] {
+    let [first, proof] = [format!("n,,n={name},r=abc"), "x".repeat(32)].map(|octets| STANDARD.encode(octets));
+    [format!("AUTH SCRAM-SHA-256 {first}"), proof]
+}
+
+/// As a client answers it, that does not know the password.
+async fn guesses(client: &mut Client, name: &str) {
+    let [first, proof] = scram(name);
+    client.says(first + "\r\n").await;
+    let challenge = client.reply().await;
+    let server_first = String::from_utf8(STANDARD.decode(challenge[4..].trim_end()).unwrap()).unwrap();
+    let (nonce, _) = server_first.split_once(',').unwrap();
+    client.says(STANDARD.encode(format!("c=biws,{nonce},p={proof}")) + "\r\n").await;
+}
+
+fn with_scram() -> Plan {
+    let mut plan = Plan::submission();
+    let mut smtp = smtp::Settings::clone(&plan.settings.smtp);
+    smtp.mechanisms = smtp.mechanisms.and(smtp::Mechanisms::SCRAM);
+    plan.settings.smtp = smtp.into();
+    plan
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_proof_waits_like_a_wrong_password_whoever_it_is_of() {
+    for name in [ANN, "nobody@example.org"] {
+        let house = with_scram().build().await;
+        let mut client = greet(&house).await;
+        for millis in [500, 1000] {
+            let ((), time) = timed(async {
+                guesses(&mut client, name).await;
+                client.hears(WRONG).await;
+            })
+            .await;
+            assert_eq!(time, Duration::from_millis(millis), "{name}");
+        }
+        client.asks(&plain("", name, "wrong"), WRONG).await;
+        assert_eq!(client.rest().await, "421 4.7.0 mx.example Too many failed authentications\r\n");
+        assert_eq!(attempts(&house, "failed"), 3);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guesser_of_proofs_is_refused_for_now() {
+    let mut plan = with_scram();
+    plan.auth.failures_per_source = NonZeroU32::new(2).unwrap();
+    let house = plan.build().await;
+    let mut client = greet(&house).await;
+    for reply in [WRONG, WRONG, "454 4.7.0"] {
+        guesses(&mut client, ANN).await;
+        client.hears(reply).await;
+    }
+    client.asks(&plain("", ANN, PASSWORD), "454 4.7.0").await;
+    assert_eq!(attempts(&house, "throttled_source"), 2);
+    house.store.set(store::memory::Condition::Unavailable);
+    client.asks(&scram(ANN)[0], "454 4.7.0").await;
+    house.store.set(store::memory::Condition::Ready);
+    client.asks(&scram(ANN)[0], "334").await;
+    client.asks("*", "501 5.7.0").await;
+    client.asks(&scram(ANN)[0], "334").await;
+    client.asks("AAAA", "501 5.5.2").await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,8 +1,8 @@
 //! LOGIN (draft-murchison-sasl-login): the user name, then the password, each asked for by a fixed challenge.
 
-use mail::Secret;
+use mail::{Mechanism, Secret};
 
-use super::{Credentials, Mechanism, Next};
+use super::{Credentials, Next, Said};
 
 /// `Username:`
 pub(super) const USERNAME: &str = "VXNlcm5hbWU6";
@@ -27,7 +27,8 @@ impl Login {
                 Next::Challenge(PASSWORD)
             }
             Some(authcid) => {
-                Next::Credentials(Credentials { mechanism: Mechanism::Login, authcid, authzid: None, password: response.clone() })
+                let password = response.clone();
+                Next::Said(Said::Password(Credentials { mechanism: Mechanism::Login, authcid, authzid: None, password }))
             }
         }
     }
@@ -41,7 +42,7 @@ mod tests {
     fn a_name_then_a_password() {
         let mut login = Login::default();
         assert!(matches!(login.respond(&Secret::new("tim")), Next::Challenge(PASSWORD)));
-        let Next::Credentials(credentials) = login.respond(&Secret::new("secret")) else { panic!("both are known") };
+        let Next::Said(Said::Password(credentials)) = login.respond(&Secret::new("secret")) else { panic!("both are known") };
         assert_eq!((&*credentials.authcid, credentials.password), ("tim", Secret::new("secret")));
     }
 

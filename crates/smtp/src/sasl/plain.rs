@@ -1,8 +1,8 @@
 //! PLAIN (RFC 4616): `[authzid] NUL authcid NUL passwd` in one response.
 
-use mail::Secret;
+use mail::{Mechanism, Secret};
 
-use super::{Credentials, Mechanism};
+use super::Credentials;
 
 /// `None` when the response is not well formed.
 pub(super) fn respond(response: &[u8]) -> Option<Credentials> {

@@ -1,9 +1,13 @@
 //! What answers do. Each closes its question and leaves the session where the next command can be read.
 
+use base64::display::Base64Display;
+use base64::engine::general_purpose::STANDARD;
 use mail::MessageId;
 use mail::dot::Decoder;
 
 use super::{Counts, Session, Stage, Text, Transaction};
+use crate::limits::CHALLENGE_BYTES;
+use crate::sasl::{Exchange, Response, Said};
 use crate::{Client, Reply, Told};
 
 impl Session {
@@ -12,6 +16,21 @@ impl Session {
         self.identity = Some(identity);
         self.counts = Counts::default();
         self.say(Reply::AUTHENTICATED);
+    }
+
+    pub(crate) fn auth_challenged(&mut self, said: &Said, challenge: &[u8]) {
+        self.unanswered = None;
+        let challenge = challenge.get(..CHALLENGE_BYTES).unwrap_or(challenge);
+        self.say_with(Reply::AUTH_CHALLENGE, Some(&Base64Display::new(challenge, &STANDARD)));
+        // A name and a password say everything at once: nothing follows them.
+        if let Said::Response(Response { mechanism, .. }) = said {
+            self.stage = Stage::Sasl(Exchange::Led { mechanism: *mechanism, first: false });
+        }
+    }
+
+    pub(crate) fn auth_malformed(&mut self) {
+        self.unanswered = None;
+        self.wrong(Reply::AUTH_RESPONSE_WRONG);
     }
 
     pub(crate) fn auth_wrong(&mut self) {

@@ -13,7 +13,7 @@ use crate::extensions::{self, Offer};
 use crate::limits::{AUTH_LINE_BYTES, COMMAND_LINE_BYTES, REQUEST_BYTES};
 use crate::sasl::{Exchange, Next};
 use crate::xclient::is_client_name;
-use crate::{Blanks, Client, Mechanism, Reply, Role};
+use crate::{Blanks, Client, Reply, Role};
 
 impl Session {
     /// Takes a line off the input and does what it says.
@@ -247,17 +247,16 @@ impl Session {
     }
 
     fn auth(&mut self, mechanism: &str, initial: Option<&str>) -> Step {
-        let refusal = if !self.settings.auth {
-            Reply::NOT_IMPLEMENTED
-        } else if self.circumstance.tls.is_none() {
-            Reply::TLS_FOR_AUTH
-        } else if !self.extended {
+        let Some(tls) = self.circumstance.tls.filter(|_| self.settings.auth) else {
+            return self.wrong(if self.settings.auth { Reply::TLS_FOR_AUTH } else { Reply::NOT_IMPLEMENTED });
+        };
+        let refusal = if !self.extended {
             Reply::HELLO_FIRST
         } else if self.identity.is_some() {
             Reply::AUTH_ALREADY
         } else if self.transaction.is_some() {
             Reply::NOT_IN_A_TRANSACTION
-        } else if let Some(mechanism) = Mechanism::named(mechanism) {
+        } else if let Some(mechanism) = self.settings.offered(tls).named(mechanism.as_bytes()) {
             let mut exchange = Exchange::new(mechanism);
             let next = match initial {
                 Some(response) => exchange.respond_initially(response),
@@ -293,7 +292,7 @@ impl Session {
                 self.stage = Stage::Sasl(exchange);
                 Step::Again
             }
-            Next::Credentials(credentials) => Step::Ask(Ask::Auth(credentials)),
+            Next::Said(said) => Step::Ask(Ask::Auth(Box::new(said))),
             Next::Malformed => self.wrong(Reply::AUTH_RESPONSE_WRONG),
         }
     }

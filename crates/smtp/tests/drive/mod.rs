@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use mail::{MessageId, Receipt, Token};
-use smtp::{Circumstance, Phase, Question, Reply, Role, Session, Settings, Tls, Want, limits};
+use smtp::{Circumstance, Mechanisms, Phase, Question, Reply, Role, Session, Settings, Tls, Want, limits};
 
-const TLS: Tls = Tls { version: "TLSv1.3", cipher: "TLS_AES_128_GCM_SHA256" };
+const TLS: Tls = Tls { version: "TLSv1.3", cipher: "TLS_AES_128_GCM_SHA256", exporter: true, certificate: false };
 
 /// The first octet tells how many of the next are choices (settings, answers, cuttings, times), the rest is what the client sends.
 pub(crate) fn drive(octets: &[u8]) {
@@ -24,6 +24,9 @@ pub(crate) fn drive(octets: &[u8]) {
     let mut settings = if choices.one_in(2) { Settings::submission(host) } else { Settings::relay(host) };
     settings.starttls = !choices.one_in(3);
     settings.auth |= choices.one_in(2);
+    if choices.one_in(2) {
+        settings.mechanisms = Mechanisms::PASSWORD.and(Mechanisms::SCRAM);
+    }
     settings.message_bytes = 1 + u64::from(choices.next()) * 7;
     settings.recipients = 3;
     if settings.role == Role::Relay && choices.one_in(3) {
@@ -158,6 +161,8 @@ fn answer(question: Question<'_>, choices: &mut Choices<'_>, agreed: &mut bool) 
             *agreed = false;
         }
         (.., Question::Auth(auth)) if choices.one_in(2) => auth.wrong(),
+        (.., Question::Auth(auth)) if choices.one_in(3) => auth.malformed(),
+        (.., Question::Auth(auth)) if choices.one_in(3) => auth.challenge(&vec![choices.next(); choices.next().into()]),
         (.., Question::Auth(auth)) => auth.accept("tim"),
         (.., Question::Xclient(xclient)) => {
             xclient.accept();

@@ -15,7 +15,7 @@
 //! | `C:` | the client sends a line, CRLF added; lines up to the next that is not `C:`, `C>` or `A:` go in one write |
 //! | `C>` | the same, nothing added |
 //! | `S:` | the server sends this line; `...` stands for any text |
-//! | `A:` | how the next question of a kind is answered: the kind, then `accept`, `drop` or a reply's name |
+//! | `A:` | how the next question of a kind is answered: the kind, then `accept`, `drop` or a reply's name; AUTH's also `wrong`, `malformed`, `challenge` and its text |
 //! | `Q:` | what was asked, or `refused` without a question, since the client's last write, in order, chunks left out |
 //! | `M:` | the next line of the message as it was kept |
 //! | `T:` | so much time passes: `T: 4m59s` |

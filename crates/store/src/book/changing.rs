@@ -30,15 +30,17 @@ impl Book {
             Change::AddAccount { name, password_hash } => self.add_account(&name, &password_hash),
             Change::SetPassword { name, password_hash } => {
                 let account = self.known_account(&name)?;
-                self.put(Account { password_hash: password_hash.into(), ..account });
+                self.put(Account { password_hash: password_hash.into(), verifier: None, ..account });
                 Ok(())
             }
             Change::RenewHash { name, stored, password_hash } => {
-                let account = self.known_account(&name)?;
-                if *account.password_hash != *stored {
-                    return Err(ChangeError::Overtaken(format!("the password of {}", account.name)));
-                }
+                let account = self.account_with(&name, &stored)?;
                 self.put(Account { password_hash: password_hash.into(), ..account });
+                Ok(())
+            }
+            Change::PutVerifier { name, stored, verifier } => {
+                let account = self.account_with(&name, &stored)?;
+                self.put(Account { verifier: Some(verifier.into()), ..account });
                 Ok(())
             }
             Change::SetAccount { name, quota, forwards } => {
@@ -205,7 +207,7 @@ impl Book {
     fn add_account(&mut self, name: &str, password_hash: &str) -> Result<(), ChangeError> {
         let name = self.free_address(name)?;
         let (quota, forwards) = (Quota::default(), Vec::new());
-        let account = Account { name, password_hash: password_hash.into(), serial: self.next_serial, quota, forwards };
+        let account = Account { name, password_hash: password_hash.into(), verifier: None, serial: self.next_serial, quota, forwards };
         self.next_serial += 1;
         self.put(account);
         Ok(())
@@ -249,6 +251,16 @@ impl Book {
     fn known_account(&self, name: &str) -> Result<Account, ChangeError> {
         let name = self.local_address(name)?;
         self.accounts.get(&name).cloned().ok_or_else(|| ChangeError::Unknown(format!("account {name}")))
+    }
+
+    /// The account, if its hash is still `stored`.
+    fn account_with(&self, name: &str, stored: &str) -> Result<Account, ChangeError> {
+        let account = self.known_account(name)?;
+        if *account.password_hash == *stored {
+            Ok(account)
+        } else {
+            Err(ChangeError::Overtaken(format!("the password of {}", account.name)))
+        }
     }
 
     fn free_address(&self, name: &str) -> Result<Arc<str>, ChangeError> {

@@ -227,6 +227,34 @@ async fn agree(store: &impl Store) {
     }
 }
 
+/// A verifier stays with the password it was made of, over another hash of it and a restart, and goes with it.
+pub async fn a_verifier_is_of_one_password(engine: &impl Engine) {
+    let put = |stored: &str| Change::PutVerifier { name: ANN.into(), stored: stored.into(), verifier: "SCRAM-SHA-256$1:x$x:x".into() };
+    let store = open(engine, NEVER).await;
+    let first = store.account(ANN).await.unwrap().unwrap();
+    assert_eq!(first.verifier, None);
+    let another = store.change(put("$argon2id$another")).await;
+    assert!(matches!(another, Err(ChangeError::Overtaken(_))), "{another:?}");
+    change(&*store, put(&first.password_hash)).await;
+    let renewed =
+        Change::RenewHash { name: ANN.into(), stored: first.password_hash.to_string(), password_hash: "$argon2id$renewed".into() };
+    change(&*store, renewed).await;
+    let secret = store.secret().await.unwrap();
+    let store = reopen(engine, store).await;
+    assert_eq!(store.account(ANN).await.unwrap().unwrap().verifier.as_deref(), Some("SCRAM-SHA-256$1:x$x:x"));
+    assert_eq!(store.secret().await.unwrap(), secret, "for good");
+    for owner in [Change::SetPassword { name: ANN.into(), password_hash: "$argon2id$new".into() }, add(ANN)] {
+        if matches!(owner, Change::AddAccount { .. }) {
+            change(&*store, put("$argon2id$new")).await;
+            change(&*store, Change::RemoveAccount { name: ANN.into() }).await;
+        }
+        change(&*store, owner).await;
+        assert_eq!(store.account(ANN).await.unwrap().unwrap().verifier, None);
+    }
+    let store = reopen(engine, store).await;
+    assert_eq!(store.account(ANN).await.unwrap().unwrap().verifier, None, "after a restart");
+}
+
 /// Whoever has the name next does not find the former owner's mail; others keep theirs.
 pub async fn removing_an_account_removes_its_mail(engine: &impl Engine) {
     let store = open(engine, NEVER).await;

@@ -73,7 +73,9 @@ async fn a_password_that_is_set_while_its_hash_is_made_anew_stays() {
     let ann = store.account(ANN).await.unwrap().unwrap();
     let (renew, new) = (authenticator.renewal(&ann), hash_password(&Secret::new("right"), &dearer()).unwrap());
     set_password(&store, ANN, "new").await;
-    tokio::task::spawn_blocking(move || renew(new)).await.unwrap();
+    let anew = Anew { password_hash: Some(new), verifier: crate::scram_verifier(&Secret::new("right")) };
+    tokio::task::spawn_blocking(move || renew(anew)).await.unwrap();
+    assert_eq!(store.account(ANN).await.unwrap().unwrap().verifier, None);
     assert_eq!(tried(&authenticator, ANN, "right", HOME).await, wrong(500));
     assert_eq!(tried(&authenticator, ANN, "new", HOME).await, right());
 }

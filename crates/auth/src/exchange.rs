@@ -1,0 +1,139 @@
+//! Exchanges of several rounds: what each of the client's messages comes to.
+//!
+//! [`Authenticator::respond`] is the one question; what must be known at the next is in an [`Exchange`], which whoever leads the exchange keeps
+//! for as long as it lasts. The name is looked up at the first message, and the proof in a later one is counted as any
+//! attempt, so that what holds for those who guess passwords holds for those who guess proofs. A proof costs next to nothing to
+//! look at, right or wrong, of whomever.
+//!
+//! Refuses by value, as [`Authenticator::verify`]; a message that is none of its mechanism's is [`Round::Malformed`] and counts as no attempt.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mail::{Mechanism, canonical};
+
+use crate::authenticator::Authenticator;
+use crate::scram::{self, ClientFirst, Proof, Verifier};
+use crate::{Error, Verdict};
+
+/// What a client has said in an exchange.
+#[derive(Debug, Clone, Copy)]
+pub struct Message<'m> {
+    /// Of which mechanism.
+    pub mechanism: Mechanism,
+    /// Whether it is the first.
+    pub first: bool,
+    /// What it says.
+    pub octets: &'m [u8],
+    /// From where.
+    pub source: IpAddr,
+    /// What identifies the TLS channel (`tls-exporter`, RFC 9266), where mechanisms that are bound to it are offered.
+    pub channel: Option<&'m [u8; 32]>,
+    /// Whom the client's certificate names, where it was verified and EXTERNAL is offered.
+    pub certificate: Option<&'m str>,
+}
+
+/// How an exchange goes on.
+#[derive(Debug)]
+pub enum Round {
+    /// The client is asked for more.
+    Challenge(Vec<u8>),
+    /// It has come to its end.
+    Over {
+        /// Who the client has said it is.
+        login: String,
+        /// Whether that is so.
+        verdict: Verdict,
+    },
+    /// That was no message of its mechanism, or one that must not be answered: the exchange is over.
+    Malformed,
+}
+
+/// An exchange under way.
+#[derive(Debug)]
+pub struct Exchange(State);
+
+#[derive(Debug)]
+enum State {
+    /// The proof is to come.
+    Scram { exchange: Box<scram::Exchange>, login: String, account: Option<Arc<str>> },
+    /// It was right, and the client has been told; it has nothing more to say.
+    Proved { login: String, account: Arc<str> },
+}
+
+impl Authenticator {
+    /// What a message comes to. `exchange` is what was left there by the message before, and nothing before the first; this is the one part of an
+    /// exchange that waits for the store.
+    ///
+    /// Cancel-safe: the exchange is over then, and what counted counts.
+    ///
+    /// # Errors
+    /// See [`Error`]; the attempt does not count, and the exchange is over.
+    pub async fn respond(&self, exchange: &mut Option<Box<Exchange>>, message: Message<'_>) -> Result<Round, Error> {
+        let before = exchange.take().map(|exchange| exchange.0);
+        let (round, next) = match before.filter(|_| !message.first) {
+            None => self.begin(message).await?,
+            Some(State::Scram { exchange, login, account }) => self.prove(&exchange, login, account, message),
+            Some(State::Proved { login, account }) if message.octets.is_empty() => over(login, Verdict::Right { account }),
+            Some(State::Proved { .. }) => (Round::Malformed, None),
+        };
+        *exchange = next.map(|state| Box::new(Exchange(state)));
+        Ok(round)
+    }
+
+    async fn begin(&self, message: Message<'_>) -> Result<(Round, Option<State>), Error> {
+        let plus = match message.mechanism {
+            Mechanism::ScramSha256Plus => true,
+            Mechanism::ScramSha256 => false,
+            Mechanism::External => return self.vouched(message).await,
+            // A name and a password are verified, not led.
+            Mechanism::Plain | Mechanism::Login => return Ok((Round::Malformed, None)),
+        };
+        let first = if message.first { ClientFirst::parse(message.octets, plus, message.channel.is_some()) } else { None };
+        let Some(first) = first else { return Ok((Round::Malformed, None)) };
+        let login = canonical(&first.name);
+        let made_up = Verifier::made_up(&login, &self.directory().secret().await?);
+        let account = self.directory().account(&login).await?;
+        let verifier = match account.as_ref().and_then(|account| account.verifier.as_deref()) {
+            Some(kept) => Verifier::parse(kept).map_err(|cause| Error::StoredVerifier { account: login.clone(), cause })?,
+            None => made_up,
+        };
+        let exchange = Box::new(first.answer(verifier));
+        let challenge = exchange.server_first().as_bytes().to_vec();
+        Ok((Round::Challenge(challenge), Some(State::Scram { exchange, login, account: account.map(|account| account.name) })))
+    }
+
+    /// The client's certificate says who it is, and its message at most as whom it wants to act: there is nothing to guess.
+    async fn vouched(&self, message: Message<'_>) -> Result<(Round, Option<State>), Error> {
+        let (Some(mailbox), Ok(acting_as)) = (message.certificate, std::str::from_utf8(message.octets)) else {
+            return Ok((Round::Malformed, None));
+        };
+        let login = canonical(mailbox);
+        if !acting_as.is_empty() && canonical(acting_as) != login {
+            return Ok(over(login, Verdict::Wrong { delay: Duration::ZERO }));
+        }
+        let account = self.directory().account(&login).await?;
+        let verdict = self.judge(&login, message.source, account.map(|account| account.name));
+        Ok(over(login, verdict))
+    }
+
+    fn prove(&self, exchange: &scram::Exchange, login: String, account: Option<Arc<str>>, message: Message<'_>) -> (Round, Option<State>) {
+        if exchange.first().acting_as.as_deref().is_some_and(|other| canonical(other) != login) {
+            return over(login, Verdict::Wrong { delay: Duration::ZERO });
+        }
+        let (proved, server_final) = match exchange.proof(message.octets, message.channel) {
+            Proof::Holds(server_final) => (account, server_final),
+            Proof::Fails => (None, String::new()),
+            Proof::Malformed => return (Round::Malformed, None),
+        };
+        match self.judge(&login, message.source, proved) {
+            Verdict::Right { account } => (Round::Challenge(server_final.into_bytes()), Some(State::Proved { login, account })),
+            verdict => over(login, verdict),
+        }
+    }
+}
+
+fn over(login: String, verdict: Verdict) -> (Round, Option<State>) {
+    (Round::Over { login, verdict }, None)
+}

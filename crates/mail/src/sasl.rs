@@ -1,0 +1,105 @@
+//! SASL mechanisms by their names (RFC 4422 §3.1), and sets of them.
+//!
+//! Names are all there is here: how a mechanism goes is for those who speak it.
+
+use std::fmt;
+
+/// A mechanism. In the order in which they are announced, the strongest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mechanism {
+    /// Who the client's certificate says it is (RFC 4422 appendix A).
+    External,
+    /// SCRAM-SHA-256 bound to its TLS channel (RFC 5802, RFC 7677, RFC 9266).
+    ScramSha256Plus,
+    /// SCRAM-SHA-256 (RFC 5802, RFC 7677).
+    ScramSha256,
+    /// RFC 4616.
+    Plain,
+    /// `draft-murchison-sasl-login`, which Outlook still prefers.
+    Login,
+}
+
+impl Mechanism {
+    /// All there are.
+    pub const ALL: [Self; 5] = [Self::External, Self::ScramSha256Plus, Self::ScramSha256, Self::Plain, Self::Login];
+
+    /// Its registered name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::External => "EXTERNAL",
+            Self::ScramSha256Plus => "SCRAM-SHA-256-PLUS",
+            Self::ScramSha256 => "SCRAM-SHA-256",
+            Self::Plain => "PLAIN",
+            Self::Login => "LOGIN",
+        }
+    }
+}
+
+/// A set of mechanisms. Displays as their names with blanks between them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mechanisms(u16);
+
+impl Mechanisms {
+    /// None.
+    pub const NONE: Self = Self(0);
+    /// A name and a password: PLAIN and LOGIN.
+    pub const PASSWORD: Self = Self(0).with(Mechanism::Plain).with(Mechanism::Login);
+    /// Both forms of SCRAM-SHA-256.
+    pub const SCRAM: Self = Self(0).with(Mechanism::ScramSha256Plus).with(Mechanism::ScramSha256);
+
+    /// With one more.
+    pub const fn with(self, mechanism: Mechanism) -> Self {
+        Self(self.0 | 1 << mechanism as u16)
+    }
+
+    /// Without this one.
+    pub const fn without(self, mechanism: Mechanism) -> Self {
+        Self(self.0 & !(1 << mechanism as u16))
+    }
+
+    /// Those of both.
+    pub const fn and(self, others: Self) -> Self {
+        Self(self.0 | others.0)
+    }
+
+    /// Whether it is one of them.
+    pub const fn contains(self, mechanism: Mechanism) -> bool {
+        self.0 & 1 << mechanism as u16 != 0
+    }
+
+    /// Each, the strongest first.
+    pub fn iter(self) -> impl Iterator<Item = Mechanism> {
+        Mechanism::ALL.into_iter().filter(move |mechanism| self.contains(*mechanism))
+    }
+
+    /// The one of this name, without regard to case.
+    pub fn named(self, name: &[u8]) -> Option<Mechanism> {
+        self.iter().find(|mechanism| mechanism.name().as_bytes().eq_ignore_ascii_case(name))
+    }
+}
+
+impl fmt::Display for Mechanisms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut between = "";
+        for mechanism in self.iter() {
+            write!(f, "{between}{}", mechanism.name())?;
+            between = " ";
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sets_hold_what_was_put_in() {
+        let all = Mechanisms::PASSWORD.and(Mechanisms::SCRAM);
+        assert_eq!(all.to_string(), "SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN");
+        assert_eq!(all.without(Mechanism::ScramSha256Plus).to_string(), "SCRAM-SHA-256 PLAIN LOGIN");
+        assert_eq!(all.named(b"scram-sha-256"), Some(Mechanism::ScramSha256));
+        assert_eq!(Mechanisms::PASSWORD.named(b"SCRAM-SHA-256"), None);
+        assert_eq!(all.iter().count(), 4);
+    }
+}
