@@ -56,13 +56,13 @@ pub(crate) fn run(screen: &Screen) -> Outcome {
 async fn ask(screener: &Screener, client: Client<'_>, message: Option<&[u8]>) -> (Screening, bool) {
     let screening = screener.envelope(client).await;
     match message {
-        Some(message) if screening.reply().is_none() => (screener.message(client, screening, reading(message)).await, false),
+        Some(message) if screening.reply().is_none() => (screener.message(client, screening, reading(screener, message)).await, false),
         _ => (screening, true),
     }
 }
 
-fn reading(message: &[u8]) -> Reading {
-    let mut reading = Reading::new();
+fn reading(screener: &Screener, message: &[u8]) -> Reading {
+    let mut reading = screener.reading();
     reading.pass(message);
     reading
 }
@@ -112,7 +112,7 @@ fn findings(out: &mut impl Write, screening: &Screening, config: &Config, origin
 
 async fn answers(out: &mut impl Write, screener: &Screener, client: Client<'_>, message: Option<&[u8]>) -> io::Result<()> {
     writeln!(out, "\nDNS")?;
-    for answer in screener.answers(client, message.map(reading)).await {
+    for answer in screener.answers(client, message.map(|message| reading(screener, message))).await {
         let said = match &answer.records {
             Ok(records) => records.iter().map(|record| shown(record)).collect::<Vec<_>>().join("\n       "),
             Err(why) => format!("({why})"),

@@ -2,6 +2,8 @@
 //!
 //! Plain values: what they mean to the crate that screens is said where the server is built. Guarantees: the defaults ask nothing.
 
+mod attachments;
+
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -14,6 +16,8 @@ use super::Address;
 use super::change::written;
 use super::fault::Finding;
 
+pub(crate) use attachments::Attachment;
+
 /// What is asked about messages from other servers, and what follows. docs/screening.md tells more.
 ///
 /// Only mail that comes to listen.smtp is screened, and of that neither mail of people who have logged in nor that from
@@ -21,7 +25,7 @@ use super::fault::Finding;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Screening {
-    /// What is asked, in this order, each thing at most once: "iprev", "helo", "lists", "spf" and "greylist" at MAIL; "dkim", "arc" and "dmarc" when the
+    /// What is asked, in this order, each thing at most once: "iprev", "helo", "lists", "spf" and "greylist" at MAIL; "dkim", "arc", "dmarc" and "attachments" when the
     /// message has come. What was found is written into an Authentication-Results header; one that a message brings along in our
     /// name is taken out. An entry is a table of its own under the heading [[screening.checks]], or an element of this list:
     ///
@@ -29,8 +33,8 @@ pub(crate) struct Screening {
     ///
     /// `fail` says what follows when the check fails: "accept" (nothing, the default), "tag" (an X-Gatepost-Screening header is put
     /// before the message), "quarantine" (likewise, and it says so), "defer" (4xx: the sender is to come back), "reject" (5xx),
-    /// "discard" (the sender is told 250, and the message is thrown away), or, for "dmarc" only, "policy": what the domain in From asks
-    /// for. After defer, reject or discard nothing more is asked. `unsure` says what follows when DNS does not answer within
+    /// "discard" (the sender is told 250, and the message is thrown away), or "policy": for "dmarc" what the domain in From asks
+    /// for, for "attachments" what stands beside the attachment. After defer, reject or discard nothing more is asked. `unsure` says what follows when DNS does not answer within
     /// `timeout`: "accept" (the default) or "defer". `timeout` is "10s" where it is not written, and at most 1m; those of
     /// the checks at MAIL, and the longest of them once more, come to 4m at most, because clients wait five minutes.
     pub(crate) checks: Vec<Rule>,
@@ -42,6 +46,12 @@ pub(crate) struct Screening {
     pub(crate) dns_lists: Vec<List>,
     /// The sum of weights with which "lists" fails.
     pub(crate) dns_lists_threshold: u32,
+    /// Attachments that the check "attachments" is to find, each with what follows where that check has fail = "policy"; of several the gravest counts.
+    /// `name` is a pattern in which `*` stands for any text and `?` for one character, in any case; without it any part is meant.
+    /// `larger_than` asks for more octets than that. Archives are not opened. There may be 256:
+    ///
+    /// { name = "*.exe", verdict = "reject" }, { name = "*.zip", larger_than = "10MiB", verdict = "quarantine" }
+    pub(crate) attachments: Vec<Attachment>,
     /// After how long a sender that "greylist" has asked to come back may do so. Most come back after some minutes, whatever is written here.
     pub(crate) greylist_delay: Span,
     /// Senders that have been asked to come back and are remembered, for two days; each takes about 100 octets. When there are more
@@ -121,7 +131,8 @@ impl Screening {
 
     /// Octets that each session may take for a header.
     pub(super) fn session_octets(&self) -> u64 {
-        if self.is_on() { HEADER_BUFFER_OCTETS } else { 0 }
+        let parts = if self.asks(Check::Attachments) { PARTS_OCTETS } else { 0 };
+        if self.is_on() { HEADER_BUFFER_OCTETS + parts } else { 0 }
     }
 
     /// Octets that all of it may take besides.
@@ -163,8 +174,10 @@ impl Screening {
             if self.checks.iter().take(index).any(|earlier| earlier.check == rule.check) {
                 found.push(fault(format!("{name} is asked already: write each check once")));
             }
-            if rule.fail == Fail::Policy && rule.check != Check::Dmarc {
-                found.push(fault(format!("{name} knows no policy: fail = \"policy\" is for \"dmarc\"; write what is to follow")));
+            if rule.fail == Fail::Policy && !rule.check.has_policy() {
+                found.push(fault(format!(
+                    "{name} knows no policy: fail = \"policy\" is for those that do, such as \"dmarc\"; write what is to follow"
+                )));
             }
             if rule.check == Check::Greylist && rule.fail != Fail::Defer {
                 found.push(fault(format!("{name} asks senders to come back, and nothing else: write fail = \"defer\"")));
@@ -174,6 +187,7 @@ impl Screening {
             }
         }
         found.extend(self.late_at_mail());
+        found.extend(attachments::findings(&self.attachments, self.asks(Check::Attachments)));
         if self.dns_timeout.0.is_zero() || self.dns_timeout > LONGEST {
             let message = format!("must be more than 0s and at most {LONGEST}: this is {}", self.dns_timeout);
             found.push(Finding::error("screening.dns_timeout", message));
@@ -216,6 +230,7 @@ impl Default for Screening {
             checks: Vec::new(),
             dns_lists: Vec::new(),
             dns_lists_threshold: 1,
+            attachments: Vec::new(),
             greylist_delay: Span::mins(2),
             greylist_senders: 100_000,
             dns_servers: Vec::new(),
@@ -238,6 +253,8 @@ fn usual_timeout() -> Span {
 pub(crate) const AT_ONCE: usize = 128;
 /// A header, in a buffer that grows by doubling.
 const HEADER_BUFFER_OCTETS: u64 = 2 * HEADER_OCTETS as u64;
+/// The fields of a part and a line of them, in buffers that grow by doubling, and the boundaries it is within.
+const PARTS_OCTETS: u64 = 80 << 10;
 /// A header that is all addresses or fields, taken apart.
 const ASKED_OCTETS: u64 = 1 << 20;
 /// A hash and a time, in a table and in a line.

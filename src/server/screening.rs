@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use screening::{Dns, DnsSettings, Error, List, Lists, OnFail, Policy, Screener, Verdict};
+use screening::{Attachment, Dns, DnsSettings, Error, List, Lists, OnFail, Pattern, Policy, Screener, Verdict};
 
-use crate::config::{AT_ONCE, Config, Fail, Rule};
+use crate::config::{self, AT_ONCE, Config, Fail, Rule};
 
 /// Who asks what the configuration says; nobody, where it asks nothing. To be called within a runtime.
 ///
@@ -22,11 +22,17 @@ pub(crate) fn screener(config: &Config) -> Result<Option<Arc<Screener>>, Error> 
     let policy = Policy {
         rules,
         lists,
+        attachments: settings.attachments.iter().map(attachment).collect(),
         greylist_delay: settings.greylist_delay.0,
         greylist_senders: usize::try_from(settings.greylist_senders).unwrap_or(usize::MAX),
         at_once: AT_ONCE,
     };
     Ok(Some(Arc::new(Screener::new(config.hostname(), policy, Dns::new(&dns)?))))
+}
+
+fn attachment(attachment: &config::Attachment) -> Attachment {
+    let config::Attachment { name, larger_than, verdict } = attachment;
+    Attachment { name: name.as_deref().map(Pattern::new), larger_than: *larger_than, verdict: *verdict }
 }
 
 fn rule(rule: &Rule) -> screening::Rule {

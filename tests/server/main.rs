@@ -14,6 +14,7 @@
 
 mod abuse;
 mod clients;
+mod content;
 mod crash;
 mod fair;
 mod flood;

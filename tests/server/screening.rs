@@ -1,7 +1,7 @@
 //! Mail from strangers, screened: with a DNS server of its own, clients that a proxy names, and what is in the mailbox afterwards.
 
 #[path = "../../crates/screening/tests/zone/mod.rs"]
-mod zone;
+pub(crate) mod zone;
 
 use std::fs;
 

@@ -1,7 +1,7 @@
 //! What can be asked about a message, and what the operator has said is to follow.
 //!
 //! Pure. A rule never makes more of a finding than its own [`OnFail`] says, with one exception that the operator chooses: what
-//! the sender's domain asks for ([`OnFail::Policy`]).
+//! the check itself says ([`OnFail::Policy`]).
 
 use std::time::Duration;
 
@@ -30,6 +30,8 @@ pub enum Check {
     Arc,
     /// The domain in From stands behind the message, by SPF or DKIM (RFC 9989).
     Dmarc,
+    /// Attachments that the operator does not want, by name or size.
+    Attachments,
 }
 
 /// When a check is asked.
@@ -46,7 +48,8 @@ pub enum Stage {
 pub enum OnFail {
     /// That verdict.
     Verdict(Verdict),
-    /// What the domain in From asks for: nothing, quarantine or rejection. Of a check without a policy it is nothing.
+    /// What the check itself says: of DMARC what the domain in From asks for, of attachments what stands beside the one that was found. Of a
+    /// check without a policy it is nothing.
     Policy,
 }
 
@@ -76,7 +79,8 @@ pub struct Rule {
 
 impl Check {
     /// Each, in the order in which they are described.
-    pub const ALL: [Self; 8] = [Self::Iprev, Self::Helo, Self::Lists, Self::Spf, Self::Greylist, Self::Dkim, Self::Arc, Self::Dmarc];
+    pub const ALL: [Self; 9] =
+        [Self::Iprev, Self::Helo, Self::Lists, Self::Spf, Self::Greylist, Self::Dkim, Self::Arc, Self::Dmarc, Self::Attachments];
 
     /// The word in the configuration, in metrics and in log lines.
     pub fn as_str(self) -> &'static str {
@@ -89,6 +93,7 @@ impl Check {
             Self::Dkim => "dkim",
             Self::Arc => "arc",
             Self::Dmarc => "dmarc",
+            Self::Attachments => "attachments",
         }
     }
 
@@ -96,13 +101,18 @@ impl Check {
     pub fn stage(self) -> Stage {
         match self {
             Self::Iprev | Self::Helo | Self::Lists | Self::Spf | Self::Greylist => Stage::Envelope,
-            Self::Dkim | Self::Arc | Self::Dmarc => Stage::Message,
+            Self::Dkim | Self::Arc | Self::Dmarc | Self::Attachments => Stage::Message,
         }
+    }
+
+    /// Whether what it finds comes with what is to follow, for [`OnFail::Policy`].
+    pub fn has_policy(self) -> bool {
+        matches!(self, Self::Dmarc | Self::Attachments)
     }
 }
 
 impl Rule {
-    /// What follows from what was found; `policy` is what the domain in From asks for.
+    /// What follows from what was found; `policy` is what the check says is to follow.
     pub(crate) fn judge(&self, outcome: Outcome, policy: Verdict) -> Verdict {
         let on_fail = match self.fail {
             OnFail::Verdict(verdict) => verdict,

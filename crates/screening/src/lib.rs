@@ -1,7 +1,7 @@
 //! What we think of a message: who sends it, whether the sender's domain says that he may, and what becomes of it.
 //!
 //! A [`Screener`] holds an ordered list of [`Rule`]s. Each asks one [`Check`] and says what follows when the check fails or
-//! cannot tell. Checks of the envelope (iprev, HELO, DNS lists, SPF, greylisting) are asked at MAIL, those of the message (DKIM, ARC, DMARC) when all of
+//! cannot tell. Checks of the envelope (iprev, HELO, DNS lists, SPF, greylisting) are asked at MAIL, those of the message (DKIM, ARC, DMARC, attachments) when all of
 //! it has come. What they found is a [`Screening`]: its [`Verdict`], its findings, the reply to the client, and the fields to
 //! put before the message.
 //!
@@ -14,6 +14,7 @@
 //! [`Dns`] is the only module that knows hickory-resolver. The protocols themselves are those of mail-auth.
 
 mod answers;
+mod attachments;
 mod check;
 mod dns;
 mod envelope;
@@ -21,6 +22,7 @@ mod forgeries;
 mod greylist;
 mod lists;
 mod message;
+mod parts;
 mod reading;
 mod screener;
 mod screening;
@@ -28,6 +30,7 @@ mod turns;
 mod verdict;
 
 pub use answers::Answer;
+pub use attachments::{Attachment, Pattern};
 pub use check::{Check, OnFail, OnUnsure, Rule, Stage};
 pub use dns::{ANSWER_OCTETS, Dns, DnsSettings, Kind, Unanswered};
 pub use forgeries::Forgeries;

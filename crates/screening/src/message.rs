@@ -1,4 +1,4 @@
-//! The checks of a message: DKIM, ARC, DMARC, and the field that tells all results.
+//! The checks of a message: DKIM, ARC, DMARC, attachments, and the field that tells all results.
 
 use mail_auth::common::headers::HeaderWriter;
 use mail_auth::dmarc::Policy;
@@ -36,6 +36,15 @@ impl<'m> Message<'m> {
 
     /// Asks one check. Those of the envelope are not asked here.
     pub(crate) async fn ask(&mut self, check: Check, screening: &mut Screening) -> Found {
+        match check {
+            Check::Dkim | Check::Arc | Check::Dmarc => self.signed(check, screening).await,
+            Check::Attachments => self.text.attachments().unwrap_or_else(|| Found::new(Outcome::None, "not looked for")),
+            Check::Iprev | Check::Helo | Check::Lists | Check::Spf | Check::Greylist => Found::new(Outcome::None, "asked at MAIL"),
+        }
+    }
+
+    /// What goes by the header.
+    async fn signed(&mut self, check: Check, screening: &mut Screening) -> Found {
         if !self.text.is_whole() {
             let detail =
                 format!("its header is longer than {HEADER_OCTETS} octets or {LINES_MOST} lines, or has a line that is part of no field");
@@ -47,8 +56,7 @@ impl<'m> Message<'m> {
         match check {
             Check::Dkim => self.dkim(message).await,
             Check::Arc => self.arc(message).await,
-            Check::Dmarc => self.dmarc(message, screening).await,
-            Check::Iprev | Check::Helo | Check::Lists | Check::Spf | Check::Greylist => Found::new(Outcome::None, "asked at MAIL"),
+            _ => self.dmarc(message, screening).await,
         }
     }
 

@@ -4,11 +4,13 @@
 //! ends it. Each has its time-out, after which its check is unsure. Dropping a future is safe: what was found is forgotten.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mail::{Domain, Host, ReversePath};
 
-use crate::check::{Rule, Stage};
+use crate::attachments::{Attachment, Attachments};
+use crate::check::{Check, Rule, Stage};
 use crate::dns::Dns;
 use crate::greylist::Greylist;
 use crate::lists::Lists;
@@ -23,6 +25,7 @@ pub struct Screener {
     host: Domain,
     rules: Vec<Rule>,
     lists: Lists,
+    attachments: Arc<[Attachment]>,
     greylist: Greylist,
     dns: Dns,
     turns: Turns,
@@ -33,8 +36,10 @@ pub struct Screener {
 pub struct Policy {
     /// What is asked, in this order.
     pub rules: Vec<Rule>,
-    /// The DNS lists that [`Check::Lists`](crate::Check::Lists) asks.
+    /// The DNS lists that [`Check::Lists`] asks.
     pub lists: Lists,
+    /// What [`Check::Attachments`] does not want; of several that a message meets the gravest counts.
+    pub attachments: Vec<Attachment>,
     /// After how long somebody new may come back.
     pub greylist_delay: Duration,
     /// How many of them are remembered.
@@ -70,8 +75,9 @@ pub(crate) struct Sender<'c> {
 impl Screener {
     /// Goes by this policy, for the host of this name.
     pub fn new(host: Domain, policy: Policy, dns: Dns) -> Self {
-        let Policy { rules, lists, greylist_delay, greylist_senders, at_once } = policy;
-        Self { host, rules, lists, greylist: Greylist::new(greylist_delay, greylist_senders), dns, turns: Turns::new(at_once) }
+        let Policy { rules, lists, attachments, greylist_delay, greylist_senders, at_once } = policy;
+        let (greylist, turns) = (Greylist::new(greylist_delay, greylist_senders), Turns::new(at_once));
+        Self { host, rules, lists, attachments: attachments.into(), greylist, dns, turns }
     }
 
     /// The rules, in their order.
@@ -82,6 +88,12 @@ impl Screener {
     /// Takes out of a message what only we may write.
     pub fn forgeries(&self) -> Forgeries {
         Forgeries::new(self.host.clone())
+    }
+
+    /// Watches a message pass for the checks that there are.
+    pub fn reading(&self) -> Reading {
+        let asks = self.rules.iter().any(|rule| rule.check == Check::Attachments);
+        if asks { Reading::with(Attachments::new(Arc::clone(&self.attachments))) } else { Reading::new() }
     }
 
     /// Asks what is known at MAIL.

@@ -20,10 +20,11 @@ pub struct Screening {
 }
 
 /// What a check says of a message, before a rule makes something of it.
+#[derive(Clone, Debug)]
 pub(crate) struct Found {
     pub(crate) outcome: Outcome,
     pub(crate) detail: String,
-    /// What the domain in From asks for.
+    /// What is to follow by the check itself.
     pub(crate) policy: Verdict,
 }
 

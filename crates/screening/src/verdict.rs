@@ -2,12 +2,15 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use smtp::Reply;
 
 use crate::check::Check;
 
 /// What becomes of a message. Of several the greatest counts, and the last three are final: nothing is asked after them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// It is delivered.
     #[default]
@@ -98,6 +101,7 @@ impl Finding {
             (Verdict::Reject, _, Check::Dkim) => Some(Reply::DKIM_FAILED),
             (Verdict::Reject, _, Check::Arc) => Some(Reply::ARC_FAILED),
             (Verdict::Reject, _, Check::Dmarc) => Some(Reply::DMARC_FAILED),
+            (Verdict::Reject, _, Check::Attachments) => Some(Reply::ATTACHMENT_REFUSED),
             (Verdict::Defer, Outcome::Unsure, _) => Some(Reply::SCREENING_UNSURE),
             (Verdict::Defer, ..) => Some(Reply::SCREENING_DEFERS),
             _ => None,

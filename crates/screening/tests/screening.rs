@@ -66,7 +66,7 @@ fn listing(zone: &Zone, rules: Vec<Rule>, lists: Lists) -> Screener {
 }
 
 fn policy(rules: Vec<Rule>, lists: Lists, at_once: usize) -> Policy {
-    Policy { rules, lists, greylist_delay: Duration::from_secs(120), greylist_senders: 100, at_once }
+    Policy { rules, lists, attachments: Vec::new(), greylist_delay: Duration::from_secs(120), greylist_senders: 100, at_once }
 }
 
 /// Screens a message that comes in pieces of an odd size.

@@ -39,8 +39,8 @@ impl Screened {
 
     /// Asks what is known of a stranger at MAIL.
     pub(crate) async fn stranger(screener: Arc<Screener>, client: Client<'_>) -> Self {
-        let screening = screener.envelope(client).await;
-        Self { stranger: Some(Stranger { screening, reading: Reading::new() }), ..Self::known(screener) }
+        let (screening, reading) = (screener.envelope(client).await, screener.reading());
+        Self { stranger: Some(Stranger { screening, reading }), ..Self::known(screener) }
     }
 
     /// What was found so far.

@@ -1,0 +1,58 @@
+//! Mail from strangers, screened by what is in it.
+
+use std::fs;
+
+use crate::harness::{ANN, Dialogue, Server};
+use crate::screening::zone::Zone;
+
+/// A server that goes by this table, and asks a DNS server that knows nothing.
+pub(crate) fn server(screening: &str) -> (Server, Zone) {
+    let zone = Zone::serve("");
+    let server = Server::start(&format!("[screening]\ndns_servers = [\"{}\"]\n{screening}\n", zone.address()));
+    (server, zone)
+}
+
+/// A stranger's session.
+pub(crate) fn stranger(server: &Server) -> Dialogue {
+    let mut smtp = server.connect("smtp");
+    assert!(smtp.hear().starts_with("220 "));
+    assert!(smtp.ask("EHLO mx.example.com").starts_with("250 "));
+    smtp
+}
+
+/// Sends a message; the reply to its end.
+pub(crate) fn send(smtp: &mut Dialogue, message: &str) -> String {
+    assert_eq!(smtp.ask("MAIL FROM:<joe@example.com>"), "250 2.1.0 Sender ok");
+    assert_eq!(smtp.ask(&format!("RCPT TO:<{ANN}>")), "250 2.1.5 Recipient ok");
+    assert!(smtp.ask("DATA").starts_with("354 "));
+    smtp.ask(&format!("{}\r\n.", message.trim_end_matches("\r\n")))
+}
+
+#[test]
+fn attachments_are_refused_by_name_and_size() {
+    let (server, _zone) = server(
+        r#"attachments = [{ name = "*.exe", verdict = "reject" }, { name = "*.zip", larger_than = "1KiB", verdict = "discard" }]
+checks = [{ check = "attachments", fail = "policy" }]"#,
+    );
+    let mut smtp = stranger(&server);
+    let with = |disposition: &str, octets: usize| {
+        format!(
+            "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nHello\r\n--b\r\nContent-Disposition: attachment;\r\n {disposition}\r\n\r\n\
+             {}\r\n--b--\r\n",
+            "x".repeat(octets)
+        )
+    };
+    let refused = "550 5.7.1 Refused: the message has an attachment of a kind that is not taken here";
+    assert_eq!(send(&mut smtp, &with("filename=\"bill.pdf.EXE\"", 10)), refused);
+    assert_eq!(send(&mut smtp, &with("filename*=utf-8''bill%2Eexe", 10)), refused);
+    assert_eq!(send(&mut smtp, &"Content-Type: message/rfc822\r\n\r\n".repeat(50)), refused, "a bomb");
+    assert!(send(&mut smtp, &with("filename=a.zip", 900)).starts_with("250 2.0.0 "));
+    assert_eq!(server.metric("gatepost_messages_accepted_total", ""), 1);
+    assert!(send(&mut smtp, &with("filename=a.zip", 2000)).starts_with("250 2.0.0 "));
+    assert_eq!(server.metric("gatepost_messages_accepted_total", ""), 1, "it was thrown away");
+    assert!(server.log().contains("attachments fail: bill.pdf.EXE of 12 octets"), "{}", server.log());
+    let letter = server.path("letter.eml");
+    fs::write(&letter, with("filename=a.exe", 10)).unwrap();
+    let explained = server.succeed(&["explain", "--ip", "192.0.2.1", "--helo", "x", "--from", "a@b.example", letter.to_str().unwrap()]);
+    assert!(explained.contains("attachments fail       reject      a.exe of 12 octets\n"), "{explained}");
+}
