@@ -204,6 +204,9 @@ impl Config {
     /// Takes relative paths from the folder of the file; the control socket's from the data directory.
     fn anchor(&mut self, folder: &Path) {
         self.data_dir = folder.join(&self.data_dir);
+        if !self.screening.rspamd_password.as_os_str().is_empty() {
+            self.screening.rspamd_password = folder.join(&self.screening.rspamd_password);
+        }
         for path in [&mut self.tls.certificate, &mut self.tls.key].into_iter().flatten() {
             *path = folder.join(&path);
         }

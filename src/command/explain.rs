@@ -1,15 +1,16 @@
 //! `gatepost explain`: the whole of what is asked about a message, dry.
 //!
-//! Asks by the configuration file, which need not be the one in force, with DNS as it is now. Nothing is changed and nobody is told. The
+//! Asks by the configuration file, which need not be the one in force, with DNS and the services as they are now. Nothing is changed here and nobody else is told. The
 //! client is taken for one that has delivered mail before: nobody is greylisted here.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 
 use admin::{DirectoryRequest, Reply, Resolved};
 use mail::ReversePath;
-use screening::{Client, Finding, Reading, Screener, Screening, Verdict};
+use screening::{Client, Finding, Letter, Reading, Screener, Screening, Verdict};
 use smtp::Reply as SmtpReply;
 
 use super::Outcome;
@@ -44,7 +45,8 @@ pub(crate) fn run(screen: &Screen) -> Outcome {
             writeln!(out, "\nNothing is asked: screening.checks is empty{}", origin.line("screening.checks"))?;
             return Ok(Exit::Done);
         };
-        let (screening, at_mail) = ask(&screener, client, message.as_deref()).await;
+        let recipients: Vec<Arc<str>> = screen.to.iter().map(|recipient| recipient.as_str().into()).collect();
+        let (screening, at_mail) = ask(&screener, client, message.as_deref(), &recipients).await;
         findings(&mut out, &screening, place.config(), &origin)?;
         answers(&mut out, &screener, client, message.as_deref()).await?;
         conclusion(&mut out, &screening, at_mail, message.is_some())?;
@@ -53,10 +55,14 @@ pub(crate) fn run(screen: &Screen) -> Outcome {
 }
 
 /// What is found, and whether the reply is given at MAIL already.
-async fn ask(screener: &Screener, client: Client<'_>, message: Option<&[u8]>) -> (Screening, bool) {
+async fn ask(screener: &Screener, client: Client<'_>, message: Option<&[u8]>, recipients: &[Arc<str>]) -> (Screening, bool) {
     let screening = screener.envelope(client).await;
     match message {
-        Some(message) if screening.reply().is_none() => (screener.message(client, screening, reading(screener, message)).await, false),
+        Some(mut message) if screening.reply().is_none() => {
+            let reading = reading(screener, message);
+            let mut letter = Letter { id: "explain", recipients, user: None, text: &mut message };
+            (screener.message(client, screening, reading, &mut letter).await, false)
+        }
         _ => (screening, true),
     }
 }

@@ -3,9 +3,11 @@
 //! Plain values: what they mean to the crate that screens is said where the server is built. Guarantees: the defaults ask nothing.
 
 mod attachments;
+mod services;
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use mail::{Domain, Span};
 use schemars::JsonSchema;
@@ -25,7 +27,7 @@ pub(crate) use attachments::Attachment;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Screening {
-    /// What is asked, in this order, each thing at most once: "iprev", "helo", "lists", "spf" and "greylist" at MAIL; "dkim", "arc", "dmarc" and "attachments" when the
+    /// What is asked, in this order, each thing at most once: "iprev", "helo", "lists", "spf" and "greylist" at MAIL; "dkim", "arc", "dmarc", "attachments", "rspamd" and "hook" when the
     /// message has come. What was found is written into an Authentication-Results header; one that a message brings along in our
     /// name is taken out. An entry is a table of its own under the heading [[screening.checks]], or an element of this list:
     ///
@@ -34,7 +36,7 @@ pub(crate) struct Screening {
     /// `fail` says what follows when the check fails: "accept" (nothing, the default), "tag" (an X-Gatepost-Screening header is put
     /// before the message), "quarantine" (likewise, and it says so), "defer" (4xx: the sender is to come back), "reject" (5xx),
     /// "discard" (the sender is told 250, and the message is thrown away), or "policy": for "dmarc" what the domain in From asks
-    /// for, for "attachments" what stands beside the attachment. After defer, reject or discard nothing more is asked. `unsure` says what follows when DNS does not answer within
+    /// for, for "attachments" what stands beside the attachment, for "rspamd" and "hook" what they answer. After defer, reject or discard nothing more is asked. `unsure` says what follows when DNS, or who else is asked, does not answer within
     /// `timeout`: "accept" (the default) or "defer". `timeout` is "10s" where it is not written, and at most 1m; those of
     /// the checks at MAIL, and the longest of them once more, come to 4m at most, because clients wait five minutes.
     pub(crate) checks: Vec<Rule>,
@@ -52,6 +54,14 @@ pub(crate) struct Screening {
     ///
     /// { name = "*.exe", verdict = "reject" }, { name = "*.zip", larger_than = "10MiB", verdict = "quarantine" }
     pub(crate) attachments: Vec<Attachment>,
+    /// Where rspamd is asked, over HTTP: "http://127.0.0.1:11333". It gets the whole message, and may take `timeout` of the check "rspamd" for it.
+    pub(crate) rspamd: String,
+    /// The file with its password, where it wants one. It is read at the start, and when anything in [screening] changes.
+    pub(crate) rspamd_password: PathBuf,
+    /// Where a service of your own is asked, over HTTP with a JSON text that docs/screening.md describes: "http://127.0.0.1:8080/hook".
+    pub(crate) hook: String,
+    /// Whether it gets the whole message, in base64, or what is known of it and its header.
+    pub(crate) hook_body: bool,
     /// After how long a sender that "greylist" has asked to come back may do so. Most come back after some minutes, whatever is written here.
     pub(crate) greylist_delay: Span,
     /// Senders that have been asked to come back and are remembered, for two days; each takes about 100 octets. When there are more
@@ -123,10 +133,11 @@ impl Screening {
         !self.checks.is_empty()
     }
 
-    /// File descriptors that asking DNS may take: two servers at a time, about two kinds of address or about every list.
+    /// File descriptors that asking may take: of DNS two servers at a time, about two kinds of address or about every list; and one for each
+    /// service.
     pub(super) fn descriptors_most(&self) -> u64 {
         let lists = if self.asks(Check::Lists) { self.dns_lists.len() } else { 0 };
-        if self.is_on() { (AT_ONCE * 2 * lists.max(2)) as u64 } else { 0 }
+        if self.is_on() { (AT_ONCE * (2 * lists.max(2) + self.services())) as u64 } else { 0 }
     }
 
     /// Octets that each session may take for a header.
@@ -138,8 +149,14 @@ impl Screening {
     /// Octets that all of it may take besides.
     pub(super) fn octets_most(&self) -> u64 {
         let senders = if self.asks(Check::Greylist) { self.greylist_senders } else { 0 };
-        let asking = if self.is_on() { AT_ONCE as u64 * ASKED_OCTETS + u64::from(self.dns_cache) * ANSWER_OCTETS } else { 0 };
+        let each = ASKED_OCTETS + self.services() as u64 * SERVICE_OCTETS;
+        let asking = if self.is_on() { AT_ONCE as u64 * each + u64::from(self.dns_cache) * ANSWER_OCTETS } else { 0 };
         asking + u64::from(senders) * SENDER_OCTETS
+    }
+
+    /// How many services are asked about a message.
+    fn services(&self) -> usize {
+        [Check::Rspamd, Check::Hook].into_iter().filter(|check| self.asks(*check)).count()
     }
 
     fn asks(&self, check: Check) -> bool {
@@ -187,6 +204,7 @@ impl Screening {
             }
         }
         found.extend(self.late_at_mail());
+        found.extend(services::findings(self));
         found.extend(attachments::findings(&self.attachments, self.asks(Check::Attachments)));
         if self.dns_timeout.0.is_zero() || self.dns_timeout > LONGEST {
             let message = format!("must be more than 0s and at most {LONGEST}: this is {}", self.dns_timeout);
@@ -231,6 +249,10 @@ impl Default for Screening {
             dns_lists: Vec::new(),
             dns_lists_threshold: 1,
             attachments: Vec::new(),
+            rspamd: String::new(),
+            rspamd_password: PathBuf::new(),
+            hook: String::new(),
+            hook_body: false,
             greylist_delay: Span::mins(2),
             greylist_senders: 100_000,
             dns_servers: Vec::new(),
@@ -257,6 +279,8 @@ const HEADER_BUFFER_OCTETS: u64 = 2 * HEADER_OCTETS as u64;
 const PARTS_OCTETS: u64 = 80 << 10;
 /// A header that is all addresses or fields, taken apart.
 const ASKED_OCTETS: u64 = 1 << 20;
+/// Pieces of a message on their way to a service, in the sizes of hyper, and its answer.
+const SERVICE_OCTETS: u64 = 1 << 20;
 /// A hash and a time, in a table and in a line.
 const SENDER_OCTETS: u64 = 128;
 /// Queues of senders come back more often than that.

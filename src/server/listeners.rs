@@ -15,7 +15,7 @@ use pop3_listener::LoginDelay;
 use smtp::Role;
 use store_embedded::Embedded;
 
-use super::{ServerError, screener};
+use super::{ScreenerError, ServerError, screener};
 use crate::config::Config;
 
 /// Sockets that listen and certificates that were read; nothing is served yet.
@@ -116,8 +116,8 @@ impl Listeners {
     /// Who screens by another configuration.
     ///
     /// # Errors
-    /// There is no DNS server to ask.
-    pub(crate) fn screener(&self, config: &Config) -> Result<Option<Arc<Screener>>, ::screening::Error> {
+    /// There is no DNS server to ask, or a password cannot be read.
+    pub(crate) fn screener(&self, config: &Config) -> Result<Option<Arc<Screener>>, ScreenerError> {
         let (present, screener_of_it) = &*self.screening.lock().unwrap_or_else(PoisonError::into_inner);
         let is_same = present.screening == config.screening && present.hostname() == config.hostname();
         if is_same { Ok(screener_of_it.clone()) } else { screener(config) }

@@ -24,6 +24,7 @@ mod live;
 mod postfix;
 mod programs;
 mod proxies;
+mod rspamd;
 mod screening;
 mod smoke;
 mod steering;

@@ -32,6 +32,10 @@ pub enum Check {
     Dmarc,
     /// Attachments that the operator does not want, by name or size.
     Attachments,
+    /// What rspamd says.
+    Rspamd,
+    /// What a service of the operator's own says.
+    Hook,
 }
 
 /// When a check is asked.
@@ -48,12 +52,12 @@ pub enum Stage {
 pub enum OnFail {
     /// That verdict.
     Verdict(Verdict),
-    /// What the check itself says: of DMARC what the domain in From asks for, of attachments what stands beside the one that was found. Of a
-    /// check without a policy it is nothing.
+    /// What the check itself says: of DMARC what the domain in From asks for, of attachments what stands beside the one that was found,
+    /// of a service what it answers. Of a check without a policy it is nothing.
     Policy,
 }
 
-/// What follows when a check cannot tell: DNS is silent or broken.
+/// What follows when a check cannot tell: DNS or a service is silent or broken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnUnsure {
@@ -79,8 +83,19 @@ pub struct Rule {
 
 impl Check {
     /// Each, in the order in which they are described.
-    pub const ALL: [Self; 9] =
-        [Self::Iprev, Self::Helo, Self::Lists, Self::Spf, Self::Greylist, Self::Dkim, Self::Arc, Self::Dmarc, Self::Attachments];
+    pub const ALL: [Self; 11] = [
+        Self::Iprev,
+        Self::Helo,
+        Self::Lists,
+        Self::Spf,
+        Self::Greylist,
+        Self::Dkim,
+        Self::Arc,
+        Self::Dmarc,
+        Self::Attachments,
+        Self::Rspamd,
+        Self::Hook,
+    ];
 
     /// The word in the configuration, in metrics and in log lines.
     pub fn as_str(self) -> &'static str {
@@ -94,6 +109,8 @@ impl Check {
             Self::Arc => "arc",
             Self::Dmarc => "dmarc",
             Self::Attachments => "attachments",
+            Self::Rspamd => "rspamd",
+            Self::Hook => "hook",
         }
     }
 
@@ -101,13 +118,13 @@ impl Check {
     pub fn stage(self) -> Stage {
         match self {
             Self::Iprev | Self::Helo | Self::Lists | Self::Spf | Self::Greylist => Stage::Envelope,
-            Self::Dkim | Self::Arc | Self::Dmarc | Self::Attachments => Stage::Message,
+            Self::Dkim | Self::Arc | Self::Dmarc | Self::Attachments | Self::Rspamd | Self::Hook => Stage::Message,
         }
     }
 
     /// Whether what it finds comes with what is to follow, for [`OnFail::Policy`].
     pub fn has_policy(self) -> bool {
-        matches!(self, Self::Dmarc | Self::Attachments)
+        matches!(self, Self::Dmarc | Self::Attachments | Self::Rspamd | Self::Hook)
     }
 }
 

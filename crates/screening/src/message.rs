@@ -1,4 +1,4 @@
-//! The checks of a message: DKIM, ARC, DMARC, attachments, and the field that tells all results.
+//! The checks of a message: DKIM, ARC, DMARC, attachments, services, and the field that tells all results.
 
 use mail_auth::common::headers::HeaderWriter;
 use mail_auth::dmarc::Policy;
@@ -7,6 +7,7 @@ use mail_auth::{ArcOutput, AuthenticatedMessage, AuthenticationResults, DkimOutp
 
 use crate::check::Check;
 use crate::envelope;
+use crate::letter::Letter;
 use crate::reading::{HEADER_OCTETS, IDENTITY_OCTETS, LINES_MOST, Text};
 use crate::screener::{Screener, Sender};
 use crate::screening::{Found, Screening};
@@ -35,10 +36,19 @@ impl<'m> Message<'m> {
     }
 
     /// Asks one check. Those of the envelope are not asked here.
-    pub(crate) async fn ask(&mut self, check: Check, screening: &mut Screening) -> Found {
+    pub(crate) async fn ask(&mut self, check: Check, screening: &mut Screening, letter: &mut Letter<'_>) -> Found {
         match check {
             Check::Dkim | Check::Arc | Check::Dmarc => self.signed(check, screening).await,
             Check::Attachments => self.text.attachments().unwrap_or_else(|| Found::new(Outcome::None, "not looked for")),
+            // Boxed: they are large, and asked by few.
+            Check::Rspamd => match self.screener.services().rspamd() {
+                Some((http, rspamd)) => Box::pin(rspamd.ask(http, self.sender, letter)).await,
+                None => Found::new(Outcome::None, NO_SERVICE),
+            },
+            Check::Hook => match self.screener.services().hook() {
+                Some((http, hook)) => Box::pin(hook.ask(http, self.sender, letter, self.text.header(), screening)).await,
+                None => Found::new(Outcome::None, NO_SERVICE),
+            },
             Check::Iprev | Check::Helo | Check::Lists | Check::Spf | Check::Greylist => Found::new(Outcome::None, "asked at MAIL"),
         }
     }
@@ -173,5 +183,6 @@ fn told(output: &DkimOutput<'_>) -> String {
     }
 }
 
+const NO_SERVICE: &str = "there is none to ask";
 /// Of a domain's name (RFC 1035 §2.3.4).
 const NAME_OCTETS: std::ops::RangeInclusive<usize> = 1..=253;

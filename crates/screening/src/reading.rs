@@ -128,6 +128,11 @@ impl Text {
         self.is_whole
     }
 
+    /// The header, where it can be looked at.
+    pub(crate) fn header(&self) -> Option<&[u8]> {
+        self.is_whole.then_some(&self.header)
+    }
+
     /// What its attachments came to, where anybody asks.
     pub(crate) fn attachments(&self) -> Option<Found> {
         self.attachments.clone()

@@ -13,9 +13,11 @@ use crate::attachments::{Attachment, Attachments};
 use crate::check::{Check, Rule, Stage};
 use crate::dns::Dns;
 use crate::greylist::Greylist;
+use crate::letter::Letter;
 use crate::lists::Lists;
 use crate::reading::Reading;
 use crate::screening::{Found, Screening};
+use crate::services::Services;
 use crate::turns::{Turn, Turns};
 use crate::verdict::Outcome;
 use crate::{Forgeries, envelope, message};
@@ -27,12 +29,12 @@ pub struct Screener {
     lists: Lists,
     attachments: Arc<[Attachment]>,
     greylist: Greylist,
+    services: Services,
     dns: Dns,
     turns: Turns,
 }
 
 /// What the operator has written.
-#[derive(Clone, Debug)]
 pub struct Policy {
     /// What is asked, in this order.
     pub rules: Vec<Rule>,
@@ -40,6 +42,8 @@ pub struct Policy {
     pub lists: Lists,
     /// What [`Check::Attachments`] does not want; of several that a message meets the gravest counts.
     pub attachments: Vec<Attachment>,
+    /// Whom [`Check::Rspamd`] and [`Check::Hook`] ask.
+    pub services: Services,
     /// After how long somebody new may come back.
     pub greylist_delay: Duration,
     /// How many of them are remembered.
@@ -75,9 +79,9 @@ pub(crate) struct Sender<'c> {
 impl Screener {
     /// Goes by this policy, for the host of this name.
     pub fn new(host: Domain, policy: Policy, dns: Dns) -> Self {
-        let Policy { rules, lists, attachments, greylist_delay, greylist_senders, at_once } = policy;
+        let Policy { rules, lists, attachments, services, greylist_delay, greylist_senders, at_once } = policy;
         let (greylist, turns) = (Greylist::new(greylist_delay, greylist_senders), Turns::new(at_once));
-        Self { host, rules, lists, attachments: attachments.into(), greylist, dns, turns }
+        Self { host, rules, lists, attachments: attachments.into(), greylist, services, dns, turns }
     }
 
     /// The rules, in their order.
@@ -115,7 +119,7 @@ impl Screener {
     }
 
     /// Asks the rest when the message has passed.
-    pub async fn message(&self, client: Client<'_>, mut screening: Screening, reading: Reading) -> Screening {
+    pub async fn message(&self, client: Client<'_>, mut screening: Screening, reading: Reading, letter: &mut Letter<'_>) -> Screening {
         let sender = Sender::new(client);
         // What MAIL has decided needs no turn: others wait for it.
         let turn = if screening.verdict().is_final() { None } else { self.turn(Stage::Message, &sender).await };
@@ -127,7 +131,7 @@ impl Screener {
                 break;
             }
             let found = match turn {
-                Some(_) => tokio::time::timeout(rule.timeout, asked.ask(rule.check, &mut screening)).await.ok(),
+                Some(_) => tokio::time::timeout(rule.timeout, asked.ask(rule.check, &mut screening, letter)).await.ok(),
                 None => None,
             };
             screening.add(rule.check, number, rule, found.unwrap_or_else(|| too_late(rule)));
@@ -146,6 +150,10 @@ impl Screener {
 
     pub(crate) fn greylist(&self) -> &Greylist {
         &self.greylist
+    }
+
+    pub(crate) fn services(&self) -> &Services {
+        &self.services
     }
 
     pub(crate) fn lists(&self) -> &Lists {

@@ -102,6 +102,7 @@ impl Finding {
             (Verdict::Reject, _, Check::Arc) => Some(Reply::ARC_FAILED),
             (Verdict::Reject, _, Check::Dmarc) => Some(Reply::DMARC_FAILED),
             (Verdict::Reject, _, Check::Attachments) => Some(Reply::ATTACHMENT_REFUSED),
+            (Verdict::Reject, _, Check::Rspamd | Check::Hook) => Some(Reply::CONTENT_REFUSED),
             (Verdict::Defer, Outcome::Unsure, _) => Some(Reply::SCREENING_UNSURE),
             (Verdict::Defer, ..) => Some(Reply::SCREENING_DEFERS),
             _ => None,

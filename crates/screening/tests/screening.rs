@@ -66,7 +66,15 @@ fn listing(zone: &Zone, rules: Vec<Rule>, lists: Lists) -> Screener {
 }
 
 fn policy(rules: Vec<Rule>, lists: Lists, at_once: usize) -> Policy {
-    Policy { rules, lists, attachments: Vec::new(), greylist_delay: Duration::from_secs(120), greylist_senders: 100, at_once }
+    Policy {
+        rules,
+        lists,
+        attachments: Vec::new(),
+        services: Services::default(),
+        greylist_delay: Duration::from_secs(120),
+        greylist_senders: 100,
+        at_once,
+    }
 }
 
 /// Screens a message that comes in pieces of an odd size.
@@ -76,7 +84,8 @@ async fn screen(screener: &Screener, ip: &str, helo: &str, from: &str, message: 
     let screening = screener.envelope(client).await;
     let mut reading = Reading::new();
     message.as_bytes().chunks(37).for_each(|piece| reading.pass(piece));
-    screener.message(client, screening, reading).await
+    let mut letter = Letter { id: "01ARZ3NDEKTSV4RRFFQ69G5FAV", recipients: &[], user: None, text: &mut message.as_bytes() };
+    screener.message(client, screening, reading, &mut letter).await
 }
 
 fn outcomes(screening: &Screening) -> Vec<(Check, Outcome)> {

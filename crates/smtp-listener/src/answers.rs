@@ -26,7 +26,7 @@ use store::Resolution;
 
 use crate::freight::Freight;
 use crate::hops::Hops;
-use crate::screening::{Desk, Judged};
+use crate::screening::{Arrived, Desk, Judged};
 use crate::trace::Trace;
 use crate::transaction::{Message, Transaction};
 use crate::{Settings, Shared};
@@ -266,15 +266,18 @@ impl Answers {
             return question.reject(Reply::TOO_MANY_HOPS);
         }
         let results = match screened {
-            Some(screened) => match self.desk().at_end(*screened, &question, &reverse_path, &mut *incoming).await {
-                Judged::Deliver(results) => results,
-                Judged::Refuse(reply) => return question.reject(reply),
-                Judged::Failed(error) => {
-                    let reply = self.store_failed("write", &error, Some(&reverse_path));
-                    return question.reject(reply);
+            Some(screened) => {
+                let arrived = Arrived { id, accounts: &accounts, incoming: &mut *incoming };
+                match self.desk().at_end(*screened, &question, &reverse_path, arrived).await {
+                    Judged::Deliver(results) => results,
+                    Judged::Refuse(reply) => return question.reject(reply),
+                    Judged::Failed(error) => {
+                        let reply = self.store_failed("write", &error, Some(&reverse_path));
+                        return question.reject(reply);
+                    }
+                    Judged::Discard => return question.discard(id),
                 }
-                Judged::Discard => return question.discard(id),
-            },
+            }
             None => Vec::new(),
         };
         let deadline = net::now() + self.shared.delivery.deadline();

@@ -9,10 +9,12 @@ use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 
-use ::screening::{Client, Forgeries, Reading, Screener, Screening, Verdict};
+use ::screening::{Client, Forgeries, Letter, Reading, Screener, Screening, Source, Verdict};
+use async_trait::async_trait;
+use bytes::Bytes;
 use events::{MessageRefused, MessageScreened, SessionId};
 use gate::{Class, Phase, Seat};
-use mail::ReversePath;
+use mail::{MessageId, ReversePath};
 use smtp::{EndOfData, Mail, Reply, Role, Session};
 use store::Incoming;
 
@@ -22,6 +24,8 @@ use crate::{Settings, Shared};
 pub(crate) struct Screened {
     screener: Arc<Screener>,
     forgeries: Forgeries,
+    /// Octets that were stored.
+    stored: u64,
     /// None of those who are not strangers.
     stranger: Option<Stranger>,
 }
@@ -34,7 +38,7 @@ struct Stranger {
 impl Screened {
     /// Whoever sends: nothing is asked, and what is forged is taken out.
     pub(crate) fn known(screener: Arc<Screener>) -> Self {
-        Self { forgeries: screener.forgeries(), screener, stranger: None }
+        Self { forgeries: screener.forgeries(), screener, stored: 0, stranger: None }
     }
 
     /// Asks what is known of a stranger at MAIL.
@@ -53,18 +57,50 @@ impl Screened {
         if let Some(stranger) = &mut self.stranger {
             stranger.reading.pass(piece);
         }
-        self.forgeries.pass(piece)
+        let kept = self.forgeries.pass(piece);
+        self.stored += kept.len() as u64;
+        kept
     }
 
     /// What is to be stored besides, now that all has come.
     pub(crate) fn rest(&mut self) -> Vec<u8> {
-        self.forgeries.rest()
+        let rest = self.forgeries.rest();
+        self.stored += rest.len() as u64;
+        rest
     }
 
     /// Asks the rest of a stranger, now that all has come.
-    pub(crate) async fn finish(self, client: Client<'_>) -> Option<Screening> {
+    async fn finish(self, client: Client<'_>, user: Option<&str>, arrived: Arrived<'_>) -> Option<Screening> {
         let Stranger { screening, reading } = self.stranger?;
-        Some(self.screener.message(client, screening, reading).await)
+        let Arrived { id, accounts, incoming } = arrived;
+        let id = id.to_string();
+        let mut stored = Stored { incoming, octets: self.stored };
+        let mut letter = Letter { id: &id, recipients: accounts, user, text: &mut stored };
+        Some(self.screener.message(client, screening, reading, &mut letter).await)
+    }
+}
+
+/// A message that has come and is not committed.
+pub(crate) struct Arrived<'a> {
+    pub(crate) id: MessageId,
+    pub(crate) accounts: &'a [Arc<str>],
+    pub(crate) incoming: &'a mut dyn Incoming,
+}
+
+/// Its text, for those who want to see all of it.
+struct Stored<'s> {
+    incoming: &'s mut dyn Incoming,
+    octets: u64,
+}
+
+#[async_trait]
+impl Source for Stored<'_> {
+    fn octets(&self) -> u64 {
+        self.octets
+    }
+
+    async fn read(&mut self, from: u64) -> Result<Bytes, String> {
+        self.incoming.reread(from).await.map(Bytes::from).map_err(|error| error.to_string())
     }
 }
 
@@ -112,16 +148,16 @@ impl Desk<'_> {
         mut screened: Screened,
         question: &EndOfData<'_>,
         reverse_path: &ReversePath,
-        incoming: &mut dyn Incoming,
+        arrived: Arrived<'_>,
     ) -> Judged {
         let rest = screened.rest();
         if !rest.is_empty()
-            && let Err(error) = self.seat.during(Phase::Store, net::now, incoming.write(&rest)).await
+            && let Err(error) = self.seat.during(Phase::Store, net::now, arrived.incoming.write(&rest)).await
         {
             return Judged::Failed(error);
         }
-        let client = self.client(question.session(), reverse_path);
-        let Some(screening) = self.seat.during(Phase::Screening, net::now, pin!(screened.finish(client))).await else {
+        let (client, user) = (self.client(question.session(), reverse_path), question.session().identity());
+        let Some(screening) = self.seat.during(Phase::Screening, net::now, pin!(screened.finish(client, user, arrived))).await else {
             return Judged::Deliver(Vec::new());
         };
         match self.tell(reverse_path, &screening) {

@@ -277,9 +277,10 @@ replies! {
     ARC_FAILED = 550 "5.7.29" "Refused: the message's chain of seals is broken (ARC)", "End of data: a rule that rejects, and ARC failed.";
     DMARC_FAILED = 550 "5.7.26" "Refused: the domain in From does not stand behind the message (DMARC)", "End of data: a rule that rejects, or the domain's policy, and DMARC failed.";
     ATTACHMENT_REFUSED = 550 "5.7.1" "Refused: the message has an attachment of a kind that is not taken here", "End of data: a rule that rejects, and an attachment by name or size; or a message made of too many parts.";
+    CONTENT_REFUSED = 550 "5.7.1" "Refused: the message is taken for spam or worse", "End of data: a rule that rejects, and rspamd, a milter or a service of the operator's says no.";
     GREYLISTED = 451 "4.7.1" "You are new here, please try again in a few minutes", "MAIL: greylisting, and the sender has not come before.";
     SCREENING_DEFERS = 451 "4.7.1" "The message did not pass a check, try again later", "MAIL or end of data: a rule that defers, and its check failed.";
-    SCREENING_UNSURE = 451 "4.7.0" "Whether the message is what it says cannot be told now, try again later", "MAIL or end of data: a rule that defers, and DNS does not answer.";
+    SCREENING_UNSURE = 451 "4.7.0" "Whether the message is what it says cannot be told now, try again later", "MAIL or end of data: a rule that defers, and DNS or a service does not answer.";
 
     // Ourselves.
     STORE_FULL = 452 "4.3.1" "{host} Out of storage, try again later", "R6, MAIL, DATA or end of data: the disk is full.";

@@ -1,0 +1,35 @@
+//! Services of the operator's that are asked about messages.
+
+use crate::Error;
+use crate::dns::Dns;
+use crate::hook::Hook;
+use crate::http::Http;
+use crate::rspamd::Rspamd;
+
+/// Those that there are; by default none.
+#[derive(Default)]
+pub struct Services {
+    http: Option<Http>,
+    rspamd: Option<Rspamd>,
+    hook: Option<Hook>,
+}
+
+impl Services {
+    /// These, whose names `dns` looks up. To be called within a runtime.
+    ///
+    /// # Errors
+    /// TLS cannot be set up.
+    pub fn new(rspamd: Option<Rspamd>, hook: Option<Hook>, dns: &Dns) -> Result<Self, Error> {
+        let wanted = rspamd.is_some() || hook.is_some();
+        let http = wanted.then(|| Http::new(dns.clone())).transpose()?;
+        Ok(Self { http, rspamd, hook })
+    }
+
+    pub(crate) fn rspamd(&self) -> Option<(&Http, &Rspamd)> {
+        self.http.as_ref().zip(self.rspamd.as_ref())
+    }
+
+    pub(crate) fn hook(&self) -> Option<(&Http, &Hook)> {
+        self.http.as_ref().zip(self.hook.as_ref())
+    }
+}
