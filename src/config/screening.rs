@@ -27,7 +27,7 @@ pub(crate) use attachments::Attachment;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Screening {
-    /// What is asked, in this order, each thing at most once: "iprev", "helo", "lists", "spf" and "greylist" at MAIL; "dkim", "arc", "dmarc", "attachments", "rspamd" and "hook" when the
+    /// What is asked, in this order, each thing at most once: "iprev", "helo", "lists", "spf" and "greylist" at MAIL; "dkim", "arc", "dmarc", "attachments", "rspamd", "milter" and "hook" when the
     /// message has come. What was found is written into an Authentication-Results header; one that a message brings along in our
     /// name is taken out. An entry is a table of its own under the heading [[screening.checks]], or an element of this list:
     ///
@@ -36,7 +36,7 @@ pub(crate) struct Screening {
     /// `fail` says what follows when the check fails: "accept" (nothing, the default), "tag" (an X-Gatepost-Screening header is put
     /// before the message), "quarantine" (likewise, and it says so), "defer" (4xx: the sender is to come back), "reject" (5xx),
     /// "discard" (the sender is told 250, and the message is thrown away), or "policy": for "dmarc" what the domain in From asks
-    /// for, for "attachments" what stands beside the attachment, for "rspamd" and "hook" what they answer. After defer, reject or discard nothing more is asked. `unsure` says what follows when DNS, or who else is asked, does not answer within
+    /// for, for "attachments" what stands beside the attachment, for "rspamd", "milter" and "hook" what they answer. After defer, reject or discard nothing more is asked. `unsure` says what follows when DNS, or who else is asked, does not answer within
     /// `timeout`: "accept" (the default) or "defer". `timeout` is "10s" where it is not written, and at most 1m; those of
     /// the checks at MAIL, and the longest of them once more, come to 4m at most, because clients wait five minutes.
     pub(crate) checks: Vec<Rule>,
@@ -58,6 +58,9 @@ pub(crate) struct Screening {
     pub(crate) rspamd: String,
     /// The file with its password, where it wants one. It is read at the start, and when anything in [screening] changes.
     pub(crate) rspamd_password: PathBuf,
+    /// Milters that the check "milter" asks, one after the other, all of them within its `timeout`: ["inet:127.0.0.1:8891",
+    /// "unix:/run/opendkim/opendkim.sock"]. They may add headers, and change nothing else. There may be 8.
+    pub(crate) milters: Vec<String>,
     /// Where a service of your own is asked, over HTTP with a JSON text that docs/screening.md describes: "http://127.0.0.1:8080/hook".
     pub(crate) hook: String,
     /// Whether it gets the whole message, in base64, or what is known of it and its header.
@@ -156,7 +159,7 @@ impl Screening {
 
     /// How many services are asked about a message.
     fn services(&self) -> usize {
-        [Check::Rspamd, Check::Hook].into_iter().filter(|check| self.asks(*check)).count()
+        [Check::Rspamd, Check::Milter, Check::Hook].into_iter().filter(|check| self.asks(*check)).count()
     }
 
     fn asks(&self, check: Check) -> bool {
@@ -251,6 +254,7 @@ impl Default for Screening {
             attachments: Vec::new(),
             rspamd: String::new(),
             rspamd_password: PathBuf::new(),
+            milters: Vec::new(),
             hook: String::new(),
             hook_body: false,
             greylist_delay: Span::mins(2),

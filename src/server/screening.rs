@@ -48,7 +48,8 @@ fn services(settings: &config::Screening, dns: &Dns) -> Result<Services, Screene
     // Empty where there is none; all else has passed the rules.
     let rspamd = settings.rspamd.parse().ok().map(|endpoint| Ok::<_, ScreenerError>(Rspamd { endpoint, password: password(settings)? }));
     let hook = settings.hook.parse().ok().map(|endpoint| Hook { endpoint, body: settings.hook_body });
-    Ok(Services::new(rspamd.transpose()?, hook, dns)?)
+    let milters = settings.milters.iter().filter_map(|milter| milter.parse().ok()).collect();
+    Ok(Services::new(rspamd.transpose()?, hook, milters, dns)?)
 }
 
 fn password(settings: &config::Screening) -> Result<Option<Secret>, ScreenerError> {

@@ -21,6 +21,7 @@ mod flood;
 mod harness;
 mod lifecycle;
 mod live;
+mod opendkim;
 mod postfix;
 mod programs;
 mod proxies;

@@ -46,6 +46,23 @@ fn rspamd_is_asked_and_followed() {
     assert!(send(&mut smtp, &message("Hello")).starts_with("451 4.7.0 "), "and where it is gone the rule says what follows");
 }
 
+/// Its proxy speaks the milter protocol.
+#[test]
+fn rspamd_is_a_milter() {
+    let rspamd = Rspamd::start();
+    let (server, _zone) = server(&format!(
+        "milters = [\"unix:{}\"]\nchecks = [{{ check = \"milter\", fail = \"policy\", unsure = \"defer\", timeout = \"30s\" }}]",
+        rspamd.folder.path().join("milter.sock").display()
+    ));
+    let mut smtp = stranger(&server);
+    let message = |text: &str| format!("From: joe@example.com\r\nSubject: x\r\n\r\n{text}\r\n");
+    let reply = send(&mut smtp, &message("Hello"));
+    assert!(reply.starts_with("250 2.0.0 "), "{reply}: {}", rspamd.log());
+    assert_eq!(send(&mut smtp, &message(GTUBE)), "550 5.7.1 Gtube pattern");
+    assert_eq!(send(&mut smtp, &message("slow down, and the envelope?")), "451 4.7.1 Try again later");
+    assert!(send(&mut smtp, &message(&"0123456789\r\n".repeat(300_000))).starts_with("250 2.0.0 "));
+}
+
 /// One that runs.
 struct Rspamd {
     folder: TempDir,
@@ -102,7 +119,7 @@ impl Drop for Rspamd {
 }
 
 /// A program run by nobody in particular, who outlives nothing.
-fn unprivileged(name: &str) -> Command {
+pub(crate) fn unprivileged(name: &str) -> Command {
     let path = require(name);
     if !rustix::process::geteuid().is_root() {
         return Command::new(path);
@@ -126,6 +143,12 @@ options {
 logging { type = "console"; level = "info"; color = false; }
 lua = "@HOME@/rules.lua";
 actions { reject = 15; add_header = 6; greylist = 4; }
+worker "rspamd_proxy" {
+    bind_socket = "@HOME@/milter.sock mode=0666";
+    milter = yes;
+    count = 1;
+    upstream "local" { default = yes; self_scan = yes; }
+}
 worker "normal" { bind_socket = "127.0.0.1:@PORT@"; count = 1; }
 "#;
 
@@ -141,5 +164,7 @@ symbol('ENVELOPE', 7.0, function(task)
     and from and from[1].addr == 'joe@example.com' and to and #to == 1 and to[1].addr == 'ann@example.org'
     and #tostring(task:get_queue_id()) == 26
 end)
-symbol('SLOW_DOWN', 5.0, function(task) return says(task, 'slow down') end)
+symbol('SLOW_DOWN', 5.0, function(task)
+  if says(task, 'slow down') then task:set_pre_result('soft reject', 'Try again later') end
+end)
 "#;

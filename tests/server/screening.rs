@@ -54,7 +54,7 @@ fn send(smtp: &mut Dialogue, from: &str, message: &str) -> String {
 }
 
 /// The messages in ann's mailbox, oldest first.
-fn mailbox(server: &Server) -> Vec<String> {
+pub(crate) fn mailbox(server: &Server) -> Vec<String> {
     let mut pop3 = server.connect_tls("pop3s");
     pop3.hear();
     for line in [format!("USER {ANN}"), format!("PASS {PASSWORD}")] {

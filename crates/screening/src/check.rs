@@ -34,6 +34,8 @@ pub enum Check {
     Attachments,
     /// What rspamd says.
     Rspamd,
+    /// What milters say.
+    Milter,
     /// What a service of the operator's own says.
     Hook,
 }
@@ -83,7 +85,7 @@ pub struct Rule {
 
 impl Check {
     /// Each, in the order in which they are described.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Iprev,
         Self::Helo,
         Self::Lists,
@@ -94,6 +96,7 @@ impl Check {
         Self::Dmarc,
         Self::Attachments,
         Self::Rspamd,
+        Self::Milter,
         Self::Hook,
     ];
 
@@ -110,6 +113,7 @@ impl Check {
             Self::Dmarc => "dmarc",
             Self::Attachments => "attachments",
             Self::Rspamd => "rspamd",
+            Self::Milter => "milter",
             Self::Hook => "hook",
         }
     }
@@ -118,13 +122,13 @@ impl Check {
     pub fn stage(self) -> Stage {
         match self {
             Self::Iprev | Self::Helo | Self::Lists | Self::Spf | Self::Greylist => Stage::Envelope,
-            Self::Dkim | Self::Arc | Self::Dmarc | Self::Attachments | Self::Rspamd | Self::Hook => Stage::Message,
+            Self::Dkim | Self::Arc | Self::Dmarc | Self::Attachments | Self::Rspamd | Self::Milter | Self::Hook => Stage::Message,
         }
     }
 
     /// Whether what it finds comes with what is to follow, for [`OnFail::Policy`].
     pub fn has_policy(self) -> bool {
-        matches!(self, Self::Dmarc | Self::Attachments | Self::Rspamd | Self::Hook)
+        matches!(self, Self::Dmarc | Self::Attachments | Self::Rspamd | Self::Milter | Self::Hook)
     }
 }
 

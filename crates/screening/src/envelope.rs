@@ -20,7 +20,7 @@ pub(crate) async fn ask(check: Check, screener: &Screener, sender: &Sender<'_>, 
         Check::Lists => screener.lists().ask(screener.dns(), sender.ip).await,
         Check::Spf => spf(screener, sender, screening).await,
         Check::Greylist => greylist(screener, sender, screening),
-        Check::Dkim | Check::Arc | Check::Dmarc | Check::Attachments | Check::Rspamd | Check::Hook => {
+        Check::Dkim | Check::Arc | Check::Dmarc | Check::Attachments | Check::Rspamd | Check::Milter | Check::Hook => {
             Found::new(Outcome::None, "asked when the message has come")
         }
     }

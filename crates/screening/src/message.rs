@@ -8,6 +8,7 @@ use mail_auth::{ArcOutput, AuthenticatedMessage, AuthenticationResults, DkimOutp
 use crate::check::Check;
 use crate::envelope;
 use crate::letter::Letter;
+use crate::milter::{self, Told};
 use crate::reading::{HEADER_OCTETS, IDENTITY_OCTETS, LINES_MOST, Text};
 use crate::screener::{Screener, Sender};
 use crate::screening::{Found, Screening};
@@ -45,6 +46,13 @@ impl<'m> Message<'m> {
                 Some((http, rspamd)) => Box::pin(rspamd.ask(http, self.sender, letter)).await,
                 None => Found::new(Outcome::None, NO_SERVICE),
             },
+            Check::Milter if !self.text.is_whole() => evasion(not_whole()),
+            Check::Milter => {
+                let (screener, milters) = (self.screener, self.screener.services().milters());
+                let Told { found, fields } = Box::pin(milter::ask(milters, screener.dns(), screener.host(), self.sender, letter)).await;
+                screening.added = fields;
+                found
+            }
             Check::Hook => match self.screener.services().hook() {
                 Some((http, hook)) => Box::pin(hook.ask(http, self.sender, letter, self.text.header(), screening)).await,
                 None => Found::new(Outcome::None, NO_SERVICE),
@@ -56,9 +64,7 @@ impl<'m> Message<'m> {
     /// What goes by the header.
     async fn signed(&mut self, check: Check, screening: &mut Screening) -> Found {
         if !self.text.is_whole() {
-            let detail =
-                format!("its header is longer than {HEADER_OCTETS} octets or {LINES_MOST} lines, or has a line that is part of no field");
-            return evasion(detail);
+            return evasion(not_whole());
         }
         let Some(message) = self.message else {
             return if check == Check::Dmarc { evasion("it has no header".into()) } else { Found::new(Outcome::None, "it has no header") };
@@ -173,6 +179,10 @@ impl<'m> Message<'m> {
 /// It is made so that no policy can be found for it. Whoever asks that the domain's policy be followed wants no way around it.
 fn evasion(detail: String) -> Found {
     Found { policy: Verdict::Reject, ..Found::new(Outcome::Fail, detail) }
+}
+
+fn not_whole() -> String {
+    format!("its header is longer than {HEADER_OCTETS} octets or {LINES_MOST} lines, or has a line that is part of no field")
 }
 
 /// One signature, and what became of it.

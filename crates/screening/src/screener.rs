@@ -42,7 +42,7 @@ pub struct Policy {
     pub lists: Lists,
     /// What [`Check::Attachments`] does not want; of several that a message meets the gravest counts.
     pub attachments: Vec<Attachment>,
-    /// Whom [`Check::Rspamd`] and [`Check::Hook`] ask.
+    /// Whom [`Check::Rspamd`], [`Check::Milter`] and [`Check::Hook`] ask.
     pub services: Services,
     /// After how long somebody new may come back.
     pub greylist_delay: Duration,

@@ -55,6 +55,8 @@ pub struct Finding {
     pub detail: String,
     /// What follows by its rule.
     pub verdict: Verdict,
+    /// What a milter wants the client to be told, where it is refused by its word: see [`Refusal`](crate::milter::wire::Refusal).
+    pub said: Option<String>,
 }
 
 impl Verdict {
@@ -102,7 +104,9 @@ impl Finding {
             (Verdict::Reject, _, Check::Arc) => Some(Reply::ARC_FAILED),
             (Verdict::Reject, _, Check::Dmarc) => Some(Reply::DMARC_FAILED),
             (Verdict::Reject, _, Check::Attachments) => Some(Reply::ATTACHMENT_REFUSED),
-            (Verdict::Reject, _, Check::Rspamd | Check::Hook) => Some(Reply::CONTENT_REFUSED),
+            (Verdict::Reject, _, Check::Milter) if self.said.is_some() => Some(Reply::MILTER_REFUSES),
+            (Verdict::Defer, _, Check::Milter) if self.said.is_some() => Some(Reply::MILTER_DEFERS),
+            (Verdict::Reject, _, Check::Rspamd | Check::Milter | Check::Hook) => Some(Reply::CONTENT_REFUSED),
             (Verdict::Defer, Outcome::Unsure, _) => Some(Reply::SCREENING_UNSURE),
             (Verdict::Defer, ..) => Some(Reply::SCREENING_DEFERS),
             _ => None,

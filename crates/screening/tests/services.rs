@@ -125,7 +125,7 @@ async fn ask(check: Check, unsure: OnUnsure, rspamd: Option<Rspamd>, hook: Optio
         rules: vec![Rule { check, fail: OnFail::Policy, unsure, timeout: Duration::from_secs(2) }],
         lists: Lists::default(),
         attachments: Vec::new(),
-        services: Services::new(rspamd, hook, &dns).unwrap(),
+        services: Services::new(rspamd, hook, Vec::new(), &dns).unwrap(),
         greylist_delay: Duration::from_secs(60),
         greylist_senders: 10,
         at_once: 4,

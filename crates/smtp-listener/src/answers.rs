@@ -270,7 +270,8 @@ impl Answers {
                 let arrived = Arrived { id, accounts: &accounts, incoming: &mut *incoming };
                 match self.desk().at_end(*screened, &question, &reverse_path, arrived).await {
                     Judged::Deliver(results) => results,
-                    Judged::Refuse(reply) => return question.reject(reply),
+                    Judged::Refuse(reply, None) => return question.reject(reply),
+                    Judged::Refuse(reply, Some(said)) => return question.reject_saying(reply, &said),
                     Judged::Failed(error) => {
                         let reply = self.store_failed("write", &error, Some(&reverse_path));
                         return question.reject(reply);

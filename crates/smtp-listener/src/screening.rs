@@ -108,7 +108,8 @@ impl Source for Stored<'_> {
 pub(crate) enum Judged {
     /// It is stored, behind these fields.
     Deliver(Vec<u8>),
-    Refuse(Reply),
+    /// In these words, where a milter has some.
+    Refuse(Reply, Option<String>),
     /// The store has not taken the last of it.
     Failed(store::Error),
     /// Its sender is told that it was stored.
@@ -161,7 +162,7 @@ impl Desk<'_> {
             return Judged::Deliver(Vec::new());
         };
         match self.tell(reverse_path, &screening) {
-            Some(reply) => Judged::Refuse(reply),
+            Some(reply) => Judged::Refuse(reply, screening.reason().and_then(|reason| reason.said.clone())),
             None if screening.verdict() == Verdict::Discard => Judged::Discard,
             None => Judged::Deliver(screening.fields()),
         }

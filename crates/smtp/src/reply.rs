@@ -278,6 +278,8 @@ replies! {
     DMARC_FAILED = 550 "5.7.26" "Refused: the domain in From does not stand behind the message (DMARC)", "End of data: a rule that rejects, or the domain's policy, and DMARC failed.";
     ATTACHMENT_REFUSED = 550 "5.7.1" "Refused: the message has an attachment of a kind that is not taken here", "End of data: a rule that rejects, and an attachment by name or size; or a message made of too many parts.";
     CONTENT_REFUSED = 550 "5.7.1" "Refused: the message is taken for spam or worse", "End of data: a rule that rejects, and rspamd, a milter or a service of the operator's says no.";
+    MILTER_REFUSES = 550 "5.7.1" "{detail}", "End of data: a rule that follows a milter, and it refuses in words of its own.";
+    MILTER_DEFERS = 451 "4.7.1" "{detail}", "End of data: a rule that follows a milter, and it has the client come back in words of its own.";
     GREYLISTED = 451 "4.7.1" "You are new here, please try again in a few minutes", "MAIL: greylisting, and the sender has not come before.";
     SCREENING_DEFERS = 451 "4.7.1" "The message did not pass a check, try again later", "MAIL or end of data: a rule that defers, and its check failed.";
     SCREENING_UNSURE = 451 "4.7.0" "Whether the message is what it says cannot be told now, try again later", "MAIL or end of data: a rule that defers, and DNS or a service does not answer.";

@@ -1,6 +1,6 @@
 //! The services of the operator's that screening asks: where they are, and whether that can be.
 
-use screening::{Check, Endpoint};
+use screening::{Check, Endpoint, Milter};
 
 use super::Screening;
 use crate::config::fault::Finding;
@@ -22,5 +22,21 @@ pub(super) fn findings(screening: &Screening) -> Vec<Finding> {
             _ => {}
         }
     }
+    let asks_milters = screening.asks(Check::Milter);
+    if asks_milters && screening.milters.is_empty() {
+        found.push(Finding::error(
+            MILTERS,
+            "is empty, and \"milter\" is among the checks: write where they are, as in [\"inet:127.0.0.1:8891\"]",
+        ));
+    }
+    if screening.milters.len() > MILTERS_MOST {
+        let message = format!("has {} milters, which are asked one after the other: write at most {MILTERS_MOST}", screening.milters.len());
+        found.push(Finding::error(MILTERS, message));
+    }
+    let wrong = |(index, text): (usize, &String)| Some(Finding::error(MILTERS, text.parse::<Milter>().err()?.to_string()).at(index));
+    found.extend(screening.milters.iter().enumerate().filter_map(wrong));
     found
 }
+
+const MILTERS: &str = "screening.milters";
+const MILTERS_MOST: usize = 8;

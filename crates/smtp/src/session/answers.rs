@@ -1,5 +1,7 @@
 //! What answers do. Each closes its question and leaves the session where the next command can be read.
 
+use std::fmt::Display;
+
 use mail::MessageId;
 use mail::dot::Decoder;
 
@@ -114,10 +116,14 @@ impl Session {
     }
 
     pub(crate) fn message_refused(&mut self, reply: Reply) {
+        self.message_refused_saying(reply, None);
+    }
+
+    pub(crate) fn message_refused_saying(&mut self, reply: Reply, detail: Option<&dyn Display>) {
         self.unanswered = None;
         self.transaction = None;
         self.excused = true;
-        self.say(reply);
+        self.say_with(reply, detail);
     }
 
     /// The session begins again, as that client's. What is not mentioned is as it was, but for the name after EHLO.
