@@ -35,7 +35,7 @@ pub(crate) use capacity::Machine;
 pub(crate) use change::{Change, TakesEffect};
 pub(crate) use fault::Report;
 pub(crate) use gate::Network;
-pub(crate) use screening::{AT_ONCE, Attachment, Fail, Rule, Screening};
+pub(crate) use screening::{AT_ONCE, Attachment, Fail, Listener, Rule, Screening};
 pub(crate) use tables::{Admin, Format, Limits, Listen, Log, Pop3, Proxy, Relay, Timeouts, Tls, WhenFull};
 pub(crate) use text::{example, reference};
 pub(crate) use values::{Address, Filter, Hostname};

@@ -1,6 +1,6 @@
 //! `gatepost explain`: the whole of what is asked about a message, dry.
 //!
-//! Asks by the configuration file, which need not be the one in force, with DNS and the services as they are now. Nothing is changed here and nobody else is told. The
+//! Asks by the configuration file, which need not be the one in force, with DNS and the services as they are now. Nothing is changed here and nobody else is told. It is asked what is asked on listen.smtp. The
 //! client is taken for one that has delivered mail before: nobody is greylisted here.
 
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use smtp::Reply as SmtpReply;
 use super::Outcome;
 use super::place::Place;
 use crate::cli::{Exit, Screen};
-use crate::config::Config;
+use crate::config::{Config, Listener};
 use crate::server::screener;
 
 /// Prints every check, what DNS says, the lines of the configuration and the reply.
@@ -41,7 +41,9 @@ pub(crate) fn run(screen: &Screen) -> Outcome {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let Some(screener) = screener(place.config())? else {
+        let on_smtp =
+            |number: usize| place.config().screening.checks.get(number).is_some_and(|rule| rule.listeners.contains(&Listener::Smtp));
+        let Some(screener) = screener(place.config())?.map(|screener| screener.only(|number, _| on_smtp(number))) else {
             writeln!(out, "\nNothing is asked: screening.checks is empty{}", origin.line("screening.checks"))?;
             return Ok(Exit::Done);
         };

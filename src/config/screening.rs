@@ -22,8 +22,8 @@ pub(crate) use attachments::Attachment;
 
 /// What is asked about messages from other servers, and what follows. docs/screening.md tells more.
 ///
-/// Only mail that comes to listen.smtp is screened, and of that neither mail of people who have logged in nor that from
-/// relay.networks. Nothing is asked by default.
+/// Mail that comes to listen.smtp is screened, and of that neither mail of people who have logged in nor that from
+/// relay.networks; what people submit is, where a check says so. Nothing is asked by default.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Screening {
@@ -38,7 +38,9 @@ pub(crate) struct Screening {
     /// "discard" (the sender is told 250, and the message is thrown away), or "policy": for "dmarc" what the domain in From asks
     /// for, for "attachments" what stands beside the attachment, for "rspamd", "milter" and "hook" what they answer. After defer, reject or discard nothing more is asked. `unsure` says what follows when DNS, or who else is asked, does not answer within
     /// `timeout`: "accept" (the default) or "defer". `timeout` is "10s" where it is not written, and at most 1m; those of
-    /// the checks at MAIL, and the longest of them once more, come to 4m at most, because clients wait five minutes.
+    /// the checks at MAIL, and the longest of them once more, come to 4m at most, because clients wait five minutes. `listeners` says
+    /// where it is asked: ["smtp"] where it is not written; "attachments", "rspamd", "milter" and "hook" may also be asked on "submission" and
+    /// "submissions", about mail of people who have logged in.
     pub(crate) checks: Vec<Rule>,
     /// DNS lists of addresses that the check "lists" asks, each with the weight that it adds when the client is on it; 1 where none is
     /// written, negative for lists of good senders. Mind the terms of the lists; many serve no public resolvers, which is noticed and
@@ -82,7 +84,7 @@ pub(crate) struct Screening {
 }
 
 /// One check.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Rule {
     /// What is asked.
@@ -96,6 +98,18 @@ pub(crate) struct Rule {
     /// How long it may take.
     #[serde(default = "usual_timeout")]
     pub(crate) timeout: Span,
+    /// Where it is asked.
+    #[serde(default = "usual_listeners", skip_serializing_if = "is_usual")]
+    pub(crate) listeners: Vec<Listener>,
+}
+
+/// Where messages come in, by its key under `listen`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Listener {
+    Smtp,
+    Submission,
+    Submissions,
 }
 
 /// A DNS list.
@@ -202,6 +216,14 @@ impl Screening {
             if rule.check == Check::Greylist && rule.fail != Fail::Defer {
                 found.push(fault(format!("{name} asks senders to come back, and nothing else: write fail = \"defer\"")));
             }
+            if rule.listeners.is_empty() {
+                found.push(fault(format!("{name} is asked nowhere: write listeners = [\"smtp\"], or leave it out")));
+            }
+            if rule.listeners.iter().any(|listener| *listener != Listener::Smtp) && !rule.check.is_about_content() {
+                let message =
+                    "is asked about strangers, and those who submit mail have logged in: write listeners = [\"smtp\"], or leave it out";
+                found.push(fault(format!("{name} {message}")));
+            }
             if rule.timeout.0.is_zero() || rule.timeout > LONGEST {
                 found.push(fault(format!("timeout of {name} must be more than 0s and at most {LONGEST}: this is {}", rule.timeout)));
             }
@@ -268,6 +290,14 @@ impl Default for Screening {
 
 fn usual_weight() -> i32 {
     1
+}
+
+fn usual_listeners() -> Vec<Listener> {
+    vec![Listener::Smtp]
+}
+
+fn is_usual(listeners: &[Listener]) -> bool {
+    listeners == [Listener::Smtp]
 }
 
 fn usual_timeout() -> Span {

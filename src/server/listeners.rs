@@ -16,7 +16,7 @@ use smtp::Role;
 use store_embedded::Embedded;
 
 use super::{ScreenerError, ServerError, screener};
-use crate::config::Config;
+use crate::config::{Config, Listener};
 
 /// Sockets that listen and certificates that were read; nothing is served yet.
 pub(crate) struct Bound {
@@ -212,6 +212,17 @@ impl Service {
         }
     }
 
+    /// Who asks what is asked here.
+    fn screener(self, config: &Config, whole: &Screener) -> Arc<Screener> {
+        let here = match (self.speaks, self.implicit_tls) {
+            (Speaks::Smtp(Role::Submission), false) => Listener::Submission,
+            (Speaks::Smtp(Role::Submission), true) => Listener::Submissions,
+            _ => Listener::Smtp,
+        };
+        let rules = &config.screening.checks;
+        Arc::new(whole.only(|number, _| rules.get(number).is_some_and(|rule| rule.listeners.contains(&here))))
+    }
+
     fn waiting_room(self, config: &Config) -> Option<WaitingRoom> {
         let (_, patience) = config.when_full.services().into_iter().find(|(name, _)| *name == self.name)?;
         patience.room()
@@ -272,7 +283,7 @@ fn smtp_settings(config: &Config, service: Service, role: Role, has_tls: bool, s
         write_deadline: timeouts.write.0,
         waiting_room: service.waiting_room(config),
         trusted_proxies: trusted_proxies(config),
-        screener,
+        screener: screener.map(|screener| service.screener(config, &screener)),
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::fs;
 
-use crate::harness::{ANN, Dialogue, Server};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+
+use crate::harness::{ANN, Dialogue, PASSWORD, Server};
 use crate::screening::zone::Zone;
 
 /// A server that goes by this table, and asks a DNS server that knows nothing.
@@ -55,4 +58,37 @@ checks = [{ check = "attachments", fail = "policy" }]"#,
     fs::write(&letter, with("filename=a.exe", 10)).unwrap();
     let explained = server.succeed(&["explain", "--ip", "192.0.2.1", "--helo", "x", "--from", "a@b.example", letter.to_str().unwrap()]);
     assert!(explained.contains("attachments fail       reject      a.exe of 12 octets\n"), "{explained}");
+}
+
+/// Ann's session on submission, logged in.
+fn person(server: &Server, service: &str) -> Dialogue {
+    let mut smtp = if service == "submissions" { server.connect_tls(service) } else { server.connect(service) };
+    assert!(smtp.hear().starts_with("220 "));
+    if service == "submission" {
+        assert!(smtp.ask("EHLO laptop").starts_with("250 "));
+        assert!(smtp.ask("STARTTLS").starts_with("220 "));
+        smtp = smtp.start_tls(&server.certificate());
+    }
+    assert!(smtp.ask("EHLO laptop").starts_with("250 "));
+    let plain = BASE64_STANDARD.encode(format!("\0{ANN}\0{PASSWORD}"));
+    assert!(smtp.ask(&format!("AUTH PLAIN {plain}")).starts_with("235 "));
+    smtp
+}
+
+#[test]
+fn what_people_submit_is_screened_where_a_check_says_so() {
+    let (server, _zone) = server(
+        r#"attachments = [{ name = "*.exe", verdict = "reject" }]
+checks = [{ check = "attachments", fail = "policy", listeners = ["submissions"] }, { check = "helo", fail = "reject" }]"#,
+    );
+    let exe = "Content-Type: application/x; name=a.exe\r\n\r\nx\r\n";
+    for (service, reply) in [("submissions", "550 5.7.1 "), ("submission", "250 2.0.0 ")] {
+        let mut smtp = person(&server, service);
+        assert!(smtp.ask(&format!("MAIL FROM:<{ANN}>")).starts_with("250 "), "{service}: nobody asks for the name");
+        assert!(smtp.ask(&format!("RCPT TO:<{ANN}>")).starts_with("250 "));
+        assert!(smtp.ask("DATA").starts_with("354 "));
+        assert!(smtp.ask(&format!("{exe}.")).starts_with(reply), "{service}");
+    }
+    let mut smtp = stranger(&server);
+    assert!(smtp.ask("MAIL FROM:<joe@example.com>").starts_with("550 5.7.1 "), "a stranger's name is asked for");
 }

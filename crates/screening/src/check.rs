@@ -126,6 +126,12 @@ impl Check {
         }
     }
 
+    /// Whether it asks what is in a message, whoever sends it; the others ask whether it is from whom it says, which only makes sense of
+    /// strangers.
+    pub fn is_about_content(self) -> bool {
+        matches!(self, Self::Attachments | Self::Rspamd | Self::Milter | Self::Hook)
+    }
+
     /// Whether what it finds comes with what is to follow, for [`OnFail::Policy`].
     pub fn has_policy(self) -> bool {
         matches!(self, Self::Dmarc | Self::Attachments | Self::Rspamd | Self::Milter | Self::Hook)

@@ -22,8 +22,15 @@ use crate::turns::{Turn, Turns};
 use crate::verdict::Outcome;
 use crate::{Forgeries, envelope, message};
 
-/// Asks what the operator's list says. One for all who ask: what it remembers and how many it asks about at a time is its own.
+/// Asks what the operator's list says, or a part of it: see [`Screener::only`].
 pub struct Screener {
+    common: Arc<Common>,
+    /// For each rule whether it is asked here.
+    asked: Vec<bool>,
+}
+
+/// One for all who ask: what is remembered, and how many are asked about at a time.
+struct Common {
     host: Domain,
     rules: Vec<Rule>,
     lists: Lists,
@@ -81,23 +88,36 @@ impl Screener {
     pub fn new(host: Domain, policy: Policy, dns: Dns) -> Self {
         let Policy { rules, lists, attachments, services, greylist_delay, greylist_senders, at_once } = policy;
         let (greylist, turns) = (Greylist::new(greylist_delay, greylist_senders), Turns::new(at_once));
-        Self { host, rules, lists, attachments: attachments.into(), greylist, services, dns, turns }
+        let asked = vec![true; rules.len()];
+        let common = Common { host, rules, lists, attachments: attachments.into(), greylist, services, dns, turns };
+        Self { common: Arc::new(common), asked }
     }
 
-    /// The rules, in their order.
+    /// One that asks only the rules that `is_asked` says yes to, by their place in the list, and shares everything else.
+    pub fn only(&self, is_asked: impl Fn(usize, &Rule) -> bool) -> Self {
+        let asked = self.common.rules.iter().zip(&self.asked).enumerate().map(|(number, (rule, asked))| *asked && is_asked(number, rule));
+        Self { asked: asked.collect(), common: Arc::clone(&self.common) }
+    }
+
+    /// Whether anything is asked here.
+    pub fn asks(&self) -> bool {
+        self.asked.contains(&true)
+    }
+
+    /// All rules there are, in their order.
     pub fn rules(&self) -> &[Rule] {
-        &self.rules
+        &self.common.rules
     }
 
     /// Takes out of a message what only we may write.
     pub fn forgeries(&self) -> Forgeries {
-        Forgeries::new(self.host.clone())
+        Forgeries::new(self.common.host.clone())
     }
 
     /// Watches a message pass for the checks that there are.
     pub fn reading(&self) -> Reading {
-        let asks = self.rules.iter().any(|rule| rule.check == Check::Attachments);
-        if asks { Reading::with(Attachments::new(Arc::clone(&self.attachments))) } else { Reading::new() }
+        let asks = self.of(Stage::Message).any(|(_, rule)| rule.check == Check::Attachments);
+        if asks { Reading::with(Attachments::new(Arc::clone(&self.common.attachments))) } else { Reading::new() }
     }
 
     /// Asks what is known at MAIL.
@@ -141,33 +161,34 @@ impl Screener {
     }
 
     pub(crate) fn host(&self) -> &str {
-        self.host.as_str()
+        self.common.host.as_str()
     }
 
     pub(crate) fn dns(&self) -> &Dns {
-        &self.dns
+        &self.common.dns
     }
 
     pub(crate) fn greylist(&self) -> &Greylist {
-        &self.greylist
+        &self.common.greylist
     }
 
     pub(crate) fn services(&self) -> &Services {
-        &self.services
+        &self.common.services
     }
 
     pub(crate) fn lists(&self) -> &Lists {
-        &self.lists
+        &self.common.lists
     }
 
     /// Waits for a turn as long as the most patient rule of the stage would wait for an answer.
     async fn turn(&self, stage: Stage, sender: &Sender<'_>) -> Option<Turn<'_>> {
         let patience = self.of(stage).map(|(_, rule)| rule.timeout).max()?;
-        tokio::time::timeout(patience, self.turns.take(sender.ip)).await.ok()?
+        tokio::time::timeout(patience, self.common.turns.take(sender.ip)).await.ok()?
     }
 
     fn of(&self, stage: Stage) -> impl Iterator<Item = (usize, &Rule)> {
-        self.rules.iter().enumerate().filter(move |(_, rule)| rule.check.stage() == stage)
+        let asked = self.common.rules.iter().zip(&self.asked).enumerate();
+        asked.filter(move |(_, (rule, asked))| **asked && rule.check.stage() == stage).map(|(number, (rule, _))| (number, rule))
     }
 }
 

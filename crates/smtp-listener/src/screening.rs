@@ -1,7 +1,7 @@
 //! What a transaction knows of its screening: the rules it goes by, what was found, and the message as it passes.
 //!
 //! Strangers are screened: clients that have neither authenticated nor stand in a network that may relay, on a listener where
-//! other servers come. What they may not write of ourselves is taken out of everybody's message. Dropping any of it is safe.
+//! other servers come; and people, where something is asked on the listener for them. What they may not write of ourselves is taken out of everybody's message. Dropping any of it is safe.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -36,7 +36,7 @@ struct Stranger {
 }
 
 impl Screened {
-    /// Whoever sends: nothing is asked, and what is forged is taken out.
+    /// Nothing is asked, and what is forged is taken out.
     pub(crate) fn known(screener: Arc<Screener>) -> Self {
         Self { forgeries: screener.forgeries(), screener, stored: 0, stranger: None }
     }
@@ -126,13 +126,14 @@ pub(crate) struct Desk<'d> {
 }
 
 impl Desk<'_> {
-    /// Asks what is known of the sender of a message that may begin, where it is a stranger.
+    /// Asks what is known of the sender of a message that may begin, where it is to be screened.
     ///
     /// # Errors
     /// The reply, where that is enough to refuse it.
     pub(crate) async fn at_mail(self, screener: Arc<Screener>, question: &Mail<'_>) -> Result<Screened, Reply> {
         let (session, reverse_path) = (question.session(), &question.from().reverse_path);
-        if session.identity().is_some() || self.settings.smtp.role == Role::Submission || self.shared.may_relay(self.source) {
+        let is_stranger = session.identity().is_none() && !self.shared.may_relay(self.source);
+        if !screener.asks() || (self.settings.smtp.role == Role::Relay && !is_stranger) {
             return Ok(Screened::known(screener));
         }
         let client = self.client(session, reverse_path);
