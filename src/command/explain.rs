@@ -1,7 +1,7 @@
 //! `gatepost explain`: the whole of what is asked about a message, dry.
 //!
 //! Asks by the configuration file, which need not be the one in force, with DNS and the services as they are now. Nothing is changed here and nobody else is told. It is asked what is asked on listen.smtp. The
-//! client is taken for one that has delivered mail before: nobody is greylisted here.
+//! client is taken for one that has delivered mail before: nobody is greylisted here, and nobody has talked before a greeting.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use admin::{DirectoryRequest, Reply, Resolved};
 use mail::ReversePath;
-use screening::{Client, Finding, Letter, Reading, Screener, Screening, Verdict};
+use screening::{Client, Finding, Letter, Manners, Reading, Screener, Screening, Verdict};
 use smtp::Reply as SmtpReply;
 
 use super::Outcome;
@@ -27,7 +27,7 @@ pub(crate) fn run(screen: &Screen) -> Outcome {
     let reverse_path = ReversePath::parse(&format!("<{}>", screen.from)).map_err(|error| format!("--from {:?}: {error}", screen.from))?;
     let message = screen.file.as_deref().map(|file| read(&file.to_string_lossy())).transpose()?;
     let place = Place::find(&screen.server)?;
-    let client = Client { ip: screen.ip, helo: &screen.helo, reverse_path: &reverse_path, is_known: true };
+    let client = Client { ip: screen.ip, helo: &screen.helo, reverse_path: &reverse_path, is_known: true, manners: Manners::Unknown };
     let mut out = io::stdout().lock();
     writeln!(out, "client     {}, which says {}\nMAIL FROM  {reverse_path}", client.ip, client.helo)?;
     for recipient in &screen.to {

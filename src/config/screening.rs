@@ -27,7 +27,7 @@ pub(crate) use attachments::Attachment;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Screening {
-    /// What is asked, in this order, each thing at most once: "iprev", "helo", "lists", "spf" and "greylist" at MAIL; "dkim", "arc", "dmarc", "attachments", "rspamd", "milter" and "hook" when the
+    /// What is asked, in this order, each thing at most once: "early", "iprev", "helo", "lists", "spf" and "greylist" at MAIL; "dkim", "arc", "dmarc", "attachments", "rspamd", "milter" and "hook" when the
     /// message has come. What was found is written into an Authentication-Results header; one that a message brings along in our
     /// name is taken out. An entry is a table of its own under the heading [[screening.checks]], or an element of this list:
     ///
@@ -72,6 +72,11 @@ pub(crate) struct Screening {
     /// Senders that have been asked to come back and are remembered, for two days; each takes about 100 octets. When there are more
     /// the oldest has to come once more.
     pub(crate) greylist_senders: u32,
+    /// How long the greeting of a stranger on listen.smtp is held back where "early" is asked, at most 30s: mail servers wait for it, and programs that only shout
+    /// do not. "0s" holds nothing back. Not held back is who has delivered mail lately, and whom gate.clients or relay.networks name.
+    pub(crate) early_wait: Span,
+    /// How many greetings are held back at a time: each keeps a place of max_inbound. Further strangers are greeted at once.
+    pub(crate) early_places: u32,
     /// DNS servers to ask, with their ports: ["127.0.0.1:53"]. Empty: those of /etc/resolv.conf. A resolver on the same machine or
     /// network is best: its answers are believed.
     pub(crate) dns_servers: Vec<Address>,
@@ -246,6 +251,16 @@ impl Screening {
             let message = format!("must be more than 0s and at most {GREYLIST_LONGEST}: this is {}", self.greylist_delay);
             found.push(Finding::error("screening.greylist_delay", message));
         }
+        if self.asks(Check::Early) && self.early_wait.0.is_zero() {
+            found.push(Finding::error(
+                "screening.early_wait",
+                "is 0s, and \"early\" is among the checks: write how long a greeting is held back, as in \"3s\"",
+            ));
+        }
+        if self.early_wait > EARLY_LONGEST {
+            let message = format!("must be at most {EARLY_LONGEST}: this is {}", self.early_wait);
+            found.push(Finding::error("screening.early_wait", message));
+        }
         if self.greylist_senders == 0 {
             found.push(Finding::error("screening.greylist_senders", "must be at least 1, or nobody could come back"));
         }
@@ -281,6 +296,8 @@ impl Default for Screening {
             hook_body: false,
             greylist_delay: Span::mins(2),
             greylist_senders: 100_000,
+            early_wait: Span::secs(0),
+            early_places: 64,
             dns_servers: Vec::new(),
             dns_timeout: Span::secs(3),
             dns_cache: 32,
@@ -319,6 +336,8 @@ const SERVICE_OCTETS: u64 = 1 << 20;
 const SENDER_OCTETS: u64 = 128;
 /// Queues of senders come back more often than that.
 const GREYLIST_LONGEST: Span = Span(std::time::Duration::from_secs(4 * 60 * 60));
+/// Clients wait five minutes for their greeting (RFC 5321, section 4.5.3.2.1), and each of them keeps a place meanwhile.
+const EARLY_LONGEST: Span = Span(std::time::Duration::from_secs(30));
 /// Of the five minutes, what leaves time for the rest.
 const LONGEST_AT_MAIL: Span = Span(std::time::Duration::from_secs(4 * 60));
 /// All are asked at once, and each takes descriptors.

@@ -21,6 +21,7 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
     found.extend(data_dir(&config.data_dir));
     found.extend(user(&config.user));
     found.extend(certificate(config));
+    found.extend(password(&config.screening.rspamd_password));
     found
 }
 
@@ -70,6 +71,16 @@ fn user(name: &str) -> Option<Finding> {
 fn certificate(config: &Config) -> Option<Finding> {
     let (certificate, key) = config.tls.certificate.clone().zip(config.tls.key.clone())?;
     Pair { certificate, key: key.clone() }.check().err().map(|error| unfit(&error, &key))
+}
+
+/// As with the certificate: who may not read it may still ask.
+fn password(path: &Path) -> Option<Finding> {
+    let error = fs::read(path).err().filter(|_| !path.as_os_str().is_empty())?;
+    let message = format!("{} cannot be read: {error}", path.display());
+    Some(match error.kind() {
+        io::ErrorKind::PermissionDenied => Finding::warning("screening.rspamd_password", message),
+        _ => Finding::error("screening.rspamd_password", message),
+    })
 }
 
 fn unfit(error: &NetError, key: &Path) -> Finding {

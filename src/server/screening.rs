@@ -39,6 +39,8 @@ pub(crate) fn screener(config: &Config) -> Result<Option<Arc<Screener>>, Screene
         services: services(settings, &dns)?,
         greylist_delay: settings.greylist_delay.0,
         greylist_senders: usize::try_from(settings.greylist_senders).unwrap_or(usize::MAX),
+        early_wait: settings.early_wait.0,
+        early_places: usize::try_from(settings.early_places).unwrap_or(usize::MAX),
         at_once: AT_ONCE,
     };
     Ok(Some(Arc::new(Screener::new(config.hostname(), policy, dns))))

@@ -17,7 +17,12 @@ pub(crate) fn server(screening: &str) -> (Server, Zone) {
 
 /// A stranger's session.
 pub(crate) fn stranger(server: &Server) -> Dialogue {
-    let mut smtp = server.connect("smtp");
+    from(server, 1)
+}
+
+/// The session of a client at this address of loopback.
+fn from(server: &Server, last: u8) -> Dialogue {
+    let mut smtp = server.connect_from(last, "smtp");
     assert!(smtp.hear().starts_with("220 "));
     assert!(smtp.ask("EHLO mx.example.com").starts_with("250 "));
     smtp
@@ -91,4 +96,29 @@ checks = [{ check = "attachments", fail = "policy", listeners = ["submissions"] 
     }
     let mut smtp = stranger(&server);
     assert!(smtp.ask("MAIL FROM:<joe@example.com>").starts_with("550 5.7.1 "), "a stranger's name is asked for");
+}
+
+#[test]
+fn who_talks_before_its_greeting_is_refused_and_who_waits_is_not() {
+    let (server, _zone) = server("early_wait = \"100ms\"\nearly_places = 1\nchecks = [{ check = \"early\", fail = \"reject\" }]");
+    let letter = "Subject: x\r\n\r\nx\r\n";
+    assert!(send(&mut from(&server, 2), letter).starts_with("250 2.0.0 "));
+    // Long enough for whoever talks at once.
+    server.edit("early_wait = \"100ms\"", "early_wait = \"30s\"");
+    server.succeed(&["reload"]);
+    let mut shouts = server.connect_from(3, "smtp");
+    shouts.say("EHLO mx.example.com\r\n");
+    assert!(shouts.hear().starts_with("220 "));
+    assert!(shouts.reply().last().unwrap().starts_with("250 "));
+    assert_eq!(shouts.ask("MAIL FROM:<joe@example.com>"), "550 5.5.1 Refused: you have talked before you were greeted");
+    let mut waits = server.connect_from(4, "smtp");
+    server.eventually("its greeting is held back", |server| server.succeed(&["sessions"]).contains("tarpit"));
+    for known_or_further in [2, 5] {
+        assert!(send(&mut from(&server, known_or_further), letter).starts_with("250 2.0.0 "), "who is known, and who finds no place");
+    }
+    waits.say("NOOP\r\n");
+    assert!(waits.hear().starts_with("220 "));
+    for (outcome, count) in [("pass", 1), ("fail", 1), ("none", 2)] {
+        assert_eq!(server.metric("gatepost_screening_checks_total", &format!("check=\"early\",outcome=\"{outcome}\"")), count);
+    }
 }

@@ -14,6 +14,8 @@ use crate::verdict::{Outcome, Verdict};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Check {
+    /// The client waits for its greeting (RFC 5321 §3.1).
+    Early,
     /// The name of the client's address leads back to the address (RFC 8601 §3).
     Iprev,
     /// The name in EHLO is one that a mail server can have (RFC 5321 §4.1.4).
@@ -85,7 +87,8 @@ pub struct Rule {
 
 impl Check {
     /// Each, in the order in which they are described.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
+        Self::Early,
         Self::Iprev,
         Self::Helo,
         Self::Lists,
@@ -103,6 +106,7 @@ impl Check {
     /// The word in the configuration, in metrics and in log lines.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Early => "early",
             Self::Iprev => "iprev",
             Self::Helo => "helo",
             Self::Lists => "lists",
@@ -121,7 +125,7 @@ impl Check {
     /// When it is asked.
     pub fn stage(self) -> Stage {
         match self {
-            Self::Iprev | Self::Helo | Self::Lists | Self::Spf | Self::Greylist => Stage::Envelope,
+            Self::Early | Self::Iprev | Self::Helo | Self::Lists | Self::Spf | Self::Greylist => Stage::Envelope,
             Self::Dkim | Self::Arc | Self::Dmarc | Self::Attachments | Self::Rspamd | Self::Milter | Self::Hook => Stage::Message,
         }
     }

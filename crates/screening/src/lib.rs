@@ -1,7 +1,7 @@
 //! What we think of a message: who sends it, whether the sender's domain says that he may, and what becomes of it.
 //!
 //! A [`Screener`] holds an ordered list of [`Rule`]s. Each asks one [`Check`] and says what follows when the check fails or
-//! cannot tell. Checks of the envelope (iprev, HELO, DNS lists, SPF, greylisting) are asked at MAIL, those of the message (DKIM, ARC, DMARC, attachments, and services
+//! cannot tell. Checks of the envelope (early talkers, iprev, HELO, DNS lists, SPF, greylisting) are asked at MAIL, those of the message (DKIM, ARC, DMARC, attachments, and services
 //! of the operator's that want to see all of it) when all of it has come. What they found is a [`Screening`]: its [`Verdict`], its findings, the reply to the client, and the fields to
 //! put before the message.
 //!
@@ -18,6 +18,7 @@ mod answers;
 mod attachments;
 mod check;
 mod dns;
+mod early;
 mod envelope;
 mod forgeries;
 mod greylist;
@@ -40,6 +41,7 @@ pub use answers::Answer;
 pub use attachments::{Attachment, Pattern};
 pub use check::{Check, OnFail, OnUnsure, Rule, Stage};
 pub use dns::{ANSWER_OCTETS, Dns, DnsSettings, Kind, Unanswered};
+pub use early::{Manners, Pause};
 pub use forgeries::Forgeries;
 pub use hook::Hook;
 pub use http::{Endpoint, EndpointError, Source};

@@ -57,7 +57,9 @@ impl<'m> Message<'m> {
                 Some((http, hook)) => Box::pin(hook.ask(http, self.sender, letter, self.text.header(), screening)).await,
                 None => Found::new(Outcome::None, NO_SERVICE),
             },
-            Check::Iprev | Check::Helo | Check::Lists | Check::Spf | Check::Greylist => Found::new(Outcome::None, "asked at MAIL"),
+            Check::Early | Check::Iprev | Check::Helo | Check::Lists | Check::Spf | Check::Greylist => {
+                Found::new(Outcome::None, "asked at MAIL")
+            }
         }
     }
 

@@ -12,6 +12,7 @@ use mail::{Domain, Host, ReversePath};
 use crate::attachments::{Attachment, Attachments};
 use crate::check::{Check, Rule, Stage};
 use crate::dns::Dns;
+use crate::early::{Early, Manners, Pause};
 use crate::greylist::Greylist;
 use crate::letter::Letter;
 use crate::lists::Lists;
@@ -36,6 +37,7 @@ struct Common {
     lists: Lists,
     attachments: Arc<[Attachment]>,
     greylist: Greylist,
+    early: Early,
     services: Services,
     dns: Dns,
     turns: Turns,
@@ -55,6 +57,10 @@ pub struct Policy {
     pub greylist_delay: Duration,
     /// How many of them are remembered.
     pub greylist_senders: usize,
+    /// For how long the greeting of a stranger is held back for [`Check::Early`].
+    pub early_wait: Duration,
+    /// How many greetings are held back at a time.
+    pub early_places: usize,
     /// Messages that are asked about at a time.
     pub at_once: usize,
 }
@@ -70,6 +76,8 @@ pub struct Client<'c> {
     pub reverse_path: &'c ReversePath,
     /// It has delivered mail before, or the operator knows it.
     pub is_known: bool,
+    /// How it has behaved before its greeting.
+    pub manners: Manners,
 }
 
 /// The same, as the protocols want it.
@@ -81,15 +89,26 @@ pub(crate) struct Sender<'c> {
     /// Its domain, or the client's name where there is none (RFC 7208 §2.4); empty where neither is a name.
     pub(crate) domain: String,
     pub(crate) is_known: bool,
+    pub(crate) manners: Manners,
 }
 
 impl Screener {
     /// Goes by this policy, for the host of this name.
     pub fn new(host: Domain, policy: Policy, dns: Dns) -> Self {
-        let Policy { rules, lists, attachments, services, greylist_delay, greylist_senders, at_once } = policy;
+        let Policy { rules, lists, attachments, services, greylist_delay, greylist_senders, early_wait, early_places, at_once } = policy;
         let (greylist, turns) = (Greylist::new(greylist_delay, greylist_senders), Turns::new(at_once));
         let asked = vec![true; rules.len()];
-        let common = Common { host, rules, lists, attachments: attachments.into(), greylist, services, dns, turns };
+        let common = Common {
+            host,
+            rules,
+            lists,
+            attachments: attachments.into(),
+            greylist,
+            early: Early::new(early_wait, early_places),
+            services,
+            dns,
+            turns,
+        };
         Self { common: Arc::new(common), asked }
     }
 
@@ -118,6 +137,12 @@ impl Screener {
     pub fn reading(&self) -> Reading {
         let asks = self.of(Stage::Message).any(|(_, rule)| rule.check == Check::Attachments);
         if asks { Reading::with(Attachments::new(Arc::clone(&self.common.attachments))) } else { Reading::new() }
+    }
+
+    /// Before a stranger is greeted: for how long that is to be held back; nothing, where it is not.
+    pub fn pause(&self) -> Option<Pause<'_>> {
+        let asks = self.of(Stage::Envelope).any(|(_, rule)| rule.check == Check::Early);
+        if asks { self.common.early.pause() } else { None }
     }
 
     /// Asks what is known at MAIL.
@@ -198,7 +223,7 @@ impl<'c> Sender<'c> {
             ReversePath::Null => (String::new(), named(client.helo.parse().ok())),
             ReversePath::Mailbox(mailbox) => (mailbox.to_string(), named(Some(mailbox.host().clone()))),
         };
-        Self { ip: client.ip.to_canonical(), helo: client.helo, mail_from, domain, is_known: client.is_known }
+        Self { ip: client.ip.to_canonical(), helo: client.helo, mail_from, domain, is_known: client.is_known, manners: client.manners }
     }
 }
 

@@ -95,6 +95,7 @@ impl Finding {
     /// What the client is told, where the message is not taken because of this.
     pub fn reply(&self) -> Option<Reply> {
         match (self.verdict, self.outcome, self.check) {
+            (Verdict::Reject, _, Check::Early) => Some(Reply::TALKED_FIRST),
             (Verdict::Reject, _, Check::Iprev) => Some(Reply::IPREV_FAILED),
             (Verdict::Reject, _, Check::Helo) => Some(Reply::CLIENT_NAME_REFUSED),
             (Verdict::Reject, _, Check::Lists) => Some(Reply::CLIENT_LISTED),

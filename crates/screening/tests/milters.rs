@@ -87,11 +87,19 @@ async fn ask(milters: Vec<Milter>, fail: OnFail, message: &str) -> Screening {
         services: Services::new(None, None, milters, &dns).unwrap(),
         greylist_delay: Duration::from_secs(60),
         greylist_senders: 10,
+        early_wait: Duration::ZERO,
+        early_places: 0,
         at_once: 4,
     };
     let screener = Screener::new("mx.example.net".parse().unwrap(), policy, dns);
     let reverse_path = ReversePath::parse("<joe@example.com>").unwrap();
-    let client = Client { ip: IpAddr::from([192, 0, 2, 7]), helo: "mx.example.com", reverse_path: &reverse_path, is_known: false };
+    let client = Client {
+        ip: IpAddr::from([192, 0, 2, 7]),
+        helo: "mx.example.com",
+        reverse_path: &reverse_path,
+        is_known: false,
+        manners: Manners::Unknown,
+    };
     let (screening, mut reading) = (screener.envelope(client).await, screener.reading());
     reading.pass(message.as_bytes());
     let recipients = ["ann@example.org".into(), "bob@example.org".into()];

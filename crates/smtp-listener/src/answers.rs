@@ -13,6 +13,7 @@ use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
+use ::screening::Manners;
 use auth::{Claim, Verdict};
 use events::{AuthFailed, AuthSucceeded, AuthThrottled, MessageAccepted, SessionId, StoreFailed};
 use gate::delivery::{Passage, Promise};
@@ -40,6 +41,8 @@ pub(crate) struct Answers {
     session: SessionId,
     /// The client's address, of whomever a proxy speaks for.
     source: IpAddr,
+    /// Its own, until a proxy speaks for another.
+    manners: Manners,
     transaction: Option<Box<Transaction>>,
     /// A rate has been met since the last reply was written.
     rate_met: Cell<bool>,
@@ -48,8 +51,15 @@ pub(crate) struct Answers {
 }
 
 impl Answers {
-    pub(crate) fn new(shared: Arc<Shared>, settings: Arc<Settings>, seat: Arc<Seat>, session: SessionId, source: IpAddr) -> Self {
-        Self { shared, settings, seat, session, source, transaction: None, rate_met: Cell::new(false), hold: None }
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        settings: Arc<Settings>,
+        seat: Arc<Seat>,
+        session: SessionId,
+        source: IpAddr,
+        manners: Manners,
+    ) -> Self {
+        Self { shared, settings, seat, session, source, manners, transaction: None, rate_met: Cell::new(false), hold: None }
     }
 
     /// The transaction has ended without a question: RSET, a fault, a new greeting.
@@ -315,7 +325,8 @@ impl Answers {
     }
 
     fn desk(&self) -> Desk<'_> {
-        Desk { shared: &self.shared, settings: &self.settings, seat: &self.seat, session: self.session, source: self.source }
+        let Self { shared, settings, seat, session, source, manners, .. } = self;
+        Desk { shared, settings, seat, session: *session, source: *source, manners: *manners }
     }
 
     fn trace(

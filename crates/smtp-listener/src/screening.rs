@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 
-use ::screening::{Client, Forgeries, Letter, Reading, Screener, Screening, Source, Verdict};
+use ::screening::{Client, Forgeries, Letter, Manners, Reading, Screener, Screening, Source, Verdict};
 use async_trait::async_trait;
 use bytes::Bytes;
 use events::{MessageRefused, MessageScreened, SessionId};
@@ -123,6 +123,7 @@ pub(crate) struct Desk<'d> {
     pub(crate) seat: &'d Seat,
     pub(crate) session: SessionId,
     pub(crate) source: IpAddr,
+    pub(crate) manners: Manners,
 }
 
 impl Desk<'_> {
@@ -171,7 +172,7 @@ impl Desk<'_> {
 
     fn client<'c>(&self, session: &'c Session, reverse_path: &'c ReversePath) -> Client<'c> {
         let is_known = self.shared.gate.class_of(self.source) != Class::Default;
-        Client { ip: self.source, helo: session.helo().unwrap_or_default(), reverse_path, is_known }
+        Client { ip: self.source, helo: session.helo().unwrap_or_default(), reverse_path, is_known, manners: self.manners }
     }
 
     /// Tells the operator what was found and what follows; the reply, where the message is refused.
