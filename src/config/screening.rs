@@ -342,7 +342,7 @@ const EARLY_LONGEST: Span = Span(std::time::Duration::from_secs(30));
 const LONGEST_AT_MAIL: Span = Span(std::time::Duration::from_secs(4 * 60));
 /// All are asked at once, and each takes descriptors.
 const LISTS_MOST: usize = 16;
-/// Three of them at the end of a message are well within the ten minutes that its client waits (RFC 5321, section 4.5.3.2.6).
+/// All of them at the end of a message, and the wait for a turn, are within the ten minutes that its client waits (RFC 5321, section 4.5.3.2.6).
 const LONGEST: Span = Span(std::time::Duration::from_secs(60));
 
 #[cfg(test)]
