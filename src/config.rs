@@ -38,7 +38,7 @@ pub(crate) use change::{Change, TakesEffect};
 pub(crate) use fault::Report;
 pub(crate) use gate::Network;
 pub(crate) use recipients::Recipients;
-pub(crate) use screening::{AT_ONCE, Fail, Rule, Screening};
+pub(crate) use screening::{AT_ONCE, Attachment, Fail, Listener, Rule, Screening};
 pub(crate) use submission::{Allowed, Submission};
 pub(crate) use tables::{Admin, Format, Limits, Listen, Log, Pop3, Proxy, Relay, Timeouts, Tls, WhenFull};
 pub(crate) use text::{example, reference};
@@ -220,6 +220,9 @@ impl Config {
     /// Takes relative paths from the folder of the file; the control socket's from the data directory.
     fn anchor(&mut self, folder: &Path) {
         self.data_dir = folder.join(&self.data_dir);
+        if !self.screening.rspamd_password.as_os_str().is_empty() {
+            self.screening.rspamd_password = folder.join(&self.screening.rspamd_password);
+        }
         let pair = [&mut self.tls.certificate, &mut self.tls.key].into_iter().flatten();
         for path in pair.chain(&mut self.tls.client_ca) {
             *path = folder.join(&path);

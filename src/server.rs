@@ -38,7 +38,7 @@ use reload::{Reloader, Source};
 
 pub(crate) use listeners::{BACKLOG, Bound};
 pub(crate) use privileges::{Unprivileged, give_up, raise_descriptors, take_owner};
-pub(crate) use screening::screener;
+pub(crate) use screening::{ScreenerError, screener};
 
 /// Why the server did not start, or stopped by itself.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +54,7 @@ pub(crate) enum ServerError {
     #[error(transparent)]
     Pop3(#[from] pop3::Error),
     #[error(transparent)]
-    Screening(#[from] ::screening::Error),
+    Screening(#[from] ScreenerError),
     #[error("the runtime does not start: {0}")]
     Runtime(std::io::Error),
     #[error("signals cannot be received: {0}")]

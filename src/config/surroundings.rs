@@ -23,6 +23,7 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
     found.extend(certificate(config));
     found.extend(config.recipients.surroundings());
     found.extend(client_ca(config));
+    found.extend(password(&config.screening.rspamd_password));
     found
 }
 
@@ -82,6 +83,16 @@ fn client_ca(config: &Config) -> Option<Finding> {
             Finding::warning("tls.client_ca", error.to_string())
         }
         _ => Finding::error("tls.client_ca", error.to_string()),
+    })
+}
+
+/// As with the certificate: who may not read it may still ask.
+fn password(path: &Path) -> Option<Finding> {
+    let error = fs::read(path).err().filter(|_| !path.as_os_str().is_empty())?;
+    let message = format!("{} cannot be read: {error}", path.display());
+    Some(match error.kind() {
+        io::ErrorKind::PermissionDenied => Finding::warning("screening.rspamd_password", message),
+        _ => Finding::error("screening.rspamd_password", message),
     })
 }
 

@@ -17,8 +17,8 @@ use recipients::Lookup;
 use smtp::Role;
 use store_embedded::Embedded;
 
-use super::{ServerError, screener, submission};
-use crate::config::Config;
+use super::{ScreenerError, ServerError, screener, submission};
+use crate::config::{Config, Listener};
 
 /// Sockets that listen and certificates that were read; nothing is served yet.
 pub(crate) struct Bound {
@@ -127,8 +127,8 @@ impl Listeners {
     /// Who screens by another configuration.
     ///
     /// # Errors
-    /// There is no DNS server to ask.
-    pub(crate) fn screener(&self, config: &Config) -> Result<Option<Arc<Screener>>, ::screening::Error> {
+    /// There is no DNS server to ask, or a password cannot be read.
+    pub(crate) fn screener(&self, config: &Config) -> Result<Option<Arc<Screener>>, ScreenerError> {
         let (present, screener_of_it) = &*self.screening.lock().unwrap_or_else(PoisonError::into_inner);
         let is_same = present.screening == config.screening && present.hostname() == config.hostname();
         if is_same { Ok(screener_of_it.clone()) } else { screener(config) }
@@ -226,6 +226,19 @@ impl Service {
         }
     }
 
+    /// Who asks what is asked here.
+    fn screener(self, config: &Config, whole: &Screener) -> Arc<Screener> {
+        let here = match (self.speaks, self.implicit_tls) {
+            (Speaks::Smtp(Role::Relay), _) => Some(Listener::Smtp),
+            (Speaks::Smtp(Role::Submission), false) => Some(Listener::Submission),
+            (Speaks::Smtp(Role::Submission), true) => Some(Listener::Submissions),
+            // What comes there is judged already.
+            (Speaks::Smtp(Role::Lmtp) | Speaks::Pop3, _) => None,
+        };
+        let rules = &config.screening.checks;
+        Arc::new(whole.only(|number, _| rules.get(number).is_some_and(|rule| here.is_some_and(|here| rule.listeners.contains(&here)))))
+    }
+
     fn waiting_room(self, config: &Config) -> Option<WaitingRoom> {
         let (_, patience) = config.when_full.services().into_iter().find(|(name, _)| *name == self.name)?;
         patience.room()
@@ -313,7 +326,7 @@ fn smtp_settings(
         submission: submission::submission(&config.submission),
         quota_warning_percent: config.recipients.quota_warning_percent,
         lookup,
-        screener,
+        screener: screener.map(|screener| service.screener(config, &screener)),
     }
 }
 

@@ -152,7 +152,7 @@ impl Reloader {
         if !faults.is_empty() {
             return Err(faults);
         }
-        let screener = self.listeners.screener(&new).map_err(|error| vec![format!("screening.dns_servers: {error}")])?;
+        let screener = self.listeners.screener(&new).map_err(|error| vec![format!("screening: {error}")])?;
         let mut changes = in_force.config.changes(&new);
         changes.retain(|change| set.is_none() || change.key != MAX_INBOUND);
         let stays = |set: SetForATime| {

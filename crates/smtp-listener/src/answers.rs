@@ -19,6 +19,7 @@ use std::num::NonZeroU64;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
+use ::screening::Manners;
 use auth::{Claim, Exchange, Message as Told, Round, Verdict};
 use events::{AuthFailed, AuthSucceeded, AuthThrottled, MessageAccepted, SessionId, StoreFailed};
 use gate::delivery::{Passage, Promise};
@@ -32,7 +33,7 @@ use smtp::{Auth, Chunk, Credentials, Data, EndOfData, Mail, MailFrom, Mechanism,
 use crate::freight::Freight;
 use crate::hops::Hops;
 use crate::report::Report;
-use crate::screening::{Desk, Judged};
+use crate::screening::{Arrived, Desk, Judged};
 use crate::trace::Trace;
 use crate::transaction::{Message, Transaction};
 use crate::{Settings, Shared};
@@ -46,6 +47,8 @@ pub(crate) struct Answers {
     session: SessionId,
     /// The client's address, of whomever a proxy speaks for.
     source: IpAddr,
+    /// Its own, until a proxy speaks for another.
+    manners: Manners,
     transaction: Option<Box<Transaction>>,
     exchange: Option<Box<Exchange>>,
     /// What TLS says of the client and of the channel, where a login may go by it.
@@ -65,9 +68,16 @@ struct Bond {
 }
 
 impl Answers {
-    pub(crate) fn new(shared: Arc<Shared>, settings: Arc<Settings>, seat: Arc<Seat>, session: SessionId, source: IpAddr) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        settings: Arc<Settings>,
+        seat: Arc<Seat>,
+        session: SessionId,
+        source: IpAddr,
+        manners: Manners,
+    ) -> Self {
         let (rate_met, hold) = (Cell::new(false), None);
-        Self { shared, settings, seat, session, source, transaction: None, exchange: None, bond: None, rate_met, hold }
+        Self { shared, settings, seat, session, source, manners, transaction: None, exchange: None, bond: None, rate_met, hold }
     }
 
     /// The session goes on over this connection, as it is now.
@@ -303,15 +313,19 @@ impl Answers {
             Err(reply) => return question.reject(reply),
         };
         let mut fields = match screened {
-            Some(screened) => match self.desk().at_end(*screened, &question, &reverse_path, &mut *incoming).await {
-                Judged::Deliver(results) => results,
-                Judged::Refuse(reply) => return question.reject(reply),
-                Judged::Failed(error) => {
-                    let reply = self.store_failed("write", &error, Some(&reverse_path));
-                    return question.reject(reply);
+            Some(screened) => {
+                let arrived = Arrived { id, accounts: &accounts, incoming: &mut *incoming };
+                match self.desk().at_end(*screened, &question, &reverse_path, arrived).await {
+                    Judged::Deliver(results) => results,
+                    Judged::Refuse(reply, None) => return question.reject(reply),
+                    Judged::Refuse(reply, Some(said)) => return question.reject_saying(reply, &said),
+                    Judged::Failed(error) => {
+                        let reply = self.store_failed("write", &error, Some(&reverse_path));
+                        return question.reject(reply);
+                    }
+                    Judged::Discard => return question.discard(id),
                 }
-                Judged::Discard => return question.discard(id),
-            },
+            }
             None => Vec::new(),
         };
         fields.extend(missing);
@@ -360,7 +374,8 @@ impl Answers {
     }
 
     fn desk(&self) -> Desk<'_> {
-        Desk { shared: &self.shared, settings: &self.settings, seat: &self.seat, session: self.session, source: self.source }
+        let Self { shared, settings, seat, session, source, manners, .. } = self;
+        Desk { shared, settings, seat, session: *session, source: *source, manners: *manners }
     }
 
     fn trace(

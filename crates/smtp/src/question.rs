@@ -7,6 +7,8 @@
 //!
 //! Any refusal may be a 421, which closes the connection behind it.
 
+use std::fmt::Display;
+
 use mail::{ForwardPath, MessageId, Receipt, RecipientRequests};
 
 use crate::{Client, MailFrom, Reply, Said, Session};
@@ -253,6 +255,11 @@ impl<'s> EndOfData<'s> {
     /// The message is not taken; the transaction is over.
     pub fn reject(self, reply: Reply) {
         self.session.message_refused(reply);
+    }
+
+    /// The same, with what fills the reply's `{detail}`: printable ASCII on one line.
+    pub fn reject_saying(self, reply: Reply, detail: &dyn Display) {
+        self.session.message_refused_saying(reply, Some(detail));
     }
 }
 

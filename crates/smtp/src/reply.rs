@@ -275,6 +275,7 @@ replies! {
     TOO_MANY_HOPS = 554 "5.4.6" "Too many hops, this message is in a loop", "End of data: too many Received fields (RFC 5321 §6.3).";
 
     // What we think of it. Codes by RFC 7372 and RFC 3463.
+    TALKED_FIRST = 550 "5.5.1" "Refused: you have talked before you were greeted", "MAIL: a rule that rejects, and the client has not waited for its greeting.";
     IPREV_FAILED = 550 "5.7.25" "Refused: your address has no name in DNS that leads back to it", "MAIL: a rule that rejects, and iprev failed.";
     CLIENT_NAME_REFUSED = 550 "5.7.1" "Refused: the name you gave in EHLO is not that of a mail server", "MAIL: a rule that rejects, and the check of the client's name failed.";
     CLIENT_LISTED = 550 "5.7.1" "Refused: your address is on a list of those who send unwanted mail", "MAIL: a rule that rejects, and DNS lists have enough against the client.";
@@ -282,9 +283,13 @@ replies! {
     DKIM_FAILED = 550 "5.7.20" "Refused: no signature of the message holds (DKIM)", "End of data: a rule that rejects, and DKIM failed.";
     ARC_FAILED = 550 "5.7.29" "Refused: the message's chain of seals is broken (ARC)", "End of data: a rule that rejects, and ARC failed.";
     DMARC_FAILED = 550 "5.7.26" "Refused: the domain in From does not stand behind the message (DMARC)", "End of data: a rule that rejects, or the domain's policy, and DMARC failed.";
+    ATTACHMENT_REFUSED = 550 "5.7.1" "Refused: the message has an attachment of a kind that is not taken here", "End of data: a rule that rejects, and an attachment by name or size; or a message made of too many parts.";
+    CONTENT_REFUSED = 550 "5.7.1" "Refused: the message is taken for spam or worse", "End of data: a rule that rejects, and rspamd, a milter or a service of the operator's says no.";
+    MILTER_REFUSES = 550 "5.7.1" "{detail}", "End of data: a rule that follows a milter, and it refuses in words of its own.";
+    MILTER_DEFERS = 451 "4.7.1" "{detail}", "End of data: a rule that follows a milter, and it has the client come back in words of its own.";
     GREYLISTED = 451 "4.7.1" "You are new here, please try again in a few minutes", "MAIL: greylisting, and the sender has not come before.";
     SCREENING_DEFERS = 451 "4.7.1" "The message did not pass a check, try again later", "MAIL or end of data: a rule that defers, and its check failed.";
-    SCREENING_UNSURE = 451 "4.7.0" "Whether the message is what it says cannot be told now, try again later", "MAIL or end of data: a rule that defers, and DNS does not answer.";
+    SCREENING_UNSURE = 451 "4.7.0" "Whether the message is what it says cannot be told now, try again later", "MAIL or end of data: a rule that defers, and DNS or a service does not answer.";
 
     // Ourselves.
     STORE_FULL = 452 "4.3.1" "{host} Out of storage, try again later", "R6, MAIL, DATA or end of data: the disk is full.";

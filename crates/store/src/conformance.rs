@@ -140,6 +140,15 @@ async fn take(store: &impl Store, recipients: &[&str], trace: &[u8], body: &[u8]
     for piece in body.chunks(step) {
         incoming.write(piece).await?;
     }
+    let mut again = Vec::with_capacity(body.len());
+    loop {
+        let piece = incoming.reread(again.len() as u64).await?;
+        if piece.is_empty() {
+            break;
+        }
+        again.extend(piece);
+    }
+    same(&again, body, "before its commit");
     let receipt = incoming.commit(trace.to_vec()).await?;
     assert_eq!(receipt.id(), id, "the receipt is the message's");
     Ok(id)

@@ -66,6 +66,12 @@ pub trait Incoming: Send {
     /// As [`Intake::begin`].
     async fn write(&mut self, piece: &[u8]) -> Result<(), Error>;
 
+    /// Reads again what was written: a piece of it from octet `from` on, empty where there is no more. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when it cannot be read.
+    async fn reread(&mut self, from: u64) -> Result<Vec<u8>, Error>;
+
     /// Puts message and envelope on stable storage, `trace` fields before the body, and attests it. Dropping the future leaves
     /// the outcome open: the message is stored whole or not at all.
     ///

@@ -175,6 +175,11 @@ impl Incoming for Taking {
         Ok(())
     }
 
+    async fn reread(&mut self, from: u64) -> Result<Vec<u8>, Error> {
+        let rest = usize::try_from(from).ok().and_then(|from| self.body.get(from..)).unwrap_or_default();
+        Ok(rest.get(..PIECE_OCTETS).unwrap_or(rest).to_vec())
+    }
+
     async fn commit(self: Box<Self>, trace: Vec<u8>) -> Result<Receipt, Error> {
         let waiting = Waiting::new(&self.shared.waiting);
         let _passing = self.shared.gate.read().await;

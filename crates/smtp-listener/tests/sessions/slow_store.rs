@@ -107,6 +107,10 @@ impl Incoming for SlowIncoming {
         self.incoming.write(piece).await
     }
 
+    async fn reread(&mut self, from: u64) -> Result<Vec<u8>, Error> {
+        self.incoming.reread(from).await
+    }
+
     async fn commit(self: Box<Self>, trace: Vec<u8>) -> Result<Receipt, Error> {
         let _turn = self.line.lock().await;
         clock::pause(Duration::from_millis(if clock::now() - self.begun < FAST { 100 } else { 1 })).await;

@@ -1,5 +1,7 @@
 //! What answers do. Each closes its question and leaves the session where the next command can be read.
 
+use std::fmt::Display;
+
 use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
 use mail::MessageId;
@@ -101,7 +103,7 @@ impl Session {
     pub(crate) fn data_refused(&mut self, reply: Reply) {
         match self.stage {
             Stage::Chunk { .. } => self.chunk_refused(reply),
-            _ => self.refuse_message(reply, 1),
+            _ => self.refuse_message(reply, None, 1),
         }
     }
 
@@ -135,14 +137,18 @@ impl Session {
     }
 
     pub(crate) fn message_refused(&mut self, reply: Reply) {
-        self.refuse_message(reply, self.replies());
+        self.message_refused_saying(reply, None);
     }
 
-    fn refuse_message(&mut self, reply: Reply, replies: u32) {
+    pub(crate) fn message_refused_saying(&mut self, reply: Reply, detail: Option<&dyn Display>) {
+        self.refuse_message(reply, detail, self.replies());
+    }
+
+    fn refuse_message(&mut self, reply: Reply, detail: Option<&dyn Display>, replies: u32) {
         self.unanswered = None;
         self.transaction = None;
         self.excused = true;
-        self.say_of_message(reply, None, replies);
+        self.say_of_message(reply, detail, replies);
     }
 
     /// The session begins again, as that client's. What is not mentioned is as it was, but for the name after EHLO.
