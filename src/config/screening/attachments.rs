@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use screening::Verdict;
 use serde::{Deserialize, Serialize};
 
-use crate::config::fault::Finding;
+use super::super::fault::Finding;
 
 /// A kind of attachment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -2,8 +2,8 @@
 
 use screening::{Check, Endpoint, Milter};
 
+use super::super::fault::Finding;
 use super::Screening;
-use crate::config::fault::Finding;
 
 /// What does not hold of them.
 pub(super) fn findings(screening: &Screening) -> Vec<Finding> {
