@@ -226,7 +226,9 @@ fn a_drain_of_the_operators_is_undone() {
     assert!(refused.starts_with("421 4.3.2 mail.example.org Service restarting, try again shortly [R1."), "{refused}");
     assert_eq!((&server.status()["node"], server.http("/readyz").0), (&"drained".into(), 503));
     assert!(sending.ask("Subject: in time\r\n\r\n.").starts_with("250 2.0.0 "));
-    assert_eq!(sending.hear(), "421 4.3.2 mail.example.org Service restarting, try again shortly");
+    let told = sending.hear();
+    assert!(told.starts_with("421 4.3.2 mail.example.org Service restarting, try again shortly [R1."), "{told}");
+    explained(&server, &told, "R1", "timeouts.drain", "the server is draining");
     assert!(!server.command(&["drain"]).status.success(), "it is drained already");
     assert!(server.succeed(&["drain", "--undo"]).contains("the node is open"));
     assert!(idle.ask("NOOP").starts_with("250 "), "who was idle all the time has noticed nothing");
@@ -239,12 +241,12 @@ fn a_drain_of_the_operators_has_a_deadline_for_the_idle() {
     let server = Server::start("[timeouts]\ndrain = \"1s\"\n");
     let (mut idle, mut sending, mut pop3) = (server.hello(), server.in_data(ANN), server.log_in(BOB));
     server.succeed(&["drain"]);
-    assert_eq!(idle.hear(), "421 4.3.2 mail.example.org Service restarting, try again shortly");
+    assert!(idle.hear().starts_with("421 4.3.2 mail.example.org Service restarting, try again shortly [R1."));
     assert!(pop3.hear().starts_with("-ERR [SYS/TEMP] "));
     assert!(idle.is_over() && pop3.is_over());
     server.eventually("it is told", |server| server.log().contains("idle sessions sent away"));
     assert!(sending.ask("Subject: in its own time\r\n\r\n.").starts_with("250 2.0.0 "));
-    assert_eq!(sending.hear(), "421 4.3.2 mail.example.org Service restarting, try again shortly");
+    assert!(sending.hear().starts_with("421 4.3.2 mail.example.org Service restarting, try again shortly [R1."));
     server.eventually("nobody is left", |server| server.in_use() == 0);
     assert_eq!(server.metric("gatepost_sessions_ended_total", "end=\"drained\""), 3);
 

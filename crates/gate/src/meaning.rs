@@ -85,6 +85,11 @@ impl Denial {
     /// What it means, for whoever runs the server.
     pub fn meaning(&self) -> Meaning {
         let (words, remedy) = match self {
+            Self::Restarting => (
+                "The server stopped, or an operator drained it, and the session had come to a boundary or its time was over.",
+                "Nothing: clients come back. `gatepost drain --undo` ends a drain that was begun with `gatepost drain`. A longer time lets \
+                 those that are idle stay longer.",
+            ),
             Self::StoreSlow { .. } => (
                 "The store was slow: the reply to a message would have come too late, so the message was refused: before it was sent, \
                  or behind its end where the store had become slow meanwhile.",

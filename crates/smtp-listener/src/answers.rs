@@ -24,7 +24,7 @@ use auth::{Claim, Exchange, Message as Told, Round, Verdict};
 use events::{AuthFailed, AuthSucceeded, AuthThrottled, MessageAccepted, SessionId, StoreFailed};
 use gate::delivery::{Passage, Promise};
 use gate::rates::{Limits, Measure, Sender};
-use gate::{Permit, Phase, Seat};
+use gate::{Denial, Permit, Phase, Seat};
 use jiff::Timestamp;
 use mail::{ForwardPath, Host, MessageId, ReversePath};
 use net::{Connection, Hold};
@@ -337,8 +337,9 @@ impl Answers {
             return question.reject(reply);
         };
         let Some(hold) = self.shared.drain.hold() else {
-            self.refused(Reply::RESTARTING, Some(&reverse_path), &"the server is leaving");
-            return question.reject(Reply::RESTARTING);
+            let reply = Reply::RESTARTING.signed(self.deny(Denial::Restarting));
+            self.refused(reply, Some(&reverse_path), &"the server is leaving");
+            return question.reject(reply);
         };
         self.hold = Some(hold);
         let priority = requests.as_ref().and_then(|requests| requests.priority);

@@ -105,7 +105,7 @@ async fn converse(course: &Course, connection: &mut Connection, permit: &mut Per
     answers.bind(connection);
     loop {
         if connection.drain_requested() || shared.gate.is_draining() {
-            session.drain();
+            session.drain(|| answers.deny(Denial::Restarting));
         } else {
             session.undo_drain();
         }
@@ -141,7 +141,7 @@ async fn converse(course: &Course, connection: &mut Connection, permit: &mut Per
                 match read(connection, &session, course).await {
                     None | Some(Read::Some) => {}
                     Some(Read::TimedOut) => session.timed_out(net::now(), |overdue| answers.deny(timed_out(overdue))),
-                    Some(Read::Drained) => session.leave(),
+                    Some(Read::Drained) => session.leave(answers.deny(Denial::Restarting)),
                     Some(Read::Eof | Read::Lost(_)) => return Err(SessionEnd::PeerGone),
                 }
             }

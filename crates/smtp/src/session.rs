@@ -182,13 +182,16 @@ impl Session {
 
     /// From now on, or until [`Session::undo_drain`], the session is closed with `421 4.3.2` as soon as no transaction is open; the
     /// driver goes on with [`Session::next`] at once.
-    pub fn drain(&mut self) {
-        self.parting = Some(Parting::Restarting);
+    /// `sign` makes its token when this is new.
+    pub fn drain(&mut self, sign: impl FnOnce() -> Token) {
+        if !matches!(self.parting, Some(Parting::Restarting(_))) {
+            self.parting = Some(Parting::Restarting(sign()));
+        }
     }
 
     /// The session may stay after all, where it has not been told otherwise yet. What else asks for its end stands.
     pub fn undo_drain(&mut self) {
-        self.parting.take_if(|parting| matches!(parting, Parting::Restarting));
+        self.parting.take_if(|parting| matches!(parting, Parting::Restarting(_)));
     }
 
     /// The place is needed for somebody else: as [`Session::drain`], with words that ask the client to come back at once (gate R7),
@@ -203,9 +206,9 @@ impl Session {
         std::mem::take(&mut self.failures)
     }
 
-    /// The server leaves now, whatever the session is doing: `421 4.3.2`, and the session wants to be closed.
-    pub fn leave(&mut self) {
-        self.end(Reply::RESTARTING);
+    /// The server leaves now, whatever the session is doing: `421 4.3.2` with this token, and the session wants to be closed.
+    pub fn leave(&mut self, token: Token) {
+        self.end(Reply::RESTARTING.signed(token));
     }
 
     /// Somebody wants this session to end: `421`, whatever it is doing, and the session wants to be closed.
@@ -224,7 +227,7 @@ impl Session {
         }
         if let Some(parting) = self.parting.filter(|_| self.transaction.is_none()) {
             self.say(match parting {
-                Parting::Restarting => Reply::RESTARTING,
+                Parting::Restarting(token) => Reply::RESTARTING.signed(token),
                 Parting::PlaceNeeded(token) => Reply::PLACE_NEEDED.signed(token),
             });
             return Step::Again;
@@ -342,7 +345,7 @@ struct Chunks {
 /// Why a session ends between two transactions.
 #[derive(Debug, Clone, Copy)]
 enum Parting {
-    Restarting,
+    Restarting(Token),
     PlaceNeeded(Token),
 }
 

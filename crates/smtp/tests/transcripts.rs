@@ -149,7 +149,7 @@ impl Play {
                 Line::Message(expected) => assert_eq!(take_line(&mut self.script.kept).as_ref(), Some(expected), "{here}"),
                 Line::Passes(time) => self.pass(*time),
                 Line::Drain => {
-                    self.session.as_mut().unwrap().drain();
+                    self.session.as_mut().unwrap().drain(|| Token::new("R1", 1));
                     self.pump();
                 }
                 Line::GiveWay => {

@@ -66,7 +66,7 @@ impl Drive<'_> {
             rest = later;
             let session = self.session.as_mut().expect("a session");
             if self.choices.one_in(50) {
-                session.drain();
+                session.drain(|| Token::new("R1", 1));
             }
             if self.choices.one_in(60) {
                 session.give_way(|| Token::new("R7", 1));
