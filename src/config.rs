@@ -203,7 +203,9 @@ impl Config {
         let named = |key| move |network: &Network| (network.0, key);
         let proxies = self.proxy.trusted_proxies.iter().map(named("proxy.trusted_proxies"));
         let relays = self.relay.networks.iter().map(named("relay.networks"));
-        proxies.chain(relays).chain(self.relay.xclient_networks.iter().map(named("relay.xclient_networks"))).collect()
+        let xclient = self.relay.xclient_networks.iter().map(named("relay.xclient_networks"));
+        let lmtp = self.relay.lmtp_networks.iter().filter(|_| !self.listen.lmtp.is_empty()).map(named("relay.lmtp_networks"));
+        proxies.chain(relays).chain(xclient).chain(lmtp).collect()
     }
 
     /// The value of a key, as `gate.max_inbound`, as it would be written in the file.

@@ -212,3 +212,14 @@ fn the_corpus_of_the_fuzz_target_is_survived() {
     assert!(!files.is_empty());
     files.iter().for_each(|file| promises::hold(&fs::read(file).unwrap()));
 }
+
+#[test]
+fn whoever_is_let_in_by_name_is_told_to_the_gate_and_lmtp_only_where_it_is_spoken() {
+    let keys =
+        |text: &str| -> Vec<&'static str> { toml::from_str::<Config>(text).unwrap().let_in().into_iter().map(|(_, key)| key).collect() };
+    assert!(keys("").is_empty());
+    let all = "[proxy]\ntrusted_proxies = ['192.0.2.1']\n[relay]\nnetworks = ['192.0.2.2']\nxclient_networks = ['192.0.2.3']\nlmtp_networks = ['192.0.2.4']\n";
+    assert_eq!(keys(all), ["proxy.trusted_proxies", "relay.networks", "relay.xclient_networks"]);
+    let all = format!("{all}[listen]\nlmtp = ['127.0.0.1:24']\n");
+    assert_eq!(keys(&all).last(), Some(&"relay.lmtp_networks"));
+}

@@ -5,6 +5,7 @@
 //! one; bans are written as soon as they change. Lines that cannot be read are left out. Fails never: a file that cannot be read or written is a line in
 //! the log. Dropping [`keep`] loses what was learned of good sources since their file was last written.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -16,23 +17,22 @@ use gate::{BAN_MOST, Ban, BanUse, Day, Gate, IpNet};
 pub(crate) fn restore(gate: &Gate, data_dir: &Path) {
     gate.set_today(today());
     gate.restore_known_good(read(data_dir, KNOWN_GOOD).lines().filter_map(known_good));
-    for ban in read(data_dir, BANS).lines().filter_map(ban) {
-        // What has been let in by name since then is not banned any longer.
-        let _refused = gate.ban(ban, net::now());
-    }
+    gate.restore_bans(read(data_dir, BANS).lines().filter_map(ban), net::now());
 }
 
 /// Tells the gate the day and writes down what it has learned, for as long as the server runs.
 pub(crate) async fn keep(gate: Arc<Gate>, data_dir: PathBuf) {
     loop {
-        tokio::select! {
-            () = net::clock::pause(EVERY) => {}
-            () = gate.bans_changed() => {}
-        }
+        let save: fn(&Gate, &Path) = tokio::select! {
+            () = net::clock::pause(EVERY) => save,
+            () = gate.bans_changed() => save_bans,
+        };
         gate.set_today(today());
         let (gate, data_dir) = (Arc::clone(&gate), data_dir.clone());
         // Dropped here, the file is written all the same.
         let _written = tokio::task::spawn_blocking(move || save(&gate, &data_dir)).await;
+        // Whoever earns bans by the hundred does not keep the disk busy.
+        net::clock::pause(REST).await;
     }
 }
 
@@ -40,6 +40,10 @@ pub(crate) async fn keep(gate: Arc<Gate>, data_dir: PathBuf) {
 pub(crate) fn save(gate: &Gate, data_dir: &Path) {
     let known_good: String = gate.known_good().into_iter().map(|(prefix, day)| format!("{prefix} {day}\n")).collect();
     write(data_dir, KNOWN_GOOD, &known_good);
+    save_bans(gate, data_dir);
+}
+
+fn save_bans(gate: &Gate, data_dir: &Path) {
     let (now, unix) = (net::now(), unix_seconds());
     let line = |BanUse { ban: Ban { network, reason, until, is_automatic }, .. }| {
         let (until, by) = (unix + until.saturating_duration_since(now).as_secs(), if is_automatic { AUTOMATIC } else { OPERATOR });
@@ -59,7 +63,13 @@ fn read(data_dir: &Path, file: &str) -> String {
 
 fn write(data_dir: &Path, file: &str, text: &str) {
     let (new, file) = (data_dir.join(format!("{file}.new")), data_dir.join(file));
-    if let Err(error) = fs::write(&new, text).and_then(|()| fs::rename(&new, &file)) {
+    let written = fs::File::create(&new).and_then(|mut whole| {
+        whole.write_all(text.as_bytes())?;
+        // Before the name: a crash leaves the old file or the new one.
+        whole.sync_all()?;
+        fs::rename(&new, &file)
+    });
+    if let Err(error) = written {
         tracing::warn!(file = %file.display(), %error, "what the gate remembers cannot be written; a restart would forget it");
     }
 }
@@ -89,6 +99,8 @@ fn unix_seconds() -> u64 {
 
 const KNOWN_GOOD: &str = "known-good";
 const BANS: &str = "bans";
+/// Between two times that bans are written.
+const REST: Duration = Duration::from_secs(1);
 const AUTOMATIC: &str = "automatic";
 const OPERATOR: &str = "operator";
 /// A crash forgets so much; a new day is noticed so late.

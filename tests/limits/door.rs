@@ -76,7 +76,16 @@ pub(crate) fn places(keys: &Keys) -> String {
     let refusal = banned();
     let (smtp, pop3) = heard(&refusal);
     let key = refusal.rule.key().unwrap();
-    table.row([&code(key), keys.default(key), "connection", refusal.rule.id(), &smtp, &pop3, &refused(&refusal), ""]);
+    table.row([
+        &code(key),
+        keys.default(key),
+        "connection",
+        refusal.rule.id(),
+        &smtp,
+        &pop3,
+        &refused(&refusal),
+        in_shadow(refusal.rule.limit()),
+    ]);
     for (key, scene) in SCENES {
         let refusal = scene.refusal("");
         // The reserve is why a place of `max_inbound` is not to be had.

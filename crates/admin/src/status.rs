@@ -122,6 +122,7 @@ fn rate_in_shadow(limit: rates::Limit) -> Figure {
 fn in_shadow(limit: Limit) -> Figure {
     match limit {
         Limit::Deny => Figure::GateShadowDeny,
+        Limit::BanAfter => Figure::GateShadowBan,
         Limit::Clients => Figure::GateShadowClients,
         Limit::SessionsPerAddress => Figure::GateShadowAddress,
         Limit::SessionsPerNetwork => Figure::GateShadowNetwork,

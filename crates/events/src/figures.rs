@@ -58,6 +58,7 @@ figures! {
     GateMissingKnownGood Gauge "gate_missing_known_good_sources" "Those of them that are known to be good";
     GateKnownGoodRefused Counter "gate_known_good_refused" "Connections refused that came from sources known to be good";
     GateShadowDeny Counter "gate_shadow_deny" "Connections that deny, in shadow, would have refused";
+    GateShadowBan Counter "gate_shadow_ban_after" "Connections from sources that ban_after, in shadow, would have banned";
     GateShadowClients Counter "gate_shadow_clients" "Connections that a ceiling of clients, in shadow, would have refused";
     GateShadowAddress Counter "gate_shadow_sessions_per_address" "Connections that sessions_per_address, in shadow, would have refused";
     GateShadowNetwork Counter "gate_shadow_sessions_per_network" "Connections that sessions_per_network, in shadow, would have refused";

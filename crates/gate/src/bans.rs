@@ -99,6 +99,14 @@ impl Bans {
         })
     }
 
+    /// Makes many bans in one step, as many as there is room for.
+    pub(crate) fn add_all(&self, bans: impl Iterator<Item = Ban>, now: Instant) {
+        self.change(now, |entries| {
+            let room = BANS_MOST.saturating_sub(entries.len());
+            entries.extend(bans.take(room).map(|ban| Arc::new(Entry { ban, refused: AtomicU64::new(0) })));
+        });
+    }
+
     /// Ends the ban of this network; whether there was one.
     pub(crate) fn remove(&self, network: IpNet, now: Instant) -> bool {
         self.change(now, |entries| {

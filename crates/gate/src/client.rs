@@ -172,6 +172,12 @@ impl Clients {
         Some((network, client))
     }
 
+    /// Every network that is let in today, and the name of its entry.
+    pub(crate) fn named(&self, today: Day) -> impl Iterator<Item = (IpNet, &str)> {
+        let today = self.entries.iter().filter(move |entry| !entry.has_expired(today)).map(|entry| &entry.settings);
+        today.flat_map(|settings| settings.networks.iter().map(|network| (network.0, &*settings.name)))
+    }
+
     pub(crate) fn in_use(&self, today: Day) -> Vec<ClientUse> {
         let told = |entry: &Arc<Client>| ClientUse {
             settings: entry.settings.clone(),

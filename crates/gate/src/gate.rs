@@ -104,7 +104,7 @@ impl Gate {
             known_good: KnownGood::default(),
             returns: Returns::default(),
             bans: Bans::default(),
-            ban_rate: Limiter::new(settings.ban_after, BAN_KEYS),
+            ban_rate: Limiter::of_known_keys_only(settings.ban_after, BAN_KEYS),
             let_in: ArcSwap::default(),
             bans_changed: Notify::new(),
             today: AtomicU32::new(0),
@@ -381,7 +381,7 @@ pub struct Snapshot {
     pub faults_total: u64,
 }
 
-/// Sources whose failures are counted one by one; of more, some are counted together.
+/// Sources whose failures are counted at a time; those of more are not.
 const BAN_KEYS: usize = 1 << 14;
 
 fn check(settings: &Settings) -> Result<(), SettingsError> {

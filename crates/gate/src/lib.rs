@@ -77,7 +77,7 @@ pub use portion::{Portion, PortionError};
 pub use rates::{Limiter, MailRates};
 pub use refusal::{Obstacle, Refusal, Rule, Wait};
 pub use reply::{Protocol, ReplyLine};
-pub use returns::{MISSING_AFTER, RefusedSource};
+pub use returns::{GIVEN_UP_AFTER, MISSING_AFTER, RefusedSource};
 pub use roster::{Enrolment, Holders, Newcomer, Roster, Session};
 pub use seat::{PROGRAM_OCTETS, Parting, Seat};
 pub use settings::{BAN_MOST, Fault, Settings, SettingsError};

@@ -14,6 +14,8 @@ use crate::settings::Settings;
 pub enum Limit {
     /// Networks that are not let in.
     Deny,
+    /// What may fail before a source is banned.
+    BanAfter,
     /// The ceilings of `clients`.
     Clients,
     /// Sessions of one address.
@@ -34,8 +36,9 @@ pub enum Limit {
 
 impl Limit {
     /// Every one, in the order they are asked in.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Deny,
+        Self::BanAfter,
         Self::Clients,
         Self::SessionsPerAddress,
         Self::SessionsPerNetwork,
@@ -55,6 +58,7 @@ impl Limit {
     pub(crate) fn path(self) -> &'static str {
         match self {
             Self::Deny => "gate.deny",
+            Self::BanAfter => "gate.ban_after",
             Self::Clients => "gate.clients",
             Self::SessionsPerAddress => "gate.sessions_per_address",
             Self::SessionsPerNetwork => "gate.sessions_per_network",

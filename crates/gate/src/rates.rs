@@ -6,7 +6,8 @@
 //! Guarantees:
 //! - What is refused takes nothing, and what another check refuses afterwards can be [given back](Limiter::give_back).
 //! - Memory is under a bound of the caller's, whatever is counted: [`Limiter::octets`]. Beyond it nobody evades: the keys for
-//!   which there is no room share buckets, and at worst wait for one another. See `buckets.rs`.
+//!   which there is no room share buckets, and at worst wait for one another. See `buckets.rs`. Where that would be unjust they are not
+//!   counted: [`Limiter::of_known_keys_only`].
 //! - A rate that changes starts over with every bucket full; the same one again changes nothing.
 //! - Time is the latest that anybody has told, so it does not run backwards.
 //!
@@ -43,6 +44,8 @@ pub struct Limiter {
     in_force: ArcSwapOption<InForce>,
     /// Keys that have a bucket of their own.
     keys_most: usize,
+    /// Buckets for all who find no room there.
+    shared: usize,
     hasher: RandomState,
     /// What times are counted from: the first that was told.
     epoch: OnceLock<Instant>,
@@ -60,7 +63,16 @@ struct InForce {
 impl Limiter {
     /// A limiter that remembers `keys_most` keys one by one. Without a limit it takes no memory.
     pub fn new(rate: Rate, keys_most: usize) -> Self {
-        let limiter = Self { in_force: ArcSwapOption::empty(), keys_most, hasher: RandomState::new(), epoch: OnceLock::new() };
+        Self::with(rate, keys_most, buckets::SHARED)
+    }
+
+    /// The same, for what nobody may suffer in another's place: who finds no room among the keys is not counted.
+    pub fn of_known_keys_only(rate: Rate, keys_most: usize) -> Self {
+        Self::with(rate, keys_most, 0)
+    }
+
+    fn with(rate: Rate, keys_most: usize, shared: usize) -> Self {
+        let limiter = Self { in_force: ArcSwapOption::empty(), keys_most, shared, hasher: RandomState::new(), epoch: OnceLock::new() };
         limiter.apply(rate);
         limiter
     }
@@ -74,7 +86,7 @@ impl Limiter {
     pub fn apply(&self, rate: Rate) {
         let same = self.in_force.load().as_ref().map_or(Rate::OFF, |in_force| in_force.rate) == rate;
         if !same {
-            self.in_force.store(InForce::new(rate, self.keys_most).map(Arc::new));
+            self.in_force.store(InForce::new(rate, self.keys_most, self.shared).map(Arc::new));
         }
     }
 
@@ -140,11 +152,11 @@ impl Limiter {
 
 impl InForce {
     /// None without a limit.
-    fn new(rate: Rate, keys_most: usize) -> Option<Self> {
+    fn new(rate: Rate, keys_most: usize, shared: usize) -> Option<Self> {
         let (interval, burst) = (rate.interval()?, NonZeroU32::new(rate.burst())?);
         let quota = Quota::with_period(interval)?.allow_burst(burst);
         let told = Told::default();
-        let buckets = Buckets::new(keys_most, told.clone());
+        let buckets = Buckets::new(keys_most, shared, told.clone());
         // A clock that was told nothing stands at 0, and so that is the limiter's start.
         let limiter = RateLimiter::new(quota, buckets.clone(), told);
         Some(Self { rate, interval_nanos: u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX), burst, limiter, buckets })
@@ -256,6 +268,18 @@ mod tests {
         // Every key that was served is refused now, and so is the tail it is in.
         assert!((0..200_000).all(|key| limiter.take(key, 1, start + SECOND).is_err()));
         assert!(limiter.take("c", 1, start + 61 * SECOND).is_ok());
+    }
+
+    #[test]
+    fn nobody_suffers_in_anothers_place_where_keys_share_nothing() {
+        let (limiter, start) = (Limiter::of_known_keys_only("1/1m".parse().unwrap(), 2), Instant::now());
+        assert!(limiter.take("a", 1, start).is_ok() && limiter.take("b", 1, start).is_ok());
+        (0..100_000).for_each(|stranger| assert_eq!(limiter.take(stranger, 1, start), Ok(())));
+        assert!(limiter.take("a", 1, start).is_err());
+        assert!(
+            limiter.take("c", 1, start + 61 * SECOND).is_ok() && limiter.take("c", 1, start + 61 * SECOND).is_err(),
+            "there is room again"
+        );
     }
 
     #[test]

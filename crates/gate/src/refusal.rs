@@ -177,7 +177,7 @@ impl Rule {
 
     /// Whether who is refused by it is expected to come again.
     pub(crate) fn is_for_now(&self) -> bool {
-        !matches!(self, Self::Denied { .. } | Self::Banned { .. })
+        !matches!(self, Self::Denied { .. } | Self::Banned { is_automatic: false, .. })
     }
 
     /// Whether all that stood in the way is that no place was free, so that waiting for one may help.
@@ -189,6 +189,7 @@ impl Rule {
     pub fn limit(&self) -> Option<Limit> {
         match self {
             Self::Denied { .. } => Some(Limit::Deny),
+            Self::Banned { is_automatic: true, .. } => Some(Limit::BanAfter),
             Self::ClientFull { .. } => Some(Limit::Clients),
             Self::SourceFull { prefix, .. } => Some(match Level::of(prefix) {
                 Level::Address => Limit::SessionsPerAddress,
@@ -200,7 +201,7 @@ impl Rule {
             Self::Ramping { .. } => Some(Limit::StartRamp),
             Self::Restarting
             | Self::StoreDown
-            | Self::Banned { .. }
+            | Self::Banned { is_automatic: false, .. }
             | Self::PoolFull { .. }
             | Self::UnreservedFull { .. }
             | Self::OutOfDescriptors => None,
@@ -217,7 +218,6 @@ impl Rule {
                 Level::Site => "rates.connections_per_site",
             }),
             Self::UnreservedFull { .. } | Self::PoolFull { .. } => Some("gate.max_inbound"),
-            Self::Banned { is_automatic: true, .. } => Some("gate.ban_after"),
             other => other.limit().map(Limit::path),
         }
     }
@@ -267,6 +267,7 @@ mod tests {
         let ceilings = prefixes.map(|prefix| Rule::SourceFull { prefix, held: 1, limit: 1 });
         let others = [
             Rule::Denied { network },
+            Rule::Banned { network, is_automatic: true },
             Rule::Ramping { general: 1, places: 1 },
             Rule::ClientFull { network, held: 1, limit: 1 },
             Rule::ShareSpent { prefix: network, held: 1, share: 1, free: 1 },

@@ -5,9 +5,10 @@
 //! accepted. Who has been [missing](RefusedSource::is_missing) for [`MISSING_AFTER`] may sit on mail that is stuck.
 //!
 //! Guarantees: memory is bounded by [`SOURCES_MOST`] sources known to be good and as many others, each in a table of its own, so that a
-//! flood of strangers displaces none of those whose mail is missed. Where one is full, sources that have delivered since and those last refused a
-//! day ago make room; if there are none, a new one is left out and counted. Asked by every admission and message: one look at a
-//! number while nobody has been refused. Nothing is kept over a restart. Cannot fail.
+//! flood of strangers displaces none of those whose mail is missed. Where one is full, once a minute, sources that have delivered since and
+//! those last refused a day ago make room, and if that is little, the quarter that was last refused the longest ago; who is forgotten so, or comes
+//! before there is room, is counted. Asked by every admission and message: one look at a number while nobody has been refused, and a look into
+//! a table then. Nothing is kept over a restart. Cannot fail.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
@@ -22,6 +23,9 @@ use crate::source::{Level, Source};
 
 /// A source without a session for so long after it was refused is missing: hosts that keep to RFC 5321 §4.5.4.1 have come back by then.
 pub const MISSING_AFTER: Duration = Duration::from_secs(4 * 60 * 60);
+
+/// Who has not tried for so long has sent its mail back, or another way (RFC 5321 §4.5.4.1: four to five days).
+pub const GIVEN_UP_AFTER: Duration = Duration::from_secs(5 * 24 * 60 * 60);
 
 /// A source that was refused, and what it has done since.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,9 +49,10 @@ pub struct RefusedSource {
 }
 
 impl RefusedSource {
-    /// Whether it should have come in again by `now`, and has not.
+    /// Whether it should have come in again by `now`, has not, and has not had the time to give up.
     pub fn is_missing(&self, now: Instant) -> bool {
-        self.back.is_none() && self.delivered.is_none() && now.saturating_duration_since(self.first) >= MISSING_AFTER
+        let (waited, silent) = (now.saturating_duration_since(self.first), now.saturating_duration_since(self.last));
+        self.back.is_none() && self.delivered.is_none() && waited >= MISSING_AFTER && silent < GIVEN_UP_AFTER
     }
 }
 
@@ -68,16 +73,12 @@ impl Returns {
 
     /// `source` was let in.
     pub(crate) fn came_back(&self, source: Source, now: Instant) {
-        self.note(source, |record| {
-            record.back.get_or_insert(now);
-        });
+        self.note(source, |record| &mut record.back, now);
     }
 
     /// A message of `source` was accepted.
     pub(crate) fn delivered(&self, source: Source, now: Instant) {
-        self.note(source, |record| {
-            record.delivered.get_or_insert(now);
-        });
+        self.note(source, |record| &mut record.delivered, now);
     }
 
     /// All that is known, in no order.
@@ -95,13 +96,15 @@ impl Returns {
         [&self.known_good, &self.strangers].iter().map(|table| table.left_out.load(Relaxed)).sum()
     }
 
-    fn note(&self, source: Source, note: impl Fn(&mut Record)) {
+    fn note(&self, source: Source, when: impl Fn(&mut Record) -> &mut Option<Instant>, now: Instant) {
         for table in [&self.known_good, &self.strangers] {
+            // Nearly nobody who comes or delivers was refused: to look is not to lock out others who look.
             if table.count.load(Relaxed) > 0
                 && let Some(prefix) = source.prefix(Level::Address)
+                && table.records.contains_key(&prefix)
                 && let Some(mut record) = table.records.get_mut(&prefix)
             {
-                note(&mut record);
+                when(&mut record).get_or_insert(now);
             }
         }
     }
@@ -141,12 +144,24 @@ impl Table {
             return false;
         }
         *swept = Some(now);
+        self.keep(|record| record.delivered.is_none() && now.saturating_duration_since(record.last) < REMEMBERED_FOR);
+        if self.count.load(Relaxed) > SOURCES_MOST / 4 * 3 {
+            // A crowd that came once: of those with no end yet, the quarter that was last refused the longest ago.
+            let mut last: Vec<_> = self.records.iter().map(|record| record.last).collect();
+            let (older, oldest, _) = last.select_nth_unstable(SOURCES_MOST / 4);
+            let (forgotten, oldest) = (older.len() as u64, *oldest);
+            self.left_out.fetch_add(forgotten, Relaxed);
+            self.keep(|record| record.last >= oldest);
+        }
+        self.count.load(Relaxed) < SOURCES_MOST
+    }
+
+    fn keep(&self, stays: impl Fn(&Record) -> bool) {
         self.records.retain(|_, record| {
-            let stays = record.delivered.is_none() && now.saturating_duration_since(record.last) < REMEMBERED_FOR;
+            let stays = stays(record);
             self.count.fetch_sub(usize::from(!stays), Relaxed);
             stays
         });
-        self.count.load(Relaxed) < SOURCES_MOST
     }
 
     fn all(&self, known_good: bool) -> impl Iterator<Item = RefusedSource> {
@@ -215,6 +230,7 @@ mod tests {
         assert_eq!((found.first, found.last), (start, start + minutes(300)));
         assert_eq!(returns.missing(start + minutes(239)), (0, 0));
         assert_eq!(returns.missing(start + minutes(240)), (1, 0));
+        assert_eq!([299, 300].map(|after| returns.missing(start + minutes(after) + GIVEN_UP_AFTER)), [(1, 0), (0, 0)], "it has given up");
         returns.came_back(source(1), start + minutes(301));
         assert_eq!(returns.missing(start + minutes(999)), (0, 0));
     }
@@ -239,18 +255,29 @@ mod tests {
     }
 
     #[test]
-    fn strangers_fill_their_own_table_and_the_delivered_and_the_old_make_room() {
+    fn strangers_fill_their_own_table_and_the_oldest_of_them_make_room_once_a_minute() {
         let (returns, start) = (Returns::default(), Instant::now());
-        (0..SOURCES_MOST + 5).for_each(|number| returns.refused(source(number), false, "R4", start));
-        assert_eq!((returns.all().len(), returns.left_out()), (SOURCES_MOST, 5));
+        let at = |number: usize| start + Duration::from_micros(number as u64);
+        let known = |number: usize| returns.strangers.records.contains_key(&source(number).prefix(Level::Address).unwrap());
+        (0..SOURCES_MOST).for_each(|number| returns.refused(source(number), false, "R4", at(number)));
+        assert_eq!((returns.all().len(), returns.left_out()), (SOURCES_MOST, 0));
         returns.refused(source(SOURCES_MOST), true, "R4", start);
-        assert_eq!(returns.all().len(), SOURCES_MOST + 1);
-        returns.delivered(source(7), start);
-        returns.refused(source(SOURCES_MOST + 9), false, "R4", start + minutes(1));
-        assert_eq!((returns.all().len(), returns.left_out()), (SOURCES_MOST + 1, 5));
-        returns.refused(source(1), false, "R4", start + minutes(2));
-        returns.refused(source(SOURCES_MOST + 10), false, "R4", start + REMEMBERED_FOR);
-        assert_eq!(returns.strangers.records.len(), 3, "what was last refused a day ago is forgotten");
-        assert_eq!(returns.strangers.count.load(Relaxed), 3);
+        let quarter = SOURCES_MOST / 4;
+        (0..quarter + 5).for_each(|number| returns.refused(source(2 * SOURCES_MOST + number), false, "R4", at(SOURCES_MOST)));
+        assert_eq!((returns.all().len(), returns.left_out()), (SOURCES_MOST + 1, quarter as u64 + 5), "once, and then nobody for a minute");
+        assert!(!known(0) && !known(quarter - 1) && known(quarter) && known(2 * SOURCES_MOST) && !known(2 * SOURCES_MOST + quarter));
+    }
+
+    #[test]
+    fn the_delivered_and_the_old_make_room_first() {
+        let (returns, start) = (Returns::default(), Instant::now());
+        (0..SOURCES_MOST).for_each(|number| returns.refused(source(number), false, "R4", start));
+        (0..SOURCES_MOST / 2).for_each(|number| returns.delivered(source(number), start));
+        returns.refused(source(SOURCES_MOST), false, "R4", start + minutes(1));
+        assert_eq!((returns.all().len(), returns.left_out()), (SOURCES_MOST / 2 + 1, 0));
+        (1..SOURCES_MOST / 2).for_each(|number| returns.refused(source(2 * SOURCES_MOST + number), false, "R4", start + minutes(2)));
+        returns.refused(source(SOURCES_MOST + 1), false, "R4", start + REMEMBERED_FOR + minutes(1));
+        assert_eq!(returns.all().len(), SOURCES_MOST / 2, "what was last refused a day ago is forgotten");
+        assert_eq!(returns.strangers.count.load(Relaxed), SOURCES_MOST / 2);
     }
 }

@@ -34,6 +34,12 @@ impl Gate {
         Ok(())
     }
 
+    /// Bans as they were before a restart; what has been let in by name since then is left out, and what there is no room for.
+    pub fn restore_bans(&self, bans: impl IntoIterator<Item = Ban>, now: Instant) {
+        let rules = self.rules.load();
+        self.bans.add_all(bans.into_iter().filter(|ban| self.allows(&rules, ban.network).is_none()), now);
+    }
+
     /// Ends a ban; whether there was one of just this network.
     pub fn unban(&self, network: IpNet, now: Instant) -> bool {
         let was_banned = self.bans.remove(network, now);
@@ -55,20 +61,22 @@ impl Gate {
     pub fn failed(&self, peer: IpAddr, failures: u32, now: Instant) -> Option<Ban> {
         let rules = self.rules.load();
         let network = Source::from(peer).prefix(Level::Address)?;
-        let is_too_much = self.ban_rate.is_on() && self.ban_rate.take(network, failures, now).is_err();
+        let after = rules.settings.ban_after;
+        let is_too_much = self.ban_rate.is_on() && (self.ban_rate.take(network, failures, now).is_err() || failures > after.burst());
         // Who was banned while connected goes on failing.
         if !is_too_much || self.bans.holds(network.addr(), now) {
             return None;
         }
-        let reason = format!("more commands failed than gate.ban_after allows, {}", rules.settings.ban_after);
+        let reason = format!("more commands failed than gate.ban_after allows, {after}");
         let ban = Ban { network, reason: reason.into(), until: now + rules.settings.ban_time.0, is_automatic: true };
         self.ban(ban.clone(), now).ok().map(|()| ban)
     }
 
     /// The ban that `source` is under and that nothing goes before.
     pub(super) fn banned(&self, source: Source, now: Instant) -> Option<Ban> {
-        let is_let_in = self.let_in.load().find(source.address(), |_| true).is_some();
-        if is_let_in { None } else { self.bans.meet(source.address(), now) }
+        // Nobody is looked for twice while there are no bans.
+        let is_banned = self.bans.holds(source.address(), now) && self.let_in.load().find(source.address(), |_| true).is_none();
+        if is_banned { self.bans.meet(source.address(), now) } else { None }
     }
 
     /// What lets in some of `network`, if anything does: a network of the same kind within it or around it.
@@ -78,9 +86,8 @@ impl Gate {
         let by_key = told.iter().find(|(other, _)| overlaps(other)).map(|(other, key)| (*other, (*key).to_owned()));
         by_key.or_else(|| {
             let today = self.day();
-            let clients = rules.clients.in_use(today).into_iter().filter(|client| !client.expired).map(|client| client.settings);
-            let mut networks = clients.flat_map(|client| client.networks.into_iter().map(move |network| (network.0, client.name.clone())));
-            networks.find(|(other, _)| overlaps(other)).map(|(other, name)| (other, format!("gate.clients, {name:?}")))
+            let (other, name) = rules.clients.named(today).find(|(other, _)| overlaps(other))?;
+            Some((other, format!("gate.clients, {name:?}")))
         })
     }
 }

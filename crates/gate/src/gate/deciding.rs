@@ -41,9 +41,9 @@ impl Gate {
     }
 
     /// Who is no client of the operator's may be banned.
-    pub(super) fn check_ban(&self, source: Source, now: Instant) -> Result<(), Rule> {
+    pub(super) fn check_ban(&self, trial: &Trial<'_>, source: Source, now: Instant) -> Result<(), Rule> {
         let ban = self.banned(source, now);
-        ban.map_or(Ok(()), |ban| Err(Rule::Banned { network: ban.network, is_automatic: ban.is_automatic }))
+        ban.map_or(Ok(()), |ban| trial.meet(Rule::Banned { network: ban.network, is_automatic: ban.is_automatic }))
     }
 
     /// What becomes of somebody about whom a check has panicked.
@@ -74,7 +74,7 @@ impl Gate {
                 self.decide_client(trial, arrival.now, source, (client, tenancy), places)
             }
             None => {
-                self.check_ban(source, arrival.now)?;
+                self.check_ban(trial, source, arrival.now)?;
                 self.decide_stranger(trial, arrival, source, places)
             }
         }

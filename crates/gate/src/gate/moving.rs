@@ -59,7 +59,7 @@ impl Gate {
         }
         let tenancy = trial.rules.clients.find(source.address(), self.day()).map(|(_, client)| client.enter_regardless());
         if tenancy.is_none() {
-            self.check_ban(source, arrival.now)?;
+            self.check_ban(trial, source, arrival.now)?;
         }
         Ok(Taken { place: (), held: self.sources.take_beside(source), tenancy, is_counted: false })
     }

@@ -122,6 +122,12 @@ fn a_ban_refuses_for_its_time_and_who_is_let_in_by_name_goes_before_it() {
     assert!(gate.admit(&arrival("192.0.2.7")).is_ok() && gate.admit(&arrival("203.0.113.6")).is_ok());
     assert!(gate.unban("203.0.113.5/32".parse().unwrap(), now) && gate.admit(&arrival("203.0.113.5")).is_ok());
 
+    assert_eq!(failed("203.0.113.7", 4).map(|(network, _)| network).as_deref(), Some("203.0.113.7/32"), "more at once than may be");
+    gate.apply(Settings { shadow: vec![Limit::BanAfter], ..gate.settings() }).unwrap();
+    assert!(gate.admit(&arrival("203.0.113.7")).is_ok());
+    assert_eq!(gate.snapshot().shadow_total.of(Limit::BanAfter), 1);
+    assert!(gate.refused_sources().iter().any(|source| source.rule == "R0b" && source.prefix.to_string() == "203.0.113.5/32"));
+
     // The operator lets somebody in who is banned already.
     let known = Settings { clients: Vec::new(), ..gate.settings() };
     gate.ban(ban("203.0.113.6/32"), now).unwrap();

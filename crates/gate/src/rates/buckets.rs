@@ -34,8 +34,9 @@ struct Table {
 }
 
 impl Buckets {
-    pub(super) fn new(keys_most: usize, clock: Told) -> Self {
-        let shared = (0..SHARED).map(|_| AtomicU64::new(0)).collect();
+    /// With so many buckets for keys that find no room in the table; with none those have a fresh one each time.
+    pub(super) fn new(keys_most: usize, shared: usize, clock: Told) -> Self {
+        let shared = (0..shared).map(|_| AtomicU64::new(0)).collect();
         let (own, keys, swept_again) = (DashMap::new(), AtomicUsize::new(0), AtomicU64::new(0));
         Self(Arc::new(Table { own, keys, keys_most, shared, clock, swept_again }))
     }
@@ -105,7 +106,7 @@ impl StateStore for Buckets {
         if self.keys() >= table.keys_most {
             table.sweep();
         }
-        // `SHARED` is not 0, so there is one for every key.
+        // Where nothing is shared this is.
         let absent = AtomicU64::new(0);
         let shared = table.shared.get((*key % SHARED as u64) as usize).unwrap_or(&absent);
         match table.own.entry(*key) {
