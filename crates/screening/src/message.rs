@@ -1,9 +1,12 @@
 //! The checks of a message: DKIM, ARC, DMARC, attachments, services, and the field that tells all results.
 
+use mail_auth::arc::ArcError;
 use mail_auth::common::headers::HeaderWriter;
 use mail_auth::dmarc::Policy;
 use mail_auth::dmarc::verify::DmarcParameters;
-use mail_auth::{ArcOutput, AuthenticatedMessage, AuthenticationResults, DkimOutput, DkimResult, DmarcOutput, DmarcResult, SpfOutput};
+use mail_auth::{
+    ArcOutput, AuthenticatedMessage, AuthenticationResults, DkimOutput, DkimResult, DmarcOutput, DmarcResult, Error, SpfOutput,
+};
 
 use crate::check::Check;
 use crate::envelope;
@@ -101,6 +104,9 @@ impl<'m> Message<'m> {
     /// RFC 8617.
     async fn arc(&mut self, message: &'m AuthenticatedMessage<'m>) -> Found {
         let output = self.screener.dns().authenticator().verify_arc(message).await;
+        // mail-auth looks for a chain by its signatures alone.
+        let is_torn = *output.result() == DkimResult::None && !(message.as_headers.is_empty() && message.aar_headers.is_empty());
+        let output = if is_torn { output.with_result(DkimResult::Fail(Error::Arc(ArcError::BrokenChain))) } else { output };
         let found = match output.result() {
             DkimResult::Pass => Found::new(Outcome::Pass, format!("{} seals hold", output.sets().len())),
             DkimResult::None => Found::new(Outcome::None, "it is not sealed"),
