@@ -27,6 +27,8 @@ pub(crate) struct Message<'m> {
     dkim: Option<Vec<DkimOutput<'m>>>,
     arc: Option<ArcOutput<'m>>,
     dmarc: Option<DmarcOutput>,
+    /// What milters have said so far.
+    milters: Verdict,
 }
 
 impl<'m> Message<'m> {
@@ -36,7 +38,7 @@ impl<'m> Message<'m> {
         text: &'m Text,
         message: Option<&'m AuthenticatedMessage<'m>>,
     ) -> Self {
-        Self { screener, sender, text, message, dkim: None, arc: None, dmarc: None }
+        Self { screener, sender, text, message, dkim: None, arc: None, dmarc: None, milters: Verdict::Accept }
     }
 
     /// Asks one check. Those of the envelope are not asked here.
@@ -52,7 +54,8 @@ impl<'m> Message<'m> {
             Check::Milter if !self.text.is_whole() => evasion(not_whole()),
             Check::Milter => {
                 let (screener, milters) = (self.screener, self.screener.services().milters());
-                let Told { found, fields } = Box::pin(milter::ask(milters, screener.dns(), screener.host(), self.sender, letter)).await;
+                let asked = milter::ask(milters, screener.dns(), screener.host(), self.sender, letter, &mut self.milters);
+                let Told { found, fields } = Box::pin(asked).await;
                 screening.added = fields;
                 found
             }
@@ -152,7 +155,13 @@ impl<'m> Message<'m> {
             DmarcResult::None => Found::new(Outcome::None, format!("{domain} has no policy")),
         };
         self.dmarc = Some(output);
-        Found { policy, ..found }
+        // Of one that cannot be told, nothing follows but what is said of that.
+        if found.outcome == Outcome::Fail { Found { policy, ..found } } else { found }
+    }
+
+    /// What a check has found before its time was over.
+    pub(crate) fn known(&self, check: Check) -> Verdict {
+        if check == Check::Milter { self.milters } else { Verdict::Accept }
     }
 
     /// Authentication-Results, with all that was found (RFC 8601).
