@@ -52,6 +52,10 @@ impl<'m> Message<'m> {
                 None => Found::new(Outcome::None, NO_SERVICE),
             },
             Check::Milter if !self.text.is_whole() => evasion(not_whole()),
+            // Names and values end with one in the protocol: what stands behind it would be hidden from milters.
+            Check::Milter if self.text.header().is_some_and(|header| memchr::memchr(b'\0', header).is_some()) => {
+                evasion("its header has a NUL".into())
+            }
             Check::Milter => {
                 let (screener, milters) = (self.screener, self.screener.services().milters());
                 let asked = milter::ask(milters, screener.dns(), screener.host(), self.sender, letter, &mut self.milters);

@@ -254,6 +254,11 @@ async fn a_header_that_cannot_be_looked_at_goes_past_no_milter() {
     let fake = Fake::serve(0, &[]);
     let screening = one(&fake, "Subject: x\r\njunk\r\nFrom: a@b.example\r\n\r\nx\r\n").await;
     assert_eq!((screening.verdict(), fake.letters().as_str()), (Verdict::Reject, ""), "{screening:?}");
+    let hiding = one(&fake, "Subject: x\0 and more\r\nFrom: a@b.example\r\n\r\nx\r\n").await;
+    assert_eq!((hiding.verdict(), fake.letters().as_str()), (Verdict::Reject, ""), "{hiding:?}");
+    let fake = Fake::serve(0, &[]);
+    let body = one(&fake, "Subject: x\r\n\r\na NUL \0 hides nothing here\r\n").await;
+    assert_eq!((body.verdict(), fake.data(b'B').concat()), (Verdict::Accept, b"a NUL \0 hides nothing here\r\n".to_vec()));
     for odd in ["", "\r\n", "\r\nbody", "Subject: x", "Subject: x\r\n"] {
         let fake = Fake::serve(0, &[]);
         let screening = one(&fake, odd).await;
