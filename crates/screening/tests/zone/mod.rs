@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use hickory_proto::op::{Message, MessageType, OpCode, ResponseCode};
-use hickory_proto::rr::rdata::{A, AAAA, CNAME, MX, PTR, TXT};
+use hickory_proto::rr::rdata::{A, AAAA, CNAME, MX, PTR, SOA, TXT};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 
 /// The server.
@@ -112,6 +112,12 @@ fn answer(question: &[u8], records: &Records, asked: &Mutex<Vec<String>>) -> Opt
         {
             answer.add_answer(Record::from_rdata(query.name().clone(), 300, data));
         }
+    }
+    if answer.answers.is_empty() {
+        // So that the no is remembered, too (RFC 2308 §3).
+        let root = Name::root;
+        let soa = SOA::new(root(), root(), 1, 300, 300, 300, 300);
+        answer.add_authority(Record::from_rdata(root(), 300, RData::SOA(soa)));
     }
     answer.to_vec().ok()
 }
