@@ -143,7 +143,8 @@ impl Check {
 }
 
 impl Rule {
-    /// What follows from what was found; `policy` is what the check says is to follow.
+    /// What follows from what was found; `policy` is what the check says is to follow. One that cannot tell may have a policy, too: of what it
+    /// knows all the same.
     pub(crate) fn judge(&self, outcome: Outcome, policy: Verdict) -> Verdict {
         let on_fail = match self.fail {
             OnFail::Verdict(verdict) => verdict,
@@ -154,10 +155,13 @@ impl Rule {
             // A domain that says "probably not" (~all) asks nobody to refuse its mail.
             Outcome::SoftFail => on_fail.min(Verdict::Tag),
             Outcome::Fail => on_fail,
-            Outcome::Unsure => match self.unsure {
-                OnUnsure::Accept => Verdict::Accept,
-                OnUnsure::Defer => Verdict::Defer,
-            },
+            Outcome::Unsure => {
+                let known = if policy > Verdict::Accept { on_fail } else { Verdict::Accept };
+                known.max(match self.unsure {
+                    OnUnsure::Accept => Verdict::Accept,
+                    OnUnsure::Defer => Verdict::Defer,
+                })
+            }
         }
     }
 }
@@ -180,5 +184,7 @@ mod tests {
         let obedient = rule(OnFail::Policy, OnUnsure::Accept);
         assert_eq!(obedient.judge(Outcome::Fail, Verdict::Quarantine), Verdict::Quarantine);
         assert_eq!(obedient.judge(Outcome::Pass, Verdict::Reject), Verdict::Accept);
+        assert_eq!(obedient.judge(Outcome::Unsure, Verdict::Quarantine), Verdict::Quarantine, "what is known all the same");
+        assert_eq!(mild.judge(Outcome::Unsure, Verdict::Quarantine), Verdict::Accept);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The message is read again from where it is stored, piece by piece, while the request goes out: [`Source`]. So what is
 //! asked keeps no client waiting and is kept waiting by none, and its length is known. Names are looked up by [`Dns`]; nobody is
-//! redirected. Memory: a piece, what is on its way, and [`ANSWER_OCTETS`]. Fails with words for the operator. Dropping a future
+//! redirected, and no proxy asked. Memory: a piece, what is on its way, and [`ANSWER_OCTETS`]. Fails with words for the operator. Dropping a future
 //! is safe: the connection is closed.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -119,7 +119,8 @@ impl Http {
     pub(crate) fn new(dns: Dns) -> Result<Self, Error> {
         // Whoever was first has installed the same.
         let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let builder = Client::builder().dns_resolver(Arc::new(Names(dns))).redirect(Policy::none());
+        // Nor does a proxy of the environment's get it: where mail goes is written in the configuration alone.
+        let builder = Client::builder().dns_resolver(Arc::new(Names(dns))).redirect(Policy::none()).no_proxy();
         // One that was kept could be closed by the service as we begin, and a message is not sent twice.
         let builder = builder.pool_max_idle_per_host(0);
         let client = builder.build().map_err(|error| Error::Http(told(&error)))?;

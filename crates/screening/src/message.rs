@@ -1,9 +1,12 @@
 //! The checks of a message: DKIM, ARC, DMARC, attachments, services, and the field that tells all results.
 
+use mail_auth::arc::ArcError;
 use mail_auth::common::headers::HeaderWriter;
 use mail_auth::dmarc::Policy;
 use mail_auth::dmarc::verify::DmarcParameters;
-use mail_auth::{ArcOutput, AuthenticatedMessage, AuthenticationResults, DkimOutput, DkimResult, DmarcOutput, DmarcResult, SpfOutput};
+use mail_auth::{
+    ArcOutput, AuthenticatedMessage, AuthenticationResults, DkimOutput, DkimResult, DmarcOutput, DmarcResult, Error, SpfOutput,
+};
 
 use crate::check::Check;
 use crate::envelope;
@@ -24,6 +27,8 @@ pub(crate) struct Message<'m> {
     dkim: Option<Vec<DkimOutput<'m>>>,
     arc: Option<ArcOutput<'m>>,
     dmarc: Option<DmarcOutput>,
+    /// What milters have said so far.
+    milters: Verdict,
 }
 
 impl<'m> Message<'m> {
@@ -33,7 +38,7 @@ impl<'m> Message<'m> {
         text: &'m Text,
         message: Option<&'m AuthenticatedMessage<'m>>,
     ) -> Self {
-        Self { screener, sender, text, message, dkim: None, arc: None, dmarc: None }
+        Self { screener, sender, text, message, dkim: None, arc: None, dmarc: None, milters: Verdict::Accept }
     }
 
     /// Asks one check. Those of the envelope are not asked here.
@@ -47,9 +52,14 @@ impl<'m> Message<'m> {
                 None => Found::new(Outcome::None, NO_SERVICE),
             },
             Check::Milter if !self.text.is_whole() => evasion(not_whole()),
+            // Names and values end with one in the protocol: what stands behind it would be hidden from milters.
+            Check::Milter if self.text.header().is_some_and(|header| memchr::memchr(b'\0', header).is_some()) => {
+                evasion("its header has a NUL".into())
+            }
             Check::Milter => {
                 let (screener, milters) = (self.screener, self.screener.services().milters());
-                let Told { found, fields } = Box::pin(milter::ask(milters, screener.dns(), screener.host(), self.sender, letter)).await;
+                let asked = milter::ask(milters, screener.dns(), screener.host(), self.sender, letter, &mut self.milters);
+                let Told { found, fields } = Box::pin(asked).await;
                 screening.added = fields;
                 found
             }
@@ -101,6 +111,9 @@ impl<'m> Message<'m> {
     /// RFC 8617.
     async fn arc(&mut self, message: &'m AuthenticatedMessage<'m>) -> Found {
         let output = self.screener.dns().authenticator().verify_arc(message).await;
+        // mail-auth looks for a chain by its signatures alone.
+        let is_torn = *output.result() == DkimResult::None && !(message.as_headers.is_empty() && message.aar_headers.is_empty());
+        let output = if is_torn { output.with_result(DkimResult::Fail(Error::Arc(ArcError::BrokenChain))) } else { output };
         let found = match output.result() {
             DkimResult::Pass => Found::new(Outcome::Pass, format!("{} seals hold", output.sets().len())),
             DkimResult::None => Found::new(Outcome::None, "it is not sealed"),
@@ -146,7 +159,13 @@ impl<'m> Message<'m> {
             DmarcResult::None => Found::new(Outcome::None, format!("{domain} has no policy")),
         };
         self.dmarc = Some(output);
-        Found { policy, ..found }
+        // Of one that cannot be told, nothing follows but what is said of that.
+        if found.outcome == Outcome::Fail { Found { policy, ..found } } else { found }
+    }
+
+    /// What a check has found before its time was over.
+    pub(crate) fn known(&self, check: Check) -> Verdict {
+        if check == Check::Milter { self.milters } else { Verdict::Accept }
     }
 
     /// Authentication-Results, with all that was found (RFC 8601).

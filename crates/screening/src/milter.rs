@@ -21,7 +21,7 @@ use crate::http::addresses;
 use crate::letter::Letter;
 use crate::screener::Sender;
 use crate::screening::Found;
-use crate::verdict::Outcome;
+use crate::verdict::{Outcome, Verdict};
 use conversation::{Conversation, Error, Stream};
 
 /// Where a milter is: `inet:HOST:PORT` or `unix:PATH`.
@@ -73,17 +73,28 @@ impl fmt::Display for Milter {
     }
 }
 
-/// Asks one after the other until one has refused. Of what they say the gravest counts; one that says nothing leaves it open.
-pub(crate) async fn ask(milters: &[Milter], dns: &Dns, host: &str, sender: &Sender<'_>, letter: &mut Letter<'_>) -> Told {
+/// Asks one after the other until one has refused, or says nothing, which leaves it open. Of what they say the gravest counts, and stands in
+/// `so_far` as soon as it is known: one that is silent takes nothing back.
+pub(crate) async fn ask(
+    milters: &[Milter],
+    dns: &Dns,
+    host: &str,
+    sender: &Sender<'_>,
+    letter: &mut Letter<'_>,
+    so_far: &mut Verdict,
+) -> Told {
     let (mut told, mut details) = (Told { found: Found::new(Outcome::Pass, ""), fields: String::new() }, Vec::new());
     for milter in milters {
-        let mut asked = milter.ask(dns, host, sender, letter).await;
-        details.push(format!("{milter}: {}", asked.found.detail));
-        told.fields.push_str(&asked.fields);
-        asked.found.detail = String::new();
-        let is_last = asked.found.policy.is_final() || asked.found.outcome == Outcome::Unsure;
-        if is_last || asked.found.policy > told.found.policy {
-            told.found = asked.found;
+        let Told { mut found, fields } = milter.ask(dns, host, sender, letter).await;
+        details.push(format!("{milter}: {}", found.detail));
+        told.fields.push_str(&fields);
+        let is_last = found.policy.is_final() || found.outcome == Outcome::Unsure;
+        if found.outcome == Outcome::Unsure {
+            found.policy = *so_far;
+        }
+        if is_last || found.policy > *so_far {
+            *so_far = found.policy;
+            told.found = found;
         }
         if is_last {
             break;

@@ -1,13 +1,13 @@
 //! Watches a message pass and remembers what signatures need: the header, and the hashes of the body.
 //!
-//! The body is hashed as it passes, in each way that a signature in the header asks for, at most four; so a message of any size
+//! The body is hashed as it passes, in each way that a signature in the header asks for, at most two; so a message of any size
 //! costs its header, of which at most [`HEADER_OCTETS`] and [`LINES_MOST`] lines are kept. One whose header is longer, or has a line that is part of no field,
 //! is not looked at any further ([`Text::is_whole`]): mail programs read on where mail-auth does not. Cannot fail.
 
-use mail_auth::common::crypto::{HashAlgorithm, HashContext, HashImpl, Sha1, Sha256};
+use mail_auth::common::crypto::{Algorithm, HashAlgorithm, HashContext, HashImpl, Sha256};
 use mail_auth::common::headers::Header;
-use mail_auth::dkim::Canonicalization;
 use mail_auth::dkim::canonicalize::BodyHasher;
+use mail_auth::dkim::{Canonicalization, DkimError};
 use mail_auth::{AuthenticatedMessage, Error};
 
 use crate::attachments::Attachments;
@@ -28,17 +28,16 @@ enum State {
     Unread,
 }
 
-/// One way in which a signature has the body hashed.
+/// One way in which a signature has the body hashed, by SHA-256.
 struct Hashing {
     canonicalization: Canonicalization,
-    algorithm: HashAlgorithm,
     hasher: BodyHasher<<Sha256 as HashImpl>::Context>,
 }
 
 /// What is left of a message that has passed.
 pub(crate) struct Text {
     header: Vec<u8>,
-    hashes: Vec<(Canonicalization, HashAlgorithm, Vec<u8>)>,
+    hashes: Vec<(Canonicalization, Vec<u8>)>,
     is_whole: bool,
     attachments: Option<Found>,
 }
@@ -109,9 +108,9 @@ impl Reading {
             State::Header => hashings(&self.header).map_or((Vec::new(), false), |hashings| (hashings, true)),
             State::Unread => (Vec::new(), false),
         };
-        let hashes = hashings.into_iter().map(|Hashing { canonicalization, algorithm, hasher }| {
+        let hashes = hashings.into_iter().map(|Hashing { canonicalization, hasher }| {
             let (context, _octets) = hasher.finish();
-            (canonicalization, algorithm, context.complete().as_ref().to_vec())
+            (canonicalization, context.complete().as_ref().to_vec())
         });
         Text {
             header: self.header,
@@ -143,14 +142,22 @@ impl Text {
     pub(crate) fn message(&self) -> Option<AuthenticatedMessage<'_>> {
         let mut message = AuthenticatedMessage::parse(&self.header)?;
         for (canonicalization, algorithm, _, digest) in &mut message.body_hashes {
-            let known = self.hashes.iter().find(|(known, by, _)| known == canonicalization && by == algorithm);
-            *digest = known.map(|(_, _, digest)| digest.clone()).unwrap_or_default();
+            let known = self.hashes.iter().find(|(known, _)| known == canonicalization && *algorithm == HashAlgorithm::Sha256);
+            *digest = known.map(|(_, digest)| digest.clone()).unwrap_or_default();
         }
         // Verifying takes the square of the names, and results repeat the identities.
         message.dkim_headers.retain(|Header { header: dkim, .. }| {
             dkim.h.len() <= NAMES_MOST && [&dkim.i, &dkim.d, &dkim.s].iter().all(|identity| identity.len() <= IDENTITY_OCTETS)
         });
-        message.ams_headers.retain(|signature| signature.header.h.len() <= NAMES_MOST);
+        // A chain without one of its signatures is broken. None may cover seals (RFC 8617 §4.1.2).
+        message.ams_headers.retain(|Header { header: ams, .. }| {
+            ams.h.len() <= NAMES_MOST && ams.a != Algorithm::RsaSha1 && !ams.h.iter().any(|name| name.eq_ignore_ascii_case("ARC-Seal"))
+        });
+        message.as_headers.retain(|seal| seal.header.a != Algorithm::RsaSha1);
+        // SHA-1 proves nothing any more: RFC 8301 §3.1 has nobody go by it.
+        for outdated in message.dkim_headers.extract_if(.., |signature| signature.header.a == Algorithm::RsaSha1) {
+            message.errors.push(Header::new(outdated.name, outdated.value, Error::Dkim(DkimError::UnsupportedAlgorithm)));
+        }
         // Each costs a question and a signature to verify, and a line in the results.
         message.dkim_headers.truncate(SIGNATURES_MOST);
         let mut unread = 0;
@@ -162,22 +169,21 @@ impl Text {
     }
 }
 
-/// What the signatures of a header need of the body. Those with a length (`l=`) are not believed, so every hash is of all of it.
+/// What the signatures of a header need of the body. Those with a length (`l=`) are not believed, so every hash is of all of it, nor are those by
+/// SHA-1.
 /// None where mail-auth has not read all of the header: it stops at a line without a colon, and at one without an end.
 fn hashings(header: &[u8]) -> Option<Vec<Hashing>> {
     let Some(message) = AuthenticatedMessage::parse(header) else { return matches!(header, b"" | b"\r\n").then(Vec::new) };
     if message.body_offset() != header.len() || !header.ends_with(b"\r\n") {
         return None;
     }
-    let hashing = |(canonicalization, algorithm, _, _): &(Canonicalization, HashAlgorithm, u64, Vec<u8>)| {
-        let context = match algorithm {
-            HashAlgorithm::Sha1 => Sha1::hasher(),
-            HashAlgorithm::Sha256 => Sha256::hasher(),
-        };
-        let hasher = BodyHasher::new(context, *canonicalization, 0);
-        Hashing { canonicalization: *canonicalization, algorithm: *algorithm, hasher }
+    let hashing = |(canonicalization, ..): &(Canonicalization, HashAlgorithm, u64, Vec<u8>)| {
+        let hasher = BodyHasher::new(Sha256::hasher(), *canonicalization, 0);
+        Hashing { canonicalization: *canonicalization, hasher }
     };
-    Some(message.body_hashes.iter().filter(|(_, _, length, _)| *length == 0).map(hashing).collect())
+    let counts =
+        |(_, algorithm, length, _): &&(Canonicalization, HashAlgorithm, u64, Vec<u8>)| *algorithm == HashAlgorithm::Sha256 && *length == 0;
+    Some(message.body_hashes.iter().filter(counts).map(hashing).collect())
 }
 
 fn hash(hashings: &mut [Hashing], body: &[u8]) {
@@ -224,7 +230,7 @@ mod tests {
     #[test]
     fn the_hash_of_what_has_passed_is_that_of_the_whole() {
         for body in ["", "\r\n", "one line\r\n", "no end", "many\r\n\r\n lines \t \r\nwith blanks  \r\n\r\n\r\n"] {
-            for message in [SIGNED.to_owned(), SIGNED.replace("relaxed/simple", "simple/relaxed"), SIGNED.replace("sha256", "sha1")] {
+            for message in [SIGNED.to_owned(), SIGNED.replace("relaxed/simple", "simple/relaxed")] {
                 let whole = format!("{message}{body}");
                 let expected: Vec<_> =
                     AuthenticatedMessage::parse(whole.as_bytes()).unwrap().body_hashes.iter().map(|(.., digest)| digest.clone()).collect();
@@ -283,7 +289,13 @@ mod tests {
             (message.dkim_headers.len(), message.ams_headers.len(), message.errors.len())
         };
         assert_eq!(of(SIGNED), (1, 0, 0));
-        assert_eq!(of(&SIGNED.replace("DKIM-Signature: v=1;", "ARC-Message-Signature: i=1;")), (0, 1, 0));
+        let sealed = SIGNED.replace("DKIM-Signature: v=1;", "ARC-Message-Signature: i=1;");
+        assert_eq!(of(&sealed), (0, 1, 0));
+        assert_eq!(of(&sealed.replace("h=from", "h=from:Arc-Seal")), (0, 0, 0), "RFC 8617 §4.1.2");
+        for message in [SIGNED, &sealed] {
+            let outdated = of(&message.replace("sha256", "sha1"));
+            assert_eq!(outdated, (0, 0, usize::from(message == SIGNED)), "SHA-1 counts for nothing");
+        }
         for (names, kept) in [(NAMES_MOST, 1), (NAMES_MOST + 1, 0)] {
             let many = SIGNED.replace("h=from", &format!("h={}from", "x:".repeat(names - 1)));
             assert_eq!(of(&many), (kept, 0, 0));

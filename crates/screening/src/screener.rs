@@ -179,7 +179,8 @@ impl Screener {
                 Some(_) => tokio::time::timeout(rule.timeout, asked.ask(rule.check, &mut screening, letter)).await.ok(),
                 None => None,
             };
-            screening.add(rule.check, number, rule, found.unwrap_or_else(|| too_late(rule)));
+            let found = found.unwrap_or_else(|| Found { policy: asked.known(rule.check), ..too_late(rule) });
+            screening.add(rule.check, number, rule, found);
         }
         screening.results = asked.results(&screening);
         screening

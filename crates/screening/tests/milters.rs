@@ -78,10 +78,14 @@ impl Drop for Fake {
 }
 
 async fn ask(milters: Vec<Milter>, fail: OnFail, message: &str) -> Screening {
+    judge(milters, fail, OnUnsure::Defer, message).await
+}
+
+async fn judge(milters: Vec<Milter>, fail: OnFail, unsure: OnUnsure, message: &str) -> Screening {
     let dns =
         Dns::new(&DnsSettings { servers: vec!["127.0.0.1:9".parse().unwrap()], timeout: Duration::from_millis(100), cache: 10 }).unwrap();
     let policy = Policy {
-        rules: vec![Rule { check: Check::Milter, fail, unsure: OnUnsure::Defer, timeout: Duration::from_secs(2) }],
+        rules: vec![Rule { check: Check::Milter, fail, unsure, timeout: Duration::from_secs(2) }],
         lists: Lists::default(),
         attachments: Vec::new(),
         services: Services::new(None, None, milters, &dns).unwrap(),
@@ -234,10 +238,27 @@ async fn whatever_goes_wrong_is_unsure() {
 }
 
 #[tokio::test]
+async fn one_that_says_nothing_takes_nothing_back() {
+    let quarantine = || Fake::serve(0, &[(b'E', &[(b'q', b"odd\0".to_vec()), (b'c', Vec::new())])]);
+    let gone = tempfile::tempdir().unwrap().path().join("gone");
+    let (first, silent) = (quarantine(), Fake::serve(0, &[(b'M', &[])]));
+    for (fake, other) in [(quarantine(), gone), (first, silent.place())] {
+        let milters = vec![Milter::Unix(fake.place()), Milter::Unix(other)];
+        let screening = judge(milters, OnFail::Policy, OnUnsure::Accept, &message()).await;
+        assert_eq!((screening.findings()[0].outcome, screening.verdict()), (Outcome::Unsure, Verdict::Quarantine), "{screening:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_header_that_cannot_be_looked_at_goes_past_no_milter() {
     let fake = Fake::serve(0, &[]);
     let screening = one(&fake, "Subject: x\r\njunk\r\nFrom: a@b.example\r\n\r\nx\r\n").await;
     assert_eq!((screening.verdict(), fake.letters().as_str()), (Verdict::Reject, ""), "{screening:?}");
+    let hiding = one(&fake, "Subject: x\0 and more\r\nFrom: a@b.example\r\n\r\nx\r\n").await;
+    assert_eq!((hiding.verdict(), fake.letters().as_str()), (Verdict::Reject, ""), "{hiding:?}");
+    let fake = Fake::serve(0, &[]);
+    let body = one(&fake, "Subject: x\r\n\r\na NUL \0 hides nothing here\r\n").await;
+    assert_eq!((body.verdict(), fake.data(b'B').concat()), (Verdict::Accept, b"a NUL \0 hides nothing here\r\n".to_vec()));
     for odd in ["", "\r\n", "\r\nbody", "Subject: x", "Subject: x\r\n"] {
         let fake = Fake::serve(0, &[]);
         let screening = one(&fake, odd).await;

@@ -185,6 +185,18 @@ async fn rspamd_gets_the_message_and_the_envelope() {
     }
 }
 
+/// The test above holds where the environment names a proxy, too, at a port where nobody listens.
+#[test]
+fn no_proxy_of_the_environment_gets_a_message() {
+    let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+    again.args(["--exact", "rspamd_gets_the_message_and_the_envelope"]);
+    for name in ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] {
+        again.env(name, "http://127.0.0.1:9");
+    }
+    let ran = again.env_remove("no_proxy").env_remove("NO_PROXY").output().unwrap();
+    assert!(ran.status.success() && String::from_utf8_lossy(&ran.stdout).contains("1 passed"), "{ran:?}");
+}
+
 #[tokio::test]
 async fn what_rspamd_does_not_say_well_and_in_time_is_not_said() {
     for (answer, why) in [
