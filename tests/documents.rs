@@ -1,4 +1,4 @@
-//! `docs/rfc.md` names the tests that show what it says, in the last cell of each row: each is there.
+//! `docs/rfc.md` and `docs/safety.md` name the tests that show what they say, in the last cell of each row: each is there.
 //!
 //! A transcript is `smtp/NAME.txt` or `pop3/NAME.txt`, where `*` stands for any text; a function is `PATH.rs::NAME`, and `::NAME` is one more of the
 //! same file. What a test shows is for the reader to judge; that it is no longer there is found here.
@@ -25,6 +25,17 @@ fn every_rfc_has_a_status_and_its_tests() {
         assert!(found > 0 || word == "no", "{number}: {word}, and nothing shows it");
     }
     assert!(numbers.len() > 40, "{numbers:?}");
+}
+
+#[test]
+fn every_treatment_of_hostile_input_has_its_tests() {
+    let rows = rows("docs/safety.md");
+    for row in &rows {
+        let [input, treatment, why, tests] = row.as_slice() else { panic!("{row:?} has not four cells") };
+        assert!(!treatment.is_empty() && !why.is_empty(), "{input}: what is done, and why");
+        assert!(all_there(tests, input) > 0, "{input}: nothing shows it");
+    }
+    assert!(rows.len() > 30, "{} rows", rows.len());
 }
 
 /// The cells of every row of every table, without the heads.
