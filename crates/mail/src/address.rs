@@ -279,7 +279,7 @@ fn unquote(quoted: &str) -> Result<(Box<str>, &str), AddressError> {
                 Some((_, escaped @ ' '..='~')) => name.push(escaped),
                 _ => return Err(AddressError::LocalPart),
             },
-            c if c.is_ascii_control() => return Err(AddressError::LocalPart),
+            c if c.is_control() => return Err(AddressError::LocalPart),
             c => name.push(c),
         }
     }
@@ -341,6 +341,9 @@ mod tests {
             ("<a@[2001:db8::1]>", AddressError::Literal),
             ("<a@[é192.0.2.1]>", AddressError::Literal),
             ("<a\r@b>", AddressError::LocalPart),
+            ("<\"a\u{1b}b\"@c>", AddressError::LocalPart),
+            ("<\"a\u{85}b\"@c>", AddressError::LocalPart),
+            ("<\"a\\\u{7f}b\"@c>", AddressError::LocalPart),
             ("<a@a\u{200d}b>", AddressError::Idna),
             ("<a@xn--a>", AddressError::Idna),
             ("<a@b℀>", AddressError::Domain),

@@ -171,12 +171,17 @@ impl Parts {
     }
 
     /// The multipart whose boundary it is, the innermost first, and whether it is its last. RFC 2046 §5.1.1: what begins as one is one.
+    /// Only what is nobody else's is that of a multipart without one.
     fn boundary(&self, line: &[u8]) -> Option<(usize, bool)> {
         let text = line.strip_prefix(b"--")?;
-        self.frames.iter().enumerate().rev().find_map(|(number, frame)| {
-            let rest = frame.boundaries.iter().find_map(|boundary| text.strip_prefix(boundary.as_slice()))?;
-            Some((number, rest.starts_with(b"--")))
-        })
+        let is_of = |has_name: bool| {
+            self.frames.iter().enumerate().rev().find_map(|(number, frame)| {
+                let mut boundaries = frame.boundaries.iter().filter(|boundary| boundary.is_empty() != has_name);
+                let rest = boundaries.find_map(|boundary| text.strip_prefix(boundary.as_slice()))?;
+                Some((number, rest.starts_with(b"--")))
+            })
+        };
+        is_of(true).or_else(|| is_of(false))
     }
 
     fn begin(&mut self, state: State) {
@@ -267,6 +272,7 @@ impl Described {
         self.has_type |= !subtype.is_empty();
         self.message |= is("message") && MESSAGES.iter().any(|message| subtype.eq_ignore_ascii_case(message));
         self.digest |= is("multipart") && subtype.eq_ignore_ascii_case("digest");
+        let boundaries = self.boundaries.len();
         for attribute in value.attributes.iter().flatten() {
             if [NAME, FILENAME].iter().any(|name| attribute.name.eq_ignore_ascii_case(name)) {
                 self.part.names.push(attribute.value.clone().into_owned());
@@ -274,6 +280,10 @@ impl Described {
                 let boundary = attribute.value.trim_end().as_bytes();
                 self.boundaries.push(boundary.get(..LINE_OCTETS - 4).unwrap_or(boundary).to_vec());
             }
+        }
+        // Some programs take any line with two hyphens for the boundary that is missing.
+        if is("multipart") && self.boundaries.len() == boundaries {
+            self.boundaries.push(Vec::new());
         }
     }
 }
@@ -363,6 +373,19 @@ mod tests {
         assert_eq!(found, [(String::new(), 10), ("a".into(), 8), ("b".into(), 9), (String::new(), 12)]);
         let long = format!("\r\n{}\r\n", "x".repeat(100_000));
         assert_eq!(parts(&long).unwrap(), [(String::new(), 100_002)]);
+    }
+
+    #[test]
+    fn a_boundary_of_any_length_or_none_separates_parts() {
+        const TYPE: &str = "Content-Type: multipart/mixed";
+        for octets in [0, 1, 70, 71, LINE_OCTETS, 5000] {
+            let boundary = "b".repeat(octets);
+            let part = format!("--{boundary}\r\nContent-Type: x/y; name=1\r\n\r\nx\r\n");
+            assert_eq!(names(&format!("{TYPE}; boundary=\"{boundary}\"\r\n\r\n{part}{part}")), ["1", "1"], "{octets}");
+        }
+        let digest =
+            format!("Content-Type: multipart/digest; boundary=d\r\n\r\n--d\r\n\r\n{TYPE}\r\n\r\n--\r\nContent-Type: x/y; name=1\r\n\r\n");
+        assert_eq!(names(&format!("{digest}--d\r\n\r\nContent-Type: x/y; name=2\r\n\r\nx\r\n--d--\r\n")), ["1", "2"]);
     }
 
     #[test]

@@ -395,13 +395,16 @@ async fn what_is_tagged_says_why_and_repeats_nothing_of_the_senders() {
         rule(Check::Spf, OnFail::Verdict(Verdict::Reject), OnUnsure::Accept),
         rule(Check::Dkim, OnFail::Verdict(Verdict::Quarantine), OnUnsure::Accept),
     ];
-    let message = "DKIM-Signature: v=1; a=rsa-sha256; d=evil.example; s=x; h=from; bh=AAAA; b=AAAA\r\nFrom: a@example.com\r\n\r\n";
+    // The identity is quoted-printable (RFC 6376 §2.11), and says a line's end.
+    let message = "DKIM-Signature: v=1; a=rsa-sha256; d=evil.example; s=x; h=from; bh=AAAA; b=AAAA;\r\n\
+        \ti==0D=0AX-Gatepost-Screening:=20accept=0A=0Db@evil.example\r\nFrom: a@example.com\r\n\r\n";
     let screening = screen(&screener(&zone, rules), "192.0.2.1", "mx.example.com", "<\"a\\\"; dkim=pass b\"@example.com>", message).await;
     assert_eq!(screening.verdict(), Verdict::Quarantine);
     let fields = String::from_utf8(screening.fields()).unwrap();
     assert!(fields.ends_with("X-Gatepost-Screening: quarantine; iprev=fail spf=softfail dkim=fail\r\n"), "{fields}");
     assert!(!fields.contains("; dkim=pass b"), "{fields}");
     assert!(fields.split("\r\n").skip(1).all(|line| line.is_empty() || line.starts_with(['\t', 'X'])), "{fields}");
+    assert!(fields.contains("b@evil.example") && !fields.replace("\r\n", "").contains(['\r', '\n']), "{fields:?}");
 }
 
 #[tokio::test]

@@ -205,4 +205,32 @@ mod tests {
              --ID\r\nContent-Type: text/rfc822-headers\r\nContent-Transfer-Encoding: 8bit\r\n\r\nSubject: hello\r\n\r\n--ID--\r\n"
         );
     }
+
+    #[test]
+    fn a_report_of_addresses_in_utf_8_says_so() {
+        let success = Some(Notify { success: true, ..Notify::default() });
+        let original = OriginalRecipient { address_type: "utf-8".into(), address: "jürgen@example.org".into() };
+        let recipient = RecipientRequests { recipient: "<jürgen@example.org>".into(), notify: success, original: Some(original) };
+        let report = Report {
+            host: "mx.example",
+            reverse_path: &ReversePath::parse("<änn@example.org>").unwrap(),
+            requests: &Requests { recipients: vec![recipient], ..Requests::default() },
+            utf8: true,
+            message: "01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().unwrap(),
+            header: &Header::default(),
+            at: "2026-11-02T09:08:07Z".parse().unwrap(),
+        };
+        let (envelope, _, text) = report.compose(vec!["änn@example.org".into()]);
+        let text = String::from_utf8(text).unwrap();
+        assert!(envelope.utf8);
+        for line in [
+            "\r\nTo: änn@example.org\r\n",
+            "report-type=global-delivery-status;",
+            "\r\nContent-Type: message/global-delivery-status\r\nContent-Transfer-Encoding: 8bit\r\n",
+            "\r\nOriginal-Recipient: utf-8; jürgen@example.org\r\nFinal-Recipient: utf-8; jürgen@example.org\r\nAction: delivered\r\n",
+            "\r\nContent-Type: message/global-headers\r\n",
+        ] {
+            assert!(text.contains(line), "{line:?} is not in {text}");
+        }
+    }
 }

@@ -70,6 +70,30 @@ proptest! {
         octets.extend(pieces.concat());
         drive::drive(&octets);
     }
+
+    #[test]
+    fn only_whole_lines_are_offered_to_the_store(
+        pieces in proptest::collection::vec(proptest::sample::select(&["a", ".", "\0", "\r\n", "\r\n", "\r", "\n"][..]), 0..12),
+        chunk_octets in 1..8_usize,
+        in_chunks in any::<bool>(),
+    ) {
+        // One choice: 24, by which a listener on port 25 agrees to everything, and octets come by 25, as many as EHLO and DATA must end with.
+        let mut octets = b"\x01\x18EHLO mx1.client.example\r\nMAIL FROM:<>\r\nRCPT TO:<b@mx.example>\r\n".to_vec();
+        let text = pieces.concat();
+        if in_chunks {
+            for chunk in text.as_bytes().chunks(chunk_octets) {
+                octets.extend_from_slice(format!("BDAT {}\r\n", chunk.len()).as_bytes());
+                octets.extend_from_slice(chunk);
+            }
+            octets.extend_from_slice(b"BDAT 0 LAST\r\n");
+        } else {
+            octets.extend_from_slice(b"NOOP for as long as it takes.\r\nDATA\r\n");
+            assert_eq!(octets.len() % 25, 2);
+            octets.extend_from_slice(text.as_bytes());
+            octets.extend_from_slice(b"\r\n.\r\n");
+        }
+        drive::drive(&octets);
+    }
 }
 
 fn session() -> Session {

@@ -2,8 +2,8 @@
 //!
 //! For the property test and for fuzzing: [`drive`] takes one string of octets, so a fuzz target is one line. It panics when a
 //! promise is broken: the machine gets somewhere in every step, output and unread input are bounded, passwords are asked about
-//! only under TLS and mail on submission only for someone known, no chunk is shown that was not agreed to, and what
-//! was said before TLS is forgotten.
+//! only under TLS and mail on submission only for someone known, no chunk is shown that was not agreed to, no message
+//! is offered for acceptance that has a bare CR or LF, and what was said before TLS is forgotten.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ pub(crate) fn drive(octets: &[u8]) {
         ..Circumstance::new(IpAddr::from([192, 0, 2, 7]))
     };
     let session = Session::new(settings.clone(), here, now);
-    Drive { session: Some(session), settings, input: BytesMut::new(), now, choices, agreed: false }.run(input);
+    Drive { session: Some(session), settings, input: BytesMut::new(), now, choices, agreed: false, text: Vec::new() }.run(input);
 }
 
 struct Drive<'c> {
@@ -53,6 +53,8 @@ struct Drive<'c> {
     choices: Choices<'c>,
     /// Whether the listener agreed to take a message.
     agreed: bool,
+    /// What has come of the message.
+    text: Vec<u8>,
 }
 
 impl Drive<'_> {
@@ -85,6 +87,7 @@ impl Drive<'_> {
             match session.next(&mut self.input, self.now) {
                 Want::Answer(question) => {
                     promised(&question, &self.settings, self.agreed);
+                    take_note(&question, &mut self.text);
                     answer(question, &mut self.choices, &mut self.agreed);
                 }
                 Want::Refused { reply, .. } => assert!(reply.is_permanent() && !session.in_transaction()),
@@ -138,6 +141,21 @@ fn promised(question: &Question<'_>, settings: &Settings, agreed: bool) {
         }
         Question::EndOfData(end) => assert!(agreed && end.session().in_transaction()),
         Question::Xclient(xclient) => assert!(!xclient.session().in_transaction()),
+    }
+}
+
+/// Only whole lines end up with the store, whatever came and however it was cut (RFC 5321 §2.3.8).
+fn take_note(question: &Question<'_>, text: &mut Vec<u8>) {
+    match question {
+        Question::Data(_) => text.clear(),
+        Question::Chunk(chunk) => text.extend_from_slice(chunk.text()),
+        Question::EndOfData(_) => {
+            let lines = text.split(|octet| *octet == b'\n').collect::<Vec<_>>();
+            let (last, ended) = lines.split_last().expect("a line");
+            let is_ended = |line: &&[u8]| line.split_last().is_some_and(|(end, line)| *end == b'\r' && !line.contains(&b'\r'));
+            assert!(!last.contains(&b'\r') && ended.iter().all(is_ended), "a bare CR or LF in {:?}", text.escape_ascii().to_string());
+        }
+        _ => {}
     }
 }
 
