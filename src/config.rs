@@ -76,6 +76,7 @@ pub(crate) struct Config {
     /// Passwords. They are taken under TLS only, and kept as Argon2id hashes.
     #[schemars(extend("x-restart" = ["hash_memory", "hash_passes", "concurrent_hashes", "waiting_hashes", "remember"]))]
     pub(crate) auth: auth::Settings,
+    pub(crate) oauth: auth::oauth::Settings,
     pub(crate) pop3: Pop3,
     #[schemars(extend("x-takes-effect" = "restart"))]
     pub(crate) store: store_embedded::Settings,
@@ -135,6 +136,7 @@ impl Default for Config {
             relay: Relay::default(),
             screening: Screening::default(),
             auth: auth::Settings::default(),
+            oauth: auth::oauth::Settings::default(),
             pop3: Pop3::default(),
             store: store_embedded::Settings::default(),
             admin: Admin::default(),
@@ -205,7 +207,7 @@ impl Config {
     fn anchor(&mut self, folder: &Path) {
         self.data_dir = folder.join(&self.data_dir);
         let pair = [&mut self.tls.certificate, &mut self.tls.key].into_iter().flatten();
-        for path in pair.chain(&mut self.tls.client_ca) {
+        for path in pair.chain(&mut self.tls.client_ca).chain(&mut self.oauth.keys) {
             *path = folder.join(&path);
         }
     }

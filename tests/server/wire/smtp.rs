@@ -36,7 +36,7 @@ fn every_smtp_transcript_that_can_be() {
 /// The limits a transcript asks for; none when it cannot be played to a server as it is configured.
 fn limits(transcript: &Transcript) -> Option<String> {
     if transcript.is_scripted()
-        || ["no-starttls", "no-exporter", "auth", "scram", "external", "xclient"].iter().any(|word| is_given(transcript, word))
+        || ["no-starttls", "no-exporter", "auth", "scram", "external", "tokens", "xclient"].iter().any(|word| is_given(transcript, word))
     {
         return None;
     }
