@@ -206,8 +206,9 @@ impl Config {
     /// Takes relative paths from the folder of the file; the control socket's from the data directory.
     fn anchor(&mut self, folder: &Path) {
         self.data_dir = folder.join(&self.data_dir);
+        let secret = Some(&mut self.oauth.client_secret_file).filter(|path| !path.as_os_str().is_empty());
         let pair = [&mut self.tls.certificate, &mut self.tls.key].into_iter().flatten();
-        for path in pair.chain(&mut self.tls.client_ca).chain(&mut self.oauth.keys) {
+        for path in pair.chain(&mut self.tls.client_ca).chain(&mut self.oauth.keys).chain(secret) {
             *path = folder.join(&path);
         }
     }

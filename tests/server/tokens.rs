@@ -1,6 +1,10 @@
 //! Logins by tokens of an identity provider, by curl and Python: a provider of our own signs them, in which nothing of the server's is used.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::mpsc;
+use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::signature::Ed25519KeyPair;
@@ -76,6 +80,7 @@ fn curl_and_python_by_signed_tokens() {
         }
     }
     assert_eq!(server.maildrop(ANN).len(), 3);
+    server.eventually("the log tells of all", |server| server.log().matches("authentication succeeded").count() == 8);
     let log = server.log();
     assert!(log.contains("OAUTHBEARER") && log.contains("XOAUTH2"));
     for token in [&bobs, &anns, &old] {
@@ -93,6 +98,63 @@ fn curl_and_python_by_signed_tokens() {
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && said.contains("oauth.keys") && said.contains("there is no PUBLIC KEY in it"), "{said}");
     assert!(curl(&server, "pop3s", &[], &token(&new, BOB, 600)).0, "the one in force stays");
+}
+
+/// A service that says, of each token, that it is bob's; what it was asked goes to the channel. It ends with the test.
+fn service() -> (SocketAddr, mpsc::Receiver<String>) {
+    let (listener, (asks, asked)) = (TcpListener::bind("127.0.0.1:0").unwrap(), mpsc::sync_channel(100));
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (mut stream, mut heard) = (stream.unwrap(), Vec::new());
+            while !heard.ends_with(b"access_token") {
+                let mut piece = [0; 4096];
+                let read = stream.read(&mut piece).unwrap();
+                assert!(read > 0);
+                heard.extend_from_slice(&piece[..read]);
+            }
+            let heard = String::from_utf8(heard).unwrap();
+            let answer = json!({ "active": heard.contains("token=right&"), "email": BOB }).to_string();
+            write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{answer}", answer.len()).unwrap();
+            if asks.send(heard).is_err() {
+                return;
+            }
+        }
+    });
+    (address, asked)
+}
+
+#[test]
+fn curl_by_tokens_that_a_service_knows() {
+    let (address, asked) = service();
+    let oauth = format!(
+        "[oauth]\nintrospection = \"http://{address}/\"\nclient_id = \"mx\"\nclient_secret_file = \"oauth-secret\"\ntimeout = \"1m\"\n"
+    );
+    let mut server = Server::bare(&format!("{oauth}{AT_ONCE}"));
+    fs::write(server.path("oauth-secret"), "hush\n").unwrap();
+    server.populate();
+    server.run();
+    for service in ["submissions", "pop3s"] {
+        let (done, said) = curl(&server, service, &[], "right");
+        assert!(done, "{service}: {said}");
+        let (done, said) = curl(&server, service, &[], "wrong");
+        assert!(!done && (said.contains("535 5.7.8") || said.contains("-ERR [AUTH]")), "{service}: {said}");
+    }
+    // The right one once, for it was remembered.
+    let heard: Vec<_> = asked.try_iter().collect();
+    assert_eq!(heard.len(), 3, "{heard:?}");
+    let basic = STANDARD.encode("mx:hush");
+    assert!(heard.iter().all(|heard| heard.contains(&basic) && heard.starts_with("POST / HTTP/1.1\r\n")), "{heard:?}");
+    // Nobody is there any more: that is nobody's fault who logs in.
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    server.edit(&address.to_string(), &gone.to_string());
+    server.succeed(&["reload"]);
+    let message = STANDARD.encode(format!("user={BOB}\x01auth=Bearer right\x01\x01"));
+    assert!(greeted(&server, "submissions").ask(&format!("AUTH XOAUTH2 {message}")).starts_with("454 4.7.0"));
+    assert!(greeted(&server, "pop3s").ask(&format!("AUTH XOAUTH2 {message}")).starts_with("-ERR [SYS/TEMP]"));
+    server.eventually("the log tells of it", |server| server.log().contains("introspection failed"));
+    let log = server.log();
+    assert!(!log.contains("hush") && !log.contains(&basic), "{log}");
 }
 
 #[test]

@@ -79,6 +79,9 @@ pub enum Error {
         /// Why not.
         source: io::Error,
     },
+    /// It is not known what a token is worth: the service that would say so does not.
+    #[error("the service at oauth.introspection has not said what a token is worth: {0}")]
+    Introspection(String),
     /// A hash could not be computed.
     #[error("a password hash could not be computed: {0}")]
     Hashing(String),

@@ -1,9 +1,10 @@
 //! Bearer tokens (RFC 6750): what a client says with one (OAUTHBEARER, RFC 7628, and XOAUTH2), and whose it is.
 //!
-//! [`Bearer`] is whoever tells that, made of the table `[oauth]`: keys that a token must be signed by. Guarantees: an account is named by
-//! nothing but a token that is in force, from the issuer and for the audience of the configuration. Tokens and secrets are in no error, and
-//! in no log. Refuses by value; fails with [`Error`].
+//! [`Bearer`] is whoever tells that, made of the table `[oauth]`: keys that a token must be signed by, or a service that is asked. Guarantees: an
+//! account is named by nothing but a token that is in force, from the issuer and for the audience of the configuration. Tokens and secrets
+//! are in no error, and in no log. Refuses by value; fails with [`Error`].
 
+mod introspection;
 mod message;
 mod settings;
 mod signed;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use mail::Mechanism;
 use serde_json::{Map, Value};
 
+use introspection::Introspection;
 pub(crate) use message::Presented;
 pub use settings::Settings;
 use signed::Signed;
@@ -22,9 +24,16 @@ use crate::Error;
 /// Says whose a token is.
 #[derive(Debug)]
 pub struct Bearer {
-    signed: Signed,
+    known_by: KnownBy,
     /// The claim that names the account.
     claim: String,
+}
+
+/// How it is known what a token is worth.
+#[derive(Debug)]
+enum KnownBy {
+    Signature(Signed),
+    Service(Box<Introspection>),
 }
 
 impl Bearer {
@@ -40,12 +49,25 @@ impl Bearer {
         if !settings.takes_tokens() {
             return Ok(None);
         }
-        Ok(Some(Self { signed: Signed::new(settings)?, claim: settings.account_claim.clone() }))
+        let known_by = if settings.asks() {
+            KnownBy::Service(Box::new(Introspection::new(settings)?))
+        } else {
+            KnownBy::Signature(Signed::new(settings)?)
+        };
+        Ok(Some(Self { known_by, claim: settings.account_claim.clone() }))
     }
 
     /// The account that a token names, as it stands there; none of a token that is worth nothing.
+    ///
+    /// Cancel-safe: what was asked is asked in vain.
+    ///
+    /// # Errors
+    /// [`Error::Introspection`]
     pub(crate) async fn account(&self, token: &str) -> Result<Option<String>, Error> {
-        Ok(self.signed.claims(token).and_then(|claims| named(&claims, &self.claim)))
+        match &self.known_by {
+            KnownBy::Signature(signed) => Ok(signed.claims(token).and_then(|claims| named(&claims, &self.claim))),
+            KnownBy::Service(service) => service.account(token, &self.claim).await,
+        }
     }
 }
 

@@ -11,8 +11,8 @@ use std::time::Duration;
 use auth::{Claim, Exchange, Message, Round, Verdict};
 use bytes::BytesMut;
 use events::{
-    AuthFailed, AuthSucceeded, AuthThrottled, MaildropOpened, MaildropRefused, MaildropTakenOver, MessageDamaged, MessageFetched,
-    MessagesDeleted, RateMet, SessionEnd, SessionId, StoreFailed,
+    AuthFailed, AuthSucceeded, AuthThrottled, IntrospectionFailed, MaildropOpened, MaildropRefused, MaildropTakenOver, MessageDamaged,
+    MessageFetched, MessagesDeleted, RateMet, SessionEnd, SessionId, StoreFailed,
 };
 use gate::rates::{Limits, Measure, Scope, Sender};
 use gate::{Denial, Phase, Seat, Token};
@@ -187,6 +187,10 @@ impl Answers {
             Ok(Round::Failed) => question.refuse(AuthRefusal::WrongCredentials),
             Ok(Round::Over { login, verdict: Verdict::Refused { throttle, .. } }) => {
                 events.emit(AuthThrottled { listener, session, source, login: &login, throttle, now: net::now() });
+                question.refuse(AuthRefusal::Temporary);
+            }
+            Err(error @ auth::Error::Introspection(_)) => {
+                events.emit(IntrospectionFailed { listener, cause: &error, now: net::now() });
                 question.refuse(AuthRefusal::Temporary);
             }
             Err(error) => {

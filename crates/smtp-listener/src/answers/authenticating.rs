@@ -5,8 +5,8 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use auth::{Claim, Message as Told, Round, Verdict};
-use events::{AuthFailed, AuthSucceeded, AuthThrottled, StoreFailed};
+use auth::{Claim, Error, Message as Told, Round, Verdict};
+use events::{AuthFailed, AuthSucceeded, AuthThrottled, IntrospectionFailed, StoreFailed};
 use gate::Phase;
 use gate::rates::{Limits, Measure};
 use smtp::{Auth, Credentials, Reply, Response, Said};
@@ -52,6 +52,10 @@ impl Answers {
                 events.emit(AuthThrottled { listener, session, source, login: &login, throttle, now: net::now() });
                 question.reject(Reply::TRY_LATER_AUTH);
             }
+            Err(error @ Error::Introspection(_)) => {
+                events.emit(IntrospectionFailed { listener, cause: &error, now: net::now() });
+                question.reject(Reply::TRY_LATER_AUTH);
+            }
             Err(error) => {
                 events.emit(StoreFailed { operation: "authenticate", cause: &error, now: net::now() });
                 question.reject(Reply::TRY_LATER_AUTH);
@@ -68,7 +72,7 @@ impl Answers {
     }
 
     /// A name and a password: whether they are right.
-    async fn verify(&mut self, credentials: &Credentials) -> Result<Round, auth::Error> {
+    async fn verify(&mut self, credentials: &Credentials) -> Result<Round, Error> {
         let Credentials { authcid: login, authzid, password, .. } = credentials;
         let claim = Claim { login, acting_as: authzid.as_deref(), password: password.clone(), source: self.source };
         let authenticator = &self.shared.authenticator;
@@ -77,7 +81,7 @@ impl Answers {
     }
 
     /// One response of several: what it comes to.
-    async fn respond(&mut self, response: &Response) -> Result<Round, auth::Error> {
+    async fn respond(&mut self, response: &Response) -> Result<Round, Error> {
         let Response { mechanism, first, ref octets } = *response;
         let channel = self.bond.as_ref().and_then(|bond| bond.channel.as_ref());
         let certificate = self.bond.as_ref().and_then(|bond| bond.certificate.as_deref());

@@ -117,3 +117,27 @@ async fn what_is_no_message_counts_as_no_attempt_and_nobody_is_trusted_who_was_n
     let message = oauthbearer("", &provider.token_of(ANN));
     assert!(matches!(says(&authenticator, &mut None, true, &message).await, Round::Malformed));
 }
+
+#[tokio::test]
+async fn a_service_that_does_not_answer_is_no_fault_of_whoever_logs_in() {
+    let (provider, authenticator) = trusting(settings()).await;
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let introspection = format!("http://{gone}/");
+    authenticator.trust(Bearer::new(&crate::oauth::Settings { introspection, ..Default::default() }).unwrap());
+    let octets = oauthbearer(&format!("a={ANN}"), "x");
+    for _ in 0..20 {
+        let message = Message {
+            mechanism: Mechanism::OauthBearer,
+            first: true,
+            octets: octets.as_bytes(),
+            source: HOME,
+            channel: None,
+            certificate: None,
+        };
+        let mut exchange = None;
+        assert!(matches!(authenticator.respond(&mut exchange, message).await, Err(Error::Introspection(_))));
+        assert!(exchange.is_none());
+    }
+    authenticator.trust(Bearer::new(&provider.settings()).unwrap());
+    assert_eq!(tried_with(&authenticator, &format!("a={ANN}"), "wrong").await, Err(500), "none of them counted");
+}
