@@ -3,6 +3,7 @@
 //! Passwords are never on the command line, where every user of the machine could read them: they are asked for, or read from a
 //! file or standard input. Exit codes are in [`Exit`].
 
+mod ban;
 mod directory;
 mod gate;
 
@@ -14,8 +15,9 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::Filter;
 
-pub(crate) use directory::{Alias, Domain, PasswordSource, User, WithPassword};
-pub(crate) use gate::{Drain, EndSession, Explain, Gate, SessionIds, Sessions, Set, SetKey};
+pub(crate) use ban::{AddBan, Ban, RemoveBan};
+pub(crate) use directory::{Alias, Domain, DomainSettings, List, ListSettings, PasswordSource, Posting, User, UserSettings, WithPassword};
+pub(crate) use gate::{Drain, EndSession, Explain, Gate, Returns, SessionIds, Sessions, Set, SetKey};
 
 /// A mail front door whose inbound limit is exact, fair, live and explained.
 #[derive(Debug, Parser)]
@@ -118,6 +120,15 @@ pub(crate) enum Command {
     )]
     Sessions(Sessions),
 
+    /// Bans: networks nobody may come from for a time
+    ///
+    /// The running server's: made by hand, or by gate.ban_after.
+    #[command(
+        subcommand,
+        after_long_help = "Examples:\n  gatepost ban list\n  gatepost ban add 192.0.2.7 --for 1d --reason \"guesses passwords\""
+    )]
+    Ban(Ban),
+
     /// Take no more sessions and let the present ones finish, or undo that
     ///
     /// New connections are told to come back shortly (R1). Sessions finish what they are at and are told so at their next command; those
@@ -142,6 +153,12 @@ pub(crate) enum Command {
     /// Works while the server runs and while it is stopped.
     #[command(subcommand, after_long_help = "Examples:\n  gatepost alias add sales@example.org ann@example.org bob@example.org")]
     Alias(Alias),
+
+    /// Lists: addresses whose mail goes to their members, and who may post
+    ///
+    /// Works while the server runs and while it is stopped.
+    #[command(subcommand, after_long_help = "Examples:\n  gatepost list add team@example.org ann@example.org bob@example.org")]
+    List(List),
 
     /// Check every message and row of a stopped server's store
     ///
@@ -322,7 +339,13 @@ mod tests {
             "gatepost user passwd ann@example.org --password-file -",
             "gatepost user remove ann@example.org",
             "gatepost user list",
+            "gatepost user set ann@example.org --quota 2GiB --messages domain",
+            "gatepost domain set example.org --quota none --messages 10000",
             "gatepost domain add example.org --postmaster ann@example.org",
+            "gatepost domain set example.org --delimiter - --catch-all ann@example.org",
+            "gatepost user set ann@example.org --forward ann@example.com --forward ann@example.net",
+            "gatepost list add team@example.org ann@example.org bob@example.org --posting anyone",
+            "gatepost list set team@example.org --join ann@example.org --leave bob@example.org --leave eve@example.org",
             "gatepost alias put sales@example.org ann@example.org bob@example.org",
             "gatepost verify --data-dir /tmp/mail --json",
             "gatepost store rebuild-index",
@@ -340,6 +363,12 @@ mod tests {
             ("gatepost user add ann@example.org --password hunter2", ErrorKind::UnknownArgument),
             ("gatepost user add ann@example.org --generate --password-file f", ErrorKind::ArgumentConflict),
             ("gatepost status --config f --data-dir d", ErrorKind::ArgumentConflict),
+            ("gatepost user set ann@example.org", ErrorKind::MissingRequiredArgument),
+            ("gatepost user set ann@example.org --quota 2", ErrorKind::ValueValidation),
+            ("gatepost domain set example.org --quota domain", ErrorKind::ValueValidation),
+            ("gatepost list set team@example.org", ErrorKind::MissingRequiredArgument),
+            ("gatepost list add team@example.org ann@example.org --posting nobody", ErrorKind::InvalidValue),
+            ("gatepost domain set example.org", ErrorKind::MissingRequiredArgument),
             ("gatepost alias add sales@example.org", ErrorKind::MissingRequiredArgument),
             ("gatepost gate set max_inbound 500", ErrorKind::MissingRequiredArgument),
             ("gatepost gate set max_inbound --for 1h", ErrorKind::MissingRequiredArgument),

@@ -1,5 +1,6 @@
 //! What each command does: one module each.
 
+pub(crate) mod ban;
 pub(crate) mod check;
 pub(crate) mod config;
 pub(crate) mod directory;
@@ -11,6 +12,7 @@ pub(crate) mod serve;
 pub(crate) mod sessions;
 pub(crate) mod status;
 pub(crate) mod store;
+mod table;
 pub(crate) mod trial;
 
 use std::error::Error;

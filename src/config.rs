@@ -13,9 +13,11 @@ mod capacity;
 mod change;
 mod document;
 mod fault;
+mod recipients;
 mod rules;
 mod schema;
 mod screening;
+mod submission;
 mod surroundings;
 mod tables;
 mod text;
@@ -35,7 +37,9 @@ pub(crate) use capacity::Machine;
 pub(crate) use change::{Change, TakesEffect};
 pub(crate) use fault::Report;
 pub(crate) use gate::Network;
-pub(crate) use screening::{AT_ONCE, Fail, Rule, Screening};
+pub(crate) use recipients::Recipients;
+pub(crate) use screening::{AT_ONCE, Attachment, Fail, Listener, Rule, Screening};
+pub(crate) use submission::{Allowed, Submission};
 pub(crate) use tables::{Admin, Format, Limits, Listen, Log, Pop3, Proxy, Relay, Timeouts, Tls, WhenFull};
 pub(crate) use text::{example, reference};
 pub(crate) use values::{Address, Filter, Hostname};
@@ -72,6 +76,8 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     pub(crate) timeouts: Timeouts,
     pub(crate) relay: Relay,
+    pub(crate) recipients: Recipients,
+    pub(crate) submission: Submission,
     pub(crate) screening: Screening,
     /// Passwords. They are taken under TLS only, and kept as Argon2id hashes.
     #[schemars(extend("x-restart" = ["hash_memory", "hash_passes", "concurrent_hashes", "waiting_hashes", "remember"]))]
@@ -134,6 +140,8 @@ impl Default for Config {
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             relay: Relay::default(),
+            recipients: Recipients::default(),
+            submission: Submission::default(),
             screening: Screening::default(),
             auth: auth::Settings::default(),
             oauth: auth::oauth::Settings::default(),
@@ -192,6 +200,14 @@ impl Config {
         self.hostname.clone().map_or_else(surroundings::machine_name, |hostname| hostname.0)
     }
 
+    /// Networks that are let in by name elsewhere than in `gate.clients`, with the key of each: nobody there is banned.
+    pub(crate) fn let_in(&self) -> Vec<(gate::IpNet, &'static str)> {
+        let named = |key| move |network: &Network| (network.0, key);
+        let proxies = self.proxy.trusted_proxies.iter().map(named("proxy.trusted_proxies"));
+        let relays = self.relay.networks.iter().map(named("relay.networks"));
+        proxies.chain(relays).chain(self.relay.xclient_networks.iter().map(named("relay.xclient_networks"))).collect()
+    }
+
     /// The value of a key, as `gate.max_inbound`, as it would be written in the file.
     pub(crate) fn written(&self, key: &str) -> String {
         let whole = serde_json::to_value(self).unwrap_or_default();
@@ -207,9 +223,15 @@ impl Config {
     fn anchor(&mut self, folder: &Path) {
         self.data_dir = folder.join(&self.data_dir);
         let secret = Some(&mut self.oauth.client_secret_file).filter(|path| !path.as_os_str().is_empty());
+        if !self.screening.rspamd_password.as_os_str().is_empty() {
+            self.screening.rspamd_password = folder.join(&self.screening.rspamd_password);
+        }
         let pair = [&mut self.tls.certificate, &mut self.tls.key].into_iter().flatten();
         for path in pair.chain(&mut self.tls.client_ca).chain(&mut self.oauth.keys).chain(secret) {
             *path = folder.join(&path);
+        }
+        if !self.recipients.database.as_os_str().is_empty() {
+            self.recipients.database = folder.join(&self.recipients.database);
         }
     }
 }

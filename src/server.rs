@@ -8,11 +8,12 @@
 
 mod figures;
 mod kernel;
-mod known_good;
 mod listeners;
 mod privileges;
 mod reload;
+mod remembered;
 mod screening;
+mod submission;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -38,7 +39,7 @@ use reload::{Reloader, Source};
 
 pub(crate) use listeners::{BACKLOG, Bound};
 pub(crate) use privileges::{Unprivileged, give_up, raise_descriptors, take_owner};
-pub(crate) use screening::screener;
+pub(crate) use screening::{ScreenerError, screener};
 
 /// Why the server did not start, or stopped by itself.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +55,7 @@ pub(crate) enum ServerError {
     #[error(transparent)]
     Pop3(#[from] pop3::Error),
     #[error(transparent)]
-    Screening(#[from] ::screening::Error),
+    Screening(#[from] ScreenerError),
     #[error("the runtime does not start: {0}")]
     Runtime(std::io::Error),
     #[error("signals cannot be received: {0}")]
@@ -111,6 +112,7 @@ async fn serve(plan: Plan, hangup: Signal, ready: impl FnOnce(&[Listening])) -> 
     let Plan { config, lines, file, bound, store, log } = plan;
     let (events, drain, counters) = (Events::new(started), Drain::new(), Arc::new(Counters::default()));
     let gate = Arc::new(Gate::with_rates(config.gate.clone(), &config.rates)?);
+    gate.let_in(config.let_in());
     let authenticator = Arc::new(Authenticator::new(store.clone(), &config.auth)?);
     authenticator.trust(Bearer::new(&config.oauth)?);
     let (rates, delivery) = (Arc::new(MailRates::new(&config.rates)), Delivery::new(&config.delivery));
@@ -160,8 +162,8 @@ async fn serve(plan: Plan, hangup: Signal, ready: impl FnOnce(&[Listening])) -> 
         watch(&drain, certificates, events.clone());
     }
 
-    known_good::restore(&gate, &data_dir);
-    drain.spawn_background(known_good::keep(Arc::clone(&gate), data_dir.clone()));
+    remembered::restore(&gate, &data_dir);
+    drain.spawn_background(remembered::keep(Arc::clone(&gate), data_dir.clone()));
     gate.open_gently(net::now());
     let places = Places(&listening);
     events.emit(ServerStarted { version: env!("CARGO_PKG_VERSION"), started, after: began.elapsed(), listeners: &places });
@@ -169,7 +171,7 @@ async fn serve(plan: Plan, hangup: Signal, ready: impl FnOnce(&[Listening])) -> 
     ready(&listening);
     signals.until_told_to_leave(&reloader).await;
     leave(&gate, &drain, &events, &mut signals, reloader.drain_time()).await;
-    known_good::save(&gate, &data_dir);
+    remembered::save(&gate, &data_dir);
     Ok(())
 }
 

@@ -20,6 +20,8 @@ use std::path::{Path, PathBuf};
 mod mail_drive;
 #[path = "../crates/pop3/tests/drive/mod.rs"]
 mod pop3_drive;
+#[path = "../crates/screening/tests/drive/mod.rs"]
+mod screening_drive;
 #[path = "../crates/smtp/tests/drive/mod.rs"]
 mod smtp_drive;
 #[path = "../crates/store-embedded/tests/drive/mod.rs"]
@@ -63,6 +65,11 @@ fn lines() {
 #[test]
 fn addresses() {
     replay("addresses", mail_drive::addresses);
+}
+
+#[test]
+fn milter() {
+    replay("milter", screening_drive::milter);
 }
 
 #[test]

@@ -23,7 +23,7 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, PackageId};
 const ROWS: [(&str, &[&str]); 5] = [
     ("words", &["mail"]),
     ("contracts", &["gate", "smtp", "pop3", "store", "events"]),
-    ("mechanisms", &["net", "screening", "auth", "store-embedded", "store-postgres", "store-remote"]),
+    ("mechanisms", &["net", "recipients", "screening", "auth", "store-embedded", "store-postgres", "store-remote"]),
     ("services", &["smtp-listener", "pop3-listener", "outbound", "admin"]),
     ("root", &["gatepost"]),
 ];

@@ -19,6 +19,14 @@ pub(crate) enum Gate {
     #[command(after_long_help = "Examples:\n  gatepost gate status\n  gatepost gate status --json | jq .phases")]
     Status(Asked),
 
+    /// Say whether those who were refused came back, when, and whether their mail came in
+    ///
+    /// Each source that brings mail and was refused for now since the server started, by its address (IPv6: by its /64); first those that have not
+    /// come in since. One that has not within four hours is missing: mail may be stuck there. Remembered for a day and more,
+    /// 32,768 sources known to be good and as many others.
+    #[command(after_long_help = "Examples:\n  gatepost gate returns --missing\n  gatepost gate returns --json | jq '.sources[].prefix'")]
+    Returns(Returns),
+
     /// Have another limit for a time, whatever the file says
     ///
     /// It is in force at once and ends by itself; nobody is put out. A reload keeps it and says so, a restart ends it. For good, edit
@@ -32,6 +40,20 @@ pub(crate) struct Explain {
     /// What stands in the brackets, as in R4.k3f9
     #[arg(value_name = "TOKEN")]
     pub(crate) token: String,
+
+    #[command(flatten)]
+    pub(crate) asked: Asked,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Returns {
+    /// Only those that have not come in for four hours
+    #[arg(long)]
+    pub(crate) missing: bool,
+
+    /// How many to list
+    #[arg(long, value_name = "NUMBER", default_value_t = 100)]
+    pub(crate) most: usize,
 
     #[command(flatten)]
     pub(crate) asked: Asked,

@@ -1,12 +1,13 @@
-//! `gatepost user`, `domain` and `alias`: the directory shown and changed, of a running server or a stopped one.
+//! `gatepost user`, `domain`, `alias` and `list`: the directory shown and changed, of a running server or a stopped one.
 
 use std::io::{self, Write};
 
-use admin::{DirectoryRequest, PasswordHash, Reply};
+use admin::{DirectoryRequest, PasswordHash, QuotaChange, Reply};
+use mail::ByteSize;
 
 use super::Outcome;
 use super::place::Place;
-use crate::cli::{Alias, Domain, Exit, Server, User, WithPassword};
+use crate::cli::{Alias, Domain, DomainSettings, Exit, List, ListSettings, Posting, Server, User, UserSettings, WithPassword};
 use crate::password::NewPassword;
 
 /// Accounts.
@@ -23,12 +24,19 @@ pub(crate) fn user(user: &User) -> Outcome {
             password_hash,
             verifier,
         }),
+        User::Set(set) => {
+            let UserSettings { quota: octets, messages, forward } = set.settings.clone();
+            let forwards = forward.map(|forward| forward.into_iter().filter(|address| !address.is_empty()).collect::<Vec<_>>());
+            let later = forwards.as_ref().filter(|forwards| !forwards.is_empty()).map(|_| FORWARDED_LATER).unwrap_or_default();
+            let request = DirectoryRequest::SetUser { name: set.name.clone(), quota: QuotaChange { octets, messages }, forwards };
+            change(&set.server, request, &format!("{} set{later}", set.name))
+        }
         User::Remove(named) => change(
             &named.server,
             DirectoryRequest::RemoveUser { name: named.name.clone() },
             &format!("{} removed, and its mail", named.name),
         ),
-        User::List(asked) => list(&asked.server, asked.json, DirectoryRequest::ListUsers),
+        User::List(asked) => show_all(&asked.server, asked.json, DirectoryRequest::ListUsers),
     }
 }
 
@@ -42,10 +50,15 @@ pub(crate) fn domain(domain: &Domain) -> Outcome {
             let request = DirectoryRequest::PutDomain { name: add.name.clone(), postmaster: add.postmaster.clone() };
             change(&add.server, request, &format!("mail for {} is now accepted", add.name))
         }
+        Domain::Set(set) => {
+            let DomainSettings { delimiter, catch_all, quota: octets, messages } = set.settings.clone();
+            let (name, quota) = (set.name.clone(), QuotaChange { octets, messages });
+            change(&set.server, DirectoryRequest::SetDomain { name, delimiter, catch_all, quota }, &format!("{} set", set.name))
+        }
         Domain::Remove(named) => {
             change(&named.server, DirectoryRequest::RemoveDomain { name: named.name.clone() }, &format!("{} removed", named.name))
         }
-        Domain::List(asked) => list(&asked.server, asked.json, DirectoryRequest::ListDomains),
+        Domain::List(asked) => show_all(&asked.server, asked.json, DirectoryRequest::ListDomains),
     }
 }
 
@@ -62,7 +75,35 @@ pub(crate) fn alias(alias: &Alias) -> Outcome {
         Alias::Remove(named) => {
             change(&named.server, DirectoryRequest::RemoveAlias { name: named.name.clone() }, &format!("{} removed", named.name))
         }
-        Alias::List(asked) => list(&asked.server, asked.json, DirectoryRequest::ListAliases),
+        Alias::List(asked) => show_all(&asked.server, asked.json, DirectoryRequest::ListAliases),
+    }
+}
+
+/// Lists.
+///
+/// # Errors
+/// What was refused, with the fix.
+pub(crate) fn list(list: &List) -> Outcome {
+    let who = |posting| match posting {
+        Posting::Anyone => admin::Posting::Anyone,
+        Posting::Members => admin::Posting::Members,
+        Posting::Domain => admin::Posting::Domain,
+    };
+    match list {
+        List::Add(add) => {
+            let (name, posting, members) = (add.name.clone(), who(add.posting), add.members.clone());
+            let done = format!("mail for {} goes to {}", add.name, add.members.join(", "));
+            change(&add.server, DirectoryRequest::AddList { name, posting, members }, &done)
+        }
+        List::Set(set) => {
+            let ListSettings { posting, join, leave } = set.settings.clone();
+            let request = DirectoryRequest::SetList { name: set.name.clone(), posting: posting.map(who), join, leave };
+            change(&set.server, request, &format!("{} set", set.name))
+        }
+        List::Remove(named) => {
+            change(&named.server, DirectoryRequest::RemoveList { name: named.name.clone() }, &format!("{} removed", named.name))
+        }
+        List::List(asked) => show_all(&asked.server, asked.json, DirectoryRequest::ListLists),
     }
 }
 
@@ -86,28 +127,68 @@ fn change(server: &Server, request: DirectoryRequest, done: &str) -> Outcome {
     Ok(Exit::Done)
 }
 
-fn list(server: &Server, json: bool, request: DirectoryRequest) -> Outcome {
+fn show_all(server: &Server, json: bool, request: DirectoryRequest) -> Outcome {
     let reply = Place::find(server)?.administer(request)?;
     let mut out = io::stdout().lock();
     match reply {
         Reply::Users(users) if json => print_json(&mut out, &users)?,
         Reply::Domains(domains) if json => print_json(&mut out, &domains)?,
         Reply::Aliases(aliases) if json => print_json(&mut out, &aliases)?,
-        Reply::Users(users) => users.iter().try_for_each(|user| writeln!(out, "{user}"))?,
-        Reply::Domains(domains) => {
-            for domain in domains {
-                let postmaster = domain.postmaster.map(|address| format!("  postmaster {address}")).unwrap_or_default();
-                let unicode = domain.unicode.map(|unicode| format!(" ({unicode})")).unwrap_or_default();
-                writeln!(out, "{}{unicode}{postmaster}", domain.name)?;
-            }
-        }
+        Reply::Lists(lists) if json => print_json(&mut out, &lists)?,
+        Reply::Users(users) => users.iter().try_for_each(|user| writeln!(out, "{}", line_of_user(user)))?,
+        Reply::Domains(domains) => domains.iter().try_for_each(|domain| writeln!(out, "{}", line_of(domain)))?,
+        Reply::Lists(lists) => lists.iter().try_for_each(|list| {
+            let posting = match list.posting {
+                admin::Posting::Anyone => "anyone",
+                admin::Posting::Members => "members",
+                admin::Posting::Domain => "domain",
+            };
+            writeln!(out, "{}  posting {posting}  {}", list.name, list.members.join(" "))
+        })?,
         Reply::Aliases(aliases) => aliases.iter().try_for_each(|alias| writeln!(out, "{}  {}", alias.name, alias.targets.join(" ")))?,
         other => return Err(format!("the server answered something else: {other:?}").into()),
     }
     Ok(Exit::Done)
 }
 
+/// A domain and what is not as usual about it.
+fn line_of(domain: &admin::Domain) -> String {
+    let said = |name: &str, value: &Option<String>| value.as_ref().map(|value| format!("  {name} {value}")).unwrap_or_default();
+    let unicode = domain.unicode.as_ref().map(|unicode| format!(" ({unicode})")).unwrap_or_default();
+    let delimiter = match domain.delimiter.as_str() {
+        "+" => String::new(),
+        "" => "  no delimiter".into(),
+        other => format!("  delimiter {other}"),
+    };
+    let quota = said("quota", &domain.quota.octets.map(ByteSize).map(|octets| octets.to_string()));
+    let messages = domain.quota.messages.map(|messages| format!("  {messages} messages")).unwrap_or_default();
+    let (postmaster, catch_all) = (said("postmaster", &domain.postmaster), said("catch-all", &domain.catch_all));
+    format!("{}{unicode}{postmaster}{delimiter}{catch_all}{quota}{messages}", domain.name)
+}
+
+/// An account, what it holds and what it may.
+fn line_of_user(user: &admin::User) -> String {
+    let of = |most: Option<String>| most.map(|most| format!(" of {most}")).unwrap_or_default();
+    let (octets, messages) =
+        (of(user.quota.octets.map(|octets| ByteSize(octets).to_string())), of(user.quota.messages.map(|n| n.to_string())));
+    let forwards = user.forwards.iter().map(|address| format!("  forward {address}")).collect::<String>();
+    format!("{}  messages {}{messages}  size {}{octets}{forwards}", user.name, user.messages, rounded(user.octets))
+}
+
+/// A size to a tenth of its unit, as in 1.2MiB.
+fn rounded(octets: u64) -> String {
+    let (unit, name) = [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")]
+        .into_iter()
+        .find(|(unit, _)| octets >= *unit)
+        .unwrap_or((1, "B"));
+    let tenths = u128::from(octets) * 10 / unit as u128;
+    if tenths.is_multiple_of(10) { format!("{}{name}", tenths / 10) } else { format!("{}.{}{name}", tenths / 10, tenths % 10) }
+}
+
 fn print_json(out: &mut impl Write, value: &impl serde::Serialize) -> io::Result<()> {
     serde_json::to_writer_pretty(&mut *out, value)?;
     writeln!(out)
 }
+
+const FORWARDED_LATER: &str =
+    "; this version cannot send to other hosts: forwarding begins with the version that can, and all mail stays here, too";

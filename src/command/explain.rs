@@ -1,21 +1,22 @@
 //! `gatepost explain`: the whole of what is asked about a message, dry.
 //!
-//! Asks by the configuration file, which need not be the one in force, with DNS as it is now. Nothing is changed and nobody is told. The
-//! client is taken for one that has delivered mail before: nobody is greylisted here.
+//! Asks by the configuration file, which need not be the one in force, with DNS and the services as they are now. Nothing is changed here and nobody else is told. It is asked what is asked on listen.smtp. The
+//! client is taken for one that has delivered mail before: nobody is greylisted here, and nobody has talked before a greeting.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 
 use admin::{DirectoryRequest, Reply, Resolved};
 use mail::ReversePath;
-use screening::{Client, Finding, Reading, Screener, Screening, Verdict};
+use screening::{Client, Finding, Letter, Manners, Reading, Screener, Screening, Verdict};
 use smtp::Reply as SmtpReply;
 
 use super::Outcome;
 use super::place::Place;
 use crate::cli::{Exit, Screen};
-use crate::config::Config;
+use crate::config::{Config, Listener};
 use crate::server::screener;
 
 /// Prints every check, what DNS says, the lines of the configuration and the reply.
@@ -26,7 +27,7 @@ pub(crate) fn run(screen: &Screen) -> Outcome {
     let reverse_path = ReversePath::parse(&format!("<{}>", screen.from)).map_err(|error| format!("--from {:?}: {error}", screen.from))?;
     let message = screen.file.as_deref().map(|file| read(&file.to_string_lossy())).transpose()?;
     let place = Place::find(&screen.server)?;
-    let client = Client { ip: screen.ip, helo: &screen.helo, reverse_path: &reverse_path, is_known: true };
+    let client = Client { ip: screen.ip, helo: &screen.helo, reverse_path: &reverse_path, is_known: true, manners: Manners::Unknown };
     let mut out = io::stdout().lock();
     writeln!(out, "client     {}, which says {}\nMAIL FROM  {reverse_path}", client.ip, client.helo)?;
     for recipient in &screen.to {
@@ -40,11 +41,14 @@ pub(crate) fn run(screen: &Screen) -> Outcome {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let Some(screener) = screener(place.config())? else {
+        let on_smtp =
+            |number: usize| place.config().screening.checks.get(number).is_some_and(|rule| rule.listeners.contains(&Listener::Smtp));
+        let Some(screener) = screener(place.config())?.map(|screener| screener.only(|number, _| on_smtp(number))) else {
             writeln!(out, "\nNothing is asked: screening.checks is empty{}", origin.line("screening.checks"))?;
             return Ok(Exit::Done);
         };
-        let (screening, at_mail) = ask(&screener, client, message.as_deref()).await;
+        let recipients: Vec<Arc<str>> = screen.to.iter().map(|recipient| recipient.as_str().into()).collect();
+        let (screening, at_mail) = ask(&screener, client, message.as_deref(), &recipients).await;
         findings(&mut out, &screening, place.config(), &origin)?;
         answers(&mut out, &screener, client, message.as_deref()).await?;
         conclusion(&mut out, &screening, at_mail, message.is_some())?;
@@ -53,16 +57,20 @@ pub(crate) fn run(screen: &Screen) -> Outcome {
 }
 
 /// What is found, and whether the reply is given at MAIL already.
-async fn ask(screener: &Screener, client: Client<'_>, message: Option<&[u8]>) -> (Screening, bool) {
+async fn ask(screener: &Screener, client: Client<'_>, message: Option<&[u8]>, recipients: &[Arc<str>]) -> (Screening, bool) {
     let screening = screener.envelope(client).await;
     match message {
-        Some(message) if screening.reply().is_none() => (screener.message(client, screening, reading(message)).await, false),
+        Some(mut message) if screening.reply().is_none() => {
+            let reading = reading(screener, message);
+            let mut letter = Letter { id: "explain", recipients, user: None, text: &mut message };
+            (screener.message(client, screening, reading, &mut letter).await, false)
+        }
         _ => (screening, true),
     }
 }
 
-fn reading(message: &[u8]) -> Reading {
-    let mut reading = Reading::new();
+fn reading(screener: &Screener, message: &[u8]) -> Reading {
+    let mut reading = screener.reading();
     reading.pass(message);
     reading
 }
@@ -112,7 +120,7 @@ fn findings(out: &mut impl Write, screening: &Screening, config: &Config, origin
 
 async fn answers(out: &mut impl Write, screener: &Screener, client: Client<'_>, message: Option<&[u8]>) -> io::Result<()> {
     writeln!(out, "\nDNS")?;
-    for answer in screener.answers(client, message.map(reading)).await {
+    for answer in screener.answers(client, message.map(|message| reading(screener, message))).await {
         let said = match &answer.records {
             Ok(records) => records.iter().map(|record| shown(record)).collect::<Vec<_>>().join("\n       "),
             Err(why) => format!("({why})"),

@@ -1,6 +1,7 @@
 //! `gatepost gate` and `gatepost drain`: the running server's gate, shown, explained and steered.
 
 mod explain;
+mod returns;
 mod status;
 
 use admin::{GateRequest, GateStatus, Reply, Request};
@@ -8,7 +9,7 @@ use mail::Span;
 
 use super::place::Place;
 use super::{Outcome, show};
-use crate::cli::{Asked, Drain, Explain, Gate, Set, SetKey};
+use crate::cli::{Asked, Drain, Explain, Gate, Returns, Set, SetKey};
 
 /// Does what is asked of the gate.
 ///
@@ -21,6 +22,7 @@ pub(crate) fn run(gate: &Gate) -> Outcome {
             let status = steered(asked, GateRequest::Status)?;
             show(asked.json, &status, |out| status::print(out, &status))
         }
+        Gate::Returns(returns) => returned(returns),
         Gate::Set(set) => set_for_a_time(set),
     }
 }
@@ -48,6 +50,14 @@ fn explained(Explain { token, asked }: &Explain) -> Outcome {
         return Err("the server did not explain it".into());
     };
     show(asked.json, &explained, |out| explain::print(out, &explained))
+}
+
+fn returned(Returns { missing, most, asked }: &Returns) -> Outcome {
+    let request = Request::Gate(GateRequest::Returns { missing: *missing, most: *most });
+    let Reply::Returns(returns) = Place::find(&asked.server)?.ask(&request)? else {
+        return Err("the server did not list who was refused".into());
+    };
+    show(asked.json, &returns, |out| returns::print(out, &returns))
 }
 
 fn set_for_a_time(Set { key: SetKey::MaxInbound, value, time, asked, .. }: &Set) -> Outcome {

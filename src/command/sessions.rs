@@ -6,7 +6,7 @@ use admin::{Reply, Request, Session, SessionsRequest};
 use mail::Span;
 
 use super::place::Place;
-use super::{Outcome, show};
+use super::{Outcome, show, table};
 use crate::cli::{EndSession, Exit, SessionIds, Sessions};
 
 /// Lists them, or ends some.
@@ -34,18 +34,8 @@ fn end_each(SessionIds { ids, server }: &SessionIds) -> Outcome {
     Ok(Exit::Done)
 }
 
-/// A table whose columns are as wide as they must be.
 fn print(out: &mut dyn Write, sessions: &[Session]) -> io::Result<()> {
-    let mut rows = vec![HEAD.map(ToOwned::to_owned)];
-    rows.extend(sessions.iter().map(row));
-    let mut widths = [0; COLUMNS];
-    for row in &rows {
-        widths.iter_mut().zip(row).for_each(|(width, cell)| *width = (*width).max(cell.chars().count()));
-    }
-    for row in &rows {
-        let line: Vec<_> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        writeln!(out, "{}", line.join("  ").trim_end())?;
-    }
+    table::print(out, HEAD, sessions.iter().map(row))?;
     writeln!(out, "{} session{}", sessions.len(), if sessions.len() == 1 { "" } else { "s" })
 }
 

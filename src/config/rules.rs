@@ -30,13 +30,15 @@ pub(super) fn findings(config: &Config, document: &Document<'_>) -> Vec<Finding>
             .map(|fault| Finding::error(format!("rates.{}", fault.key), fault.message)),
     );
     found.extend(config.delivery.validate().into_iter().map(|fault| Finding::error(format!("delivery.{}", fault.key), fault.message)));
-    found.extend(proxy(config));
+    found.extend(trusted(config));
     found.extend(when_full(config));
     found.extend(tls(config));
     found.extend(limits(config));
     found.extend(timeouts(config));
     found.extend(relay("relay.networks", &config.relay.networks));
     found.extend(relay("relay.xclient_networks", &config.relay.xclient_networks));
+    found.extend(config.submission.findings());
+    found.extend(config.recipients.findings());
     found.extend(config.screening.findings());
     found.extend(pop3(config));
     found.extend(config.auth.validate().into_iter().map(|fault| Finding::error(format!("auth.{}", fault.key), fault.message)));
@@ -75,6 +77,12 @@ fn listen(config: &Config) -> Vec<Finding> {
                     found.push(Finding::error(&key, format!("{address} cannot be had beside {other}, which is taken by {by}")).at(index));
                 }
                 None => taken.push((*address, key.clone())),
+            }
+            if key == "listen.lmtp" && address.port() == 25 {
+                found.push(
+                    Finding::error(&key, format!("{address} has the port of SMTP, which LMTP must not use (RFC 2033, section 5): use 24"))
+                        .at(index),
+                );
             }
         }
     }
@@ -118,14 +126,17 @@ fn never_reached(gate: &gate::Settings, document: &Document<'_>) -> Vec<Finding>
     ceilings.chain(users).collect()
 }
 
-/// Who is trusted to name clients could name one that may relay: invariant 3, again.
-fn proxy(config: &Config) -> Vec<Finding> {
-    let trusted = config.proxy.trusted_proxies.iter().map(|network| network.0).enumerate();
-    let strangers =
-        |network: &IpNet| format!("{network} is {}: any of them could pretend to be any client; list the proxies only", whose(network));
-    trusted
-        .filter(|(_, network)| too_large(network))
-        .map(|(index, network)| Finding::error("proxy.trusted_proxies", strangers(&network)).at(index))
+/// Who is trusted to name clients could name one that may relay: invariant 3, again. Who delivers by LMTP is believed to have judged.
+fn trusted(config: &Config) -> Vec<Finding> {
+    let proxies = "any of them could pretend to be any client; list the proxies only";
+    let servers = "any of them could deliver what nobody has screened; list your mail servers only";
+    [("proxy.trusted_proxies", &config.proxy.trusted_proxies, proxies), ("relay.lmtp_networks", &config.relay.lmtp_networks, servers)]
+        .into_iter()
+        .flat_map(|(key, networks, consequence)| {
+            networks.iter().enumerate().map(move |(index, network)| (key, index, network.0, consequence))
+        })
+        .filter(|(_, _, network, _)| too_large(network))
+        .map(|(key, index, network, consequence)| Finding::error(key, format!("{network} is {}: {consequence}", whose(&network))).at(index))
         .collect()
 }
 
@@ -149,8 +160,13 @@ fn when_full(config: &Config) -> Vec<Finding> {
 
 fn tls(config: &Config) -> Vec<Finding> {
     let mut found = Vec::new();
-    let needy: Vec<&str> =
-        config.listen.services().into_iter().filter(|(name, list)| *name != "smtp" && !list.is_empty()).map(|(name, _)| name).collect();
+    let needy: Vec<&str> = config
+        .listen
+        .services()
+        .into_iter()
+        .filter(|(name, list)| !matches!(*name, "smtp" | "lmtp") && !list.is_empty())
+        .map(|(name, _)| name)
+        .collect();
     match (&config.tls.certificate, &config.tls.key) {
         (Some(_), None) => found.push(Finding::error("tls.key", "is missing: the certificate needs its private key")),
         (None, Some(_)) => found.push(Finding::error("tls.certificate", "is missing: the private key needs its certificate")),

@@ -2,8 +2,12 @@
 //!
 //! Plain values: what they mean to the crate that screens is said where the server is built. Guarantees: the defaults ask nothing.
 
+mod attachments;
+mod services;
+
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use mail::{Domain, Span};
 use schemars::JsonSchema;
@@ -14,14 +18,16 @@ use super::Address;
 use super::change::written;
 use super::fault::Finding;
 
+pub(crate) use attachments::Attachment;
+
 /// What is asked about messages from other servers, and what follows. docs/screening.md tells more.
 ///
-/// Only mail that comes to listen.smtp is screened, and of that neither mail of people who have logged in nor that from
-/// relay.networks. Nothing is asked by default.
+/// Mail that comes to listen.smtp is screened, and of that neither mail of people who have logged in nor that from
+/// relay.networks; what people submit is, where a check says so. Nothing is asked by default.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Screening {
-    /// What is asked, in this order, each thing at most once: "iprev", "helo", "lists", "spf" and "greylist" at MAIL; "dkim", "arc" and "dmarc" when the
+    /// What is asked, in this order, each thing at most once: "early", "iprev", "helo", "lists", "spf" and "greylist" at MAIL; "dkim", "arc", "dmarc", "attachments", "rspamd", "milter" and "hook" when the
     /// message has come. What was found is written into an Authentication-Results header; one that a message brings along in our
     /// name is taken out. An entry is a table of its own under the heading [[screening.checks]], or an element of this list:
     ///
@@ -29,10 +35,12 @@ pub(crate) struct Screening {
     ///
     /// `fail` says what follows when the check fails: "accept" (nothing, the default), "tag" (an X-Gatepost-Screening header is put
     /// before the message), "quarantine" (likewise, and it says so), "defer" (4xx: the sender is to come back), "reject" (5xx),
-    /// "discard" (the sender is told 250, and the message is thrown away), or, for "dmarc" only, "policy": what the domain in From asks
-    /// for. After defer, reject or discard nothing more is asked. `unsure` says what follows when DNS does not answer within
+    /// "discard" (the sender is told 250, and the message is thrown away), or "policy": for "dmarc" what the domain in From asks
+    /// for, for "attachments" what stands beside the attachment, for "rspamd", "milter" and "hook" what they answer. After defer, reject or discard nothing more is asked. `unsure` says what follows when DNS, or who else is asked, does not answer within
     /// `timeout`: "accept" (the default) or "defer". `timeout` is "10s" where it is not written, and at most 1m; those of
-    /// the checks at MAIL, and the longest of them once more, come to 4m at most, because clients wait five minutes.
+    /// the checks at MAIL, and the longest of them once more, come to 4m at most, because clients wait five minutes. `listeners` says
+    /// where it is asked: ["smtp"] where it is not written; "attachments", "rspamd", "milter" and "hook" may also be asked on "submission" and
+    /// "submissions", about mail of people who have logged in.
     pub(crate) checks: Vec<Rule>,
     /// DNS lists of addresses that the check "lists" asks, each with the weight that it adds when the client is on it; 1 where none is
     /// written, negative for lists of good senders. Mind the terms of the lists; many serve no public resolvers, which is noticed and
@@ -42,11 +50,33 @@ pub(crate) struct Screening {
     pub(crate) dns_lists: Vec<List>,
     /// The sum of weights with which "lists" fails.
     pub(crate) dns_lists_threshold: u32,
+    /// Attachments that the check "attachments" is to find, each with what follows where that check has fail = "policy"; of several the gravest counts.
+    /// `name` is a pattern in which `*` stands for any text and `?` for one character, in any case; without it any part is meant.
+    /// `larger_than` asks for more octets than that. Archives are not opened. There may be 256:
+    ///
+    /// { name = "*.exe", verdict = "reject" }, { name = "*.zip", larger_than = "10MiB", verdict = "quarantine" }
+    pub(crate) attachments: Vec<Attachment>,
+    /// Where rspamd is asked, over HTTP: "http://127.0.0.1:11333". It gets the whole message, and may take `timeout` of the check "rspamd" for it.
+    pub(crate) rspamd: String,
+    /// The file with its password, where it wants one. It is read at the start, and when anything in [screening] changes.
+    pub(crate) rspamd_password: PathBuf,
+    /// Milters that the check "milter" asks, one after the other, all of them within its `timeout`: ["inet:127.0.0.1:8891",
+    /// "unix:/run/opendkim/opendkim.sock"]. They may add headers, and change nothing else. There may be 8.
+    pub(crate) milters: Vec<String>,
+    /// Where a service of your own is asked, over HTTP with a JSON text that docs/screening.md describes: "http://127.0.0.1:8080/hook".
+    pub(crate) hook: String,
+    /// Whether it gets the whole message, in base64, or what is known of it and its header.
+    pub(crate) hook_body: bool,
     /// After how long a sender that "greylist" has asked to come back may do so. Most come back after some minutes, whatever is written here.
     pub(crate) greylist_delay: Span,
     /// Senders that have been asked to come back and are remembered, for two days; each takes about 100 octets. When there are more
     /// the oldest has to come once more.
     pub(crate) greylist_senders: u32,
+    /// How long the greeting of a stranger on listen.smtp is held back where "early" is asked, at most 30s: mail servers wait for it, and programs that only shout
+    /// do not. "0s" holds nothing back. Not held back is who has delivered mail lately, and whom gate.clients or relay.networks name.
+    pub(crate) early_wait: Span,
+    /// How many greetings are held back at a time: each keeps a place of max_inbound. Further strangers are greeted at once.
+    pub(crate) early_places: u32,
     /// DNS servers to ask, with their ports: ["127.0.0.1:53"]. Empty: those of /etc/resolv.conf. A resolver on the same machine or
     /// network is best: its answers are believed.
     pub(crate) dns_servers: Vec<Address>,
@@ -59,7 +89,7 @@ pub(crate) struct Screening {
 }
 
 /// One check.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Rule {
     /// What is asked.
@@ -73,6 +103,18 @@ pub(crate) struct Rule {
     /// How long it may take.
     #[serde(default = "usual_timeout")]
     pub(crate) timeout: Span,
+    /// Where it is asked.
+    #[serde(default = "usual_listeners", skip_serializing_if = "is_usual")]
+    pub(crate) listeners: Vec<Listener>,
+}
+
+/// Where messages come in, by its key under `listen`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Listener {
+    Smtp,
+    Submission,
+    Submissions,
 }
 
 /// A DNS list.
@@ -113,22 +155,30 @@ impl Screening {
         !self.checks.is_empty()
     }
 
-    /// File descriptors that asking DNS may take: two servers at a time, about two kinds of address or about every list.
+    /// File descriptors that asking may take: of DNS two servers at a time, about two kinds of address or about every list; and one for each
+    /// service.
     pub(super) fn descriptors_most(&self) -> u64 {
         let lists = if self.asks(Check::Lists) { self.dns_lists.len() } else { 0 };
-        if self.is_on() { (AT_ONCE * 2 * lists.max(2)) as u64 } else { 0 }
+        if self.is_on() { (AT_ONCE * (2 * lists.max(2) + self.services())) as u64 } else { 0 }
     }
 
     /// Octets that each session may take for a header.
     pub(super) fn session_octets(&self) -> u64 {
-        if self.is_on() { HEADER_BUFFER_OCTETS } else { 0 }
+        let parts = if self.asks(Check::Attachments) { PARTS_OCTETS } else { 0 };
+        if self.is_on() { HEADER_BUFFER_OCTETS + parts } else { 0 }
     }
 
     /// Octets that all of it may take besides.
     pub(super) fn octets_most(&self) -> u64 {
         let senders = if self.asks(Check::Greylist) { self.greylist_senders } else { 0 };
-        let asking = if self.is_on() { AT_ONCE as u64 * ASKED_OCTETS + u64::from(self.dns_cache) * ANSWER_OCTETS } else { 0 };
+        let each = ASKED_OCTETS + self.services() as u64 * SERVICE_OCTETS;
+        let asking = if self.is_on() { AT_ONCE as u64 * each + u64::from(self.dns_cache) * ANSWER_OCTETS } else { 0 };
         asking + u64::from(senders) * SENDER_OCTETS
+    }
+
+    /// How many services are asked about a message.
+    fn services(&self) -> usize {
+        [Check::Rspamd, Check::Milter, Check::Hook].into_iter().filter(|check| self.asks(*check)).count()
     }
 
     fn asks(&self, check: Check) -> bool {
@@ -163,17 +213,29 @@ impl Screening {
             if self.checks.iter().take(index).any(|earlier| earlier.check == rule.check) {
                 found.push(fault(format!("{name} is asked already: write each check once")));
             }
-            if rule.fail == Fail::Policy && rule.check != Check::Dmarc {
-                found.push(fault(format!("{name} knows no policy: fail = \"policy\" is for \"dmarc\"; write what is to follow")));
+            if rule.fail == Fail::Policy && !rule.check.has_policy() {
+                found.push(fault(format!(
+                    "{name} knows no policy: fail = \"policy\" is for those that do, such as \"dmarc\"; write what is to follow"
+                )));
             }
             if rule.check == Check::Greylist && rule.fail != Fail::Defer {
                 found.push(fault(format!("{name} asks senders to come back, and nothing else: write fail = \"defer\"")));
+            }
+            if rule.listeners.is_empty() {
+                found.push(fault(format!("{name} is asked nowhere: write listeners = [\"smtp\"], or leave it out")));
+            }
+            if rule.listeners.iter().any(|listener| *listener != Listener::Smtp) && !rule.check.is_about_content() {
+                let message =
+                    "is asked about strangers, and those who submit mail have logged in: write listeners = [\"smtp\"], or leave it out";
+                found.push(fault(format!("{name} {message}")));
             }
             if rule.timeout.0.is_zero() || rule.timeout > LONGEST {
                 found.push(fault(format!("timeout of {name} must be more than 0s and at most {LONGEST}: this is {}", rule.timeout)));
             }
         }
         found.extend(self.late_at_mail());
+        found.extend(services::findings(self));
+        found.extend(attachments::findings(&self.attachments, self.asks(Check::Attachments)));
         if self.dns_timeout.0.is_zero() || self.dns_timeout > LONGEST {
             let message = format!("must be more than 0s and at most {LONGEST}: this is {}", self.dns_timeout);
             found.push(Finding::error("screening.dns_timeout", message));
@@ -188,6 +250,16 @@ impl Screening {
         if self.greylist_delay.0.is_zero() || self.greylist_delay > GREYLIST_LONGEST {
             let message = format!("must be more than 0s and at most {GREYLIST_LONGEST}: this is {}", self.greylist_delay);
             found.push(Finding::error("screening.greylist_delay", message));
+        }
+        if self.asks(Check::Early) && self.early_wait.0.is_zero() {
+            found.push(Finding::error(
+                "screening.early_wait",
+                "is 0s, and \"early\" is among the checks: write how long a greeting is held back, as in \"3s\"",
+            ));
+        }
+        if self.early_wait > EARLY_LONGEST {
+            let message = format!("must be at most {EARLY_LONGEST}: this is {}", self.early_wait);
+            found.push(Finding::error("screening.early_wait", message));
         }
         if self.greylist_senders == 0 {
             found.push(Finding::error("screening.greylist_senders", "must be at least 1, or nobody could come back"));
@@ -216,8 +288,16 @@ impl Default for Screening {
             checks: Vec::new(),
             dns_lists: Vec::new(),
             dns_lists_threshold: 1,
+            attachments: Vec::new(),
+            rspamd: String::new(),
+            rspamd_password: PathBuf::new(),
+            milters: Vec::new(),
+            hook: String::new(),
+            hook_body: false,
             greylist_delay: Span::mins(2),
             greylist_senders: 100_000,
+            early_wait: Span::secs(0),
+            early_places: 64,
             dns_servers: Vec::new(),
             dns_timeout: Span::secs(3),
             dns_cache: 32,
@@ -229,6 +309,14 @@ fn usual_weight() -> i32 {
     1
 }
 
+fn usual_listeners() -> Vec<Listener> {
+    vec![Listener::Smtp]
+}
+
+fn is_usual(listeners: &[Listener]) -> bool {
+    listeners == [Listener::Smtp]
+}
+
 fn usual_timeout() -> Span {
     Span::secs(10)
 }
@@ -238,17 +326,23 @@ fn usual_timeout() -> Span {
 pub(crate) const AT_ONCE: usize = 128;
 /// A header, in a buffer that grows by doubling.
 const HEADER_BUFFER_OCTETS: u64 = 2 * HEADER_OCTETS as u64;
+/// The fields of a part and a line of them, in buffers that grow by doubling, and the boundaries it is within.
+const PARTS_OCTETS: u64 = 80 << 10;
 /// A header that is all addresses or fields, taken apart.
 const ASKED_OCTETS: u64 = 1 << 20;
+/// Pieces of a message on their way to a service, in the sizes of hyper, and its answer.
+const SERVICE_OCTETS: u64 = 1 << 20;
 /// A hash and a time, in a table and in a line.
 const SENDER_OCTETS: u64 = 128;
 /// Queues of senders come back more often than that.
 const GREYLIST_LONGEST: Span = Span(std::time::Duration::from_secs(4 * 60 * 60));
+/// Clients wait five minutes for their greeting (RFC 5321, section 4.5.3.2.1), and each of them keeps a place meanwhile.
+const EARLY_LONGEST: Span = Span(std::time::Duration::from_secs(30));
 /// Of the five minutes, what leaves time for the rest.
 const LONGEST_AT_MAIL: Span = Span(std::time::Duration::from_secs(4 * 60));
 /// All are asked at once, and each takes descriptors.
 const LISTS_MOST: usize = 16;
-/// Three of them at the end of a message are well within the ten minutes that its client waits (RFC 5321, section 4.5.3.2.6).
+/// All of them at the end of a message, and the wait for a turn, are within the ten minutes that its client waits (RFC 5321, section 4.5.3.2.6).
 const LONGEST: Span = Span(std::time::Duration::from_secs(60));
 
 #[cfg(test)]

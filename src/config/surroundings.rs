@@ -22,8 +22,10 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
     found.extend(data_dir(&config.data_dir));
     found.extend(user(&config.user));
     found.extend(certificate(config));
+    found.extend(config.recipients.surroundings());
     found.extend(client_ca(config));
     found.extend(oauth(config));
+    found.extend(password(&config.screening.rspamd_password));
     found
 }
 
@@ -92,6 +94,16 @@ fn oauth(config: &Config) -> Option<Finding> {
     let auth::Error::OauthFile { key, source, .. } = &error else { return None };
     let found = if source.kind() == io::ErrorKind::PermissionDenied { Finding::warning } else { Finding::error };
     Some(found(format!("oauth.{key}"), error.to_string()))
+}
+
+/// As with the certificate: who may not read it may still ask.
+fn password(path: &Path) -> Option<Finding> {
+    let error = fs::read(path).err().filter(|_| !path.as_os_str().is_empty())?;
+    let message = format!("{} cannot be read: {error}", path.display());
+    Some(match error.kind() {
+        io::ErrorKind::PermissionDenied => Finding::warning("screening.rspamd_password", message),
+        _ => Finding::error("screening.rspamd_password", message),
+    })
 }
 
 fn unfit(error: &NetError, key: &Path) -> Finding {

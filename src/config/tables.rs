@@ -3,8 +3,10 @@
 //! A doc comment here is what the postmaster reads in the example and the reference, so it speaks to them: unit, consequence,
 //! when to change it. A key takes effect on reload unless it, or its table, carries `x-takes-effect = "restart"`.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
+use ipnet::IpNet;
 use mail::{ByteSize, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -24,6 +26,9 @@ pub(crate) struct Listen {
     pub(crate) submission: Vec<Address>,
     /// Mail from people's mail programs, with TLS from the first byte.
     pub(crate) submissions: Vec<Address>,
+    /// Mail from mail servers of yours that deliver here, by LMTP (RFC 2033), which answers for each recipient: ["127.0.0.1:24"]. Only
+    /// relay.lmtp_networks may use it. Nothing is screened there. Not on port 25.
+    pub(crate) lmtp: Vec<Address>,
     /// Fetching mail, with a password after STLS.
     pub(crate) pop3: Vec<Address>,
     /// Fetching mail, with TLS from the first byte.
@@ -60,6 +65,8 @@ pub(crate) struct WhenFull {
     pub(crate) submission: Patience,
     /// For submission with TLS from the first byte.
     pub(crate) submissions: Patience,
+    /// For LMTP.
+    pub(crate) lmtp: Patience,
     /// For POP3.
     pub(crate) pop3: Patience,
     /// For POP3 with TLS from the first byte.
@@ -141,7 +148,7 @@ pub(crate) struct Timeouts {
 
 /// Who may send mail to other servers through this one, beside people with an account here, who always may. This version has no
 /// outbound queue yet: recipients elsewhere are answered 550 5.7.1, whoever sends to them.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Relay {
     /// Networks that need no password for it, such as those of printers and application servers:
@@ -152,6 +159,9 @@ pub(crate) struct Relay {
     /// there. From then on the client is counted everywhere, and not the proxy. Nobody else is offered it. Whoever gets an address in one of them can send to anybody as anybody, so the same networks are
     /// refused.
     pub(crate) xclient_networks: Vec<Network>,
+    /// Networks of the mail servers of yours that may deliver to listen.lmtp; at first this machine. What they bring is taken as they
+    /// have judged it, so networks too large to be one site's are refused.
+    pub(crate) lmtp_networks: Vec<Network>,
 }
 
 /// Fetching mail.
@@ -175,8 +185,8 @@ pub(crate) struct Admin {
     /// Where /metrics (Prometheus), /healthz and /readyz are served, over HTTP without a password and so on loopback addresses
     /// only. An empty list, [], switches it off.
     pub(crate) http: Vec<Address>,
-    /// The socket that `gatepost reload`, `status`, `gate`, `sessions`, `drain`, `user`, `domain` and `alias` reach the running server
-    /// by. A relative path is taken from data_dir. Only root and the server's user can open it.
+    /// The socket that `gatepost reload`, `status`, `gate`, `sessions`, `drain`, `user`, `domain`, `alias` and `list` reach the running
+    /// server by. A relative path is taken from data_dir. Only root and the server's user can open it.
     pub(crate) control: PathBuf,
 }
 
@@ -203,11 +213,12 @@ pub(crate) enum Format {
 
 impl Listen {
     /// Each service's key, and where it listens.
-    pub(crate) fn services(&self) -> [(&'static str, &[Address]); 5] {
+    pub(crate) fn services(&self) -> [(&'static str, &[Address]); 6] {
         [
             ("smtp", &self.smtp),
             ("submission", &self.submission),
             ("submissions", &self.submissions),
+            ("lmtp", &self.lmtp),
             ("pop3", &self.pop3),
             ("pop3s", &self.pop3s),
         ]
@@ -216,11 +227,12 @@ impl Listen {
 
 impl WhenFull {
     /// Each service's key, and what it does.
-    pub(crate) fn services(&self) -> [(&'static str, Patience); 5] {
+    pub(crate) fn services(&self) -> [(&'static str, Patience); 6] {
         [
             ("smtp", self.smtp),
             ("submission", self.submission),
             ("submissions", self.submissions),
+            ("lmtp", self.lmtp),
             ("pop3", self.pop3),
             ("pop3s", self.pop3s),
         ]
@@ -234,6 +246,7 @@ impl Default for Listen {
             smtp: everywhere(25),
             submission: everywhere(587),
             submissions: everywhere(465),
+            lmtp: Vec::new(),
             pop3: everywhere(110),
             pop3s: everywhere(995),
         }
@@ -243,7 +256,15 @@ impl Default for Listen {
 impl Default for WhenFull {
     fn default() -> Self {
         let wait = Patience::Wait(Room::default());
-        Self { smtp: Patience::Refuse, submission: wait, submissions: wait, pop3: wait, pop3s: wait }
+        Self { smtp: Patience::Refuse, submission: wait, submissions: wait, lmtp: Patience::Refuse, pop3: wait, pop3s: wait }
+    }
+}
+
+impl Default for Relay {
+    fn default() -> Self {
+        let loopback = [IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+        let lmtp_networks = loopback.into_iter().zip([8, 128]).map(|(address, bits)| Network(IpNet::new_assert(address, bits)));
+        Self { networks: Vec::new(), xclient_networks: Vec::new(), lmtp_networks: lmtp_networks.collect() }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Five services on their addresses, and what the configuration means for each.
+//! Six services on their addresses, and what the configuration means for each.
 //!
 //! [`Bound`] is made while ports below 1024 may be bound and keys may be read; [`Listeners`] is the same, served. The
 //! configuration's words become the settings of machines and listeners here and nowhere else, at the start and on reload.
@@ -13,11 +13,12 @@ use gate::{Delivery, Gate, IpNet, ListenerId, MailRates};
 use mail::{Mechanism, Mechanisms};
 use net::{Authorities, Budget, Certificates, Counters, Drain, Handshakes, NetError, Pair, Tls, WaitingRoom};
 use pop3_listener::LoginDelay;
+use recipients::Lookup;
 use smtp::Role;
 use store_embedded::Embedded;
 
-use super::{ServerError, screener};
-use crate::config::Config;
+use super::{ScreenerError, ServerError, screener, submission};
+use crate::config::{Config, Listener};
 
 /// Sockets that listen and certificates that were read; nothing is served yet.
 pub(crate) struct Bound {
@@ -48,7 +49,12 @@ pub(crate) struct Listeners {
     has_tls: bool,
     /// Kept for as long as nothing about it changes: it remembers what DNS has said.
     screening: Mutex<(Config, Option<Arc<Screener>>)>,
+    /// Likewise: it remembers what the database has said.
+    lookup: Mutex<Asked>,
 }
+
+/// How addresses are asked about, and who asks.
+type Asked = Option<(recipients::Settings, Arc<Lookup>)>;
 
 /// What is spoken on an address, by its key under `listen`.
 #[derive(Clone, Copy)]
@@ -99,7 +105,8 @@ impl Listeners {
         let authorities = bound.authorities.as_ref();
         let tls = bound.certificates.map(|certificates| Encryption::new(&certificates, authorities, services, config)).transpose()?;
         let screening = Mutex::new((config.clone(), screener(config)?));
-        let mut listeners = Self { smtp: Vec::new(), pop3: Vec::new(), listening: Vec::new(), has_tls: tls.is_some(), screening };
+        let mut listeners =
+            Self { smtp: Vec::new(), pop3: Vec::new(), listening: Vec::new(), has_tls: tls.is_some(), screening, lookup: Mutex::default() };
         for (number, (service, socket)) in bound.sockets.into_iter().enumerate() {
             let id = ListenerId(u16::try_from(number).unwrap_or(u16::MAX));
             let encryption = tls.as_ref().map(|tls| tls.of(service));
@@ -120,8 +127,8 @@ impl Listeners {
     /// Who screens by another configuration.
     ///
     /// # Errors
-    /// There is no DNS server to ask.
-    pub(crate) fn screener(&self, config: &Config) -> Result<Option<Arc<Screener>>, ::screening::Error> {
+    /// There is no DNS server to ask, or a password cannot be read.
+    pub(crate) fn screener(&self, config: &Config) -> Result<Option<Arc<Screener>>, ScreenerError> {
         let (present, screener_of_it) = &*self.screening.lock().unwrap_or_else(PoisonError::into_inner);
         let is_same = present.screening == config.screening && present.hostname() == config.hostname();
         if is_same { Ok(screener_of_it.clone()) } else { screener(config) }
@@ -129,8 +136,9 @@ impl Listeners {
 
     /// Serves new sessions by another configuration, screened by its `screener`.
     pub(crate) fn configure(&self, config: &Config, screener: Option<Arc<Screener>>) {
+        let lookup = lookup(&mut self.lookup.lock().unwrap_or_else(PoisonError::into_inner), config);
         for (service, role, listener) in &self.smtp {
-            listener.configure(smtp_settings(config, *service, *role, self.has_tls, screener.clone()));
+            listener.configure(smtp_settings(config, *service, *role, self.has_tls, screener.clone(), lookup.clone()));
         }
         *self.screening.lock().unwrap_or_else(PoisonError::into_inner) = (config.clone(), screener);
         for (service, listener) in &self.pop3 {
@@ -160,7 +168,8 @@ impl Listeners {
             drain: drain.clone(),
         };
         let screener = self.screening.get_mut().unwrap_or_else(PoisonError::into_inner).1.clone();
-        let settings = smtp_settings(config, service, role, self.has_tls, screener);
+        let lookup = lookup(self.lookup.get_mut().unwrap_or_else(PoisonError::into_inner), config);
+        let settings = smtp_settings(config, service, role, self.has_tls, screener, lookup);
         let listener = smtp_listener::Listener::new(id, service.name, &ground, tls, service.implicit_tls, settings);
         self.smtp.push((service, role, listener.clone()));
         services.accept(socket, listener);
@@ -210,10 +219,24 @@ impl Service {
             "smtp" => of("smtp", Speaks::Smtp(Role::Relay), false),
             "submission" => of("submission", Speaks::Smtp(Role::Submission), false),
             "submissions" => of("submissions", Speaks::Smtp(Role::Submission), true),
+            "lmtp" => of("lmtp", Speaks::Smtp(Role::Lmtp), false),
             "pop3" => of("pop3", Speaks::Pop3, false),
             "pop3s" => of("pop3s", Speaks::Pop3, true),
             _ => None,
         }
+    }
+
+    /// Who asks what is asked here.
+    fn screener(self, config: &Config, whole: &Screener) -> Arc<Screener> {
+        let here = match (self.speaks, self.implicit_tls) {
+            (Speaks::Smtp(Role::Relay), _) => Some(Listener::Smtp),
+            (Speaks::Smtp(Role::Submission), false) => Some(Listener::Submission),
+            (Speaks::Smtp(Role::Submission), true) => Some(Listener::Submissions),
+            // What comes there is judged already.
+            (Speaks::Smtp(Role::Lmtp) | Speaks::Pop3, _) => None,
+        };
+        let rules = &config.screening.checks;
+        Arc::new(whole.only(|number, _| rules.get(number).is_some_and(|rule| here.is_some_and(|here| rule.listeners.contains(&here)))))
     }
 
     fn waiting_room(self, config: &Config) -> Option<WaitingRoom> {
@@ -243,17 +266,34 @@ impl Encryption {
 
     fn of(&self, service: Service) -> Tls {
         match service.speaks {
-            Speaks::Smtp(Role::Relay) => self.of_servers.clone(),
+            Speaks::Smtp(Role::Relay | Role::Lmtp) => self.of_servers.clone(),
             Speaks::Smtp(Role::Submission) | Speaks::Pop3 => self.of_people.clone(),
         }
     }
 }
 
-fn smtp_settings(config: &Config, service: Service, role: Role, has_tls: bool, screener: Option<Arc<Screener>>) -> smtp_listener::Settings {
+/// Who is asked by this configuration; who was asked before, when nothing about it has changed.
+fn lookup(asked: &mut Asked, config: &Config) -> Option<Arc<Lookup>> {
+    let wanted = config.recipients.lookup();
+    if asked.as_ref().map(|(settings, _)| settings) != wanted.as_ref() {
+        *asked = wanted.map(|settings| (settings.clone(), Arc::new(Lookup::new(settings))));
+    }
+    asked.as_ref().map(|(_, lookup)| Arc::clone(lookup))
+}
+
+fn smtp_settings(
+    config: &Config,
+    service: Service,
+    role: Role,
+    has_tls: bool,
+    screener: Option<Arc<Screener>>,
+    lookup: Option<Arc<Lookup>>,
+) -> smtp_listener::Settings {
     let Config { limits, timeouts, .. } = config;
     let usual = match role {
         Role::Relay => smtp::Settings::relay(config.hostname()),
         Role::Submission => smtp::Settings::submission(config.hostname()),
+        Role::Lmtp => smtp::Settings::lmtp(config.hostname()),
     };
     let timing = smtp::Timing {
         command: timeouts.command.0,
@@ -277,12 +317,16 @@ fn smtp_settings(config: &Config, service: Service, role: Role, has_tls: bool, s
         }),
         hops: usize::try_from(limits.hops).unwrap_or(usize::MAX),
         relay_networks: config.relay.networks.iter().map(|network| network.0).collect(),
+        lmtp_networks: config.relay.lmtp_networks.iter().map(|network| network.0).collect(),
         xclient_networks: config.relay.xclient_networks.iter().map(|network| network.0).collect(),
         messages: limits.messages,
         write_deadline: timeouts.write.0,
         waiting_room: service.waiting_room(config),
         trusted_proxies: trusted_proxies(config),
-        screener,
+        submission: submission::submission(&config.submission),
+        quota_warning_percent: config.recipients.quota_warning_percent,
+        lookup,
+        screener: screener.map(|screener| service.screener(config, &screener)),
     }
 }
 

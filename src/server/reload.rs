@@ -153,7 +153,7 @@ impl Reloader {
         if !faults.is_empty() {
             return Err(faults);
         }
-        let screener = self.listeners.screener(&new).map_err(|error| vec![format!("screening.dns_servers: {error}")])?;
+        let screener = self.listeners.screener(&new).map_err(|error| vec![format!("screening: {error}")])?;
         let bearer = Bearer::new(&new.oauth).map_err(|error| vec![format!("oauth: {error}")])?;
         let mut changes = in_force.config.changes(&new);
         changes.retain(|change| set.is_none() || change.key != MAX_INBOUND);
@@ -170,6 +170,7 @@ impl Reloader {
         // Before the gate, which tells those who wait that something has changed: they look at the waiting room there is then.
         self.listeners.configure(&new, screener);
         self.gate.apply(gate).map_err(|error| vec![error.to_string()])?;
+        self.gate.let_in(new.let_in());
         self.gate.apply_rates(&new.rates);
         self.rates.apply(&new.rates);
         self.delivery.apply(&new.delivery);

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Instant;
 
-use events::{Figure, SessionEnd, UserSessionsRefused};
+use events::{Figure, SessionEnd};
 use gate::{Arrival, Denial, Gate, ListenerId, Protocol, Refusal, ReplyLine, Token};
 use smtp::Reply;
 
@@ -73,6 +73,10 @@ pub(crate) fn refused(refusal: &Refusal) -> String {
 /// Sessions that are in.
 pub(crate) fn places(keys: &Keys) -> String {
     let mut table = Table::new(["key", "default", "asked at", "rule", "reply", "POP3", "counted by", "shadow"]);
+    let refusal = banned();
+    let (smtp, pop3) = heard(&refusal);
+    let key = refusal.rule.key().unwrap();
+    table.row([&code(key), keys.default(key), "connection", refusal.rule.id(), &smtp, &pop3, &refused(&refusal), ""]);
     for (key, scene) in SCENES {
         let refusal = scene.refusal("");
         // The reserve is why a place of `max_inbound` is not to be had.
@@ -93,8 +97,8 @@ pub(crate) fn places(keys: &Keys) -> String {
     let limit = gate::Settings::default().sessions_per_user;
     let reply = Reply::TOO_MANY_USER_SESSIONS.with(limit.into());
     let (rule, smtp, pop3) = (rule_of(reply), said(reply), beginning(pop3::Refusal::TooManySessions { limit }, reply));
-    let counted = labelled("gatepost_authentications_total", "outcome", UserSessionsRefused::OUTCOME);
     for key in ["gate.sessions_per_user", "gate.users"] {
+        let counted = labelled("gatepost_user_sessions_refused_total", "limit", key);
         // The rules of `users` are tried out with the number for all.
         let limit = gate::Limit::ALL.into_iter().find(|limit| limit.key() == "sessions_per_user");
         table.row([&code(key), keys.default(key), "AUTH, PASS", &rule, &smtp, &pop3, &counted, in_shadow(limit)]);
@@ -103,7 +107,7 @@ pub(crate) fn places(keys: &Keys) -> String {
     let (key, refusal) = ("store.takeover_grace", pop3::Refusal::InUse);
     let (code_of, text) = refusal.to_string().split_once("] ").map(|(code, text)| (code.to_owned(), text.to_owned())).unwrap();
     let line = code(format_args!("{code_of}] {HOST} {text} [{}]", Token::new(Denial::MaildropLocked.id(), 0)));
-    let counted = code("gatepost_maildrops_refused_total");
+    let counted = labelled("gatepost_maildrops_refused_total", "limit", key);
     table.row([&code(key), keys.default(key), "PASS", Denial::MaildropLocked.id(), "", &line, &counted, ""]);
 
     let reply = Reply::PLACE_NEEDED;
@@ -111,6 +115,15 @@ pub(crate) fn places(keys: &Keys) -> String {
     let (key, counted) = ("gate.give_way_after", labelled("gatepost_sessions_ended_total", "end", SessionEnd::GaveWay.as_str()));
     table.row([&code(key), keys.default(key), "between transactions", &rule, &smtp, &pop3, &counted, ""]);
     table.text()
+}
+
+/// Whose commands have failed too often.
+fn banned() -> Refusal {
+    let (gate, now) = (Gate::new(toml::from_str("ban_after = '9/1m'").unwrap()).unwrap(), Instant::now());
+    gate.open();
+    gate.failed(one(0), 9, now);
+    gate.failed(one(0), 1, now).unwrap();
+    gate.admit(&arrival(one(0), now)).unwrap_err()
 }
 
 /// Only a limit that can be in shadow is one of [`gate::Limit`].

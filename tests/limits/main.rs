@@ -103,13 +103,16 @@ const NO_LIMIT: &[&str] = &[
     "user",
     "listen.",
     "proxy.trusted_proxies",
+    "gate.ban_time",
     "gate.shadow",
     "rates.shadow",
     "tls.certificate",
     "tls.key",
     "tls.client_ca",
     "timeouts.drain",
+    "recipients.",
     "relay.",
+    "submission.",
     "screening.",
     "auth.hash_memory",
     "auth.hash_passes",
@@ -132,7 +135,7 @@ its reply is temporary, the session goes on, and what was refused does not count
 *How fast the store is* decides how many messages are taken at a time: nobody writes that number down.
 
 A reply by a rule, R0 to R11, is one line of at most 200 octets and ends in a token, `[R4.k3f9]`. `gatepost gate explain R4.k3f9` tells the rule, the
-key and its line, what was in use at that instant, and what to do. R1 said to a session that a drain ends has none: there is nothing to explain. The
+key and its line, what was in use at that instant, and what to do. The
 recipients of one message that one rate refuses have one token together.
 ";
 

@@ -11,10 +11,13 @@ mod send;
 use std::fs;
 
 use crate::harness::{ANN, BOB, PASSWORD, Server};
-use crate::programs::{program, succeed};
+use crate::programs::{program, script, succeed};
 use fetch::Fetched;
 use letter::{Letter, Traced};
 use send::CAROL;
+
+/// The messages are other people's, and not every one has a header.
+const AS_WRITTEN: &str = "[submission]\nown_senders = false\ncomplete_header = false\n";
 
 #[test]
 fn curl_in_clear() {
@@ -75,7 +78,7 @@ fn chunks_by_hand() {
 
 #[test]
 fn the_largest_message() {
-    let server = Server::start("");
+    let server = Server::start(AS_WRITTEN);
     let largest = Letter::largest(server.path("largest.eml"));
     assert_eq!(largest.octets.len(), 25 << 20);
     send::curl(&server, &largest);
@@ -119,9 +122,63 @@ fn mutt_submits() {
     assert_eq!(arrived, body);
 }
 
+#[test]
+fn a_short_header_is_completed_and_somebody_elses_name_refused() {
+    let server = Server::start("");
+    let letter = |name: &str, text: &str| {
+        let (file, octets) = (server.path(name), text.as_bytes().to_vec());
+        fs::write(&file, &octets).unwrap();
+        Letter { name: name.into(), file, octets }
+    };
+    send::curl_submitting(&server, &letter("short", "Subject: short\r\nBcc: carol@elsewhere.example\r\n\r\nHello\r\n"));
+    let refused = send::curl_as_bob(&server, &letter("forged", &format!("From: Ann <{ANN}>\r\n\r\n"))).arg("-v").output().unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("< 550 5.7.1 The From field must name addresses of yours alone"), "{said}");
+
+    let fetched = fetched_alike(&server);
+    assert_eq!(fetched.len(), 1);
+    let text = str::from_utf8(&fetched[0].octets).unwrap();
+    let (header, body) = text.split_once("\r\n\r\n").unwrap();
+    for field in
+        ["\r\nDate: ", &format!("\r\nFrom: <{BOB}>\r\n"), &format!("\r\nMessage-ID: <{}@mail.example.org>\r\n", fetched[0].unique_id)]
+    {
+        assert_eq!(header.matches(field).count(), 1, "{field:?} in {header}");
+    }
+    assert!(!header.contains("Bcc") && header.ends_with("\r\nSubject: short") && body == "Hello\r\n", "{text}");
+}
+
+/// Python's own libraries ask for a report, and read it.
+#[test]
+fn a_sender_who_asks_has_a_report() {
+    let server = Server::start("");
+    let mut python = script("clients/report.py");
+    python.args([server.port("submission"), server.port("pop3s")]).arg(server.certificate());
+    succeed(python.args([BOB, PASSWORD, ANN]));
+    assert_eq!(server.maildrop(ANN).len(), 1);
+    assert_eq!(server.metric("gatepost_delivery_reports_total", "outcome=\"given\""), 1);
+}
+
+/// LMTP by Python's own library.
+#[test]
+fn smtplib_delivers_by_lmtp() {
+    let mut server = Server::prepare("");
+    server.edit("[listen]\n", "[listen]\nlmtp = [\"127.0.0.1:0\"]\n");
+    server.run();
+    let letter = Letter::named("python-multipart");
+    let mut python = script("clients/lmtp.py");
+    python.args([server.port("lmtp").as_str(), CAROL]).arg(&letter.file);
+    let codes = succeed(python.args([ANN, "nobody@example.org", BOB]));
+    assert_eq!(codes.trim(), "250 550 250");
+    assert_eq!(server.maildrop(BOB).len(), 1);
+    let fetched = fetched_alike(&server);
+    let text = fetched[0].octets.escape_ascii().to_string();
+    assert!(fetched.len() == 1 && text.contains(" with LMTP id "), "{text}");
+    assert!(text.ends_with(&letter.fetched().escape_ascii().to_string()), "{text}");
+}
+
 /// Sends every message but those the program alters, and holds what is fetched to what was sent.
 fn carried(protocol: &str, altered: &[(&str, &str)], send: impl Fn(&Server, &[Letter])) {
-    let server = Server::start("");
+    let server = Server::start(AS_WRITTEN);
     let mut letters = Letter::all();
     let before = letters.len();
     letters.retain(|letter| !altered.iter().any(|(name, _why)| *name == letter.name));

@@ -13,16 +13,22 @@
 )]
 
 mod abuse;
+mod bans;
 mod clients;
+mod content;
 mod crash;
 mod fair;
 mod flood;
 mod harness;
 mod lifecycle;
 mod live;
+mod lookup;
+mod opendkim;
 mod postfix;
 mod programs;
 mod proxies;
+mod relay;
+mod rspamd;
 mod sasl;
 mod screening;
 mod smoke;

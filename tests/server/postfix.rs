@@ -1,4 +1,4 @@
-//! Postfix relays its queue into the program, as it is, and past a gate that is full at first.
+//! Postfix relays its queue into the program, as it is, by SMTP and by LMTP, and past a gate that is full at first.
 //!
 //! The Postfix is the test's own: configuration, queue and log in the test's folder, mail put in over a socket in there, no port.
 //! Its master starts only as root: a user needs sudo. However the test ends, Postfix is ended, and at last by itself.
@@ -20,11 +20,24 @@ use crate::programs::{program, require, succeed};
 #[test]
 fn postfix_relays_its_queue() {
     let server = Server::start("");
-    let postfix = Postfix::start(&server);
+    let postfix = Postfix::start(&server, "smtp");
     let bodies = postfix.queue();
     postfix.log.wait_for("removed", MESSAGES);
     assert!(arrived(&server) == bodies);
     assert_eq!(postfix.log.count("status=sent"), MESSAGES);
+}
+
+#[test]
+fn postfix_delivers_its_queue_by_lmtp() {
+    let mut server = Server::prepare("");
+    server.edit("[listen]\n", "[listen]\nlmtp = [\"127.0.0.1:0\"]\n");
+    server.run();
+    let postfix = Postfix::start(&server, "lmtp");
+    let bodies = postfix.queue();
+    postfix.log.wait_for("removed", MESSAGES);
+    assert!(arrived(&server) == bodies);
+    assert_eq!(postfix.log.count("status=sent"), MESSAGES);
+    assert_eq!(server.metric("gatepost_messages_accepted_total", "lmtp"), MESSAGES as u64);
 }
 
 /// The queue is refused with 421, kept and sent again: nothing is lost, and nothing comes twice.
@@ -33,7 +46,7 @@ fn postfix_relays_its_queue_past_a_gate_that_is_full() {
     let server = Server::start("[gate]\nmax_inbound = 1\nfair_share_alpha = 0\n");
     let mut only = server.connect("smtp");
     assert!(only.hear().starts_with("220 "));
-    let postfix = Postfix::start(&server);
+    let postfix = Postfix::start(&server, "smtp");
     let bodies = postfix.queue();
     postfix.log.wait_for("421 4.3.2 mail.example.org Too many connections, try again later", MESSAGES);
     assert_eq!(postfix.log.count("status=sent"), 0);
@@ -56,13 +69,14 @@ struct Postfix {
 }
 
 impl Postfix {
-    fn start(relayhost: &Server) -> Self {
+    /// Its next hop is the service of `server` by that name.
+    fn start(server: &Server, service: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (etc, home) = (folder.path().join("etc"), folder.path().display().to_string());
         for name in ["etc", "queue", "data"] {
             fs::create_dir(folder.path().join(name)).unwrap();
         }
-        let main = MAIN.replace("@HOME@", &home).replace("@PORT@", &relayhost.port("smtp"));
+        let main = MAIN.replace("@HOME@", &home).replace("@SERVICE@", service).replace("@PORT@", &server.port(service));
         fs::write(etc.join("main.cf"), main).unwrap();
         fs::write(etc.join("master.cf"), MASTER).unwrap();
         // Postfix's own processes are other users, who pass through here.
@@ -235,8 +249,12 @@ inet_interfaces = 127.0.0.1
 inet_protocols = ipv4
 mynetworks = 127.0.0.0/8
 relayhost = [127.0.0.1]:@PORT@
+relay_transport = @SERVICE@
+default_transport = @SERVICE@
 smtp_dns_support_level = disabled
 smtp_tls_security_level = may
+lmtp_dns_support_level = disabled
+lmtp_tls_security_level = may
 in_flow_delay = 0
 queue_run_delay = 1s
 minimal_backoff_time = 1s
@@ -258,6 +276,7 @@ proxymap   unix  - - n - - proxymap
 error      unix  - - n - - error
 retry      unix  - - n - - error
 smtp       unix  - - n - - smtp
+lmtp       unix  - - n - - lmtp
 anvil      unix  - - n - 1 anvil
 postlog    unix-dgram n - n - 1 postlogd
 ";

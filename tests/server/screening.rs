@@ -1,7 +1,7 @@
 //! Mail from strangers, screened: with a DNS server of its own, clients that a proxy names, and what is in the mailbox afterwards.
 
 #[path = "../../crates/screening/tests/zone/mod.rs"]
-mod zone;
+pub(crate) mod zone;
 
 use std::fs;
 
@@ -54,7 +54,7 @@ fn send(smtp: &mut Dialogue, from: &str, message: &str) -> String {
 }
 
 /// The messages in ann's mailbox, oldest first.
-fn mailbox(server: &Server) -> Vec<String> {
+pub(crate) fn mailbox(server: &Server) -> Vec<String> {
     let mut pop3 = server.connect_tls("pop3s");
     pop3.hear();
     for line in [format!("USER {ANN}"), format!("PASS {PASSWORD}")] {

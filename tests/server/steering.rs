@@ -41,6 +41,37 @@ fn a_refusal_is_explained_by_what_its_client_was_told() {
 }
 
 #[test]
+fn who_was_refused_is_listed_with_what_became_of_it() {
+    let server = Server::start(&gate(1));
+    let held = server.hello();
+    assert!(server.connect_from(9, "smtp").hear().starts_with("421 4.3.2 "));
+    assert!(server.connect_from(9, "smtp").hear().starts_with("421 4.3.2 "));
+    assert!(server.connect("smtp").hear().starts_with("421 4.3.2 "));
+    // Who fetches mail brings none that could be stuck.
+    assert!(server.connect_from(8, "pop3").hear().starts_with("-ERR [SYS/TEMP] "));
+    let returns = asked(&server, &["gate", "returns", "--json"]);
+    assert_eq!((&returns["known"], &returns["missing"], &returns["left_out"]), (&2.into(), &0.into(), &0.into()));
+    let first = &returns["sources"][0];
+    assert_eq!((&first["prefix"], &first["refusals"], &first["rule"]), (&"127.0.0.9/32".into(), &2.into(), &"R4".into()));
+    assert_eq!(
+        (&first["back_after_seconds"], &first["delivered_after_seconds"], &first["missing"]),
+        (&Value::Null, &Value::Null, &false.into())
+    );
+
+    drop(held);
+    server.eventually("the place is free", |server| server.in_use() == 0);
+    server.deliver(ANN, "Subject: back\r\n\r\nHere I am.\r\n");
+    let returns = asked(&server, &["gate", "returns", "--json"]);
+    let back = &returns["sources"][1];
+    assert_eq!((&back["prefix"], &back["class"]), (&"127.0.0.1/32".into(), &"known_good".into()), "who is not back comes first");
+    assert!(back["back_after_seconds"].is_u64() && back["delivered_after_seconds"].is_u64(), "{back}");
+    let text = server.succeed(&["gate", "returns", "--most", "1"]);
+    assert!(text.contains("127.0.0.9/32  -      2        R4    ") && text.contains("  not yet  no\n"), "{text}");
+    assert!(text.ends_with("2 refused since the start, 0 of them missing, 1 shown\n"), "{text}");
+    assert!(server.succeed(&["gate", "returns", "--missing"]).ends_with(" 0 shown\n"));
+}
+
+#[test]
 fn who_connects_too_often_is_explained_by_the_rate_that_was_spent() {
     let server = Server::start("[rates]\nconnections_per_network = '2/1h'\n");
     let _held = [server.hello(), server.hello()];
@@ -195,7 +226,9 @@ fn a_drain_of_the_operators_is_undone() {
     assert!(refused.starts_with("421 4.3.2 mail.example.org Service restarting, try again shortly [R1."), "{refused}");
     assert_eq!((&server.status()["node"], server.http("/readyz").0), (&"drained".into(), 503));
     assert!(sending.ask("Subject: in time\r\n\r\n.").starts_with("250 2.0.0 "));
-    assert_eq!(sending.hear(), "421 4.3.2 mail.example.org Service restarting, try again shortly");
+    let told = sending.hear();
+    assert!(told.starts_with("421 4.3.2 mail.example.org Service restarting, try again shortly [R1."), "{told}");
+    explained(&server, &told, "R1", "timeouts.drain", "the server is draining");
     assert!(!server.command(&["drain"]).status.success(), "it is drained already");
     assert!(server.succeed(&["drain", "--undo"]).contains("the node is open"));
     assert!(idle.ask("NOOP").starts_with("250 "), "who was idle all the time has noticed nothing");
@@ -208,12 +241,12 @@ fn a_drain_of_the_operators_has_a_deadline_for_the_idle() {
     let server = Server::start("[timeouts]\ndrain = \"1s\"\n");
     let (mut idle, mut sending, mut pop3) = (server.hello(), server.in_data(ANN), server.log_in(BOB));
     server.succeed(&["drain"]);
-    assert_eq!(idle.hear(), "421 4.3.2 mail.example.org Service restarting, try again shortly");
+    assert!(idle.hear().starts_with("421 4.3.2 mail.example.org Service restarting, try again shortly [R1."));
     assert!(pop3.hear().starts_with("-ERR [SYS/TEMP] "));
     assert!(idle.is_over() && pop3.is_over());
     server.eventually("it is told", |server| server.log().contains("idle sessions sent away"));
     assert!(sending.ask("Subject: in its own time\r\n\r\n.").starts_with("250 2.0.0 "));
-    assert_eq!(sending.hear(), "421 4.3.2 mail.example.org Service restarting, try again shortly");
+    assert!(sending.hear().starts_with("421 4.3.2 mail.example.org Service restarting, try again shortly [R1."));
     server.eventually("nobody is left", |server| server.in_use() == 0);
     assert_eq!(server.metric("gatepost_sessions_ended_total", "end=\"drained\""), 3);
 

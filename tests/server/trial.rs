@@ -59,11 +59,11 @@ fn control_c_drains_and_takes_the_fresh_folder_along() {
         let reply = busy.ask(line);
         assert!(reply.starts_with(code), "{line}: {reply}");
     }
-    assert_eq!((busy.hear().as_str(), busy.is_over()), (RESTARTING, true));
-    assert_eq!((slow.ask("NOOP").as_str(), slow.is_over()), (RESTARTING, true));
+    assert!(busy.hear().starts_with(RESTARTING) && busy.is_over());
+    assert!(slow.ask("NOOP").starts_with(RESTARTING) && slow.is_over());
     // Once more: nobody is waited for any longer.
     trial.interrupt();
-    assert_eq!((idle.hear().as_str(), idle.is_over()), (RESTARTING, true));
+    assert!(idle.hear().starts_with(RESTARTING) && idle.is_over());
     assert!(trial.wait().success());
     assert!(!folder.exists(), "{} is left", folder.display());
 }

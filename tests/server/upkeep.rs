@@ -46,14 +46,44 @@ fn change_everything(server: &Server) {
     done(&["domain", "add", "example.net"], "mail for example.net is now accepted\n");
     done(&["domain", "add", "example.net", "--postmaster", ANN], "mail for example.net is now accepted\n");
     done(&["domain", "list"], "example.net  postmaster ann@example.org\nexample.org\n");
+    done(&["domain", "set", "example.net", "--delimiter", "-", "--catch-all", BOB], "example.net set\n");
+    done(&["domain", "list"], "example.net  postmaster ann@example.org  delimiter -  catch-all bob@example.org\nexample.org\n");
+    refused(&["domain", "set", "example.net", "--delimiter", "%"], "\"%\" is no delimiter: write one of +-=_.#~, or \"\" for none");
+    refused(&["domain", "set", "nowhere.example", "--catch-all", ""], "there is no domain nowhere.example");
+    done(&["domain", "set", "example.net", "--catch-all", "", "--delimiter", ""], "example.net set\n");
+    done(&["domain", "list"], "example.net  postmaster ann@example.org  no delimiter\nexample.org\n");
     refused(&["domain", "add", "not a domain"], "\"not a domain\" is not a domain: the domain is not well formed");
     refused(&["domain", "remove", "nowhere.example"], "there is no domain nowhere.example");
     refused(&["domain", "remove", DOMAIN], "example.org is still used by ann@example.org: change that first");
 
     let add = |name: &'static str| [&["user", "add", name][..], &with_password].concat();
     done(&add("eve@example.net"), "eve@example.net added\n");
-    done(&["user", "list"], "ann@example.org\nbob@example.org\neve@example.net\n");
-    done(&["user", "list", "--json"], "[\n  \"ann@example.org\",\n  \"bob@example.org\",\n  \"eve@example.net\"\n]\n");
+    done(&["domain", "set", "example.net", "--quota", "2GiB", "--messages", "9"], "example.net set\n");
+    done(&["domain", "list"], "example.net  postmaster ann@example.org  no delimiter  quota 2GiB  9 messages\nexample.org\n");
+    done(&["user", "set", "eve@example.net", "--messages", "none"], "eve@example.net set\n");
+    let later = "this version cannot send to other hosts: forwarding begins with the version that can, and all mail stays here, too";
+    done(&["user", "set", "eve@example.net", "--forward", "eve@elsewhere.example"], &format!("eve@example.net set; {later}\n"));
+    assert!(server.succeed(&["user", "list"]).ends_with("eve@example.net  messages 0  size 0B of 2GiB  forward eve@elsewhere.example\n"));
+    done(&["user", "set", "eve@example.net", "--forward", ""], "eve@example.net set\n");
+    let added = "mail for team@example.net goes to ann@example.org, x@elsewhere.example\n";
+    done(&["list", "add", "team@example.net", ANN, "x@elsewhere.example"], added);
+    done(&["list", "set", "team@example.net", "--posting", "domain", "--join", BOB], "team@example.net set\n");
+    done(&["list", "list"], "team@example.net  posting domain  ann@example.org bob@example.org x@elsewhere.example\n");
+    refused(
+        &["list", "set", "team@example.net", "--leave", "y@elsewhere.example"],
+        "there is no member y@elsewhere.example of list team@example.net",
+    );
+    refused(&["list", "set", "team@example.net", "--join", "team@example.net"], "list team@example.net would lead back to itself");
+    refused(&["user", "remove", BOB], "bob@example.org is still used by list team@example.net: change that first");
+    done(&["list", "remove", "team@example.net"], "team@example.net removed\n");
+    refused(&["user", "set", "nobody@example.org", "--quota", "none"], "there is no account nobody@example.org");
+    let listed = server.succeed(&["user", "list"]);
+    let names: Vec<_> = listed.lines().map(|line| line.split_once("  messages ").unwrap().0).collect();
+    assert_eq!(names, [ANN, BOB, "eve@example.net"]);
+    assert_eq!(listed.lines().last(), Some("eve@example.net  messages 0  size 0B of 2GiB"));
+    let listed: serde_json::Value = serde_json::from_str(&server.succeed(&["user", "list", "--json"])).unwrap();
+    let eve = serde_json::json!({"name": "eve@example.net", "octets": 0, "messages": 0, "quota_octets": 2u64 << 30, "quota_messages": null, "forwards": []});
+    assert_eq!(listed[2], eve);
     refused(&add(ANN), "account ann@example.org exists already");
     refused(&add("ann"), "\"ann\" is not an address: write name@domain");
     let foreign = "elsewhere.example is not a local domain: add it first with `gatepost domain add elsewhere.example`";
@@ -65,7 +95,7 @@ fn change_everything(server: &Server) {
 
     done(&["alias", "add", "info@example.net", ANN, BOB], "info@example.net stands for ann@example.org, bob@example.org\n");
     done(&["alias", "list"], "info@example.net  ann@example.org bob@example.org\n");
-    refused(&["alias", "add", "all@example.net", "nobody@example.net"], "there is no account or alias nobody@example.net");
+    refused(&["alias", "add", "all@example.net", "nobody@example.net"], "there is no account, alias or list nobody@example.net");
     refused(&["alias", "add", "info@example.net", "info@example.net"], "alias info@example.net would lead back to itself");
     refused(&["alias", "add", ANN, BOB], "account ann@example.org exists already");
     refused(&["user", "remove", BOB], "bob@example.org is still used by alias info@example.net: change that first");

@@ -63,6 +63,7 @@ fn furnish(server: &Server, domain: &str, accounts: &[(&str, &str)], messages: &
                 recipients: vec![Arc::clone(&owner)],
                 body: BodyType::EightBitMime,
                 utf8: false,
+                requests: None,
             };
             let mut incoming = store.begin(envelope).await.unwrap();
             incoming.write(message).await.unwrap();

@@ -159,6 +159,7 @@ async fn answer(admin: &Admin, line: &[u8]) -> Reply {
         }
         Ok(Request::Gate(request)) => admin.steer(request),
         Ok(Request::Sessions(request)) => admin.sessions(request),
+        Ok(Request::Bans(request)) => admin.ban(request),
         Err(error) => refused(format!("not a request: {error}")),
     }
 }

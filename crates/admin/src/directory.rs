@@ -1,9 +1,9 @@
 //! Showing and changing the directory.
 
 use mail::ForwardPath;
-use store::{Book, Change, ChangeError, Directory, DomainRecord, Resolution};
+use store::{Allowance, Book, Change, ChangeError, Directory, DomainRecord, Load, Resolution};
 
-use crate::wire::{Alias, DirectoryRequest, Domain, PasswordHash, Reply, Resolved};
+use crate::wire::{Alias, DirectoryRequest, Domain, Limit, List, PasswordHash, Posting, Quota, QuotaChange, Reply, Resolved, User};
 
 /// Does what is asked of `directory`: of the running server's, or of a stopped server's store that was opened for it.
 ///
@@ -11,6 +11,9 @@ use crate::wire::{Alias, DirectoryRequest, Domain, PasswordHash, Reply, Resolved
 pub async fn administer(directory: &dyn Directory, request: DirectoryRequest) -> Reply {
     if let DirectoryRequest::Resolve { recipient } = &request {
         return resolve(directory, recipient).await;
+    }
+    if request == DirectoryRequest::ListUsers {
+        return users(directory).await.unwrap_or_else(|error| Reply::Refused(vec![error.to_string()]));
     }
     let done = match task(request) {
         Ok(Task::Change(change, and_then)) => make(directory, change, and_then).await.map(|()| Reply::Done),
@@ -25,12 +28,21 @@ pub(crate) fn describe(request: &DirectoryRequest) -> Option<(&'static str, Stri
     let (change, name) = match request {
         DirectoryRequest::AddUser { name, .. } => ("account added", name),
         DirectoryRequest::SetPassword { name, .. } => ("password set", name),
+        DirectoryRequest::SetUser { name, .. } => ("account set", name),
         DirectoryRequest::RemoveUser { name } => ("account removed", name),
         DirectoryRequest::PutDomain { name, .. } => ("domain put", name),
+        DirectoryRequest::SetDomain { name, .. } => ("domain set", name),
         DirectoryRequest::RemoveDomain { name } => ("domain removed", name),
         DirectoryRequest::PutAlias { name, .. } => ("alias put", name),
         DirectoryRequest::RemoveAlias { name } => ("alias removed", name),
-        DirectoryRequest::ListUsers | DirectoryRequest::ListDomains | DirectoryRequest::ListAliases | DirectoryRequest::Resolve { .. } => {
+        DirectoryRequest::AddList { name, .. } => ("list added", name),
+        DirectoryRequest::SetList { name, .. } => ("list set", name),
+        DirectoryRequest::RemoveList { name } => ("list removed", name),
+        DirectoryRequest::ListLists
+        | DirectoryRequest::ListUsers
+        | DirectoryRequest::ListDomains
+        | DirectoryRequest::ListAliases
+        | DirectoryRequest::Resolve { .. } => {
             return None;
         }
     };
@@ -69,12 +81,20 @@ fn task(request: DirectoryRequest) -> Result<Task, String> {
         }
         DirectoryRequest::RemoveUser { name } => Change::RemoveAccount { name },
         DirectoryRequest::PutDomain { name, postmaster } => Change::PutDomain { name: domain(name)?, postmaster },
+        DirectoryRequest::SetDomain { name, delimiter, catch_all, quota } => {
+            Change::SetDomain { name: domain(name)?, delimiter, catch_all, quota: said(quota) }
+        }
+        DirectoryRequest::SetUser { name, quota, forwards } => Change::SetAccount { name, quota: said(quota), forwards },
         DirectoryRequest::RemoveDomain { name } => Change::RemoveDomain { name: domain(name)? },
         DirectoryRequest::PutAlias { name, targets } => Change::PutAlias { name, targets },
         DirectoryRequest::RemoveAlias { name } => Change::RemoveAlias { name },
-        DirectoryRequest::ListUsers => return Ok(Task::Show(users)),
+        DirectoryRequest::AddList { name, posting, members } => Change::AddList { name, posting: who(posting), members },
+        DirectoryRequest::SetList { name, posting, join, leave } => Change::SetList { name, posting: posting.map(who), join, leave },
+        DirectoryRequest::RemoveList { name } => Change::RemoveList { name },
+        DirectoryRequest::ListLists => return Ok(Task::Show(lists)),
         DirectoryRequest::ListDomains => return Ok(Task::Show(domains)),
         DirectoryRequest::ListAliases => return Ok(Task::Show(aliases)),
+        DirectoryRequest::ListUsers => return Err("accounts are listed with what they hold".into()),
         DirectoryRequest::Resolve { recipient } => return Err(format!("{recipient} is looked up, not changed")),
     };
     Ok(Task::Change(change, and_then))
@@ -86,15 +106,34 @@ async fn resolve(directory: &dyn Directory, recipient: &str) -> Reply {
         Err(error) => return Reply::Refused(vec![format!("{recipient:?} is not an address: {error}")]),
     };
     match directory.resolve(&path).await {
-        Ok(Resolution::Accounts(accounts)) => Reply::Resolved(Resolved::Accounts(accounts.iter().map(ToString::to_string).collect())),
+        Ok(Resolution::Accounts(accounts, _)) => Reply::Resolved(Resolved::Accounts(accounts.iter().map(ToString::to_string).collect())),
         Ok(Resolution::UnknownUser) => Reply::Resolved(Resolved::UnknownUser),
         Ok(Resolution::Foreign) => Reply::Resolved(Resolved::Foreign),
         Err(error) => Reply::Refused(vec![error.to_string()]),
     }
 }
 
-fn users(book: &Book) -> Reply {
-    Reply::Users(book.accounts().map(|account| account.name.to_string()).collect())
+async fn users(directory: &dyn Directory) -> Result<Reply, store::Error> {
+    let (book, mut users) = (directory.book().await?, Vec::new());
+    for account in book.accounts() {
+        let Load { octets, messages } = directory.load(&account.name).await?;
+        let forwards = account.forwards.iter().map(ToString::to_string).collect();
+        users.push(User { name: account.name.to_string(), octets, messages, quota: quota(book.allowance(account)), forwards });
+    }
+    Ok(Reply::Users(users))
+}
+
+fn quota(allowance: Option<Allowance>) -> Quota {
+    allowance.map_or(Quota::default(), |Allowance { octets, messages }| Quota { octets, messages })
+}
+
+fn said(QuotaChange { octets, messages }: QuotaChange) -> store::QuotaChange {
+    let limit = |limit| match limit {
+        Limit::Domain => store::Limit::Unsaid,
+        Limit::None => store::Limit::None,
+        Limit::At(most) => store::Limit::At(most),
+    };
+    store::QuotaChange { octets: octets.map(limit), messages: messages.map(limit) }
 }
 
 fn domains(book: &Book) -> Reply {
@@ -102,6 +141,9 @@ fn domains(book: &Book) -> Reply {
         name: domain.name.as_str().to_owned(),
         unicode: Some(domain.name.to_unicode()).filter(|unicode| unicode != domain.name.as_str()),
         postmaster: domain.postmaster.as_ref().map(ToString::to_string),
+        delimiter: domain.delimiter.map_or_else(String::new, String::from),
+        catch_all: domain.catch_all.as_ref().map(ToString::to_string),
+        quota: quota(store::Quota::default().or(domain.quota)),
     };
     Reply::Domains(book.domains().map(domain).collect())
 }
@@ -110,6 +152,27 @@ fn aliases(book: &Book) -> Reply {
     let alias =
         |alias: &store::Alias| Alias { name: alias.name.to_string(), targets: alias.targets.iter().map(ToString::to_string).collect() };
     Reply::Aliases(book.aliases().map(alias).collect())
+}
+
+fn lists(book: &Book) -> Reply {
+    let list = |list: &store::List| List {
+        name: list.name.to_string(),
+        posting: match list.posting {
+            store::Posting::Anyone => Posting::Anyone,
+            store::Posting::Members => Posting::Members,
+            store::Posting::Domain => Posting::Domain,
+        },
+        members: list.members.iter().chain(&list.outside).map(ToString::to_string).collect(),
+    };
+    Reply::Lists(book.lists().map(list).collect())
+}
+
+fn who(posting: Posting) -> store::Posting {
+    match posting {
+        Posting::Anyone => store::Posting::Anyone,
+        Posting::Members => store::Posting::Members,
+        Posting::Domain => store::Posting::Domain,
+    }
 }
 
 fn put_verifier(name: &str, stored: &str, verifier: Option<PasswordHash>) -> Result<Option<Change>, String> {

@@ -12,12 +12,14 @@
 //! line may hold. Both go on during a drain, so that it can be watched, and end with the future they are given. No password comes
 //! here: the command line sends its hash.
 
+mod bans;
 mod bounded;
 mod client;
 mod control;
 mod directory;
 mod explain;
 mod http;
+mod returns;
 mod sessions;
 mod status;
 mod steering;
@@ -42,8 +44,9 @@ pub use http::Http;
 pub use status::{Readiness, report_gate, report_rates};
 pub use watch::Watch;
 pub use wire::{
-    Alias, ClientStatus, DirectoryRequest, Domain, ExemptionStatus, Explained, GateRequest, GateStatus, Holder, Listening, Origin,
-    Override, PasswordHash, PhaseStatus, Reloaded, Reply, Request, Resolved, Session, SessionsRequest, Setting, Status,
+    Alias, Ban, BanRequest, ClientStatus, DirectoryRequest, Domain, ExemptionStatus, Explained, GateRequest, GateStatus, Holder, Limit,
+    List, Listening, Origin, Override, PasswordHash, PhaseStatus, Posting, Quota, QuotaChange, RefusedSource, Reloaded, Reply, Request,
+    Resolved, Returns, Session, SessionsRequest, Setting, Status, User,
 };
 
 /// The running server, as far as an administrator sees it.

@@ -73,6 +73,10 @@ pub fn report_gate(gate: &Gate, figures: &mut Figures) {
     figures.set(Figure::GateAuthenticating, snapshot.authenticating.into());
     figures.set(Figure::GateKnownGood, snapshot.known_good as u64);
     figures.set(Figure::GateKnownGoodRefused, snapshot.known_good_refused_total);
+    let (known_good, others) = gate.missing_sources(Instant::now());
+    figures.set(Figure::GateBans, gate.bans(Instant::now()).len() as u64);
+    figures.set(Figure::GateMissingKnownGood, known_good as u64);
+    figures.set(Figure::GateMissing, (known_good + others) as u64);
     Limit::ALL.into_iter().for_each(|limit| figures.set(in_shadow(limit), snapshot.shadow_total.of(limit)));
     let slot_time = gate.roster().slot_time(Instant::now());
     for (figure, phase) in [

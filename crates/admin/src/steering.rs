@@ -17,6 +17,7 @@ impl Admin {
             GateRequest::Explain { token } => {
                 return self.explain(&token).map_or_else(|why| refused(why.to_string()), |explained| Reply::Explained(Box::new(explained)));
             }
+            GateRequest::Returns { missing, most } => return Reply::Returns(Box::new(self.returns(missing, most))),
             GateRequest::Status => Ok(()),
             GateRequest::Drain => self.drain().map_err(|why| vec![why]),
             GateRequest::UndoDrain => self.undo_drain().map_err(|why| vec![why]),
@@ -46,6 +47,7 @@ impl Admin {
     /// How the gate is.
     pub fn gate_status(&self) -> GateStatus {
         let (snapshot, holders) = (self.gate.snapshot(), self.gate.holders(Level::Address, HOLDERS));
+        let (missing_known_good, missing_others) = self.gate.missing_sources(Instant::now());
         let watch = self.watch.report(&self.gate, Instant::now());
         let doing = self.gate.roster().phases();
         let phase = |phase: Phase| PhaseStatus {
@@ -73,6 +75,7 @@ impl Admin {
             admitted: snapshot.admitted_total,
             refused: snapshot.refused_total.by_rule().into_iter().map(|(rule, count)| (rule.to_owned(), count)).collect(),
             known_good_refused: snapshot.known_good_refused_total,
+            missing: (missing_known_good + missing_others) as u64,
             in_shadow: in_shadow.collect(),
             phases: Phase::ALL.map(phase).into(),
             remedy: (!watch.clear).then(|| gate::remedy(&watch.of_late, &holders, snapshot.usage).to_owned()),

@@ -3,6 +3,7 @@
 //! A request is its name, `"status"`, or its name with what it needs,
 //! `{"directory":{"add-user":{"name":"...","password_hash":"..."}}}`. Unknown names and unknown fields are refused.
 
+mod bans;
 mod gate;
 mod sessions;
 
@@ -12,7 +13,10 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-pub use gate::{ClientStatus, ExemptionStatus, Explained, GateRequest, GateStatus, Origin, Override, PhaseStatus, Setting};
+pub use bans::{Ban, BanRequest};
+pub use gate::{
+    ClientStatus, ExemptionStatus, Explained, GateRequest, GateStatus, Origin, Override, PhaseStatus, RefusedSource, Returns, Setting,
+};
 pub use sessions::{Session, SessionsRequest};
 
 /// What is asked of a running server.
@@ -30,6 +34,8 @@ pub enum Request {
     Gate(GateRequest),
     /// Show or end sessions.
     Sessions(SessionsRequest),
+    /// Show, make or end bans.
+    Bans(BanRequest),
 }
 
 /// What is asked of a directory, whether its server runs or not.
@@ -52,12 +58,31 @@ pub enum DirectoryRequest {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         verifier: Option<PasswordHash>,
     },
+    /// Settings of an account; what is not there stays.
+    SetUser {
+        name: String,
+        #[serde(default)]
+        quota: QuotaChange,
+        /// Addresses elsewhere that its mail is to go to as well.
+        #[serde(default)]
+        forwards: Option<Vec<String>>,
+    },
     /// Removes an account and its mail.
     RemoveUser { name: String },
-    /// The accounts' names.
+    /// The accounts.
     ListUsers,
     /// A new domain, or a new postmaster for one.
     PutDomain { name: String, postmaster: Option<String> },
+    /// Settings of a domain; what is not there stays, and an empty text is none.
+    SetDomain {
+        name: String,
+        #[serde(default)]
+        delimiter: Option<String>,
+        #[serde(default)]
+        catch_all: Option<String>,
+        #[serde(default)]
+        quota: QuotaChange,
+    },
     /// Removes a domain.
     RemoveDomain { name: String },
     /// The domains.
@@ -68,6 +93,22 @@ pub enum DirectoryRequest {
     RemoveAlias { name: String },
     /// The aliases.
     ListAliases,
+    /// A new list.
+    AddList { name: String, posting: Posting, members: Vec<String> },
+    /// Settings and members of a list; what is not there stays.
+    SetList {
+        name: String,
+        #[serde(default)]
+        posting: Option<Posting>,
+        #[serde(default)]
+        join: Vec<String>,
+        #[serde(default)]
+        leave: Vec<String>,
+    },
+    /// Removes a list.
+    RemoveList { name: String },
+    /// The lists.
+    ListLists,
     /// Whose mailbox mail for this address goes to.
     Resolve { recipient: String },
 }
@@ -93,16 +134,22 @@ pub enum Reply {
     Reloaded(Reloaded),
     /// How the server is.
     Status(Box<Status>),
-    /// The accounts' names.
-    Users(Vec<String>),
+    /// The accounts.
+    Users(Vec<User>),
     /// The domains.
     Domains(Vec<Domain>),
     /// The aliases.
     Aliases(Vec<Alias>),
+    /// The lists.
+    Lists(Vec<List>),
     /// Where mail for an address goes.
     Resolved(Resolved),
     /// Why a connection was refused.
     Explained(Box<Explained>),
+    /// Who was refused, and what they have done since.
+    Returns(Box<Returns>),
+    /// Who is banned, after what was asked for was done.
+    Bans(Vec<Ban>),
     /// How the gate is, after what was asked for was done.
     GateStatus(Box<GateStatus>),
     /// Sessions in use, the oldest first.
@@ -144,6 +191,62 @@ pub struct Domain {
     pub unicode: Option<String>,
     /// Who gets its postmaster's mail, when that is set.
     pub postmaster: Option<String>,
+    /// What separates details in its addresses; empty for nothing.
+    pub delimiter: String,
+    /// Where mail for nobody else goes, when that is set.
+    pub catch_all: Option<String>,
+    /// What an account of it may hold that has no limit of its own.
+    #[serde(flatten)]
+    pub quota: Quota,
+}
+
+/// What may be held, where there is a limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quota {
+    /// Octets, as POP3 counts them.
+    #[serde(rename = "quota_octets")]
+    pub octets: Option<u64>,
+    /// Messages.
+    #[serde(rename = "quota_messages")]
+    pub messages: Option<u64>,
+}
+
+/// An account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// Its address.
+    pub name: String,
+    /// Octets in its mailbox, as POP3 counts them.
+    pub octets: u64,
+    /// Messages in its mailbox.
+    pub messages: u64,
+    /// What it may hold.
+    #[serde(flatten)]
+    pub quota: Quota,
+    /// Addresses elsewhere that its mail is to go to as well.
+    pub forwards: Vec<String>,
+}
+
+/// What an account or a domain may hold from now on; what is not there stays.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct QuotaChange {
+    /// Octets, as POP3 counts them.
+    pub octets: Option<Limit>,
+    /// Messages.
+    pub messages: Option<Limit>,
+}
+
+/// One limit of a quota: `"domain"`, `"none"` or `{"at":1000}`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Limit {
+    /// The domain's, if it has one.
+    Domain,
+    /// None, whatever the domain's is.
+    None,
+    /// So much.
+    At(u64),
 }
 
 /// An alias.
@@ -153,6 +256,29 @@ pub struct Alias {
     pub name: String,
     /// What it stands for.
     pub targets: Vec<String>,
+}
+
+/// A list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct List {
+    /// Its address.
+    pub name: String,
+    /// Who may post.
+    pub posting: Posting,
+    /// Its members, those with an address here first.
+    pub members: Vec<String>,
+}
+
+/// Who may post to a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Posting {
+    /// Whoever sends mail.
+    Anyone,
+    /// Accounts that get its mail.
+    Members,
+    /// Accounts of its domain.
+    Domain,
 }
 
 /// How a server is.

@@ -81,6 +81,8 @@ pub struct UserSessionsRefused<'e> {
     pub source: IpAddr,
     /// Who.
     pub account: &'e str,
+    /// The key that it comes from, with its table.
+    pub key: &'static str,
     /// The limit.
     pub limit: u32,
     /// Who holds the sessions: address, program, age, commands and octets of each.
@@ -185,12 +187,14 @@ impl Event for IntrospectionFailed<'_> {
 impl Event for UserSessionsRefused<'_> {
     fn count(&self, metrics: &crate::Metrics) {
         metrics.auth.count(self.listener, Self::OUTCOME);
+        let labels = LimitLabels { listener: self.listener.shared_name(), limit: self.key };
+        metrics.auth.sessions_refused.get_or_create(&labels).inc();
     }
 
     fn log(&self, left_out: u64) {
         warn!(
             target: "gatepost::auth", listener = %self.listener, session = %self.session, source = %self.source,
-            account = %Said(self.account), limit = self.limit, holders = %self.holders, left_out, "user has too many sessions",
+            account = %Said(self.account), key = self.key, limit = self.limit, holders = %self.holders, left_out, "user has too many sessions",
         );
     }
 
@@ -200,16 +204,20 @@ impl Event for UserSessionsRefused<'_> {
 }
 
 listener_and!(OutcomeLabels, outcome: &'static str);
+listener_and!(LimitLabels, limit: &'static str);
 
 #[derive(Debug)]
 pub(crate) struct Metrics {
     attempts: Family<OutcomeLabels, Counter>,
+    sessions_refused: Family<LimitLabels, Counter>,
 }
 
 impl Metrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
-        let metrics = Self { attempts: Family::default() };
+        let metrics = Self { attempts: Family::default(), sessions_refused: Family::default() };
         registry.register("authentications", "Attempts to log in, by outcome", metrics.attempts.clone());
+        let help = "Right passwords of users who had all the sessions they may, by the key of the limit";
+        registry.register("user_sessions_refused", help, metrics.sessions_refused.clone());
         metrics
     }
 

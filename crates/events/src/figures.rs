@@ -53,6 +53,9 @@ figures! {
     GateFirstPlaces Gauge "gate_first_places_in_use_sessions" "Sessions in use in places of the reserve for sources that had none";
     GateAuthenticating Gauge "gate_authenticating_sessions" "Sessions in places of the reserve for clients about to show a password";
     GateKnownGood Gauge "gate_known_good_sources" "Sources known to be good because their mail was accepted";
+    GateBans Gauge "gate_bans" "Networks that are banned at present";
+    GateMissing Gauge "gate_missing_sources" "Sources that were refused and have not come in again within four hours";
+    GateMissingKnownGood Gauge "gate_missing_known_good_sources" "Those of them that are known to be good";
     GateKnownGoodRefused Counter "gate_known_good_refused" "Connections refused that came from sources known to be good";
     GateShadowDeny Counter "gate_shadow_deny" "Connections that deny, in shadow, would have refused";
     GateShadowClients Counter "gate_shadow_clients" "Connections that a ceiling of clients, in shadow, would have refused";

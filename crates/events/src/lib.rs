@@ -41,7 +41,7 @@ pub use fault::{GateFaulted, ListenerFaulted};
 pub use figures::{Figure, Figures};
 pub use gate::{SessionAdmitted, SessionEnded, SessionRefused};
 pub use listener::Listener;
-pub use occupancy::{GateCleared, GateFilling, GateFull, GateSteered};
+pub use occupancy::{GateCleared, GateFilling, GateFull, GateSteered, SourceBanned};
 pub use pop3::{MaildropOpened, MaildropRefused, MaildropTakenOver, MessageFetched, MessagesDeleted};
 pub use proxy::ProxyRefused;
 pub use repeats::{LeftOut, Repeat, Repeats};
@@ -51,7 +51,7 @@ pub use server::{
     ServerStopped,
 };
 pub use session::{NotAnId, SessionEnd, SessionId};
-pub use smtp::{MessageAccepted, MessageRefused, MessageScreened, RateMet, RecipientRefused};
+pub use smtp::{DeliveryReported, MaildropNearlyFull, MessageAccepted, MessageRefused, MessageScreened, RateMet, RecipientRefused};
 pub use store::{MessageDamaged, StoreDown, StoreFailed, StoreFull, StoreRecovered};
 pub use tls::{HandshakeCompleted, HandshakeFailed};
 

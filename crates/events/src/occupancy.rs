@@ -64,6 +64,16 @@ pub struct GateSteered<'e> {
     pub detail: &'e dyn Display,
 }
 
+/// The gate has banned a source by itself: too much had gone wrong from there.
+pub struct SourceBanned<'e> {
+    /// Who.
+    pub network: &'e dyn Display,
+    /// For how long.
+    pub time: Duration,
+    /// Why.
+    pub reason: &'e str,
+}
+
 impl Event for GateFilling<'_> {
     fn count(&self, _: &crate::Metrics) {}
 
@@ -110,15 +120,29 @@ impl Event for GateSteered<'_> {
     }
 }
 
+impl Event for SourceBanned<'_> {
+    fn count(&self, metrics: &crate::Metrics) {
+        metrics.occupancy.banned.inc();
+    }
+
+    fn log(&self, _: u64) {
+        warn!(
+            target: "gatepost::gate", network = %self.network, seconds = self.time.as_secs(), reason = self.reason, "source banned",
+        );
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Metrics {
     full: Counter,
+    banned: Counter,
 }
 
 impl Metrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
-        let metrics = Self { full: Counter::default() };
+        let metrics = Self { full: Counter::default(), banned: Counter::default() };
         registry.register("gate_full", "Times the gate has become full, each until it was clear again", metrics.full.clone());
+        registry.register("gate_sources_banned", "Sources that the gate has banned by itself", metrics.banned.clone());
         metrics
     }
 }

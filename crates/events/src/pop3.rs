@@ -8,7 +8,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 use tracing::{info, warn};
 
-use crate::listener::ListenerLabel;
+use crate::listener::{ListenerLabel, listener_and};
 use crate::{Event, Listener, Said, SessionId};
 
 /// A session has a maildrop.
@@ -34,6 +34,8 @@ pub struct MaildropRefused<'e> {
     pub session: SessionId,
     /// Whose.
     pub account: &'e str,
+    /// The key of the limit that it met, with its table; empty where it met none.
+    pub limit: &'static str,
     /// In use, or what is wrong with the store.
     pub cause: &'e dyn Display,
 }
@@ -92,7 +94,8 @@ impl Event for MaildropOpened<'_> {
 
 impl Event for MaildropRefused<'_> {
     fn count(&self, metrics: &crate::Metrics) {
-        self.listener.pop3(metrics).refused.inc();
+        let labels = LimitLabels { listener: self.listener.shared_name(), limit: self.limit };
+        metrics.pop3.refused.get_or_create(&labels).inc();
     }
 
     fn log(&self, _: u64) {
@@ -144,10 +147,12 @@ impl Event for MessagesDeleted<'_> {
     }
 }
 
+listener_and!(LimitLabels, limit: &'static str);
+
 #[derive(Debug)]
 pub(crate) struct Metrics {
     opened: Family<ListenerLabel, Counter>,
-    refused: Family<ListenerLabel, Counter>,
+    refused: Family<LimitLabels, Counter>,
     taken_over: Family<ListenerLabel, Counter>,
     fetched: Family<ListenerLabel, Counter>,
     fetched_octets: Family<ListenerLabel, Counter>,
@@ -157,7 +162,6 @@ pub(crate) struct Metrics {
 /// What is counted for one listener.
 pub(crate) struct OnListener {
     opened: Counter,
-    refused: Counter,
     taken_over: Counter,
     fetched: Counter,
     fetched_octets: Counter,
@@ -166,6 +170,9 @@ pub(crate) struct OnListener {
 
 impl Metrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
+        let refused = Family::default();
+        let help = "Maildrops that could not be opened after a right password, by the key of the limit, if it was one";
+        registry.register("maildrops_refused", help, refused.clone());
         let mut family = |name: &str, help: &str| {
             let family = Family::default();
             registry.register(name, help, family.clone());
@@ -173,7 +180,7 @@ impl Metrics {
         };
         Self {
             opened: family("maildrops_opened", "Maildrops opened"),
-            refused: family("maildrops_refused", "Maildrops that could not be opened after a right password"),
+            refused,
             taken_over: family("maildrops_taken_over", "Maildrops that a newer session took from a silent one"),
             fetched: family("messages_fetched", "Messages handed over whole"),
             fetched_octets: family("messages_fetched_octets", "Octets of those messages"),
@@ -185,7 +192,6 @@ impl Metrics {
         let label = listener.label();
         OnListener {
             opened: self.opened.get_or_create_owned(&label),
-            refused: self.refused.get_or_create_owned(&label),
             taken_over: self.taken_over.get_or_create_owned(&label),
             fetched: self.fetched.get_or_create_owned(&label),
             fetched_octets: self.fetched_octets.get_or_create_owned(&label),

@@ -11,7 +11,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::listener::{ListenerLabel, listener_and};
 use crate::{Event, Listener, Repeat, Repeats, Said, SessionId};
@@ -89,6 +89,36 @@ pub struct RecipientRefused<'e> {
     pub cause: &'e dyn Display,
     /// When.
     pub now: Instant,
+}
+
+/// The report of its delivery that a sender has asked for was given, or could not be; the message is accepted either way.
+pub struct DeliveryReported<'e> {
+    /// Where.
+    pub listener: &'e Listener,
+    /// In which session.
+    pub session: SessionId,
+    /// From where.
+    pub source: IpAddr,
+    /// The message that was delivered.
+    pub message: MessageId,
+    /// Why there is none; `None` where it is with its sender.
+    pub cause: Option<&'e dyn Display>,
+    /// When.
+    pub now: Instant,
+}
+
+/// A message has brought a maildrop near its quota, once for each time it gets there.
+pub struct MaildropNearlyFull<'e> {
+    /// Where it came.
+    pub listener: &'e Listener,
+    /// Whose.
+    pub account: &'e str,
+    /// Octets in it.
+    pub octets: u64,
+    /// Messages in it.
+    pub messages: u64,
+    /// What it may hold.
+    pub quota: &'e dyn Display,
 }
 
 /// A sender has met a rate, and was told to come back.
@@ -187,6 +217,39 @@ impl Event for RecipientRefused<'_> {
     }
 }
 
+impl Event for DeliveryReported<'_> {
+    fn count(&self, metrics: &crate::Metrics) {
+        let outcome = if self.cause.is_none() { "given" } else { "missing" };
+        metrics.smtp.reports.get_or_create(&ReportLabels { listener: self.listener.shared_name(), outcome }).inc();
+    }
+
+    fn log(&self, left_out: u64) {
+        let Some(cause) = self.cause else { return };
+        warn!(
+            target: "gatepost::smtp", session = %self.session, listener = %self.listener, source = %self.source, id = %self.message,
+            cause = %Said(cause), left_out, "delivery not reported",
+        );
+    }
+
+    fn repeat(&self) -> Option<Repeat> {
+        let source = Some(self.source);
+        self.cause.map(|_| Repeat { kind: "delivery_not_reported", source, burst: Repeats::BURST, now: self.now })
+    }
+}
+
+impl Event for MaildropNearlyFull<'_> {
+    fn count(&self, metrics: &crate::Metrics) {
+        metrics.smtp.nearly_full.get_or_create(&self.listener.label()).inc();
+    }
+
+    fn log(&self, _: u64) {
+        warn!(
+            target: "gatepost::smtp", listener = %self.listener, account = %Said(self.account), octets = self.octets,
+            messages = self.messages, quota = %self.quota, "maildrop nearly full",
+        );
+    }
+}
+
 impl Event for RateMet<'_> {
     fn count(&self, metrics: &crate::Metrics) {
         metrics.smtp.rates_met.get_or_create(&RateLabels { listener: self.listener.shared_name(), rate: self.rate }).inc();
@@ -245,6 +308,7 @@ fn class(code: u16) -> &'static str {
 }
 
 listener_and!(RateLabels, rate: &'static str);
+listener_and!(ReportLabels, outcome: &'static str);
 listener_and!(ReplyLabels, reply: &'static str);
 listener_and!(VerdictLabels, verdict: &'static str);
 
@@ -262,6 +326,8 @@ pub(crate) struct Metrics {
     commit_seconds: Family<ListenerLabel, Histogram, fn() -> Histogram>,
     refused: Family<ReplyLabels, Counter>,
     recipients_refused: Family<ReplyLabels, Counter>,
+    reports: Family<ReportLabels, Counter>,
+    nearly_full: Family<ListenerLabel, Counter>,
     rates_met: Family<RateLabels, Counter>,
     screened: Family<VerdictLabels, Counter>,
     checks: Family<CheckLabels, Counter>,
@@ -286,6 +352,8 @@ impl Metrics {
             commit_seconds: Family::new_with_constructor(|| Histogram::new(SECONDS)),
             refused: Family::default(),
             recipients_refused: Family::default(),
+            reports: Family::default(),
+            nearly_full: Family::default(),
             rates_met: Family::default(),
             screened: Family::default(),
             checks: Family::default(),
@@ -301,6 +369,12 @@ impl Metrics {
             metrics.rates_met.clone(),
         );
         registry.register("recipients_refused", "Recipients refused", metrics.recipients_refused.clone());
+        registry.register(
+            "delivery_reports",
+            "Reports of delivery that senders asked for (NOTIFY=SUCCESS), by whether they were given",
+            metrics.reports.clone(),
+        );
+        registry.register("maildrops_nearly_full", "Times a message has brought a maildrop near its quota", metrics.nearly_full.clone());
         registry.register("messages_screened", "Messages that were screened, by what became of them", metrics.screened.clone());
         registry.register("screening_checks", "Checks of screened messages, by what they came to", metrics.checks.clone());
         metrics

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::fmt::{self, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
@@ -106,13 +107,23 @@ fn emit_each(events: &Events) {
     events.emit(AuthFailed { listener: smtp, session, source, login: "ann", mechanism: "PLAIN", now });
     events.emit(AuthThrottled { listener: smtp, session, source, login: "ann", throttle: Throttle::Busy, now });
     events.emit(IntrospectionFailed { listener: smtp, cause, now });
-    events.emit(UserSessionsRefused { listener: smtp, session, source, account, limit: 32, holders: cause, now });
+    events.emit(UserSessionsRefused {
+        listener: smtp,
+        session,
+        source,
+        account,
+        key: "gate.sessions_per_user",
+        limit: 32,
+        holders: cause,
+        now,
+    });
 
     let (in_use, limit, lasted, remedy) = (9, 10, second, "wait");
     events.emit(GateFilling { in_use, limit, lasted, slot_time: cause, holders: cause, remedy });
     events.emit(GateFull { in_use, limit, lasted: Duration::ZERO, refused: 1, slot_time: cause, holders: cause, remedy });
     events.emit(GateCleared { in_use, limit, was_full: second, refused: 1 });
     events.emit(GateSteered { change: "drain begun", detail: cause });
+    events.emit(SourceBanned { network: cause, time: second, reason: "too much" });
     events.emit(GateFaulted { faults: 1 });
     events.emit(ListenerFaulted { listener: smtp, cause, now });
 
@@ -122,10 +133,14 @@ fn emit_each(events: &Events) {
     let checks = &[("spf", "pass")];
     events.emit(MessageScreened { listener: smtp, session, source, reverse_path, verdict: "accept", checks, cause: None, now });
     events.emit(RecipientRefused { listener: smtp, session, source, recipient: &"<x@example.org>", code: 550, cause, now });
+    for cause in [None, Some(cause as &dyn Display)] {
+        events.emit(DeliveryReported { listener: smtp, session, source, message, cause, now });
+    }
+    events.emit(MaildropNearlyFull { listener: smtp, account, octets: 10_240, messages: 1, quota: cause });
     events.emit(RateMet { listener: smtp, session, source, account: Some(account), rate: "messages_per_account", wait: second, now });
 
     events.emit(MaildropOpened { listener: pop3, session, account, messages: 1, octets: 10_240 });
-    events.emit(MaildropRefused { listener: pop3, session, account, cause });
+    events.emit(MaildropRefused { listener: pop3, session, account, limit: "store.takeover_grace", cause });
     events.emit(MaildropTakenOver { listener: pop3, session, account });
     events.emit(MessageFetched { listener: pop3, session, message, account, octets: 10_240 });
     events.emit(MessagesDeleted { listener: pop3, session, account, messages: 1 });

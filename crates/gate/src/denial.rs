@@ -1,4 +1,4 @@
-//! Why somebody who is in was refused something, as a value: R5 to R11, as [`Rule`](crate::Rule) is R0 to R4 at the door.
+//! Why somebody who is in was refused something, as a value: R1 and R5 to R11, as [`Rule`](crate::Rule) is R0 to R4 at the door.
 //!
 //! A [`Denial`] is written down by [`Gate::deny`](crate::Gate::deny), whose token goes with the protocol's own reply. It is small,
 //! copied freely and owns nothing; its `Display` is for the operator. Cannot fail.
@@ -13,6 +13,9 @@ use crate::users::UserFull;
 /// The rules of a session, by the ids of the reply table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denial {
+    /// R1: the server stops, or an operator drains it.
+    #[error("the server is draining, and sessions come to an end within drain")]
+    Restarting,
     /// R5: the reply to a message would come too late.
     #[error("the store would answer in {estimate_seconds} s, {deadline_seconds} s are the deadline: {ahead} messages are ahead")]
     StoreSlow {
@@ -57,6 +60,7 @@ impl Denial {
     /// The id, which is also the head of the token.
     pub fn id(&self) -> &'static str {
         match self {
+            Self::Restarting => "R1",
             Self::StoreSlow { .. } => "R5",
             Self::StoreFull => "R6",
             Self::PlaceNeeded => "R7",
@@ -67,9 +71,19 @@ impl Denial {
         }
     }
 
+    /// Whether a message is put off by it, which its client is to bring again.
+    pub(crate) fn puts_off_mail(&self) -> bool {
+        match self {
+            Self::StoreSlow { .. } | Self::StoreFull => true,
+            Self::TooMuch { limit, .. } => limit.measure != rates::Measure::FailedCommands,
+            Self::Restarting | Self::PlaceNeeded | Self::TimedOut { .. } | Self::UserFull(_) | Self::MaildropLocked => false,
+        }
+    }
+
     /// The key that it comes from, with its table: `gate.sessions_per_user`, `rates.messages_per_account`.
     pub fn key(&self) -> &'static str {
         match self {
+            Self::Restarting => "timeouts.drain",
             Self::StoreSlow { .. } => "delivery.deadline",
             Self::StoreFull => "store.reserve_free",
             Self::PlaceNeeded => "gate.give_way_after",
@@ -116,6 +130,7 @@ mod tests {
         let rates = RateLimit::ALL.map(|limit| Denial::from(RateExceeded { limit, wait: Duration::from_millis(1500) }));
         let late = Late { estimate: Duration::from_secs(31), deadline: Duration::from_secs(30), ahead: 7 };
         let denials = [
+            ("R1", "timeouts.drain", Denial::Restarting),
             ("R5", "delivery.deadline", Denial::from(late)),
             ("R6", "store.reserve_free", Denial::StoreFull),
             ("R7", "gate.give_way_after", Denial::PlaceNeeded),

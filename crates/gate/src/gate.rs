@@ -1,7 +1,7 @@
 //! The gate itself: the checks, in their order, and everything that changes them while it runs.
 //!
 //! Guarantees:
-//! - [`Gate::admit`] never waits, and checks in the order of its text: node, denied networks, the ceilings of the source, how often
+//! - [`Gate::admit`] never waits, and checks in the order of its text: node, denied and banned networks, the ceilings of the source, how often
 //!   it comes, its fair share, the start ramp, the pool. Each admission is judged by the rules of one instant.
 //! - [`Gate::apply`] is all or nothing, and in force for every admission that begins after it returns.
 //! - Every admission and refusal is counted, once; so is what a limit in shadow would have refused.
@@ -12,6 +12,7 @@
 //!
 //! Refuses with [`Refusal`]; fails with [`SettingsError`]. Nothing here is async.
 
+mod banning;
 mod deciding;
 mod draining;
 mod moving;
@@ -25,7 +26,9 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
+use tokio::sync::Notify;
 
+use crate::bans::Bans;
 use crate::client::{Class, ClientUse, Privilege, Tenancy};
 use crate::day::Day;
 use crate::known_good::KnownGood;
@@ -35,8 +38,9 @@ use crate::node::{Facts, Node};
 use crate::permit::{ListenerId, Permit};
 use crate::pool::{Draw, Pool, Usage};
 use crate::ramp::Ramp;
-use crate::rates::{self, ConnectionRates};
+use crate::rates::{self, ConnectionRates, Limiter};
 use crate::refusal::{Obstacle, Refusal};
+use crate::returns::{RefusedSource, Returns};
 use crate::roster::Roster;
 use crate::rules::{Rules, Trial};
 use crate::seat::{Seat, Wanted};
@@ -59,6 +63,13 @@ pub struct Gate {
     pool: Arc<Pool>,
     rates: ConnectionRates,
     known_good: KnownGood,
+    returns: Returns,
+    bans: Bans,
+    /// How much may go wrong.
+    ban_rate: Limiter,
+    /// Who is never banned, beside `clients`.
+    let_in: ArcSwap<banning::LetIn>,
+    bans_changed: Notify,
     /// A [`Day`].
     today: AtomicU32,
     tally: Tally,
@@ -91,6 +102,11 @@ impl Gate {
             pool: Arc::new(Pool::new(settings.size())),
             rates: ConnectionRates::new(rates),
             known_good: KnownGood::default(),
+            returns: Returns::default(),
+            bans: Bans::default(),
+            ban_rate: Limiter::new(settings.ban_after, BAN_KEYS),
+            let_in: ArcSwap::default(),
+            bans_changed: Notify::new(),
             today: AtomicU32::new(0),
             tally: Tally::default(),
             ledger: Ledger::default(),
@@ -125,6 +141,7 @@ impl Gate {
         taken.tenancy.iter().for_each(Tenancy::admitted);
         self.tally.shadow(trial.met());
         self.tally.admit();
+        self.welcome_back(arrival);
         Ok(Permit::new(taken, arrival.listener, arrival.now))
     }
 
@@ -151,6 +168,7 @@ impl Gate {
         let _alone = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let size = settings.size();
         self.roster.apply(&settings);
+        self.ban_rate.apply(settings.ban_after);
         let rules = Rules::new(settings, Some(&self.rules.load()));
         self.rules.store(Arc::new(rules));
         Ok(self.pool.resize(size))
@@ -200,8 +218,25 @@ impl Gate {
     }
 
     /// A message from `peer` was accepted: its source is [`Class::KnownGood`] for the next [`crate::KNOWN_GOOD_DAYS`].
-    pub fn delivered(&self, peer: IpAddr) {
+    pub fn delivered(&self, peer: IpAddr, now: Instant) {
         self.known_good.delivered(Source::from(peer), self.day());
+        self.returns.delivered(Source::from(peer), now);
+    }
+
+    /// The sources that were refused since the start and may come back, with what they have done since; in no order.
+    pub fn refused_sources(&self) -> Vec<RefusedSource> {
+        self.returns.all()
+    }
+
+    /// Sources that are [missing](RefusedSource::is_missing) by `now`: known good ones, and others. Walks the tables: for people and
+    /// for figures.
+    pub fn missing_sources(&self, now: Instant) -> (usize, usize) {
+        self.returns.missing(now)
+    }
+
+    /// Refusals of sources that there was no room to remember.
+    pub fn refusals_left_out(&self) -> u64 {
+        self.returns.left_out()
     }
 
     /// The known good sources, each with the day of its last accepted message.
@@ -345,6 +380,9 @@ pub struct Snapshot {
     /// Connections about which there was an error of our own in deciding.
     pub faults_total: u64,
 }
+
+/// Sources whose failures are counted one by one; of more, some are counted together.
+const BAN_KEYS: usize = 1 << 14;
 
 fn check(settings: &Settings) -> Result<(), SettingsError> {
     let faults = settings.validate();

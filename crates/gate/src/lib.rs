@@ -9,8 +9,8 @@
 //!   is the number held by each prefix of its source. A limit may change at any time; nobody who is in is put out.
 //! - A permit is values that undo themselves when dropped, a [`Place`] and a hold on the source. Every way a
 //!   session can end returns both exactly once, a panic included, and a refused attempt keeps neither.
-//! - Memory is bounded by the sessions in use, and a table of known sources that is bounded by itself. A refusal allocates nothing it
-//!   keeps, and its reply is rendered into a line of the caller's.
+//! - Memory is bounded by the sessions in use, and tables of known and of refused sources that are bounded by themselves. A refusal
+//!   allocates nothing it keeps but there, and its reply is rendered into a line of the caller's.
 //!
 //! Refuses, by type: [`Rule`] at the door, [`Denial`] in a session. The words that a peer sees at the door stand in one place,
 //! [`Refusal::render`]; those of a session are the protocol's. Each refusal has a [`Token`] that [`Gate::explain`] knows.
@@ -21,6 +21,7 @@
 //!
 //! No order is promised among clients that compete for the last place.
 
+mod bans;
 mod client;
 mod day;
 pub mod delivery;
@@ -42,6 +43,7 @@ mod ramp;
 pub mod rates;
 mod refusal;
 mod reply;
+mod returns;
 mod roster;
 mod rules;
 mod seat;
@@ -54,6 +56,7 @@ mod tally;
 mod users;
 mod vacancy;
 
+pub use bans::{BANS_MOST, Ban, BanRefused, BanUse};
 pub use client::{Class, ClientSettings, ClientUse, Privilege};
 pub use day::{Day, DayError};
 pub use delivery::Delivery;
@@ -74,9 +77,10 @@ pub use portion::{Portion, PortionError};
 pub use rates::{Limiter, MailRates};
 pub use refusal::{Obstacle, Refusal, Rule, Wait};
 pub use reply::{Protocol, ReplyLine};
+pub use returns::{MISSING_AFTER, RefusedSource};
 pub use roster::{Enrolment, Holders, Newcomer, Roster, Session};
 pub use seat::{PROGRAM_OCTETS, Parting, Seat};
-pub use settings::{Fault, Settings, SettingsError};
+pub use settings::{BAN_MOST, Fault, Settings, SettingsError};
 pub use slot_time::{Phase, SlotTime};
 pub use source::{Level, Source};
 pub use sources::Holder;

@@ -21,6 +21,15 @@ impl Rule {
                 "You have denied the client's network.",
                 "Nothing, if it is meant. To let it in, take the network out of deny, or name a narrower one.",
             ),
+            Self::Banned { is_automatic: false, .. } => (
+                "An operator has banned the client's network for a time.",
+                "`gatepost ban list` says why and until when; `gatepost ban remove NETWORK` ends it.",
+            ),
+            Self::Banned { is_automatic: true, .. } => (
+                "Too many commands of the client's address had failed; it is banned for a time.",
+                "Nothing, as a rule: it ends by itself. `gatepost ban list` says when, `gatepost ban remove ADDRESS` ends it now. A client that \
+                 you know belongs into clients, and is never banned then.",
+            ),
             Self::Restarting => (
                 "The server took no sessions: it was starting, or draining.",
                 "Nothing, if it was being restarted: clients come back. `gatepost gate status` says whether it drains now; `gatepost \
@@ -76,6 +85,11 @@ impl Denial {
     /// What it means, for whoever runs the server.
     pub fn meaning(&self) -> Meaning {
         let (words, remedy) = match self {
+            Self::Restarting => (
+                "The server stopped, or an operator drained it, and the session had come to a boundary or its time was over.",
+                "Nothing: clients come back. `gatepost drain --undo` ends a drain that was begun with `gatepost drain`. A longer time lets \
+                 those that are idle stay longer.",
+            ),
             Self::StoreSlow { .. } => (
                 "The store was slow: the reply to a message would have come too late, so the message was refused: before it was sent, \
                  or behind its end where the store had become slow meanwhile.",

@@ -64,12 +64,28 @@ pub(crate) struct Networks<T> {
 }
 
 impl<T> Networks<T> {
+    /// Each network with what belongs to it, in no order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&IpNet, &T)> {
+        self.by_network.iter()
+    }
+
+    /// What belongs to each network, in no order.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
+        self.by_network.values()
+    }
+
     /// What belongs to the narrowest network that `address` is in, of those that `counts` says yes to.
     pub(crate) fn find(&self, address: IpAddr, counts: impl Fn(&T) -> bool) -> Option<(IpNet, &T)> {
         let lengths = if address.is_ipv4() { &self.v4_bits } else { &self.v6_bits };
         // A length fits its family, as it came from a network of it.
         let networks = lengths.iter().map(|bits| IpNet::new_assert(address, *bits).trunc());
         networks.filter_map(|network| Some((network, self.by_network.get(&network)?))).find(|(_, found)| counts(found))
+    }
+}
+
+impl<T> Default for Networks<T> {
+    fn default() -> Self {
+        Self::from_iter([])
     }
 }
 

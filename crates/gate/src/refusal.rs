@@ -79,6 +79,14 @@ pub enum Rule {
         /// The narrowest denied network that the client is in.
         network: IpNet,
     },
+    /// R0b: banned for a time.
+    #[error("{network} is banned{}", if *.is_automatic { ", automatically" } else { "" })]
+    Banned {
+        /// The narrowest banned network that the client is in.
+        network: IpNet,
+        /// Whether nobody banned it but the gate.
+        is_automatic: bool,
+    },
     /// R1: the node has just started, and its places come one after the other.
     #[error("the node has just started: {general} unreserved places in use, {places} there so far")]
     Ramping {
@@ -157,6 +165,7 @@ impl Rule {
     pub fn id(&self) -> &'static str {
         match self {
             Self::Denied { .. } => "R0",
+            Self::Banned { .. } => "R0b",
             Self::Restarting | Self::Ramping { .. } => "R1",
             Self::StoreDown => "R1b",
             Self::SourceFull { .. } | Self::ClientFull { .. } | Self::ShareSpent { .. } => "R2",
@@ -164,6 +173,11 @@ impl Rule {
             Self::PoolFull { .. } | Self::UnreservedFull { .. } => "R4",
             Self::OutOfDescriptors => "R4b",
         }
+    }
+
+    /// Whether who is refused by it is expected to come again.
+    pub(crate) fn is_for_now(&self) -> bool {
+        !matches!(self, Self::Denied { .. } | Self::Banned { .. })
     }
 
     /// Whether all that stood in the way is that no place was free, so that waiting for one may help.
@@ -184,7 +198,12 @@ impl Rule {
             Self::TooOften { .. } => Some(Limit::Connections),
             Self::ShareSpent { .. } => Some(Limit::FairShareAlpha),
             Self::Ramping { .. } => Some(Limit::StartRamp),
-            Self::Restarting | Self::StoreDown | Self::PoolFull { .. } | Self::UnreservedFull { .. } | Self::OutOfDescriptors => None,
+            Self::Restarting
+            | Self::StoreDown
+            | Self::Banned { .. }
+            | Self::PoolFull { .. }
+            | Self::UnreservedFull { .. }
+            | Self::OutOfDescriptors => None,
         }
     }
 
@@ -198,6 +217,7 @@ impl Rule {
                 Level::Site => "rates.connections_per_site",
             }),
             Self::UnreservedFull { .. } | Self::PoolFull { .. } => Some("gate.max_inbound"),
+            Self::Banned { is_automatic: true, .. } => Some("gate.ban_after"),
             other => other.limit().map(Limit::path),
         }
     }

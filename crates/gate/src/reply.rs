@@ -32,9 +32,10 @@ impl Refusal {
             (Protocol::Pop3, Rule::Denied { .. }) => "-ERR [SYS/PERM]",
             (Protocol::Pop3, _) => "-ERR [SYS/TEMP]",
             (Protocol::Smtp, Rule::Denied { .. }) => "554 5.7.1",
-            (Protocol::Smtp, Rule::SourceFull { .. } | Rule::ClientFull { .. } | Rule::ShareSpent { .. } | Rule::TooOften { .. }) => {
-                "421 4.7.0"
-            }
+            (
+                Protocol::Smtp,
+                Rule::SourceFull { .. } | Rule::ClientFull { .. } | Rule::ShareSpent { .. } | Rule::TooOften { .. } | Rule::Banned { .. },
+            ) => "421 4.7.0",
             (
                 Protocol::Smtp,
                 Rule::Restarting
@@ -111,6 +112,7 @@ impl fmt::Display for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Rule::Denied { .. } => f.write_str("Connections from your network are not accepted"),
+            Rule::Banned { network, .. } => write!(f, "Connections from [{}] are not accepted at present", Bare(network)),
             Rule::Restarting | Rule::Ramping { .. } => f.write_str("Service restarting, try again shortly"),
             Rule::StoreDown => f.write_str("Mail store unavailable, try again later"),
             Rule::PoolFull { .. } | Rule::UnreservedFull { .. } | Rule::OutOfDescriptors => {

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
-use mail::Span;
+use mail::{Rate, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -103,6 +103,15 @@ pub struct Settings {
     /// "-ERR [SYS/PERM] ..." on POP3, which tells them not to try again.
     pub deny: Vec<Network>,
 
+    /// How many commands of one client address (IPv6: one /64) may fail, in sessions that have shown no password, before the address is banned
+    /// for ban_time: wrong commands and passwords, recipients refused for good. "off": nobody is banned by the server itself; "50/10m" bans at
+    /// the 51st within ten minutes. A banned client gets "421 4.7.0 ... Connections from [192.0.2.7] are not accepted at present". Who is in
+    /// clients, in proxy.trusted_proxies or in [relay] is never banned. `gatepost ban` lists, adds and removes.
+    pub ban_after: Rate,
+
+    /// How long such a ban lasts. At least 1m and at most 30d.
+    pub ban_time: Span,
+
     /// Clients you know, each with a name, its networks and a class. "exempt" ones are under no limit by address, rate or share;
     /// "trusted" ones are under no share. Both may have places of the reserve, and both need a place: max_inbound holds for
     /// everybody. With sessions all clients of an entry together have that ceiling in place of the limits by address. A reason and
@@ -146,6 +155,8 @@ impl Default for Settings {
             start_ramp: Span::secs(10),
             give_way_after: Span::secs(0),
             deny: Vec::new(),
+            ban_after: Rate::OFF,
+            ban_time: Span::mins(60),
             clients: Vec::new(),
             sessions_per_user: 32,
             users: Vec::new(),
@@ -184,6 +195,10 @@ impl Settings {
             let hint = "a sender that only pauses would lose its session; \"0s\" switches it off";
             let message = format!("give_way_after >= 5s does not hold: {} < 5s; {hint}", self.give_way_after);
             faults.push(Fault::new("give_way_after", message));
+        }
+        if self.ban_time.0 < BAN_LEAST || self.ban_time.0 > BAN_MOST {
+            let message = format!("1m <= ban_time <= 30d does not hold: {}; for good, put the network into deny", self.ban_time);
+            faults.push(Fault::new("ban_time", message));
         }
         faults.extend(self.clients());
         faults.extend(users::faults(self));
@@ -308,6 +323,9 @@ pub struct SettingsError {
 
 /// Longer than senders pause between two messages of one session.
 const GIVE_WAY_LEAST: Duration = Duration::from_secs(5);
+const BAN_LEAST: Duration = Duration::from_secs(60);
+/// The longest ban there is.
+pub const BAN_MOST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 const RAMP_MOST: Duration = Duration::from_secs(60 * 60);
 const DENY: &str = "to refuse it, put its networks into deny";
 const DRAIN: &str = "to take no more sessions and let the present ones finish, drain the server: `gatepost drain`";

@@ -24,6 +24,7 @@ pub(crate) struct Tally {
 #[derive(Debug, Default)]
 struct Totals {
     denied: AtomicU64,
+    banned: AtomicU64,
     restarting: AtomicU64,
     ramping: AtomicU64,
     store_down: AtomicU64,
@@ -42,10 +43,11 @@ impl Tally {
 
     /// Counts a refusal, of a known good source or of another, and gives it its token.
     pub(crate) fn refuse(&self, rule: Rule, known_good: bool) -> Refusal {
-        let Totals { denied, restarting, ramping, store_down, .. } = &self.refused;
+        let Totals { denied, banned, restarting, ramping, store_down, .. } = &self.refused;
         let Totals { source_full, client_full, share_spent, too_often, pool_full, out_of_descriptors, .. } = &self.refused;
         let total = match rule {
             Rule::Denied { .. } => denied,
+            Rule::Banned { .. } => banned,
             Rule::Restarting => restarting,
             Rule::Ramping { .. } => ramping,
             Rule::StoreDown => store_down,
@@ -95,6 +97,7 @@ impl Tally {
         let refused = &self.refused;
         Refused {
             denied: refused.denied.load(Relaxed),
+            banned: refused.banned.load(Relaxed),
             restarting: refused.restarting.load(Relaxed),
             ramping: refused.ramping.load(Relaxed),
             store_down: refused.store_down.load(Relaxed),
@@ -121,6 +124,8 @@ impl Tally {
 pub struct Refused {
     /// R0: denied.
     pub denied: u64,
+    /// R0b: banned.
+    pub banned: u64,
     /// R1: starting or draining.
     pub restarting: u64,
     /// R1: just started.
@@ -143,9 +148,10 @@ pub struct Refused {
 
 impl Refused {
     /// Each rule's id with its total, for metrics.
-    pub fn by_rule(self) -> [(&'static str, u64); 7] {
+    pub fn by_rule(self) -> [(&'static str, u64); 8] {
         [
             ("R0", self.denied),
+            ("R0b", self.banned),
             ("R1", self.restarting + self.ramping),
             ("R1b", self.store_down),
             ("R2", self.source_full + self.client_full + self.share_spent),

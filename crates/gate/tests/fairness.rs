@@ -211,7 +211,7 @@ fn loopback_is_anybody_and_classes_end_when_they_say() {
 fn who_delivered_lately_is_known_good_and_its_refusals_are_counted_apart() {
     let gate = open(Settings { max_inbound: 1, ..Settings::default() });
     gate.set_today(Day(100));
-    gate.delivered(v4(1, 1));
+    gate.delivered(v4(1, 1), Instant::now());
     assert_eq!((gate.class_of(v4(1, 1)), gate.class_of(v4(1, 2))), (Class::KnownGood, Class::Default));
     let _only = comes(&gate, v4(0, 7)).unwrap();
     assert_eq!([v4(1, 1), v4(1, 2)].map(|peer| comes(&gate, peer).unwrap_err().known_good), [true, false]);

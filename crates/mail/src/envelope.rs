@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{MessageId, ReversePath};
+use crate::{MessageId, Requests, ReversePath};
 
 /// The form of the body the sender declared with BODY= (RFC 6152).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -27,4 +27,6 @@ pub struct Envelope {
     pub body: BodyType,
     /// Whether SMTPUTF8 was asked for (RFC 6531).
     pub utf8: bool,
+    /// What MAIL and RCPT asked for besides; nothing, mostly.
+    pub requests: Option<Box<Requests>>,
 }

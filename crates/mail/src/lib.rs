@@ -1,6 +1,6 @@
 //! The words of mail, shared by every crate and knowing none of them.
 //!
-//! Addresses and the envelope (RFC 5321 §4.1.2, RFC 6531), the id a message keeps from accept to fetch, the receipt that proves
+//! Addresses and the envelope (RFC 5321 §4.1.2, RFC 6531) with what senders ask for, the id a message keeps from accept to fetch, the receipt that proves
 //! it is on stable storage, the two framings of the wire (CRLF lines and dot-stuffed data), secrets that do not print, the names of
 //! SASL mechanisms, the token that names a refusal, and sizes, durations and rates written with units.
 //!
@@ -16,6 +16,7 @@ mod limits;
 pub mod line;
 mod rate;
 mod receipt;
+mod requests;
 mod sasl;
 mod secret;
 mod token;
@@ -28,6 +29,7 @@ pub use id::{IdError, MessageId};
 pub use limits::{DOMAIN_OCTETS, LABEL_OCTETS, LOCAL_PART_OCTETS, PATH_OCTETS};
 pub use rate::{ByteRate, Rate};
 pub use receipt::Receipt;
+pub use requests::{DeliverBy, Notify, OriginalRecipient, RecipientRequests, Requests, Returned};
 pub use sasl::{Mechanism, Mechanisms};
 pub use secret::Secret;
 pub use token::{REFUSAL_OCTETS, RULE_OCTETS, Token, first_labels};

@@ -81,6 +81,9 @@ impl Answers {
         if failures > 0 {
             let sender = self.sender(self.opened.as_ref().map(|opened| &*opened.account));
             self.shared.rates.owe(Measure::FailedCommands, failures.into(), &sender, Limits::ALL, net::now());
+            if self.opened.is_none() {
+                self.shared.failed(self.source, failures);
+            }
         }
         (failures > 0 || rate_met).then(|| hold_back(&self.shared))
     }
@@ -232,7 +235,7 @@ impl Answers {
             && !login_delay.allows(&account, delay, net::now())
         {
             let cause = &"the account's last login was a moment ago";
-            events.emit(MaildropRefused { listener, session, account: &account, cause });
+            events.emit(MaildropRefused { listener, session, account: &account, limit: "pop3.login_delay", cause });
             self.shared.gate.roster().log_out(&self.seat);
             return question.refuse(AuthRefusal::LoginDelay);
         }
@@ -248,7 +251,8 @@ impl Answers {
                 question.accept(Box::new(Listing(listing)));
             }
             Err(error) => {
-                events.emit(MaildropRefused { listener, session, account: &account, cause: &error });
+                let limit = if matches!(error, Error::InUse) { Denial::MaildropLocked.key() } else { "" };
+                events.emit(MaildropRefused { listener, session, account: &account, limit, cause: &error });
                 self.shared.gate.roster().log_out(&self.seat);
                 match error {
                     Error::InUse => question.refuse_signed(AuthRefusal::InUse, self.deny(Some(&account), Denial::MaildropLocked)),

@@ -23,9 +23,9 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use auth::Authenticator;
 use bytes::BytesMut;
-use events::{Events, ListenerFaulted, ProxyRefused, SessionId, SessionRefused, UserSessionsRefused};
+use events::{Events, ListenerFaulted, ProxyRefused, SessionId, SessionRefused, SourceBanned, UserSessionsRefused};
 use gate::rates::MailRates;
-use gate::{Arrival, Gate, Holders, IpNet, ListenerId, Permit, Protocol, Refusal, ReplyLine, Seat, UserFull, Wait};
+use gate::{Arrival, Ban, Denial, Gate, Holders, IpNet, ListenerId, Permit, Protocol, Refusal, ReplyLine, Seat, UserFull, Wait};
 use net::{Admission, Connection, Drain, ProxyFault, Service, Tls, Turn, WaitingRoom};
 use store::Store;
 
@@ -163,10 +163,18 @@ impl Shared {
     /// Counts a session for its user, who has given the right password; or tells the operator who holds the user's others.
     fn log_in(&self, seat: &Seat, session: SessionId, source: IpAddr, account: &Arc<str>) -> Result<(), UserFull> {
         self.gate.log_in(seat, account).inspect_err(|full| {
-            let (now, limit) = (net::now(), full.limit);
+            let (now, key, limit) = (net::now(), Denial::from(*full).key(), full.limit);
             let holders = &Holders(&self.gate.roster().sessions_of(account, now));
-            self.events.emit(UserSessionsRefused { listener: &self.listener, session, source, account, limit, holders, now });
+            self.events.emit(UserSessionsRefused { listener: &self.listener, session, source, account, key, limit, holders, now });
         })
+    }
+
+    /// So many commands of somebody without a password have failed, who may be banned for it.
+    fn failed(&self, source: IpAddr, failures: u16) {
+        let now = net::now();
+        if let Some(Ban { network, reason, until, .. }) = self.gate.failed(source, failures.into(), now) {
+            self.events.emit(SourceBanned { network: &network, time: until - now, reason: &reason });
+        }
     }
 
     /// Tells the client and the operator.

@@ -97,7 +97,7 @@ async fn converse(course: &Course, connection: &mut Connection, permit: &mut Per
     let mut session = Session::new(settings, Circumstance { tls }, net::now());
     loop {
         if connection.drain_requested() || shared.gate.is_draining() {
-            session.drain();
+            session.drain(|| answers.deny(None, Denial::Restarting));
         } else {
             session.undo_drain();
         }
@@ -132,7 +132,7 @@ async fn converse(course: &Course, connection: &mut Connection, permit: &mut Per
                     Woken::ToEnd => {}
                     Woken::Read(Read::Some) => answers.touch(),
                     Woken::Read(Read::TimedOut) => session.timed_out(net::now()),
-                    Woken::Read(Read::Drained) => session.drain(),
+                    Woken::Read(Read::Drained) => session.drain(|| answers.deny(None, Denial::Restarting)),
                     Woken::Read(Read::Eof | Read::Lost(_)) => return Err(SessionEnd::PeerGone),
                 }
             }

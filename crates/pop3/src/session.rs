@@ -157,16 +157,17 @@ impl Session {
 
     /// The server restarts: ends the session at the next command boundary, which is at once when it waits for input. A QUIT that has
     /// arrived already is still obeyed; otherwise nothing is deleted and the client will ask again.
-    pub fn drain(&mut self) {
+    /// `sign` makes its token when this is new.
+    pub fn drain(&mut self, sign: impl FnOnce() -> Token) {
         // A server that leaves says so, whatever else it wanted; but what was taken over stays that.
-        if self.ending != Some(Ending::TakenOver) {
-            self.ending = Some(Ending::Drain);
+        if !matches!(self.ending, Some(Ending::TakenOver | Ending::Drain(_))) {
+            self.ending = Some(Ending::Drain(sign()));
         }
     }
 
     /// The session may stay after all, where it has not been told otherwise yet. What else asks for its end stands.
     pub fn undo_drain(&mut self) {
-        self.ending.take_if(|ending| *ending == Ending::Drain);
+        self.ending.take_if(|ending| matches!(ending, Ending::Drain(_)));
     }
 
     /// The place is needed for somebody else: as [`Session::drain`], with words that ask the client to come back at once (gate R7),

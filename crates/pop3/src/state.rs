@@ -65,7 +65,7 @@ pub(crate) enum Step {
 /// Why a session ends at a command boundary.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ending {
-    Drain,
+    Drain(Token),
     PlaceNeeded(Token),
     TakenOver,
     Dismissed,
@@ -76,7 +76,7 @@ impl Ending {
     /// The last line.
     pub(crate) fn refusal(self) -> Refusal {
         match self {
-            Self::Drain => Refusal::Restarting,
+            Self::Drain(_) => Refusal::Restarting,
             Self::PlaceNeeded(_) => Refusal::PlaceNeeded,
             Self::TakenOver => Refusal::TakenOver,
             Self::Dismissed => Refusal::SessionEnded,
@@ -87,15 +87,15 @@ impl Ending {
     /// Under what it can be explained.
     pub(crate) fn token(self) -> Option<Token> {
         match self {
-            Self::PlaceNeeded(token) => Some(token),
-            Self::Drain | Self::TakenOver | Self::Dismissed | Self::TooLong => None,
+            Self::Drain(token) | Self::PlaceNeeded(token) => Some(token),
+            Self::TakenOver | Self::Dismissed | Self::TooLong => None,
         }
     }
 
     /// How the session has ended then.
     pub(crate) fn farewell(self) -> Farewell {
         match self {
-            Self::Drain => Farewell::Drained,
+            Self::Drain(_) => Farewell::Drained,
             Self::PlaceNeeded(_) => Farewell::GaveWay,
             Self::TakenOver => Farewell::TakenOver,
             Self::Dismissed => Farewell::Ended,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use mail::MessageId;
+use mail::{MessageId, Token};
 use pop3::{Circumstance, Entry, Error, Progress, Question, Session, Settings, Want};
 
 /// A session under TLS whose client has logged in to so many messages of 100 octets.
@@ -126,12 +126,12 @@ fn a_quit_that_has_arrived_goes_before_a_restart_but_not_before_a_takeover() {
     let now = Instant::now();
     let mut session = logged_in(1, now);
     assert_eq!(said(&mut session, "DELE 1\r\n", now).0, "+OK Message 1 deleted\r\n");
-    session.drain();
+    session.drain(|| Token::new("R1", 1));
     assert_eq!(said(&mut session, "QUIT\r\n", now).0, "+OK mail.example signing off (maildrop empty)\r\n");
     let mut session = logged_in(1, now);
     assert_eq!(said(&mut session, "DELE 1\r\n", now).0, "+OK Message 1 deleted\r\n");
     session.take_over();
-    session.drain();
+    session.drain(|| Token::new("R1", 1));
     assert_eq!(said(&mut session, "QUIT\r\n", now).0, "-ERR [SYS/TEMP] A newer session has taken over this maildrop\r\n");
 }
 
@@ -140,17 +140,17 @@ fn a_drain_that_is_undone_in_time_is_not_noticed_and_undoes_nothing_else() {
     let now = Instant::now();
     let mut session = logged_in(5_000, now);
     let mut input = BytesMut::from("UIDL\r\n");
-    session.drain();
+    session.drain(|| Token::new("R1", 1));
     session.undo_drain();
     assert!(matches!(session.next(&mut input, now), Want::Flush), "a listing is under way");
     session.output().clear();
-    session.drain();
+    session.drain(|| Token::new("R1", 1));
     assert!(matches!(session.next(&mut input, now), Want::Flush));
     session.output().clear();
     session.undo_drain();
     assert!(said(&mut session, "STAT\r\n", now).0.ends_with("\r\n.\r\n+OK 5000 500000\r\n"));
     session.take_over();
-    session.drain();
+    session.drain(|| Token::new("R1", 1));
     session.undo_drain();
     assert_eq!(said(&mut session, "STAT\r\n", now).0, "-ERR [SYS/TEMP] A newer session has taken over this maildrop\r\n");
 }

@@ -105,7 +105,7 @@ impl<'d> Play<'d> {
     fn event(&mut self, event: &str, place: &str) {
         let (word, rest) = event.split_once(' ').unwrap_or((event, ""));
         match word {
-            "drain" => self.session.drain(),
+            "drain" => self.session.drain(|| Token::new("R1", 1)),
             "place-needed" => self.session.give_way(|| Token::new("R7", 1)),
             "takeover" => self.session.take_over(),
             "upgraded" => {

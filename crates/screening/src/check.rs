@@ -1,7 +1,7 @@
 //! What can be asked about a message, and what the operator has said is to follow.
 //!
 //! Pure. A rule never makes more of a finding than its own [`OnFail`] says, with one exception that the operator chooses: what
-//! the sender's domain asks for ([`OnFail::Policy`]).
+//! the check itself says ([`OnFail::Policy`]).
 
 use std::time::Duration;
 
@@ -14,6 +14,8 @@ use crate::verdict::{Outcome, Verdict};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Check {
+    /// The client waits for its greeting (RFC 5321 §3.1).
+    Early,
     /// The name of the client's address leads back to the address (RFC 8601 §3).
     Iprev,
     /// The name in EHLO is one that a mail server can have (RFC 5321 §4.1.4).
@@ -30,6 +32,14 @@ pub enum Check {
     Arc,
     /// The domain in From stands behind the message, by SPF or DKIM (RFC 9989).
     Dmarc,
+    /// Attachments that the operator does not want, by name or size.
+    Attachments,
+    /// What rspamd says.
+    Rspamd,
+    /// What milters say.
+    Milter,
+    /// What a service of the operator's own says.
+    Hook,
 }
 
 /// When a check is asked.
@@ -46,11 +56,12 @@ pub enum Stage {
 pub enum OnFail {
     /// That verdict.
     Verdict(Verdict),
-    /// What the domain in From asks for: nothing, quarantine or rejection. Of a check without a policy it is nothing.
+    /// What the check itself says: of DMARC what the domain in From asks for, of attachments what stands beside the one that was found,
+    /// of a service what it answers. Of a check without a policy it is nothing.
     Policy,
 }
 
-/// What follows when a check cannot tell: DNS is silent or broken.
+/// What follows when a check cannot tell: DNS or a service is silent or broken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnUnsure {
@@ -76,11 +87,26 @@ pub struct Rule {
 
 impl Check {
     /// Each, in the order in which they are described.
-    pub const ALL: [Self; 8] = [Self::Iprev, Self::Helo, Self::Lists, Self::Spf, Self::Greylist, Self::Dkim, Self::Arc, Self::Dmarc];
+    pub const ALL: [Self; 13] = [
+        Self::Early,
+        Self::Iprev,
+        Self::Helo,
+        Self::Lists,
+        Self::Spf,
+        Self::Greylist,
+        Self::Dkim,
+        Self::Arc,
+        Self::Dmarc,
+        Self::Attachments,
+        Self::Rspamd,
+        Self::Milter,
+        Self::Hook,
+    ];
 
     /// The word in the configuration, in metrics and in log lines.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Early => "early",
             Self::Iprev => "iprev",
             Self::Helo => "helo",
             Self::Lists => "lists",
@@ -89,20 +115,35 @@ impl Check {
             Self::Dkim => "dkim",
             Self::Arc => "arc",
             Self::Dmarc => "dmarc",
+            Self::Attachments => "attachments",
+            Self::Rspamd => "rspamd",
+            Self::Milter => "milter",
+            Self::Hook => "hook",
         }
     }
 
     /// When it is asked.
     pub fn stage(self) -> Stage {
         match self {
-            Self::Iprev | Self::Helo | Self::Lists | Self::Spf | Self::Greylist => Stage::Envelope,
-            Self::Dkim | Self::Arc | Self::Dmarc => Stage::Message,
+            Self::Early | Self::Iprev | Self::Helo | Self::Lists | Self::Spf | Self::Greylist => Stage::Envelope,
+            Self::Dkim | Self::Arc | Self::Dmarc | Self::Attachments | Self::Rspamd | Self::Milter | Self::Hook => Stage::Message,
         }
+    }
+
+    /// Whether it asks what is in a message, whoever sends it; the others ask whether it is from whom it says, which only makes sense of
+    /// strangers.
+    pub fn is_about_content(self) -> bool {
+        matches!(self, Self::Attachments | Self::Rspamd | Self::Milter | Self::Hook)
+    }
+
+    /// Whether what it finds comes with what is to follow, for [`OnFail::Policy`].
+    pub fn has_policy(self) -> bool {
+        matches!(self, Self::Dmarc | Self::Attachments | Self::Rspamd | Self::Milter | Self::Hook)
     }
 }
 
 impl Rule {
-    /// What follows from what was found; `policy` is what the domain in From asks for.
+    /// What follows from what was found; `policy` is what the check says is to follow.
     pub(crate) fn judge(&self, outcome: Outcome, policy: Verdict) -> Verdict {
         let on_fail = match self.fail {
             OnFail::Verdict(verdict) => verdict,

@@ -1,4 +1,4 @@
-//! The checks of the envelope: iprev, HELO, SPF, greylisting; [`Lists`](crate::Lists) has its own.
+//! The checks of the envelope: early talkers, iprev, HELO, SPF, greylisting; [`Lists`](crate::Lists) has its own.
 
 use std::net::IpAddr;
 
@@ -8,6 +8,7 @@ use mail_auth::{IprevResult, Parameters, SpfOutput, SpfResult};
 
 use crate::check::Check;
 use crate::dns::{Kind, Unanswered};
+use crate::early;
 use crate::screener::{Screener, Sender};
 use crate::screening::{Found, Screening};
 use crate::verdict::Outcome;
@@ -15,12 +16,15 @@ use crate::verdict::Outcome;
 /// Asks one of them. Those of the message are not asked here.
 pub(crate) async fn ask(check: Check, screener: &Screener, sender: &Sender<'_>, screening: &mut Screening) -> Found {
     match check {
+        Check::Early => early::found(sender.manners),
         Check::Iprev => iprev(screener, sender, screening).await,
         Check::Helo => helo(screener, sender).await,
         Check::Lists => screener.lists().ask(screener.dns(), sender.ip).await,
         Check::Spf => spf(screener, sender, screening).await,
         Check::Greylist => greylist(screener, sender, screening),
-        Check::Dkim | Check::Arc | Check::Dmarc => Found::new(Outcome::None, "asked when the message has come"),
+        Check::Dkim | Check::Arc | Check::Dmarc | Check::Attachments | Check::Rspamd | Check::Milter | Check::Hook => {
+            Found::new(Outcome::None, "asked when the message has come")
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The checks of a message: DKIM, ARC, DMARC, and the field that tells all results.
+//! The checks of a message: DKIM, ARC, DMARC, attachments, services, and the field that tells all results.
 
 use mail_auth::common::headers::HeaderWriter;
 use mail_auth::dmarc::Policy;
@@ -7,6 +7,8 @@ use mail_auth::{ArcOutput, AuthenticatedMessage, AuthenticationResults, DkimOutp
 
 use crate::check::Check;
 use crate::envelope;
+use crate::letter::Letter;
+use crate::milter::{self, Told};
 use crate::reading::{HEADER_OCTETS, IDENTITY_OCTETS, LINES_MOST, Text};
 use crate::screener::{Screener, Sender};
 use crate::screening::{Found, Screening};
@@ -35,11 +37,36 @@ impl<'m> Message<'m> {
     }
 
     /// Asks one check. Those of the envelope are not asked here.
-    pub(crate) async fn ask(&mut self, check: Check, screening: &mut Screening) -> Found {
+    pub(crate) async fn ask(&mut self, check: Check, screening: &mut Screening, letter: &mut Letter<'_>) -> Found {
+        match check {
+            Check::Dkim | Check::Arc | Check::Dmarc => self.signed(check, screening).await,
+            Check::Attachments => self.text.attachments().unwrap_or_else(|| Found::new(Outcome::None, "not looked for")),
+            // Boxed: they are large, and asked by few.
+            Check::Rspamd => match self.screener.services().rspamd() {
+                Some((http, rspamd)) => Box::pin(rspamd.ask(http, self.sender, letter)).await,
+                None => Found::new(Outcome::None, NO_SERVICE),
+            },
+            Check::Milter if !self.text.is_whole() => evasion(not_whole()),
+            Check::Milter => {
+                let (screener, milters) = (self.screener, self.screener.services().milters());
+                let Told { found, fields } = Box::pin(milter::ask(milters, screener.dns(), screener.host(), self.sender, letter)).await;
+                screening.added = fields;
+                found
+            }
+            Check::Hook => match self.screener.services().hook() {
+                Some((http, hook)) => Box::pin(hook.ask(http, self.sender, letter, self.text.header(), screening)).await,
+                None => Found::new(Outcome::None, NO_SERVICE),
+            },
+            Check::Early | Check::Iprev | Check::Helo | Check::Lists | Check::Spf | Check::Greylist => {
+                Found::new(Outcome::None, "asked at MAIL")
+            }
+        }
+    }
+
+    /// What goes by the header.
+    async fn signed(&mut self, check: Check, screening: &mut Screening) -> Found {
         if !self.text.is_whole() {
-            let detail =
-                format!("its header is longer than {HEADER_OCTETS} octets or {LINES_MOST} lines, or has a line that is part of no field");
-            return evasion(detail);
+            return evasion(not_whole());
         }
         let Some(message) = self.message else {
             return if check == Check::Dmarc { evasion("it has no header".into()) } else { Found::new(Outcome::None, "it has no header") };
@@ -47,8 +74,7 @@ impl<'m> Message<'m> {
         match check {
             Check::Dkim => self.dkim(message).await,
             Check::Arc => self.arc(message).await,
-            Check::Dmarc => self.dmarc(message, screening).await,
-            Check::Iprev | Check::Helo | Check::Lists | Check::Spf | Check::Greylist => Found::new(Outcome::None, "asked at MAIL"),
+            _ => self.dmarc(message, screening).await,
         }
     }
 
@@ -157,6 +183,10 @@ fn evasion(detail: String) -> Found {
     Found { policy: Verdict::Reject, ..Found::new(Outcome::Fail, detail) }
 }
 
+fn not_whole() -> String {
+    format!("its header is longer than {HEADER_OCTETS} octets or {LINES_MOST} lines, or has a line that is part of no field")
+}
+
 /// One signature, and what became of it.
 fn told(output: &DkimOutput<'_>) -> String {
     match output.signature() {
@@ -165,5 +195,6 @@ fn told(output: &DkimOutput<'_>) -> String {
     }
 }
 
+const NO_SERVICE: &str = "there is none to ask";
 /// Of a domain's name (RFC 1035 §2.3.4).
 const NAME_OCTETS: std::ops::RangeInclusive<usize> = 1..=253;

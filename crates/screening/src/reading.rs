@@ -10,10 +10,15 @@ use mail_auth::dkim::Canonicalization;
 use mail_auth::dkim::canonicalize::BodyHasher;
 use mail_auth::{AuthenticatedMessage, Error};
 
+use crate::attachments::Attachments;
+use crate::screening::Found;
+
 /// A message on its way.
 pub struct Reading {
     header: Vec<u8>,
     state: State,
+    /// None where nobody asks about them.
+    attachments: Option<Box<Attachments>>,
 }
 
 enum State {
@@ -35,6 +40,7 @@ pub(crate) struct Text {
     header: Vec<u8>,
     hashes: Vec<(Canonicalization, HashAlgorithm, Vec<u8>)>,
     is_whole: bool,
+    attachments: Option<Found>,
 }
 
 impl Default for Reading {
@@ -46,11 +52,19 @@ impl Default for Reading {
 impl Reading {
     /// Nothing has come yet.
     pub fn new() -> Self {
-        Self { header: Vec::new(), state: State::Header }
+        Self { header: Vec::new(), state: State::Header, attachments: None }
+    }
+
+    /// The same, and its attachments are looked at.
+    pub(crate) fn with(attachments: Attachments) -> Self {
+        Self { attachments: Some(Box::new(attachments)), ..Self::new() }
     }
 
     /// The next piece of the message.
     pub fn pass(&mut self, piece: &[u8]) {
+        if let Some(attachments) = &mut self.attachments {
+            attachments.pass(piece);
+        }
         match &mut self.state {
             State::Unread => {}
             State::Body(hashings) => hash(hashings, piece),
@@ -99,7 +113,12 @@ impl Reading {
             let (context, _octets) = hasher.finish();
             (canonicalization, algorithm, context.complete().as_ref().to_vec())
         });
-        Text { header: self.header, hashes: hashes.collect(), is_whole }
+        Text {
+            header: self.header,
+            hashes: hashes.collect(),
+            is_whole,
+            attachments: self.attachments.map(|attachments| attachments.finish()),
+        }
     }
 }
 
@@ -107,6 +126,16 @@ impl Text {
     /// Whether the header was short enough to be looked at, and fields from its beginning to its end.
     pub(crate) fn is_whole(&self) -> bool {
         self.is_whole
+    }
+
+    /// The header, where it can be looked at.
+    pub(crate) fn header(&self) -> Option<&[u8]> {
+        self.is_whole.then_some(&self.header)
+    }
+
+    /// What its attachments came to, where anybody asks.
+    pub(crate) fn attachments(&self) -> Option<Found> {
+        self.attachments.clone()
     }
 
     /// What mail-auth works on: it has hashed the body that it sees, which is none, and is told the hashes of the body that

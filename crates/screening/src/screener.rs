@@ -4,41 +4,63 @@
 //! ends it. Each has its time-out, after which its check is unsure. Dropping a future is safe: what was found is forgotten.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mail::{Domain, Host, ReversePath};
 
-use crate::check::{Rule, Stage};
+use crate::attachments::{Attachment, Attachments};
+use crate::check::{Check, Rule, Stage};
 use crate::dns::Dns;
+use crate::early::{Early, Manners, Pause};
 use crate::greylist::Greylist;
+use crate::letter::Letter;
 use crate::lists::Lists;
 use crate::reading::Reading;
 use crate::screening::{Found, Screening};
+use crate::services::Services;
 use crate::turns::{Turn, Turns};
 use crate::verdict::Outcome;
 use crate::{Forgeries, envelope, message};
 
-/// Asks what the operator's list says. One for all who ask: what it remembers and how many it asks about at a time is its own.
+/// Asks what the operator's list says, or a part of it: see [`Screener::only`].
 pub struct Screener {
+    common: Arc<Common>,
+    /// For each rule whether it is asked here.
+    asked: Vec<bool>,
+}
+
+/// One for all who ask: what is remembered, and how many are asked about at a time.
+struct Common {
     host: Domain,
     rules: Vec<Rule>,
     lists: Lists,
+    attachments: Arc<[Attachment]>,
     greylist: Greylist,
+    early: Early,
+    services: Services,
     dns: Dns,
     turns: Turns,
 }
 
 /// What the operator has written.
-#[derive(Clone, Debug)]
 pub struct Policy {
     /// What is asked, in this order.
     pub rules: Vec<Rule>,
-    /// The DNS lists that [`Check::Lists`](crate::Check::Lists) asks.
+    /// The DNS lists that [`Check::Lists`] asks.
     pub lists: Lists,
+    /// What [`Check::Attachments`] does not want; of several that a message meets the gravest counts.
+    pub attachments: Vec<Attachment>,
+    /// Whom [`Check::Rspamd`], [`Check::Milter`] and [`Check::Hook`] ask.
+    pub services: Services,
     /// After how long somebody new may come back.
     pub greylist_delay: Duration,
     /// How many of them are remembered.
     pub greylist_senders: usize,
+    /// For how long the greeting of a stranger is held back for [`Check::Early`].
+    pub early_wait: Duration,
+    /// How many greetings are held back at a time.
+    pub early_places: usize,
     /// Messages that are asked about at a time.
     pub at_once: usize,
 }
@@ -54,6 +76,8 @@ pub struct Client<'c> {
     pub reverse_path: &'c ReversePath,
     /// It has delivered mail before, or the operator knows it.
     pub is_known: bool,
+    /// How it has behaved before its greeting.
+    pub manners: Manners,
 }
 
 /// The same, as the protocols want it.
@@ -65,23 +89,60 @@ pub(crate) struct Sender<'c> {
     /// Its domain, or the client's name where there is none (RFC 7208 §2.4); empty where neither is a name.
     pub(crate) domain: String,
     pub(crate) is_known: bool,
+    pub(crate) manners: Manners,
 }
 
 impl Screener {
     /// Goes by this policy, for the host of this name.
     pub fn new(host: Domain, policy: Policy, dns: Dns) -> Self {
-        let Policy { rules, lists, greylist_delay, greylist_senders, at_once } = policy;
-        Self { host, rules, lists, greylist: Greylist::new(greylist_delay, greylist_senders), dns, turns: Turns::new(at_once) }
+        let Policy { rules, lists, attachments, services, greylist_delay, greylist_senders, early_wait, early_places, at_once } = policy;
+        let (greylist, turns) = (Greylist::new(greylist_delay, greylist_senders), Turns::new(at_once));
+        let asked = vec![true; rules.len()];
+        let common = Common {
+            host,
+            rules,
+            lists,
+            attachments: attachments.into(),
+            greylist,
+            early: Early::new(early_wait, early_places),
+            services,
+            dns,
+            turns,
+        };
+        Self { common: Arc::new(common), asked }
     }
 
-    /// The rules, in their order.
+    /// One that asks only the rules that `is_asked` says yes to, by their place in the list, and shares everything else.
+    pub fn only(&self, is_asked: impl Fn(usize, &Rule) -> bool) -> Self {
+        let asked = self.common.rules.iter().zip(&self.asked).enumerate().map(|(number, (rule, asked))| *asked && is_asked(number, rule));
+        Self { asked: asked.collect(), common: Arc::clone(&self.common) }
+    }
+
+    /// Whether anything is asked here.
+    pub fn asks(&self) -> bool {
+        self.asked.contains(&true)
+    }
+
+    /// All rules there are, in their order.
     pub fn rules(&self) -> &[Rule] {
-        &self.rules
+        &self.common.rules
     }
 
     /// Takes out of a message what only we may write.
     pub fn forgeries(&self) -> Forgeries {
-        Forgeries::new(self.host.clone())
+        Forgeries::new(self.common.host.clone())
+    }
+
+    /// Watches a message pass for the checks that there are.
+    pub fn reading(&self) -> Reading {
+        let asks = self.of(Stage::Message).any(|(_, rule)| rule.check == Check::Attachments);
+        if asks { Reading::with(Attachments::new(Arc::clone(&self.common.attachments))) } else { Reading::new() }
+    }
+
+    /// Before a stranger is greeted: for how long that is to be held back; nothing, where it is not.
+    pub fn pause(&self) -> Option<Pause<'_>> {
+        let asks = self.of(Stage::Envelope).any(|(_, rule)| rule.check == Check::Early);
+        if asks { self.common.early.pause() } else { None }
     }
 
     /// Asks what is known at MAIL.
@@ -103,7 +164,7 @@ impl Screener {
     }
 
     /// Asks the rest when the message has passed.
-    pub async fn message(&self, client: Client<'_>, mut screening: Screening, reading: Reading) -> Screening {
+    pub async fn message(&self, client: Client<'_>, mut screening: Screening, reading: Reading, letter: &mut Letter<'_>) -> Screening {
         let sender = Sender::new(client);
         // What MAIL has decided needs no turn: others wait for it.
         let turn = if screening.verdict().is_final() { None } else { self.turn(Stage::Message, &sender).await };
@@ -115,7 +176,7 @@ impl Screener {
                 break;
             }
             let found = match turn {
-                Some(_) => tokio::time::timeout(rule.timeout, asked.ask(rule.check, &mut screening)).await.ok(),
+                Some(_) => tokio::time::timeout(rule.timeout, asked.ask(rule.check, &mut screening, letter)).await.ok(),
                 None => None,
             };
             screening.add(rule.check, number, rule, found.unwrap_or_else(|| too_late(rule)));
@@ -125,29 +186,34 @@ impl Screener {
     }
 
     pub(crate) fn host(&self) -> &str {
-        self.host.as_str()
+        self.common.host.as_str()
     }
 
     pub(crate) fn dns(&self) -> &Dns {
-        &self.dns
+        &self.common.dns
     }
 
     pub(crate) fn greylist(&self) -> &Greylist {
-        &self.greylist
+        &self.common.greylist
+    }
+
+    pub(crate) fn services(&self) -> &Services {
+        &self.common.services
     }
 
     pub(crate) fn lists(&self) -> &Lists {
-        &self.lists
+        &self.common.lists
     }
 
     /// Waits for a turn as long as the most patient rule of the stage would wait for an answer.
     async fn turn(&self, stage: Stage, sender: &Sender<'_>) -> Option<Turn<'_>> {
         let patience = self.of(stage).map(|(_, rule)| rule.timeout).max()?;
-        tokio::time::timeout(patience, self.turns.take(sender.ip)).await.ok()?
+        tokio::time::timeout(patience, self.common.turns.take(sender.ip)).await.ok()?
     }
 
     fn of(&self, stage: Stage) -> impl Iterator<Item = (usize, &Rule)> {
-        self.rules.iter().enumerate().filter(move |(_, rule)| rule.check.stage() == stage)
+        let asked = self.common.rules.iter().zip(&self.asked).enumerate();
+        asked.filter(move |(_, (rule, asked))| **asked && rule.check.stage() == stage).map(|(number, (rule, _))| (number, rule))
     }
 }
 
@@ -157,7 +223,7 @@ impl<'c> Sender<'c> {
             ReversePath::Null => (String::new(), named(client.helo.parse().ok())),
             ReversePath::Mailbox(mailbox) => (mailbox.to_string(), named(Some(mailbox.host().clone()))),
         };
-        Self { ip: client.ip.to_canonical(), helo: client.helo, mail_from, domain, is_known: client.is_known }
+        Self { ip: client.ip.to_canonical(), helo: client.helo, mail_from, domain, is_known: client.is_known, manners: client.manners }
     }
 }
 

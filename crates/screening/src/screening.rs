@@ -17,14 +17,19 @@ pub struct Screening {
     pub(crate) iprev: Option<IprevOutput>,
     pub(crate) spf: Option<SpfOutput>,
     pub(crate) results: String,
+    /// What milters put before the message.
+    pub(crate) added: String,
 }
 
 /// What a check says of a message, before a rule makes something of it.
+#[derive(Clone, Debug)]
 pub(crate) struct Found {
     pub(crate) outcome: Outcome,
     pub(crate) detail: String,
-    /// What the domain in From asks for.
+    /// What is to follow by the check itself.
     pub(crate) policy: Verdict,
+    /// What the client is to be told, where that follows.
+    pub(crate) said: Option<String>,
 }
 
 impl Screening {
@@ -51,7 +56,7 @@ impl Screening {
 
     /// The fields to put before the message, each line ended by CRLF: Authentication-Results (RFC 8601), and
     /// X-Gatepost-Screening where there is something wrong with it. They name results, never what a peer has written but for the
-    /// identities that RFC 8601 §2.7 asks for.
+    /// identities that RFC 8601 §2.7 asks for. Behind them stands what milters add.
     pub fn fields(&self) -> Vec<u8> {
         let mut fields = self.results.clone();
         if self.verdict() > Verdict::Accept {
@@ -59,19 +64,22 @@ impl Screening {
             let reasons: Vec<_> = reasons.map(|finding| format!("{}={}", finding.check.as_str(), finding.outcome.as_str())).collect();
             fields.push_str(&format!("X-Gatepost-Screening: {}; {}\r\n", self.verdict().as_str(), reasons.join(" ")));
         }
+        fields.push_str(&self.added);
         fields.into_bytes()
     }
 
     /// One check more.
     pub(crate) fn add(&mut self, check: Check, number: usize, rule: &Rule, found: Found) {
-        let verdict = rule.judge(found.outcome, found.policy);
-        self.findings.push(Finding { check, rule: number, outcome: found.outcome, detail: found.detail, verdict });
+        let Found { outcome, detail, policy, said } = found;
+        let verdict = rule.judge(outcome, policy);
+        let said = said.filter(|_| verdict == policy);
+        self.findings.push(Finding { check, rule: number, outcome, detail, verdict, said });
     }
 }
 
 impl Found {
     pub(crate) fn new(outcome: Outcome, detail: impl Into<String>) -> Self {
-        Self { outcome, detail: detail.into(), policy: Verdict::Accept }
+        Self { outcome, detail: detail.into(), policy: Verdict::Accept, said: None }
     }
 }
 

@@ -2,12 +2,15 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use smtp::Reply;
 
 use crate::check::Check;
 
 /// What becomes of a message. Of several the greatest counts, and the last three are final: nothing is asked after them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// It is delivered.
     #[default]
@@ -52,6 +55,8 @@ pub struct Finding {
     pub detail: String,
     /// What follows by its rule.
     pub verdict: Verdict,
+    /// What a milter wants the client to be told, where it is refused by its word: see [`Refusal`](crate::milter::wire::Refusal).
+    pub said: Option<String>,
 }
 
 impl Verdict {
@@ -90,6 +95,7 @@ impl Finding {
     /// What the client is told, where the message is not taken because of this.
     pub fn reply(&self) -> Option<Reply> {
         match (self.verdict, self.outcome, self.check) {
+            (Verdict::Reject, _, Check::Early) => Some(Reply::TALKED_FIRST),
             (Verdict::Reject, _, Check::Iprev) => Some(Reply::IPREV_FAILED),
             (Verdict::Reject, _, Check::Helo) => Some(Reply::CLIENT_NAME_REFUSED),
             (Verdict::Reject, _, Check::Lists) => Some(Reply::CLIENT_LISTED),
@@ -98,6 +104,10 @@ impl Finding {
             (Verdict::Reject, _, Check::Dkim) => Some(Reply::DKIM_FAILED),
             (Verdict::Reject, _, Check::Arc) => Some(Reply::ARC_FAILED),
             (Verdict::Reject, _, Check::Dmarc) => Some(Reply::DMARC_FAILED),
+            (Verdict::Reject, _, Check::Attachments) => Some(Reply::ATTACHMENT_REFUSED),
+            (Verdict::Reject, _, Check::Milter) if self.said.is_some() => Some(Reply::MILTER_REFUSES),
+            (Verdict::Defer, _, Check::Milter) if self.said.is_some() => Some(Reply::MILTER_DEFERS),
+            (Verdict::Reject, _, Check::Rspamd | Check::Milter | Check::Hook) => Some(Reply::CONTENT_REFUSED),
             (Verdict::Defer, Outcome::Unsure, _) => Some(Reply::SCREENING_UNSURE),
             (Verdict::Defer, ..) => Some(Reply::SCREENING_DEFERS),
             _ => None,

@@ -66,17 +66,28 @@ fn listing(zone: &Zone, rules: Vec<Rule>, lists: Lists) -> Screener {
 }
 
 fn policy(rules: Vec<Rule>, lists: Lists, at_once: usize) -> Policy {
-    Policy { rules, lists, greylist_delay: Duration::from_secs(120), greylist_senders: 100, at_once }
+    Policy {
+        rules,
+        lists,
+        attachments: Vec::new(),
+        services: Services::default(),
+        greylist_delay: Duration::from_secs(120),
+        greylist_senders: 100,
+        early_wait: Duration::ZERO,
+        early_places: 0,
+        at_once,
+    }
 }
 
 /// Screens a message that comes in pieces of an odd size.
 async fn screen(screener: &Screener, ip: &str, helo: &str, from: &str, message: &str) -> Screening {
     let reverse_path = ReversePath::parse(from).unwrap();
-    let client = Client { ip: ip.parse().unwrap(), helo, reverse_path: &reverse_path, is_known: false };
+    let client = Client { ip: ip.parse().unwrap(), helo, reverse_path: &reverse_path, is_known: false, manners: Manners::Unknown };
     let screening = screener.envelope(client).await;
     let mut reading = Reading::new();
     message.as_bytes().chunks(37).for_each(|piece| reading.pass(piece));
-    screener.message(client, screening, reading).await
+    let mut letter = Letter { id: "01ARZ3NDEKTSV4RRFFQ69G5FAV", recipients: &[], user: None, text: &mut message.as_bytes() };
+    screener.message(client, screening, reading, &mut letter).await
 }
 
 fn outcomes(screening: &Screening) -> Vec<(Check, Outcome)> {
@@ -474,7 +485,13 @@ async fn who_is_new_is_to_come_back_and_who_is_known_is_not() {
     let back = screen(&soon, "192.0.2.1", "mx.example.com", "<a@vouched.example>", "").await;
     assert_eq!(outcomes(&back), [(Check::Spf, Outcome::Pass), (Check::Greylist, Outcome::Pass)]);
     let reverse_path = ReversePath::parse("<a@vouched.example>").unwrap();
-    let known = Client { ip: IpAddr::from([192, 0, 2, 1]), helo: "mx.example.com", reverse_path: &reverse_path, is_known: true };
+    let known = Client {
+        ip: IpAddr::from([192, 0, 2, 1]),
+        helo: "mx.example.com",
+        reverse_path: &reverse_path,
+        is_known: true,
+        manners: Manners::Unknown,
+    };
     assert_eq!(late.envelope(known).await.verdict(), Verdict::Accept);
 }
 
@@ -484,7 +501,13 @@ async fn everything_dns_said_can_be_shown() {
         "{KEYS}1.2.0.192.in-addr.arpa PTR mx.example.com\nmx.example.com A 192.0.2.1\nexample.com TXT v=spf1 include:_spf.example.net mx -all\n_spf.example.net TXT v=spf1 -all"
     ));
     let reverse_path = ReversePath::parse("<a@example.com>").unwrap();
-    let client = Client { ip: IpAddr::from([192, 0, 2, 1]), helo: "mx.example.com", reverse_path: &reverse_path, is_known: false };
+    let client = Client {
+        ip: IpAddr::from([192, 0, 2, 1]),
+        helo: "mx.example.com",
+        reverse_path: &reverse_path,
+        is_known: false,
+        manners: Manners::Unknown,
+    };
     let mut reading = Reading::new();
     reading.pass(SIGNED.as_bytes());
     let answers = screener(&zone, annotate(&Check::ALL)).answers(client, Some(reading)).await;

@@ -5,29 +5,36 @@
 //! a commit under way, whose outcome is open then, and which the drain waits for.
 
 mod authenticating;
+mod recipients;
 mod refusing;
+mod reporting;
+mod submitting;
 mod xclient;
+
+pub(crate) use recipients::NearlyFull;
 
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::net::IpAddr;
+use std::num::NonZeroU64;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
+use ::screening::Manners;
 use auth::Exchange;
-use events::{MessageAccepted, SessionId, StoreFailed};
+use events::{MessageAccepted, SessionId};
 use gate::delivery::{Passage, Promise};
 use gate::rates::{Limits, Measure, Sender};
-use gate::{Permit, Phase, Seat};
+use gate::{Denial, Permit, Phase, Seat};
 use jiff::Timestamp;
 use mail::{ForwardPath, Host, MessageId, ReversePath};
 use net::{Connection, Hold};
-use smtp::{Chunk, Data, EndOfData, Mail, MailFrom, Mechanism, Question, Rcpt, Reply};
-use store::Resolution;
+use smtp::{Chunk, Data, EndOfData, Mail, MailFrom, Mechanism, Question, Reply};
 
 use crate::freight::Freight;
 use crate::hops::Hops;
-use crate::screening::{Desk, Judged};
+use crate::report::Report;
+use crate::screening::{Arrived, Desk, Judged};
 use crate::trace::Trace;
 use crate::transaction::{Message, Transaction};
 use crate::{Settings, Shared};
@@ -41,6 +48,8 @@ pub(crate) struct Answers {
     session: SessionId,
     /// The client's address, of whomever a proxy speaks for.
     source: IpAddr,
+    /// Its own, until a proxy speaks for another.
+    manners: Manners,
     transaction: Option<Box<Transaction>>,
     exchange: Option<Box<Exchange>>,
     /// What TLS says of the client and of the channel, where a login may go by it.
@@ -60,9 +69,16 @@ struct Bond {
 }
 
 impl Answers {
-    pub(crate) fn new(shared: Arc<Shared>, settings: Arc<Settings>, seat: Arc<Seat>, session: SessionId, source: IpAddr) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        settings: Arc<Settings>,
+        seat: Arc<Seat>,
+        session: SessionId,
+        source: IpAddr,
+        manners: Manners,
+    ) -> Self {
         let (rate_met, hold) = (Cell::new(false), None);
-        Self { shared, settings, seat, session, source, transaction: None, exchange: None, bond: None, rate_met, hold }
+        Self { shared, settings, seat, session, source, manners, transaction: None, exchange: None, bond: None, rate_met, hold }
     }
 
     /// The session goes on over this connection, as it is now.
@@ -116,6 +132,9 @@ impl Answers {
         let reverse_path = self.transaction.as_ref().map(|transaction| &transaction.from.reverse_path);
         self.shared.rates.owe(Measure::FailedCommands, failures.into(), &self.sender(account, reverse_path), Limits::ALL, net::now());
         self.rate_met.set(false);
+        if account.is_none() {
+            self.shared.failed(self.source, failures);
+        }
         Some(hold_back(&self.shared))
     }
 
@@ -125,8 +144,13 @@ impl Answers {
             Ok(begun) => begun,
             Err(reply) => return question.reject(reply),
         };
+        // Boxed, as what follows: a session that is not asked has no room for it.
+        if question.session().identity().is_some()
+            && let Err(reply) = Box::pin(self.own_sender(&question)).await
+        {
+            return question.reject(reply);
+        }
         let screened = match self.settings.screener.clone() {
-            // Boxed: a session that is not screened has no room for it.
             Some(screener) => match Box::pin(self.desk().at_mail(screener, &question)).await {
                 Ok(screened) => Some(Box::new(screened)),
                 Err(reply) => return question.reject(reply),
@@ -142,6 +166,10 @@ impl Answers {
     fn may_begin(&self, question: &Mail<'_>) -> Result<(Promise, Freight), Reply> {
         let (from, account, now) = (question.from(), question.session().identity(), net::now());
         let reverse_path = Some(&from.reverse_path);
+        if !self.shared.may_deliver(self.source) {
+            self.refused(Reply::LMTP_DENIED, reverse_path, &"not in relay.lmtp_networks");
+            return Err(Reply::LMTP_DENIED);
+        }
         self.shared.store.ready().map_err(|error| self.store_failed("accept mail", &error, reverse_path))?;
         let promise = self.shared.delivery.promise(now).map_err(|late| {
             let reply = Reply::STORE_SLOW.signed(self.deny(late));
@@ -149,7 +177,7 @@ impl Answers {
             reply
         })?;
         let sender = self.sender(account, reverse_path);
-        let freight = Freight::new(&self.shared.rates, &sender, from.size.unwrap_or_default(), now).map_err(|met| {
+        let freight = Freight::new(&self.shared.rates, &sender, from.size.map_or(0, NonZeroU64::get), now).map_err(|met| {
             let row = match met.limit.measure {
                 Measure::Messages => Reply::MESSAGE_RATE,
                 Measure::Recipients => Reply::RECIPIENT_RATE,
@@ -163,47 +191,6 @@ impl Answers {
         Ok((promise, freight))
     }
 
-    async fn rcpt(&mut self, question: Rcpt<'_>) {
-        let account = question.session().identity();
-        let reverse_path = self.transaction.as_ref().map(|transaction| &transaction.from.reverse_path);
-        if let Err(met) = self.shared.rates.take(Measure::Recipients, 1, &self.sender(account, reverse_path), net::now()) {
-            let known = self.transaction.as_ref().and_then(|transaction| transaction.refused_by);
-            let reply = self.rate_met(Reply::RECIPIENT_RATE, &met, account, known);
-            if let (Some(transaction), Some(token)) = (&mut self.transaction, reply.token()) {
-                transaction.refused_by = Some((met.limit, token));
-            }
-            return self.refuse_recipient(question, reply, &met);
-        }
-        match self.seat.during(Phase::Store, net::now, self.shared.store.resolve(question.forward_path())).await {
-            Ok(Resolution::Accounts(accounts)) => {
-                let recipient = question.accept();
-                if let Some(transaction) = &mut self.transaction {
-                    transaction.add(recipient, accounts);
-                }
-            }
-            Ok(Resolution::UnknownUser) => self.refuse_recipient(question, Reply::MAILBOX_UNKNOWN, &"no such account or alias"),
-            Ok(Resolution::Foreign) if self.may_relay(&question) => {
-                self.refuse_recipient(question, Reply::FOREIGN_UNTIL_QUEUE, &"mail to other hosts is not sent from here yet");
-            }
-            Ok(Resolution::Foreign) => {
-                self.refuse_recipient(
-                    question,
-                    Reply::RELAY_DENIED,
-                    &"not a local domain, and the client is neither authenticated nor listed",
-                );
-            }
-            Err(error) => {
-                self.shared.events.emit(StoreFailed { operation: "resolve", cause: &error, now: net::now() });
-                self.refuse_recipient(question, self.rescue(&error), &error);
-            }
-        }
-    }
-
-    /// Invariant 3: authentication, or a network the operator has written down.
-    fn may_relay(&self, question: &Rcpt<'_>) -> bool {
-        question.session().identity().is_some() || self.shared.may_relay(self.source)
-    }
-
     async fn data(&mut self, question: Data<'_>) {
         let Some(transaction) = &mut self.transaction else { return };
         if let Err(late) = transaction.promise.begin(net::now()) {
@@ -215,7 +202,10 @@ impl Answers {
         let envelope = transaction.envelope(id);
         match self.seat.during(Phase::Store, net::now, self.shared.store.begin(envelope)).await {
             Ok(incoming) => {
-                transaction.message = Some(Message { id, incoming, hops: Hops::new(self.settings.hops) });
+                let (header, draft) = (transaction.is_reported().then(Box::default), self.draft(question.session()));
+                if let Some(transaction) = &mut self.transaction {
+                    transaction.message = Some(Message { id, incoming, hops: Hops::new(self.settings.hops), header, draft });
+                }
                 question.accept();
             }
             Err(error) => {
@@ -230,8 +220,12 @@ impl Answers {
         let Some(message) = transaction.message.as_mut() else { return };
         let text = question.text();
         message.hops.watch(text);
+        if let Some(header) = &mut message.header {
+            header.watch(text);
+        }
         transaction.freight.octets += text.len() as u64;
-        let kept = transaction.screened.as_mut().map_or(Cow::Borrowed(text), |screened| screened.pass(text));
+        let drafted = message.draft.as_mut().map_or(Cow::Borrowed(text), |draft| draft.pass(text));
+        let kept = transaction.screened.as_mut().map_or(Cow::Borrowed(&*drafted), |screened| screened.pass(&drafted));
         match self.seat.during(Phase::Store, net::now, message.incoming.write(&kept)).await {
             Ok(()) => question.taken(),
             Err(error) => {
@@ -243,27 +237,39 @@ impl Answers {
 
     async fn end_of_data(&mut self, question: EndOfData<'_>) {
         let Some(transaction) = self.transaction.take() else { return };
-        let Transaction { from, promise, freight, accounts, sole_recipient, message: Some(message), screened, .. } = *transaction else {
+        let Transaction { from, promise, freight, accounts, limited, sole_recipient, message: Some(message), mut screened, .. } =
+            *transaction
+        else {
             return;
         };
-        let (MailFrom { reverse_path, .. }, octets) = (from, freight.octets);
-        let Message { id, mut incoming, hops } = message;
+        let (MailFrom { reverse_path, requests, utf8, .. }, octets) = (from, freight.octets);
+        let Message { id, mut incoming, hops, header, draft } = message;
         if let Some(hops) = hops.too_many() {
             self.refused(Reply::TOO_MANY_HOPS, Some(&reverse_path), &format_args!("{hops} Received fields"));
             return question.reject(Reply::TOO_MANY_HOPS);
         }
-        let results = match screened {
-            Some(screened) => match self.desk().at_end(*screened, &question, &reverse_path, &mut *incoming).await {
-                Judged::Deliver(results) => results,
-                Judged::Refuse(reply) => return question.reject(reply),
-                Judged::Failed(error) => {
-                    let reply = self.store_failed("write", &error, Some(&reverse_path));
-                    return question.reject(reply);
+        let draft = (draft, screened.as_deref_mut());
+        let missing = match self.finish_draft(&question, draft, (id, &reverse_path), &mut *incoming).await {
+            Ok(missing) => missing,
+            Err(reply) => return question.reject(reply),
+        };
+        let mut fields = match screened {
+            Some(screened) => {
+                let arrived = Arrived { id, accounts: &accounts, incoming: &mut *incoming };
+                match self.desk().at_end(*screened, &question, &reverse_path, arrived).await {
+                    Judged::Deliver(results) => results,
+                    Judged::Refuse(reply, None) => return question.reject(reply),
+                    Judged::Refuse(reply, Some(said)) => return question.reject_saying(reply, &said),
+                    Judged::Failed(error) => {
+                        let reply = self.store_failed("write", &error, Some(&reverse_path));
+                        return question.reject(reply);
+                    }
+                    Judged::Discard => return question.discard(id),
                 }
-                Judged::Discard => return question.discard(id),
-            },
+            }
             None => Vec::new(),
         };
+        fields.extend(missing);
         let deadline = net::now() + self.shared.delivery.deadline();
         let Some(passage) = self.seat.during(Phase::Store, net::now, pin!(net::clock::within(deadline, promise.turn(net::now())))).await
         else {
@@ -272,23 +278,35 @@ impl Answers {
             return question.reject(reply);
         };
         let Some(hold) = self.shared.drain.hold() else {
-            self.refused(Reply::RESTARTING, Some(&reverse_path), &"the server is leaving");
-            return question.reject(Reply::RESTARTING);
+            let reply = Reply::RESTARTING.signed(self.deny(Denial::Restarting));
+            self.refused(reply, Some(&reverse_path), &"the server is leaving");
+            return question.reject(reply);
         };
         self.hold = Some(hold);
-        let trace = self.trace(&question, id, &reverse_path, &results, sole_recipient.as_ref());
+        let priority = requests.as_ref().and_then(|requests| requests.priority);
+        let trace = self.trace(&question, id, &reverse_path, &fields, sole_recipient.as_ref(), priority);
         let begun = net::now();
         let outcome = self.seat.during(Phase::Store, net::now, incoming.commit(trace)).await;
         let told = if outcome.is_ok() { Passage::stored } else { Passage::failed };
-        told(passage, net::now());
+        let ended = net::now();
+        told(passage, ended);
         match outcome {
             Ok(receipt) => {
                 let Shared { events, listener, .. } = &*self.shared;
-                let (session, commit) = (self.session, net::now() - begun);
+                let (session, commit) = (self.session, ended - begun);
                 let (reverse_path, recipients) = (&reverse_path, &accounts[..]);
                 events.emit(MessageAccepted { listener, session, message: id, reverse_path, recipients, octets, commit });
-                self.shared.gate.delivered(self.source);
+                self.shared.gate.delivered(self.source, ended);
+                if let (Some(requests), Some(header)) = (&requests, &header) {
+                    let smtp = Arc::clone(&self.settings.smtp);
+                    let host = smtp.host.as_str();
+                    let report = Report { host, reverse_path, requests, utf8, message: id, header, at: Timestamp::now() };
+                    Box::pin(self.report(report, question.session().identity())).await;
+                }
                 question.accept(receipt);
+                if !limited.is_empty() {
+                    Box::pin(recipients::warn(&self.shared, self.settings.quota_warning_percent, &limited)).await;
+                }
             }
             Err(error) => {
                 let reply = self.store_failed("commit", &error, Some(&reverse_path));
@@ -298,7 +316,8 @@ impl Answers {
     }
 
     fn desk(&self) -> Desk<'_> {
-        Desk { shared: &self.shared, settings: &self.settings, seat: &self.seat, session: self.session, source: self.source }
+        let Self { shared, settings, seat, session, source, manners, .. } = self;
+        Desk { shared, settings, seat, session: *session, source: *source, manners: *manners }
     }
 
     fn trace(
@@ -306,20 +325,22 @@ impl Answers {
         question: &EndOfData<'_>,
         id: MessageId,
         reverse_path: &ReversePath,
-        results: &[u8],
+        fields: &[u8],
         sole_recipient: Option<&ForwardPath>,
+        priority: Option<i8>,
     ) -> Vec<u8> {
         let session = question.session();
         let trace = Trace {
             reverse_path,
-            results,
+            fields,
             helo: session.helo().unwrap_or_default(),
-            peer: self.source,
+            peer: self.shows_client(session).then_some(self.source),
             host: self.settings.smtp.host.as_str(),
             protocol: session.protocol(),
             tls: session.tls(),
             id,
             sole_recipient,
+            priority,
             at: Timestamp::now(),
         };
         trace.fields()

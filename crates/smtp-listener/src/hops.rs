@@ -3,7 +3,7 @@
 //! Watches a body pass in pieces until the header is complete; each host puts its field on top, so a loop shows there. A header
 //! that comes in one piece, as nearly all do, is looked at where it lies. One that comes in several is kept until it is whole,
 //! at most [`HEADER_OCTETS`] of it, and what lies beyond is not looked at. Lines that may be such fields are counted first, and
-//! only a header with too many of them is parsed. The only module that knows mail-parser. Cannot fail.
+//! only a header with too many of them is parsed. Cannot fail.
 
 use mail_parser::HeaderName;
 use memchr::{memchr_iter, memmem};

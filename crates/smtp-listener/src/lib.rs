@@ -8,14 +8,16 @@
 //! free. Refuses as the tables of `smtp` and `gate` say. Fails never: an error of the store is a temporary reply and an event.
 //!
 //! [`Listener::configure`] changes what new sessions are served by; sessions under way keep what they began with, but for the
-//! networks that may relay and the write deadline. The waiting room changes for those in it, too.
+//! networks that may relay or deliver by LMTP and the write deadline. The waiting room changes for those in it, too.
 
 mod answers;
 mod freight;
 mod hops;
+mod report;
 mod rescue;
 mod screening;
 mod session;
+mod submission;
 mod trace;
 mod transaction;
 
@@ -27,12 +29,18 @@ use ::screening::Screener;
 use arc_swap::ArcSwap;
 use auth::Authenticator;
 use bytes::BytesMut;
-use events::{Events, ListenerFaulted, ProxyRefused, SessionId, SessionRefused, UserSessionsRefused};
+use events::{Events, ListenerFaulted, ProxyRefused, SessionId, SessionRefused, SourceBanned, UserSessionsRefused};
 use gate::rates::MailRates;
-use gate::{Arrival, Delivery, Gate, Holders, IpNet, ListenerId, Permit, Protocol, Refusal, ReplyLine, Seat, Usage, UserFull, Wait};
+use gate::{
+    Arrival, Ban, Delivery, Denial, Gate, Holders, IpNet, ListenerId, Permit, Protocol, Refusal, ReplyLine, Seat, Usage, UserFull, Wait,
+};
 use net::{Admission, Connection, Drain, ProxyFault, Service, Tls, Turn, WaitingRoom};
+use recipients::Lookup;
 use smtp::Circumstance;
 use store::Store;
+
+use crate::answers::NearlyFull;
+pub use submission::{Allowed, Submission};
 
 /// What a reload may change.
 #[derive(Clone)]
@@ -43,6 +51,8 @@ pub struct Settings {
     pub hops: usize,
     /// Networks whose clients may send to other hosts without a password.
     pub relay_networks: Vec<IpNet>,
+    /// Networks whose clients may deliver by LMTP.
+    pub lmtp_networks: Vec<IpNet>,
     /// Networks whose clients may say for whom they speak (XCLIENT).
     pub xclient_networks: Vec<IpNet>,
     /// Messages one session may send while the gate is at most half full, from 1 to [`smtp::limits::MAILS_MOST`].
@@ -53,6 +63,12 @@ pub struct Settings {
     pub waiting_room: Option<WaitingRoom>,
     /// Proxies whose connections begin with a PROXY header, and are its client's from there on.
     pub trusted_proxies: Vec<IpNet>,
+    /// What is asked of people with a password, and done for them.
+    pub submission: Submission,
+    /// With how many percent of its quota in use an account is told of as nearly full.
+    pub quota_warning_percent: u8,
+    /// Who is asked about addresses that the directory does not know; `None`: nobody.
+    pub lookup: Option<Arc<Lookup>>,
     /// What is asked about messages; `None`: nothing.
     pub screener: Option<Arc<Screener>>,
 }
@@ -93,6 +109,7 @@ pub(crate) struct Shared {
     tls: Option<Tls>,
     implicit_tls: bool,
     settings: ArcSwap<Settings>,
+    nearly_full: NearlyFull,
 }
 
 impl Listener {
@@ -112,6 +129,7 @@ impl Listener {
             tls,
             implicit_tls,
             settings: ArcSwap::from_pointee(settings),
+            nearly_full: NearlyFull::default(),
         }))
     }
 
@@ -183,19 +201,35 @@ impl Shared {
         self.settings.load().relay_networks.iter().any(|network| network.contains(&source))
     }
 
+    /// Whether this is a server of ours, where only they deliver.
+    fn may_deliver(&self, source: IpAddr) -> bool {
+        let settings = self.settings.load();
+        settings.smtp.role != smtp::Role::Lmtp || settings.lmtp_networks.iter().any(|network| network.contains(&source.to_canonical()))
+    }
+
     /// What is known of a client before its first octet.
     fn circumstance(&self, settings: &Settings, peer: IpAddr, tls: Option<smtp::Tls>) -> Circumstance {
-        let xclient = settings.xclient_networks.iter().any(|network| network.contains(&peer));
+        // Servers of ours speak for themselves, and are let in for what they are.
+        let is_lmtp = settings.smtp.role == smtp::Role::Lmtp;
+        let xclient = !is_lmtp && settings.xclient_networks.iter().any(|network| network.contains(&peer));
         Circumstance { peer, tls, xclient, mails: Some(messages(settings.messages, self.gate.usage())) }
     }
 
     /// Counts a session for its user, who has given the right password; or tells the operator who holds the user's others.
     fn log_in(&self, seat: &Seat, session: SessionId, source: IpAddr, account: &Arc<str>) -> Result<(), UserFull> {
         self.gate.log_in(seat, account).inspect_err(|full| {
-            let (now, limit) = (net::now(), full.limit);
+            let (now, key, limit) = (net::now(), Denial::from(*full).key(), full.limit);
             let holders = &Holders(&self.gate.roster().sessions_of(account, now));
-            self.events.emit(UserSessionsRefused { listener: &self.listener, session, source, account, limit, holders, now });
+            self.events.emit(UserSessionsRefused { listener: &self.listener, session, source, account, key, limit, holders, now });
         })
+    }
+
+    /// So many commands of somebody without a password have failed, who may be banned for it.
+    fn failed(&self, source: IpAddr, failures: u16) {
+        let now = net::now();
+        if let Some(Ban { network, reason, until, .. }) = self.gate.failed(source, failures.into(), now) {
+            self.events.emit(SourceBanned { network: &network, time: until - now, reason: &reason });
+        }
     }
 
     /// Tells the client and the operator.

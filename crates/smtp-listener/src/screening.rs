@@ -1,7 +1,7 @@
 //! What a transaction knows of its screening: the rules it goes by, what was found, and the message as it passes.
 //!
 //! Strangers are screened: clients that have neither authenticated nor stand in a network that may relay, on a listener where
-//! other servers come. What they may not write of ourselves is taken out of everybody's message. Dropping any of it is safe.
+//! other servers come; and people, where something is asked on the listener for them. What they may not write of ourselves is taken out of everybody's message. Dropping any of it is safe.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -9,10 +9,12 @@ use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 
-use ::screening::{Client, Forgeries, Reading, Screener, Screening, Verdict};
+use ::screening::{Client, Forgeries, Letter, Manners, Reading, Screener, Screening, Source, Verdict};
+use async_trait::async_trait;
+use bytes::Bytes;
 use events::{MessageRefused, MessageScreened, SessionId};
 use gate::{Class, Phase, Seat};
-use mail::ReversePath;
+use mail::{MessageId, ReversePath};
 use smtp::{EndOfData, Mail, Reply, Role, Session};
 use store::Incoming;
 
@@ -22,6 +24,8 @@ use crate::{Settings, Shared};
 pub(crate) struct Screened {
     screener: Arc<Screener>,
     forgeries: Forgeries,
+    /// Octets that were stored.
+    stored: u64,
     /// None of those who are not strangers.
     stranger: Option<Stranger>,
 }
@@ -32,15 +36,15 @@ struct Stranger {
 }
 
 impl Screened {
-    /// Whoever sends: nothing is asked, and what is forged is taken out.
+    /// Nothing is asked, and what is forged is taken out.
     pub(crate) fn known(screener: Arc<Screener>) -> Self {
-        Self { forgeries: screener.forgeries(), screener, stranger: None }
+        Self { forgeries: screener.forgeries(), screener, stored: 0, stranger: None }
     }
 
     /// Asks what is known of a stranger at MAIL.
     pub(crate) async fn stranger(screener: Arc<Screener>, client: Client<'_>) -> Self {
-        let screening = screener.envelope(client).await;
-        Self { stranger: Some(Stranger { screening, reading: Reading::new() }), ..Self::known(screener) }
+        let (screening, reading) = (screener.envelope(client).await, screener.reading());
+        Self { stranger: Some(Stranger { screening, reading }), ..Self::known(screener) }
     }
 
     /// What was found so far.
@@ -53,18 +57,50 @@ impl Screened {
         if let Some(stranger) = &mut self.stranger {
             stranger.reading.pass(piece);
         }
-        self.forgeries.pass(piece)
+        let kept = self.forgeries.pass(piece);
+        self.stored += kept.len() as u64;
+        kept
     }
 
     /// What is to be stored besides, now that all has come.
     pub(crate) fn rest(&mut self) -> Vec<u8> {
-        self.forgeries.rest()
+        let rest = self.forgeries.rest();
+        self.stored += rest.len() as u64;
+        rest
     }
 
     /// Asks the rest of a stranger, now that all has come.
-    pub(crate) async fn finish(self, client: Client<'_>) -> Option<Screening> {
+    async fn finish(self, client: Client<'_>, user: Option<&str>, arrived: Arrived<'_>) -> Option<Screening> {
         let Stranger { screening, reading } = self.stranger?;
-        Some(self.screener.message(client, screening, reading).await)
+        let Arrived { id, accounts, incoming } = arrived;
+        let id = id.to_string();
+        let mut stored = Stored { incoming, octets: self.stored };
+        let mut letter = Letter { id: &id, recipients: accounts, user, text: &mut stored };
+        Some(self.screener.message(client, screening, reading, &mut letter).await)
+    }
+}
+
+/// A message that has come and is not committed.
+pub(crate) struct Arrived<'a> {
+    pub(crate) id: MessageId,
+    pub(crate) accounts: &'a [Arc<str>],
+    pub(crate) incoming: &'a mut dyn Incoming,
+}
+
+/// Its text, for those who want to see all of it.
+struct Stored<'s> {
+    incoming: &'s mut dyn Incoming,
+    octets: u64,
+}
+
+#[async_trait]
+impl Source for Stored<'_> {
+    fn octets(&self) -> u64 {
+        self.octets
+    }
+
+    async fn read(&mut self, from: u64) -> Result<Bytes, String> {
+        self.incoming.reread(from).await.map(Bytes::from).map_err(|error| error.to_string())
     }
 }
 
@@ -72,7 +108,8 @@ impl Screened {
 pub(crate) enum Judged {
     /// It is stored, behind these fields.
     Deliver(Vec<u8>),
-    Refuse(Reply),
+    /// In these words, where a milter has some.
+    Refuse(Reply, Option<String>),
     /// The store has not taken the last of it.
     Failed(store::Error),
     /// Its sender is told that it was stored.
@@ -86,16 +123,23 @@ pub(crate) struct Desk<'d> {
     pub(crate) seat: &'d Seat,
     pub(crate) session: SessionId,
     pub(crate) source: IpAddr,
+    pub(crate) manners: Manners,
 }
 
 impl Desk<'_> {
-    /// Asks what is known of the sender of a message that may begin, where it is a stranger.
+    /// Asks what is known of the sender of a message that may begin, where it is to be screened.
     ///
     /// # Errors
     /// The reply, where that is enough to refuse it.
     pub(crate) async fn at_mail(self, screener: Arc<Screener>, question: &Mail<'_>) -> Result<Screened, Reply> {
         let (session, reverse_path) = (question.session(), &question.from().reverse_path);
-        if session.identity().is_some() || self.settings.smtp.role == Role::Submission || self.shared.may_relay(self.source) {
+        let is_stranger = session.identity().is_none() && !self.shared.may_relay(self.source);
+        let is_trusted = match self.settings.smtp.role {
+            Role::Relay => !is_stranger,
+            Role::Submission => false,
+            Role::Lmtp => true,
+        };
+        if !screener.asks() || is_trusted {
             return Ok(Screened::known(screener));
         }
         let client = self.client(session, reverse_path);
@@ -112,20 +156,20 @@ impl Desk<'_> {
         mut screened: Screened,
         question: &EndOfData<'_>,
         reverse_path: &ReversePath,
-        incoming: &mut dyn Incoming,
+        arrived: Arrived<'_>,
     ) -> Judged {
         let rest = screened.rest();
         if !rest.is_empty()
-            && let Err(error) = self.seat.during(Phase::Store, net::now, incoming.write(&rest)).await
+            && let Err(error) = self.seat.during(Phase::Store, net::now, arrived.incoming.write(&rest)).await
         {
             return Judged::Failed(error);
         }
-        let client = self.client(question.session(), reverse_path);
-        let Some(screening) = self.seat.during(Phase::Screening, net::now, pin!(screened.finish(client))).await else {
+        let (client, user) = (self.client(question.session(), reverse_path), question.session().identity());
+        let Some(screening) = self.seat.during(Phase::Screening, net::now, pin!(screened.finish(client, user, arrived))).await else {
             return Judged::Deliver(Vec::new());
         };
         match self.tell(reverse_path, &screening) {
-            Some(reply) => Judged::Refuse(reply),
+            Some(reply) => Judged::Refuse(reply, screening.reason().and_then(|reason| reason.said.clone())),
             None if screening.verdict() == Verdict::Discard => Judged::Discard,
             None => Judged::Deliver(screening.fields()),
         }
@@ -133,7 +177,7 @@ impl Desk<'_> {
 
     fn client<'c>(&self, session: &'c Session, reverse_path: &'c ReversePath) -> Client<'c> {
         let is_known = self.shared.gate.class_of(self.source) != Class::Default;
-        Client { ip: self.source, helo: session.helo().unwrap_or_default(), reverse_path, is_known }
+        Client { ip: self.source, helo: session.helo().unwrap_or_default(), reverse_path, is_known, manners: self.manners }
     }
 
     /// Tells the operator what was found and what follows; the reply, where the message is refused.

@@ -14,14 +14,15 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
+use ::screening::{Manners, Pause};
 use bytes::BytesMut;
 use events::{HandshakeCompleted, HandshakeFailed, SessionAdmitted, SessionEnd, SessionEnded, SessionId};
-use gate::{Denial, Enrolment, Newcomer, Parting, Permit, Phase, Seat};
+use gate::{Class, Denial, Enrolment, Newcomer, Parting, Permit, Phase, Seat};
 use net::{Connection, Expected, NetError, Read};
 use smtp::{Deadline, Overdue, Reply, Session, Tls, Want};
 
-use crate::Shared;
 use crate::answers::Answers;
+use crate::{Settings, Shared};
 
 /// Serves one admitted connection to its end.
 pub(crate) fn serve(shared: Arc<Shared>, connection: Connection, permit: Permit) -> impl Future<Output = ()> + Send + 'static {
@@ -93,14 +94,18 @@ impl Drop for Course {
 async fn converse(course: &Course, connection: &mut Connection, permit: &mut Permit) -> Result<SessionEnd, SessionEnd> {
     let (shared, seat, id) = (&course.shared, course.seat(), course.id);
     let settings = shared.settings.load_full();
+    let manners = match held_back(course, connection, &settings) {
+        Some(held_back) => held_back.await?,
+        None => Manners::Unknown,
+    };
     let tls = if shared.implicit_tls { Some(Box::pin(encrypt(course, connection)).await?) } else { None };
     let here = shared.circumstance(&settings, connection.peer().ip(), tls);
     let mut session = Session::new(Arc::clone(&settings.smtp), here, net::now());
-    let mut answers = Answers::new(Arc::clone(shared), settings, Arc::clone(seat), id, here.peer);
+    let mut answers = Answers::new(Arc::clone(shared), settings, Arc::clone(seat), id, here.peer, manners);
     answers.bind(connection);
     loop {
         if connection.drain_requested() || shared.gate.is_draining() {
-            session.drain();
+            session.drain(|| answers.deny(Denial::Restarting));
         } else {
             session.undo_drain();
         }
@@ -136,7 +141,7 @@ async fn converse(course: &Course, connection: &mut Connection, permit: &mut Per
                 match read(connection, &session, course).await {
                     None | Some(Read::Some) => {}
                     Some(Read::TimedOut) => session.timed_out(net::now(), |overdue| answers.deny(timed_out(overdue))),
-                    Some(Read::Drained) => session.leave(),
+                    Some(Read::Drained) => session.leave(answers.deny(Denial::Restarting)),
                     Some(Read::Eof | Read::Lost(_)) => return Err(SessionEnd::PeerGone),
                 }
             }
@@ -159,6 +164,35 @@ async fn converse(course: &Course, connection: &mut Connection, permit: &mut Per
         if session.phase() != smtp::Phase::Authenticating {
             answers.forget_exchange();
         }
+    }
+}
+
+/// What becomes of a client whose greeting is held back: a stranger's, whom the operator has not written down and who has not delivered
+/// mail. Boxed: it is short, and most have none.
+fn held_back<'c>(
+    course: &'c Course,
+    connection: &'c mut Connection,
+    settings: &'c Settings,
+) -> Option<impl Future<Output = Result<Manners, SessionEnd>> + Send + use<'c>> {
+    let (shared, seat) = (&course.shared, course.seat());
+    let screener = settings.screener.as_ref()?;
+    if shared.implicit_tls || shared.may_relay(seat.source()) || shared.gate.class_of(seat.source()) != Class::Default {
+        return None;
+    }
+    Some(Box::pin(listen(screener.pause()?, connection, seat)))
+}
+
+/// Listens to a client before it is greeted.
+async fn listen(pause: Pause<'_>, connection: &mut Connection, seat: &Seat) -> Result<Manners, SessionEnd> {
+    if !connection.input.is_empty() {
+        return Ok(Manners::TalksFirst);
+    }
+    let deadline = net::now() + pause.wait;
+    match seat.during(Phase::Tarpit, net::now, pin!(connection.read(Expected::Line, deadline))).await {
+        Read::Some => Ok(Manners::TalksFirst),
+        Read::TimedOut => Ok(Manners::Waits),
+        Read::Drained => Ok(Manners::Unknown),
+        Read::Eof | Read::Lost(_) => Err(SessionEnd::PeerGone),
     }
 }
 

@@ -7,13 +7,15 @@ use std::sync::Arc;
 use gate::Token;
 use gate::delivery::Promise;
 use gate::rates::Limit;
-use mail::{Envelope, ForwardPath, MessageId};
+use mail::{Envelope, ForwardPath, MessageId, RecipientRequests};
 use smtp::MailFrom;
-use store::Incoming;
+use store::{Allowance, Incoming, Load};
 
 use crate::freight::Freight;
 use crate::hops::Hops;
+use crate::report::Header;
 use crate::screening::Screened;
+use crate::submission::Draft;
 
 /// One transaction.
 pub(crate) struct Transaction {
@@ -24,6 +26,8 @@ pub(crate) struct Transaction {
     pub(crate) freight: Freight,
     /// Each once, however many recipients come to it.
     pub(crate) accounts: Vec<Arc<str>>,
+    /// Those of them that may not hold as much as there is room for.
+    pub(crate) limited: Vec<Limited>,
     recipients: usize,
     /// The recipient as the client wrote it, while there is only one.
     pub(crate) sole_recipient: Option<ForwardPath>,
@@ -34,17 +38,30 @@ pub(crate) struct Transaction {
     pub(crate) screened: Option<Box<Screened>>,
 }
 
+/// An account that has a quota.
+pub(crate) struct Limited {
+    pub(crate) account: Arc<str>,
+    pub(crate) allowance: Allowance,
+    /// What was in its maildrop at RCPT.
+    pub(crate) before: Load,
+}
+
 /// The message, while it comes.
 pub(crate) struct Message {
     pub(crate) id: MessageId,
     pub(crate) incoming: Box<dyn Incoming>,
     pub(crate) hops: Hops,
+    /// What a report is to bring back, where one was asked for.
+    pub(crate) header: Option<Box<Header>>,
+    /// Its header as its author's program made it, where somebody looks at it.
+    pub(crate) draft: Option<Box<Draft>>,
 }
 
 impl Transaction {
     pub(crate) fn new(from: MailFrom, promise: Promise, freight: Freight) -> Self {
-        let (accounts, recipients, sole_recipient, refused_by, message, screened) = (Vec::new(), 0, None, None, None, None);
-        Self { from, promise, freight, accounts, recipients, sole_recipient, refused_by, message, screened }
+        let (accounts, limited, recipients, sole_recipient, refused_by, message, screened) =
+            (Vec::new(), Vec::new(), 0, None, None, None, None);
+        Self { from, promise, freight, accounts, limited, recipients, sole_recipient, refused_by, message, screened }
     }
 
     /// One recipient more, and the accounts it comes to.
@@ -60,10 +77,22 @@ impl Transaction {
         self.sole_recipient = (self.recipients == 1).then_some(recipient);
     }
 
+    /// What is asked for the recipient that was added.
+    pub(crate) fn note(&mut self, requests: Option<Box<RecipientRequests>>) {
+        if let Some(requests) = requests {
+            self.from.requests.get_or_insert_default().recipients.push(*requests);
+        }
+    }
+
+    /// Whether the sender is to hear of a delivery.
+    pub(crate) fn is_reported(&self) -> bool {
+        self.from.requests.as_ref().is_some_and(|requests| requests.to_report().next().is_some())
+    }
+
     /// What the store is told of a message called `id`.
     pub(crate) fn envelope(&self, id: MessageId) -> Envelope {
-        let MailFrom { reverse_path, body, utf8, .. } = &self.from;
-        Envelope { id, reverse_path: reverse_path.clone(), recipients: self.accounts.clone(), body: *body, utf8: *utf8 }
+        let MailFrom { reverse_path, body, utf8, requests, .. } = self.from.clone();
+        Envelope { id, reverse_path, recipients: self.accounts.clone(), body, utf8, requests }
     }
 }
 
@@ -83,7 +112,7 @@ mod tests {
         let (now, rates) = (Instant::now(), Arc::new(MailRates::new(&gate::rates::Settings::default())));
         let sender = Sender { source: IpAddr::from([192, 0, 2, 7]).into(), account: None, domain: None };
         let mut transaction = Transaction::new(
-            MailFrom { reverse_path: ReversePath::Null, size: None, body: BodyType::SevenBit, utf8: false },
+            MailFrom { reverse_path: ReversePath::Null, size: None, body: BodyType::SevenBit, utf8: false, requests: None },
             Delivery::new(&gate::delivery::Settings::default()).promise(now).unwrap(),
             Freight::new(&rates, &sender, 0, now).unwrap(),
         );

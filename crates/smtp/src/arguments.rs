@@ -1,25 +1,30 @@
 //! The arguments of MAIL and RCPT: a path and parameters (RFC 5321 §4.1.1.2, §4.1.1.3, §4.1.2).
 //!
 //! A space before the path is accepted, as many clients write it. Keywords are read whatever their case; one that is given
-//! twice, has a wrong value or is not known is refused. AUTH= (RFC 4954 §5) is read and has no effect: no client is trusted to
+//! twice, has a wrong value or is not offered in this session ([`Offer`]) is refused. AUTH= (RFC 4954 §5) is read and has no effect: no client is trusted to
 //! speak for another.
 
-use mail::address::path_len;
-use mail::{AddressError, BodyType, ForwardPath, ReversePath};
+use std::num::NonZeroU64;
 
-use crate::Reply;
+use mail::address::path_len;
+use mail::{AddressError, BodyType, ForwardPath, RecipientRequests, Requests, ReversePath};
+
+use crate::extensions::Offer;
+use crate::{Reply, parameters};
 
 /// What MAIL said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MailFrom {
     /// Where bounces go.
     pub reverse_path: ReversePath,
-    /// The octets SIZE= announced (RFC 1870).
-    pub size: Option<u64>,
+    /// The octets SIZE= announced (RFC 1870), if any.
+    pub size: Option<NonZeroU64>,
     /// The form of the body BODY= announced (RFC 6152).
     pub body: BodyType,
     /// Whether SMTPUTF8 was asked for (RFC 6531).
     pub utf8: bool,
+    /// What it asked for besides (RFC 3461, RFC 2852, RFC 6710, RFC 8689); for no recipient yet.
+    pub requests: Option<Box<Requests>>,
 }
 
 /// Why arguments are refused.
@@ -31,17 +36,17 @@ pub(crate) struct Refusal {
 }
 
 impl MailFrom {
-    /// Reads `FROM:<reverse-path> [parameters]`; without `extended` (after HELO) no parameter is known.
-    pub(crate) fn parse(arguments: &str, extended: bool) -> Result<Self, Refusal> {
+    /// Reads `FROM:<reverse-path> [parameters]`; without EHLO no parameter is known.
+    pub(crate) fn parse(arguments: &str, offer: Offer) -> Result<Self, Refusal> {
         let (path, parameters) = split("FROM:", arguments, Reply::REVERSE_PATH_WRONG)?;
         let reverse_path = ReversePath::parse(path).map_err(|why| Refusal::path(Reply::REVERSE_PATH_WRONG, why))?;
-        let mut from = Self { reverse_path, size: None, body: BodyType::SevenBit, utf8: false };
+        let mut from = Self { reverse_path, size: None, body: BodyType::SevenBit, utf8: false, requests: None };
         let mut seen = Seen::default();
         for parameter in parameters.split(' ').filter(|text| !text.is_empty()) {
-            if !extended {
+            if !offer.extended {
                 return Err(Reply::PARAMETER_UNKNOWN.into());
             }
-            from.take(parameter, &mut seen)?;
+            from.take(parameter, offer, &mut seen)?;
         }
         match &from.reverse_path {
             ReversePath::Mailbox(mailbox) if !from.utf8 && !mailbox.is_ascii() => Err(Reply::SMTPUTF8_NEEDED.into()),
@@ -49,11 +54,16 @@ impl MailFrom {
         }
     }
 
-    fn take(&mut self, parameter: &str, seen: &mut Seen) -> Result<(), Refusal> {
+    /// Whether the sender wants to hear of each step (RFC 2852).
+    pub(crate) fn is_traced(&self) -> bool {
+        self.requests.as_ref().and_then(|requests| requests.deliver_by).is_some_and(|by| by.trace)
+    }
+
+    fn take(&mut self, parameter: &str, offer: Offer, seen: &mut Seen) -> Result<(), Refusal> {
         let (keyword, value) = parameter.split_once('=').map_or((parameter, None), |(keyword, value)| (keyword, Some(value)));
         let is = |known: &str| keyword.eq_ignore_ascii_case(known);
         let twice = if is("SIZE") {
-            self.size = Some(size(value)?);
+            self.size = NonZeroU64::new(size(value)?);
             std::mem::replace(&mut seen.size, true)
         } else if is("BODY") {
             self.body = body(value)?;
@@ -69,23 +79,63 @@ impl MailFrom {
             }
             std::mem::replace(&mut seen.auth, true)
         } else {
-            return Err(Reply::PARAMETER_UNKNOWN.into());
+            self.ask(keyword, value, offer)?
         };
         if twice { Err(Reply::PARAMETER_WRONG.into()) } else { Ok(()) }
     }
+
+    /// Takes a parameter that asks for something; whether it was given before.
+    fn ask(&mut self, keyword: &str, value: Option<&str>, offer: Offer) -> Result<bool, Refusal> {
+        let is = |known: &str| keyword.eq_ignore_ascii_case(known);
+        let of_reports = ["ENVID", "RET", "BY", "MT-PRIORITY"].into_iter().any(is);
+        if !(offer.reports && of_reports || offer.require_tls && is("REQUIRETLS")) {
+            return Err(Reply::PARAMETER_UNKNOWN.into());
+        }
+        let requests = self.requests.get_or_insert_default();
+        let twice = match value {
+            None if is("REQUIRETLS") => Some(std::mem::replace(&mut requests.require_tls, true)),
+            Some(value) if is("ENVID") => parameters::envelope_id(value).map(|id| requests.envelope_id.replace(id).is_some()),
+            Some(value) if is("RET") => parameters::returned(value).map(|returned| requests.returned.replace(returned).is_some()),
+            Some(value) if is("BY") => parameters::deliver_by(value).map(|by| requests.deliver_by.replace(by).is_some()),
+            Some(value) if is("MT-PRIORITY") => parameters::priority(value).map(|rank| requests.priority.replace(rank).is_some()),
+            _ => None,
+        };
+        twice.ok_or_else(|| Reply::PARAMETER_WRONG.into())
+    }
 }
 
-/// Reads `TO:<forward-path>`; no parameter is known.
-pub(crate) fn forward_path(arguments: &str, utf8: bool) -> Result<ForwardPath, Refusal> {
+/// Reads `TO:<forward-path> [parameters]`, and what is asked for the recipient, where anything is or the message is `traced`.
+pub(crate) fn recipient(
+    arguments: &str,
+    utf8: bool,
+    traced: bool,
+    offer: Offer,
+) -> Result<(ForwardPath, Option<Box<RecipientRequests>>), Refusal> {
     let (path, parameters) = split("TO:", arguments, Reply::FORWARD_PATH_WRONG)?;
     let forward_path = ForwardPath::parse(path).map_err(|why| Refusal::path(Reply::FORWARD_PATH_WRONG, why))?;
-    if !parameters.is_empty() {
-        return Err(Reply::PARAMETER_UNKNOWN.into());
+    let mut requests = traced.then(Box::default);
+    for parameter in parameters.split(' ').filter(|text| !text.is_empty()) {
+        let (keyword, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        let is = |known: &str| offer.extended && offer.reports && keyword.eq_ignore_ascii_case(known);
+        let asked: &mut RecipientRequests = requests.get_or_insert_default();
+        let twice = if is("NOTIFY") {
+            parameters::notify(value).map(|notify| asked.notify.replace(notify).is_some())
+        } else if is("ORCPT") {
+            parameters::original_recipient(value, utf8).map(|original| asked.original.replace(original).is_some())
+        } else {
+            return Err(Reply::PARAMETER_UNKNOWN.into());
+        };
+        if twice != Some(false) {
+            return Err(Reply::PARAMETER_WRONG.into());
+        }
     }
     if !utf8 && !forward_path.is_ascii() {
         return Err(Reply::SMTPUTF8_NEEDED.into());
     }
-    Ok(forward_path)
+    if let Some(requests) = &mut requests {
+        requests.recipient = forward_path.to_string().into();
+    }
+    Ok((forward_path, requests))
 }
 
 impl Refusal {
@@ -138,19 +188,27 @@ fn body(value: Option<&str>) -> Result<BodyType, Refusal> {
 mod tests {
     use super::*;
 
+    const HELO: Offer = Offer { extended: false, reports: true, require_tls: true };
+    const RELAY: Offer = Offer { extended: true, reports: false, require_tls: false };
+    const ALL: Offer = Offer { extended: true, ..HELO };
+
     fn reply(arguments: &str) -> Reply {
-        MailFrom::parse(arguments, true).unwrap_err().reply
+        MailFrom::parse(arguments, RELAY).unwrap_err().reply
+    }
+
+    fn forward_path(arguments: &str, utf8: bool) -> Result<ForwardPath, Refusal> {
+        recipient(arguments, utf8, false, RELAY).map(|(path, _)| path)
     }
 
     #[test]
     fn mail_as_it_is_written() {
         for arguments in ["FROM:<a@b>", "from: <a@b>", "From:  <@x.org:a@b>  "] {
-            assert_eq!(MailFrom::parse(arguments, false).unwrap().reverse_path.to_string(), "<a@b>");
+            assert_eq!(MailFrom::parse(arguments, HELO).unwrap().reverse_path.to_string(), "<a@b>");
         }
-        let from = MailFrom::parse("FROM:<> size=00123 Body=8bitmime smtputf8 AUTH=<>", true).unwrap();
-        assert_eq!((from.size, from.body, from.utf8), (Some(123), BodyType::EightBitMime, true));
-        assert_eq!(MailFrom::parse("FROM:<a@b> SIZE=99999999999999999999", true).unwrap().size, Some(u64::MAX));
-        assert!(MailFrom::parse("FROM:<jürgen@b> SMTPUTF8", true).is_ok());
+        let from = MailFrom::parse("FROM:<> size=00123 Body=8bitmime smtputf8 AUTH=<>", RELAY).unwrap();
+        assert_eq!((from.size.map(NonZeroU64::get), from.body, from.utf8), (Some(123), BodyType::EightBitMime, true));
+        assert_eq!(MailFrom::parse("FROM:<a@b> SIZE=99999999999999999999", RELAY).unwrap().size, Some(NonZeroU64::MAX));
+        assert!(MailFrom::parse("FROM:<jürgen@b> SMTPUTF8", RELAY).is_ok());
     }
 
     #[test]
@@ -172,7 +230,7 @@ mod tests {
         assert_eq!(reply("FROM:<a@b> RET=FULL"), Reply::PARAMETER_UNKNOWN);
         assert_eq!(reply("FROM:<a@b> =1"), Reply::PARAMETER_UNKNOWN);
         assert_eq!(reply("FROM:<jürgen@b>"), Reply::SMTPUTF8_NEEDED);
-        assert_eq!(MailFrom::parse("FROM:<a@b> SIZE=1", false).unwrap_err().reply, Reply::PARAMETER_UNKNOWN, "after HELO");
+        assert_eq!(MailFrom::parse("FROM:<a@b> SIZE=1", HELO).unwrap_err().reply, Reply::PARAMETER_UNKNOWN, "after HELO");
     }
 
     #[test]
@@ -188,5 +246,55 @@ mod tests {
             assert_eq!(forward_path(arguments, false).unwrap_err().reply, expected, "{arguments}");
         }
         assert!(forward_path("TO:<jürgen@b>", true).is_ok());
+    }
+    #[test]
+    fn what_is_asked_for_where_it_is_offered() {
+        let from = MailFrom::parse("FROM:<> ret=hdrs ENVID=a+20b BY=60;RT MT-PRIORITY=-3 REQUIRETLS SIZE=1", ALL).unwrap();
+        let requests = *from.requests.clone().unwrap();
+        assert_eq!((requests.envelope_id.as_deref(), requests.priority, requests.require_tls), (Some("a b"), Some(-3), true));
+        assert!(from.is_traced() && requests.recipients.is_empty());
+        assert_eq!(MailFrom::parse("FROM:<> SIZE=1", ALL).unwrap().requests, None, "the usual message has no box");
+        for parameter in [
+            "RET",
+            "RET=",
+            "RET=HDRS RET=HDRS",
+            "ENVID",
+            "ENVID=a ENVID=a",
+            "BY=0;R",
+            "MT-PRIORITY=10",
+            "REQUIRETLS=1",
+            "REQUIRETLS REQUIRETLS",
+        ] {
+            let refusal = MailFrom::parse(&format!("FROM:<a@b> {parameter}"), ALL).unwrap_err();
+            assert_eq!(refusal.reply, Reply::PARAMETER_WRONG, "{parameter}");
+        }
+        for parameter in ["RET=FULL", "ENVID=a", "BY=60;R", "MT-PRIORITY=1", "REQUIRETLS"] {
+            for offer in [HELO, RELAY] {
+                let refusal = MailFrom::parse(&format!("FROM:<a@b> {parameter}"), offer).unwrap_err();
+                assert_eq!(refusal.reply, Reply::PARAMETER_UNKNOWN, "{parameter}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_asked_for_a_recipient() {
+        let (path, requests) = recipient("TO:<a@b> notify=SUCCESS ORCPT=rfc822;x@y", false, false, ALL).unwrap();
+        let requests = *requests.unwrap();
+        assert_eq!((path.to_string().as_str(), &*requests.recipient), ("<a@b>", "<a@b>"));
+        assert!(requests.notify.is_some_and(|notify| notify.success) && requests.original.is_some());
+        assert_eq!(recipient("TO:<a@b>", false, false, ALL).unwrap().1, None);
+        assert_eq!(&*recipient("TO:<a@b>", false, true, ALL).unwrap().1.unwrap().recipient, "<a@b>", "traced");
+        for parameter in
+            ["NOTIFY", "NOTIFY=", "NOTIFY=NEVER NOTIFY=NEVER", "NOTIFY=NEVER,DELAY", "ORCPT=x", "ORCPT=rfc822;a ORCPT=rfc822;a"]
+        {
+            assert_eq!(
+                recipient(&format!("TO:<a@b> {parameter}"), false, false, ALL).unwrap_err().reply,
+                Reply::PARAMETER_WRONG,
+                "{parameter}"
+            );
+        }
+        for offer in [HELO, RELAY] {
+            assert_eq!(recipient("TO:<a@b> NOTIFY=NEVER", false, false, offer).unwrap_err().reply, Reply::PARAMETER_UNKNOWN);
+        }
     }
 }

@@ -12,6 +12,7 @@ use crate::Reply;
 pub(crate) enum Command<'l> {
     Ehlo(&'l str),
     Helo(&'l str),
+    Lhlo(&'l str),
     Mail(&'l str),
     Rcpt(&'l str),
     Data,
@@ -56,6 +57,7 @@ impl<'l> Command<'l> {
         match &upper(verb) {
             b"EHLO\0\0\0\0" => Ok(Self::Ehlo(rest)),
             b"HELO\0\0\0\0" => Ok(Self::Helo(rest)),
+            b"LHLO\0\0\0\0" => Ok(Self::Lhlo(rest)),
             b"MAIL\0\0\0\0" => Ok(Self::Mail(rest)),
             b"RCPT\0\0\0\0" => Ok(Self::Rcpt(rest)),
             b"DATA\0\0\0\0" => alone(Self::Data),
@@ -90,7 +92,7 @@ impl<'l> Command<'l> {
     /// sent behind the other commands that RFC 2920 wants last (NOOP, VRFY, EXPN, HELP, QUIT) can be misread by nobody, and is
     /// answered in its turn.
     pub(crate) fn is_last_of_its_group(&self) -> bool {
-        matches!(self, Self::Ehlo(_) | Self::Helo(_) | Self::Data | Self::Auth { .. } | Self::StartTls | Self::Xclient(_))
+        matches!(self, Self::Ehlo(_) | Self::Helo(_) | Self::Lhlo(_) | Self::Data | Self::Auth { .. } | Self::StartTls | Self::Xclient(_))
     }
 }
 

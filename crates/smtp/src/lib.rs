@@ -46,12 +46,14 @@ mod clock;
 mod command;
 mod extensions;
 pub mod limits;
+mod parameters;
 mod question;
 mod reply;
 mod sasl;
 mod session;
 mod settings;
 mod xclient;
+mod xtext;
 
 pub use arguments::MailFrom;
 pub use clock::{Deadline, Overdue};

@@ -7,10 +7,16 @@ use std::time::Duration;
 
 use crate::Reply;
 
-/// A command line with its CRLF, but for AUTH. RFC 5321 §4.5.3.1.4 asks for 512, and its extensions for more.
+/// A command line with its CRLF, but for AUTH. RFC 5321 §4.5.3.1.4 asks for 512, and its extensions for more: SIZE 26, BODY 17, SMTPUTF8 10,
+/// AUTH 500, DSN 119 with MAIL and 533 with RCPT, DELIVERBY 18, MT-PRIORITY 15, REQUIRETLS 11.
 pub const COMMAND_LINE_BYTES: usize = 2048;
 /// An AUTH command or response with its CRLF (RFC 4954 §4).
 pub const AUTH_LINE_BYTES: usize = 12_288;
+/// What RCPT may ask for the recipients of one transaction besides delivery (NOTIFY, ORCPT): for each one its path and ORCPT, counted in
+/// pieces of 64 octets, at least one.
+pub const REQUESTS_BYTES: usize = REQUEST_BYTES * u8::MAX as usize;
+/// One piece of what is counted there.
+pub(crate) const REQUEST_BYTES: usize = 64;
 /// A challenge in AUTH before it is base64, so that its line is a reply's.
 pub const CHALLENGE_BYTES: usize = (REPLY_LINE_BYTES - 6) / 4 * 3;
 /// A line of a reply with its CRLF; ours are never longer (RFC 5321 §4.5.3.1.5).
@@ -72,7 +78,7 @@ pub struct Limit {
 }
 
 /// Every limit of the SMTP server.
-pub const TABLE: [Limit; 20] = [
+pub const TABLE: [Limit; 21] = [
     fixed("command_line", Some(512), COMMAND_LINE_BYTES as u64, "octets", "RFC 5321 §4.5.3.1.4", Reply::LINE_TOO_LONG),
     fixed("auth_line", Some(12_288), AUTH_LINE_BYTES as u64, "octets", "RFC 4954 §4", Reply::AUTH_LINE_TOO_LONG),
     fixed("reply_line", Some(512), REPLY_LINE_BYTES as u64, "octets", "RFC 5321 §4.5.3.1.5", Reply::LINE_TOO_LONG),
@@ -82,6 +88,7 @@ pub const TABLE: [Limit; 20] = [
     fixed("domain", Some(255), mail::DOMAIN_OCTETS as u64, "octets", "RFC 5321 §4.5.3.1.2", Reply::FORWARD_PATH_WRONG),
     fixed("label", Some(63), mail::LABEL_OCTETS as u64, "octets", "RFC 1035 §2.3.4", Reply::FORWARD_PATH_WRONG),
     fixed("text_line", Some(1000), u64::MAX, "octets", "RFC 5321 §4.5.3.1.6", Reply::MESSAGE_TOO_LARGE),
+    fixed("recipient_requests", None, REQUESTS_BYTES as u64, "octets", "RFC 3461 §4", Reply::TOO_MANY_RECIPIENTS),
     set("message_bytes", Some(65_536), MESSAGE_BYTES, "octets", "RFC 5321 §4.5.3.1.7", Reply::MESSAGE_TOO_LARGE),
     set("recipients", Some(100), RECIPIENTS as u64, "recipients", "RFC 5321 §4.5.3.1.8", Reply::TOO_MANY_RECIPIENTS),
     set("bad_commands", None, BAD_COMMANDS as u64, "commands", "RFC 5321 §7.8", Reply::TOO_MANY_ERRORS),

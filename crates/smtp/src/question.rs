@@ -7,7 +7,9 @@
 //!
 //! Any refusal may be a 421, which closes the connection behind it.
 
-use mail::{ForwardPath, MessageId, Receipt};
+use std::fmt::Display;
+
+use mail::{ForwardPath, MessageId, Receipt, RecipientRequests};
 
 use crate::{Client, MailFrom, Reply, Said, Session};
 
@@ -50,6 +52,7 @@ pub struct Mail<'s> {
 pub struct Rcpt<'s> {
     session: &'s mut Session,
     path: ForwardPath,
+    requests: Option<Box<RecipientRequests>>,
 }
 
 /// DATA, or the first BDAT, with at least one recipient accepted.
@@ -138,7 +141,7 @@ impl<'s> Mail<'s> {
 
     /// `250`: a transaction is open. Gives what MAIL said, to be kept.
     pub fn accept(self) -> MailFrom {
-        self.session.mail_accepted(self.from.utf8);
+        self.session.mail_accepted(self.from.utf8, self.from.is_traced());
         self.from
     }
 
@@ -149,8 +152,8 @@ impl<'s> Mail<'s> {
 }
 
 impl<'s> Rcpt<'s> {
-    pub(crate) fn new(session: &'s mut Session, path: ForwardPath) -> Self {
-        Self { session, path }
+    pub(crate) fn new(session: &'s mut Session, path: ForwardPath, requests: Option<Box<RecipientRequests>>) -> Self {
+        Self { session, path, requests }
     }
 
     /// The session that asks.
@@ -161,6 +164,11 @@ impl<'s> Rcpt<'s> {
     /// The recipient.
     pub fn forward_path(&self) -> &ForwardPath {
         &self.path
+    }
+
+    /// What is asked for this recipient besides delivery, to be kept; nothing, mostly, and nothing the second time.
+    pub fn take_requests(&mut self) -> Option<Box<RecipientRequests>> {
+        self.requests.take()
     }
 
     /// `250`: one recipient more. Gives it back, to be kept.
@@ -247,6 +255,11 @@ impl<'s> EndOfData<'s> {
     /// The message is not taken; the transaction is over.
     pub fn reject(self, reply: Reply) {
         self.session.message_refused(reply);
+    }
+
+    /// The same, with what fills the reply's `{detail}`: printable ASCII on one line.
+    pub fn reject_saying(self, reply: Reply, detail: &dyn Display) {
+        self.session.message_refused_saying(reply, Some(detail));
     }
 }
 

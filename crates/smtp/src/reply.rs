@@ -195,7 +195,7 @@ replies! {
     SESSION_ENDED = 421 "4.3.2" "{host} Session ended by the operator, try again later", "An operator has ended the session; at the next boundary.";
 
     // The session.
-    HELLO = 250 "" "{host} greets [{peer}]", "EHLO, as its first line, and HELO.";
+    HELLO = 250 "" "{host} greets [{peer}]", "EHLO and LHLO, as their first line, and HELO.";
     BYE = 221 "2.0.0" "{host} Closing connection", "QUIT.";
     RESET = 250 "2.0.0" "Reset", "RSET.";
     NOTHING_DONE = 250 "2.0.0" "Nothing done", "NOOP.";
@@ -211,6 +211,7 @@ replies! {
     CLIENT_NAME_WRONG = 501 "5.5.4" "A host name or address literal is expected", "EHLO or HELO without a name, or with what cannot be one.";
     NOT_IMPLEMENTED = 502 "5.5.1" "Command not implemented", "A verb we know and do not offer.";
     HELLO_FIRST = 503 "5.5.1" "Say EHLO first", "A command that needs EHLO, or HELO at least.";
+    LHLO_FIRST = 503 "5.5.1" "Say LHLO first", "By LMTP, a command that needs LHLO.";
     MAIL_FIRST = 503 "5.5.1" "MAIL is needed first", "RCPT, DATA or BDAT outside of a transaction.";
     RCPT_FIRST = 503 "5.5.1" "RCPT is needed first", "DATA or BDAT before any RCPT.";
     MAIL_ALREADY = 503 "5.5.1" "A transaction is open already", "MAIL within a transaction (RFC 5321 §4.1.4).";
@@ -252,12 +253,16 @@ replies! {
     RECIPIENT_OK = 250 "2.1.5" "Recipient ok", "RCPT.";
     REVERSE_PATH_WRONG = 501 "5.1.7" "Sender not understood: {detail}", "MAIL with a path that is not well formed.";
     FORWARD_PATH_WRONG = 501 "5.1.3" "Recipient not understood: {detail}", "RCPT with a path that is not well formed.";
+    SENDER_NOT_YOURS = 550 "5.7.1" "The sender is not an address of yours", "MAIL after AUTH, with a sender that is neither the account's nor allowed to it (RFC 6409 §6.1).";
     SMTPUTF8_NEEDED = 553 "5.6.7" "This address needs SMTPUTF8", "A path that is not ASCII in a transaction without SMTPUTF8 (RFC 6531 §3.5).";
     MAILBOX_UNKNOWN = 550 "5.1.1" "No such mailbox here", "RCPT: the domain is ours, the mailbox does not exist.";
     MAILBOX_BUSY = 450 "4.2.1" "Mailbox unavailable now, try again later", "RCPT: the mailbox cannot take mail at the moment.";
+    MAILBOX_FULL = 452 "4.2.2" "Mailbox full, try again later", "RCPT: the mailbox has no room for the message by its quota.";
+    POSTING_DENIED = 550 "5.7.1" "You may not post to this list", "RCPT: a list that is not open to anyone, and the client has not authenticated as one who may post.";
     RELAY_DENIED = 550 "5.7.1" "We do not relay for you", "RCPT: a foreign domain, and the client is neither authenticated nor listed.";
     FOREIGN_UNTIL_QUEUE = 550 "5.7.1" "Mail to other hosts is not sent from here yet, local recipients only", "RCPT: a foreign domain, and the client may relay.";
     TOO_MANY_RECIPIENTS = 452 "4.5.3" "Too many recipients, send them the rest in another transaction", "RCPT beyond the limit.";
+    LMTP_DENIED = 550 "5.7.1" "You may not deliver here by LMTP", "MAIL by LMTP from a client whose network is not listed.";
     NO_RECIPIENTS = 554 "5.5.1" "No valid recipients", "DATA or BDAT after every RCPT was refused.";
 
     // The message.
@@ -266,9 +271,11 @@ replies! {
     ACCEPTED = 250 "2.0.0" "{detail} accepted", "The message is on stable storage.";
     MESSAGE_TOO_LARGE = 552 "5.3.4" "Message too large", "SIZE, or the message itself, beyond the limit.";
     BARE_CR_OR_LF = 554 "5.6.0" "Message refused: it holds a CR or LF that is not part of a CR LF", "End of data (RFC 5321 §2.3.8). RFC 3463 has no code for it; 5.6.0 is media, undefined.";
+    AUTHOR_NOT_YOURS = 550 "5.7.1" "The From field must name addresses of yours alone", "End of data after AUTH: as for the sender in the envelope.";
     TOO_MANY_HOPS = 554 "5.4.6" "Too many hops, this message is in a loop", "End of data: too many Received fields (RFC 5321 §6.3).";
 
     // What we think of it. Codes by RFC 7372 and RFC 3463.
+    TALKED_FIRST = 550 "5.5.1" "Refused: you have talked before you were greeted", "MAIL: a rule that rejects, and the client has not waited for its greeting.";
     IPREV_FAILED = 550 "5.7.25" "Refused: your address has no name in DNS that leads back to it", "MAIL: a rule that rejects, and iprev failed.";
     CLIENT_NAME_REFUSED = 550 "5.7.1" "Refused: the name you gave in EHLO is not that of a mail server", "MAIL: a rule that rejects, and the check of the client's name failed.";
     CLIENT_LISTED = 550 "5.7.1" "Refused: your address is on a list of those who send unwanted mail", "MAIL: a rule that rejects, and DNS lists have enough against the client.";
@@ -276,9 +283,13 @@ replies! {
     DKIM_FAILED = 550 "5.7.20" "Refused: no signature of the message holds (DKIM)", "End of data: a rule that rejects, and DKIM failed.";
     ARC_FAILED = 550 "5.7.29" "Refused: the message's chain of seals is broken (ARC)", "End of data: a rule that rejects, and ARC failed.";
     DMARC_FAILED = 550 "5.7.26" "Refused: the domain in From does not stand behind the message (DMARC)", "End of data: a rule that rejects, or the domain's policy, and DMARC failed.";
+    ATTACHMENT_REFUSED = 550 "5.7.1" "Refused: the message has an attachment of a kind that is not taken here", "End of data: a rule that rejects, and an attachment by name or size; or a message made of too many parts.";
+    CONTENT_REFUSED = 550 "5.7.1" "Refused: the message is taken for spam or worse", "End of data: a rule that rejects, and rspamd, a milter or a service of the operator's says no.";
+    MILTER_REFUSES = 550 "5.7.1" "{detail}", "End of data: a rule that follows a milter, and it refuses in words of its own.";
+    MILTER_DEFERS = 451 "4.7.1" "{detail}", "End of data: a rule that follows a milter, and it has the client come back in words of its own.";
     GREYLISTED = 451 "4.7.1" "You are new here, please try again in a few minutes", "MAIL: greylisting, and the sender has not come before.";
     SCREENING_DEFERS = 451 "4.7.1" "The message did not pass a check, try again later", "MAIL or end of data: a rule that defers, and its check failed.";
-    SCREENING_UNSURE = 451 "4.7.0" "Whether the message is what it says cannot be told now, try again later", "MAIL or end of data: a rule that defers, and DNS does not answer.";
+    SCREENING_UNSURE = 451 "4.7.0" "Whether the message is what it says cannot be told now, try again later", "MAIL or end of data: a rule that defers, and DNS or a service does not answer.";
 
     // Ourselves.
     STORE_FULL = 452 "4.3.1" "{host} Out of storage, try again later", "R6, MAIL, DATA or end of data: the disk is full.";

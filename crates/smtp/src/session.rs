@@ -2,28 +2,30 @@
 //!
 //! [`Session::next`] reads what it can and says what it wants. It always gets somewhere: each call uses input, asks, closes, or
 //! wants more input. It never fails: whatever the peer sends has a reply. Commands are carried out by
-//! `session/commands.rs`, message octets by `session/message.rs`, answers by `session/answers.rs`.
+//! `session/commands.rs`, message octets by `session/message.rs`, answers by `session/answers.rs`; what may be known of it is in `session/facts.rs`.
 
 mod answers;
 mod commands;
+mod facts;
 mod message;
+mod saying;
 
-use std::fmt::Display;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Buf, BytesMut};
 use mail::dot::Decoder;
 use mail::line::{BareWatch, Lines};
-use mail::{ForwardPath, ReversePath, Token};
+use mail::{ForwardPath, RecipientRequests, ReversePath, Token};
 
 use crate::clock::{Awaited, Clock, Deadline, Overdue};
 use crate::command::BdatSize;
 use crate::limits::{COMMAND_LINE_BYTES, OUTPUT_BYTES};
 use crate::question::{Auth, Chunk, Data, EndOfData, Mail, Question, Rcpt, Xclient};
 use crate::sasl::Exchange;
-use crate::{Blanks, Circumstance, Client, MailFrom, Reply, Said, Settings, Tls};
+use crate::{Circumstance, Client, MailFrom, Reply, Said, Settings, Tls};
+
+pub use facts::Phase;
 
 /// One session, a plain value: no task, no socket, at most 360 octets and the client's name.
 #[derive(Debug)]
@@ -76,25 +78,6 @@ pub enum Want<'s> {
     Upgrade,
     /// Write all output, then close.
     Close,
-}
-
-/// What a session is doing, for those who account for its time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
-    /// Not introduced: EHLO or HELO is still to come.
-    Greeted,
-    /// Between transactions.
-    Idle,
-    /// In an AUTH exchange.
-    Authenticating,
-    /// Between MAIL and DATA.
-    Envelope,
-    /// Receiving a message.
-    Message,
-    /// STARTTLS was accepted.
-    Upgrading,
-    /// The last reply has been given.
-    Closing,
 }
 
 impl Session {
@@ -199,13 +182,16 @@ impl Session {
 
     /// From now on, or until [`Session::undo_drain`], the session is closed with `421 4.3.2` as soon as no transaction is open; the
     /// driver goes on with [`Session::next`] at once.
-    pub fn drain(&mut self) {
-        self.parting = Some(Parting::Restarting);
+    /// `sign` makes its token when this is new.
+    pub fn drain(&mut self, sign: impl FnOnce() -> Token) {
+        if !matches!(self.parting, Some(Parting::Restarting(_))) {
+            self.parting = Some(Parting::Restarting(sign()));
+        }
     }
 
     /// The session may stay after all, where it has not been told otherwise yet. What else asks for its end stands.
     pub fn undo_drain(&mut self) {
-        self.parting.take_if(|parting| matches!(parting, Parting::Restarting));
+        self.parting.take_if(|parting| matches!(parting, Parting::Restarting(_)));
     }
 
     /// The place is needed for somebody else: as [`Session::drain`], with words that ask the client to come back at once (gate R7),
@@ -220,86 +206,14 @@ impl Session {
         std::mem::take(&mut self.failures)
     }
 
-    /// The server leaves now, whatever the session is doing: `421 4.3.2`, and the session wants to be closed.
-    pub fn leave(&mut self) {
-        self.end(Reply::RESTARTING);
+    /// The server leaves now, whatever the session is doing: `421 4.3.2` with this token, and the session wants to be closed.
+    pub fn leave(&mut self, token: Token) {
+        self.end(Reply::RESTARTING.signed(token));
     }
 
     /// Somebody wants this session to end: `421`, whatever it is doing, and the session wants to be closed.
     pub fn dismiss(&mut self, farewell: Reply) {
         self.end(farewell);
-    }
-
-    /// The row of the last reply, once that has been given: how the session has ended.
-    pub fn farewell(&self) -> Option<Reply> {
-        match self.stage {
-            Stage::Close(reply) => Some(reply),
-            _ => None,
-        }
-    }
-
-    /// The client's address.
-    pub fn peer(&self) -> IpAddr {
-        self.circumstance.peer
-    }
-
-    /// The connection's TLS.
-    pub fn tls(&self) -> Option<Tls> {
-        self.circumstance.tls
-    }
-
-    /// What the client called itself; letters, digits and `-_.:[]` only.
-    pub fn helo(&self) -> Option<&str> {
-        self.helo.as_deref()
-    }
-
-    /// Who has authenticated.
-    pub fn identity(&self) -> Option<&str> {
-        self.identity.as_deref()
-    }
-
-    /// Commands so far, before TLS too.
-    pub fn commands(&self) -> u32 {
-        self.commands
-    }
-
-    /// Whether a transaction is open: from MAIL's 250 to the reply to the message, RSET, or a fault that ends it.
-    pub fn in_transaction(&self) -> bool {
-        self.transaction.is_some()
-    }
-
-    /// Recipients accepted in this transaction.
-    pub fn recipients(&self) -> u32 {
-        self.transaction.as_ref().map_or(0, |transaction| transaction.recipients)
-    }
-
-    /// What the session is doing.
-    pub fn phase(&self) -> Phase {
-        match &self.stage {
-            Stage::Close(_) => Phase::Closing,
-            Stage::Upgrade => Phase::Upgrading,
-            Stage::Text(_) | Stage::Chunk { .. } | Stage::Discard { .. } => Phase::Message,
-            Stage::Sasl(_) => Phase::Authenticating,
-            Stage::Command if self.transaction.is_some() => Phase::Envelope,
-            Stage::Command if self.helo.is_some() => Phase::Idle,
-            Stage::Command => Phase::Greeted,
-        }
-    }
-
-    /// The word after `with` in the Received field (RFC 3848, RFC 6531 §4.3).
-    pub fn protocol(&self) -> &'static str {
-        let utf8 = self.transaction.as_ref().is_some_and(|transaction| transaction.utf8);
-        match (self.extended, utf8, self.circumstance.tls.is_some(), self.identity.is_some()) {
-            (false, ..) => "SMTP",
-            (true, false, false, false) => "ESMTP",
-            (true, false, false, true) => "ESMTPA",
-            (true, false, true, false) => "ESMTPS",
-            (true, false, true, true) => "ESMTPSA",
-            (true, true, false, false) => "UTF8SMTP",
-            (true, true, false, true) => "UTF8SMTPA",
-            (true, true, true, false) => "UTF8SMTPS",
-            (true, true, true, true) => "UTF8SMTPSA",
-        }
     }
 
     fn step(&mut self, input: &mut BytesMut) -> Step {
@@ -313,7 +227,7 @@ impl Session {
         }
         if let Some(parting) = self.parting.filter(|_| self.transaction.is_none()) {
             self.say(match parting {
-                Parting::Restarting => Reply::RESTARTING,
+                Parting::Restarting(token) => Reply::RESTARTING.signed(token),
                 Parting::PlaceNeeded(token) => Reply::PLACE_NEEDED.signed(token),
             });
             return Step::Again;
@@ -325,7 +239,7 @@ impl Session {
         self.unanswered = Some(match ask {
             Ask::Auth(_) => Self::auth_refused,
             Ask::Mail(_) => Self::mail_refused,
-            Ask::Rcpt(_) => Self::rcpt_refused,
+            Ask::Rcpt(..) => Self::rcpt_refused,
             Ask::Data => Self::data_refused,
             Ask::Chunk { .. } => Self::chunk_refused,
             Ask::EndOfData => Self::message_refused,
@@ -334,31 +248,11 @@ impl Session {
         match ask {
             Ask::Auth(said) => Question::Auth(Auth::new(self, said)),
             Ask::Mail(from) => Question::Mail(Mail::new(self, from)),
-            Ask::Rcpt(path) => Question::Rcpt(Rcpt::new(self, path)),
+            Ask::Rcpt(path, requests) => Question::Rcpt(Rcpt::new(self, path, requests)),
             Ask::Data => Question::Data(Data::new(self)),
             Ask::Chunk { at, octets } => Question::Chunk(Chunk::new(self, input.get(at..at.saturating_add(octets)).unwrap_or_default())),
             Ask::EndOfData => Question::EndOfData(EndOfData::new(self)),
             Ask::Xclient(client) => Question::Xclient(Xclient::new(self, client)),
-        }
-    }
-
-    /// Gives a reply; a 421 is the last one.
-    fn say(&mut self, reply: Reply) {
-        self.say_with(reply, None);
-    }
-
-    fn say_with(&mut self, reply: Reply, detail: Option<&dyn Display>) {
-        let blanks = Blanks { host: self.settings.host.as_str(), peer: Some(self.circumstance.peer), detail };
-        reply.render(&blanks, &mut self.output);
-        if reply.closes() {
-            self.close(reply);
-        }
-    }
-
-    /// Gives the last reply, unless it has been given or the handshake's turn has come.
-    fn end(&mut self, farewell: Reply) {
-        if !self.is_leaving() {
-            self.say_and_close(farewell);
         }
     }
 
@@ -371,17 +265,6 @@ impl Session {
             Stage::Text(_) | Stage::Chunk { .. } | Stage::Discard { .. } => Awaited::Message,
             _ => Awaited::Command,
         }
-    }
-
-    /// Gives the last reply.
-    fn say_and_close(&mut self, reply: Reply) {
-        self.say(reply);
-        self.close(reply);
-    }
-
-    fn close(&mut self, farewell: Reply) {
-        self.stage = Stage::Close(farewell.row());
-        self.transaction = None;
     }
 }
 
@@ -399,7 +282,7 @@ enum Step {
 enum Ask {
     Auth(Box<Said>),
     Mail(MailFrom),
-    Rcpt(ForwardPath),
+    Rcpt(ForwardPath, Option<Box<RecipientRequests>>),
     Data,
     /// These octets of the input.
     Chunk {
@@ -422,7 +305,7 @@ enum Stage {
     /// Octets of a BDAT chunk.
     Chunk { size: BdatSize, left: u64 },
     /// Octets of a BDAT chunk that is refused; the reply comes behind them (RFC 3030 §2).
-    Discard { left: u64, reply: Reply },
+    Discard { left: u64, reply: Reply, replies: u32 },
     /// The client's TLS handshake.
     Upgrade,
     /// Of no interest: this was the last reply.
@@ -434,15 +317,21 @@ struct Text {
     decoder: Decoder,
     octets: u64,
     refusal: Option<Reply>,
+    /// How often the refusal is said.
+    replies: u32,
 }
 
 /// From MAIL's 250 to the end of the message.
 #[derive(Debug, Default)]
 struct Transaction {
     utf8: bool,
-    recipients: u32,
+    /// MAIL asked to hear of each step.
+    traced: bool,
     /// Some recipient was refused.
     refused: bool,
+    /// What was asked for recipients, in pieces of [`REQUEST_BYTES`](crate::limits::REQUEST_BYTES).
+    requests: u8,
+    recipients: u32,
     chunks: Option<Chunks>,
 }
 
@@ -456,7 +345,7 @@ struct Chunks {
 /// Why a session ends between two transactions.
 #[derive(Debug, Clone, Copy)]
 enum Parting {
-    Restarting,
+    Restarting(Token),
     PlaceNeeded(Token),
 }
 

@@ -14,6 +14,8 @@ pub enum Role {
     Relay,
     /// Ports 587 and 465 (RFC 6409): MAIL only after AUTH, AUTH only under TLS.
     Submission,
+    /// LMTP (RFC 2033): takes mail from servers of ours, and answers for each recipient.
+    Lmtp,
 }
 
 /// A listener's settings, shared by its sessions. A reload makes new ones for new sessions.
@@ -79,6 +81,11 @@ impl Settings {
             auth_failures: limits::AUTH_FAILURES,
             timing: Timing::default(),
         }
+    }
+
+    /// LMTP: as [`Settings::relay`], but for LHLO and the replies.
+    pub fn lmtp(host: Domain) -> Self {
+        Self { role: Role::Lmtp, ..Self::relay(host) }
     }
 
     /// Ports 587 and 465: as [`Settings::relay`], and AUTH is offered under TLS and asked for.

@@ -7,6 +7,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::limits::CLIENT_NAME_BYTES;
+use crate::xtext;
 
 /// What XCLIENT said of the client.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -47,7 +48,7 @@ impl Client {
         let mut given = 0;
         for argument in arguments.split(' ').filter(|argument| !argument.is_empty()) {
             let (name, value) = argument.split_once('=')?;
-            let value = xtext(value)?;
+            let value = xtext::decode(value)?;
             client.take(name, &value)?;
             given += 1;
         }
@@ -87,25 +88,6 @@ impl<T> Told<T> {
         };
         matches!(std::mem::replace(self, told), Self::No).then_some(())
     }
-}
-
-/// `+` and two hexadecimal digits are an octet; anything else printable is itself. The whole is UTF-8.
-fn xtext(text: &str) -> Option<String> {
-    let (mut octets, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
-    while let Some((octet, behind)) = rest.split_first() {
-        rest = behind;
-        octets.push(match octet {
-            b'+' => {
-                let (digits, behind) = rest.split_at_checked(2)?;
-                rest = behind;
-                let valid = digits.iter().all(u8::is_ascii_hexdigit);
-                u8::from_str_radix(str::from_utf8(digits).ok().filter(|_| valid)?, 16).ok()?
-            }
-            b'!'..=b'~' => *octet,
-            _ => return None,
-        });
-    }
-    String::from_utf8(octets).ok().filter(|text| !text.is_empty())
 }
 
 /// IPv4, or IPv6 behind `IPV6:`, without brackets.

@@ -1,6 +1,6 @@
 //! Plays every transcript on the pure machine, the client's octets cut at every 1, 2, 3 and 7 and whole, in simulated time.
 //!
-//! Words that `Given:` may hold: `submission`, `auth`, `tls`, `no-starttls`, `ehlo` (greeting and EHLO are over), `signed-in` (AUTH is
+//! Words that `Given:` may hold: `submission`, `lmtp`, `auth`, `tls`, `no-starttls`, `ehlo` (greeting and EHLO are over), `signed-in` (AUTH is
 //! over, too), `xclient` (the client may say for whom it speaks), `mails=`, `size=`, `recipients=`, `bad=`, `idle=`, `refused=`, and `whole` (what matters is that octets arrive together: no cutting).
 //! A password is right when it is `secret`; other questions are accepted unless `A:` says otherwise.
 
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use mail::{BodyType, MessageId, Receipt, Token};
+use mail::{BodyType, MessageId, Receipt, RecipientRequests, Requests, Token};
 use smtp::{Circumstance, Mechanism, Mechanisms, Question, Reply, Said, Session, Settings, Tls, Told, Want};
 
 use transcript::{Line, Transcript, fits};
@@ -68,7 +68,11 @@ impl Play {
     fn new(given: &[String], name: String, cutting: usize) -> Self {
         let has = |word: &str| given.iter().any(|given| given == word);
         let host = "mx.example".parse().unwrap();
-        let mut settings = if has("submission") { Settings::submission(host) } else { Settings::relay(host) };
+        let mut settings = match () {
+            () if has("submission") => Settings::submission(host),
+            () if has("lmtp") => Settings::lmtp(host),
+            () => Settings::relay(host),
+        };
         settings.auth |= has("auth");
         if has("scram") {
             settings.mechanisms = Mechanisms::PASSWORD.and(Mechanisms::SCRAM);
@@ -113,7 +117,7 @@ impl Play {
         };
         play.pump();
         if has("ehlo") || has("signed-in") {
-            play.unheard(b"EHLO client.example\r\n");
+            play.unheard(if has("lmtp") { b"LHLO client.example\r\n" } else { b"EHLO client.example\r\n" });
         }
         if has("signed-in") {
             play.unheard(b"AUTH PLAIN AHRpbQBzZWNyZXQ=\r\n");
@@ -148,7 +152,7 @@ impl Play {
                 Line::Message(expected) => assert_eq!(take_line(&mut self.script.kept).as_ref(), Some(expected), "{here}"),
                 Line::Passes(time) => self.pass(*time),
                 Line::Drain => {
-                    self.session.as_mut().unwrap().drain();
+                    self.session.as_mut().unwrap().drain(|| Token::new("R1", 1));
                     self.pump();
                 }
                 Line::GiveWay => {
@@ -227,8 +231,8 @@ impl Play {
 }
 
 impl Script {
-    fn answer(&mut self, question: Question<'_>) {
-        let (kind, words) = asked(&question);
+    fn answer(&mut self, mut question: Question<'_>) {
+        let (kind, words) = asked(&mut question);
         if let Question::Chunk(chunk) = &question {
             self.arriving.extend_from_slice(chunk.text());
         } else {
@@ -300,7 +304,7 @@ fn reject(question: Question<'_>, reply: Reply) {
 }
 
 /// A question's kind, and the question in the words of Q:.
-fn asked(question: &Question<'_>) -> (&'static str, String) {
+fn asked(question: &mut Question<'_>) -> (&'static str, String) {
     match question {
         Question::Auth(auth) => {
             let mechanism = auth.said().mechanism().name();
@@ -320,9 +324,13 @@ fn asked(question: &Question<'_>) -> (&'static str, String) {
             let size = from.size.map(|size| format!(" size={size}")).unwrap_or_default();
             let body = if from.body == BodyType::EightBitMime { " 8bitmime" } else { "" };
             let utf8 = if from.utf8 { " smtputf8" } else { "" };
-            ("mail", format!("mail {}{size}{body}{utf8}", from.reverse_path))
+            let requests = from.requests.as_ref().map(|requests| said(requests)).unwrap_or_default();
+            ("mail", format!("mail {}{size}{body}{utf8}{requests}", from.reverse_path))
         }
-        Question::Rcpt(rcpt) => ("rcpt", format!("rcpt {}", rcpt.forward_path())),
+        Question::Rcpt(rcpt) => {
+            let requests = rcpt.take_requests().map(|asked| said_of_recipient(&asked)).unwrap_or_default();
+            ("rcpt", format!("rcpt {}{requests}", rcpt.forward_path()))
+        }
         Question::Data(data) => {
             let session = data.session();
             ("data", format!("data {} {} for {}", session.protocol(), session.helo().unwrap_or_default(), session.recipients()))
@@ -337,6 +345,29 @@ fn asked(question: &Question<'_>) -> (&'static str, String) {
             ("xclient", format!("xclient{address}{said}"))
         }
     }
+}
+
+/// What MAIL asks for besides delivery.
+fn said(requests: &Requests) -> String {
+    let said = |name: &str, value: Option<String>| value.map(|value| format!(" {name}={value}")).unwrap_or_default();
+    let by = requests.deliver_by.map(|by| format!("{}/{}/{}", by.seconds, if by.or_return { "return" } else { "notify" }, by.trace));
+    said("envid", requests.envelope_id.as_deref().map(String::from))
+        + &said("ret", requests.returned.map(|returned| format!("{returned:?}")))
+        + &said("by", by)
+        + &said("priority", requests.priority.map(|priority| priority.to_string()))
+        + if requests.require_tls { " requiretls" } else { "" }
+}
+
+/// What RCPT asks for.
+fn said_of_recipient(asked: &RecipientRequests) -> String {
+    let notify = asked.notify.map(|notify| {
+        let words = [(notify.success, "success"), (notify.failure, "failure"), (notify.delay, "delay")];
+        let words: Vec<_> = words.into_iter().filter(|(asked, _)| *asked).map(|(_, word)| word).collect();
+        format!(" notify={}", if words.is_empty() { "never".into() } else { words.join(",") })
+    });
+    let original = asked.original.as_ref().map(|original| format!(" orcpt={};{}", original.address_type, original.address));
+    let traced = if notify.is_none() && original.is_none() { " traced" } else { "" };
+    notify.unwrap_or_default() + &original.unwrap_or_default() + traced
 }
 
 /// An attribute of XCLIENT, where it was mentioned.

@@ -100,7 +100,7 @@ async fn embedded(dir: &Path, writers: usize, run: Duration) -> u64 {
                 while Instant::now() < end {
                     let (id, recipients) = (MessageId::generate(), recipients.clone());
                     let reverse_path = ReversePath::Null;
-                    let envelope = Envelope { id, reverse_path, recipients, body: BodyType::SevenBit, utf8: false };
+                    let envelope = Envelope { id, reverse_path, recipients, body: BodyType::SevenBit, utf8: false, requests: None };
                     let mut incoming = store.begin(envelope).await.unwrap();
                     incoming.write(&body).await.unwrap();
                     drop(incoming.commit(b"Received: from bench\r\n".to_vec()).await.unwrap());

@@ -105,7 +105,7 @@ async fn join_all(mut all: Vec<std::pin::Pin<Box<impl Future<Output = ()>>>>) {
 
 async fn deliver(store: &Embedded, account: String) {
     let (id, reverse_path, recipients) = (MessageId::generate(), ReversePath::Null, vec![account.into()]);
-    let envelope = Envelope { id, reverse_path, recipients, body: BodyType::SevenBit, utf8: false };
+    let envelope = Envelope { id, reverse_path, recipients, body: BodyType::SevenBit, utf8: false, requests: None };
     let mut incoming = store.begin(envelope).await.unwrap();
     incoming.write(BODY).await.unwrap();
     drop(incoming.commit(b"Received: from bench\r\n".to_vec()).await.unwrap());

@@ -42,6 +42,16 @@ impl BodyFile {
         Ok(())
     }
 
+    /// Octets so far.
+    pub(crate) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// The file, to read what was written.
+    pub(crate) fn file(&self) -> Arc<dyn DiskFile> {
+        Arc::clone(&self.file)
+    }
+
     /// Makes file and name durable. Waits for the disk.
     pub(crate) fn sync(&self) -> io::Result<()> {
         self.file.sync()?;

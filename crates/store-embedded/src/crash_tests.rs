@@ -82,7 +82,7 @@ async fn promise_delivery(store: &Embedded, promises: &Promises, accounts: &[&'s
     let recipients = accounts.iter().map(|&name| name.into()).collect();
     let reverse_path = mail::ReversePath::Null;
     accounts.iter().for_each(|account| promises.set(account, id, Promise::Open, &body));
-    let envelope = mail::Envelope { id, reverse_path, recipients, body: mail::BodyType::SevenBit, utf8: false };
+    let envelope = mail::Envelope { id, reverse_path, recipients, body: mail::BodyType::SevenBit, utf8: false, requests: None };
     let mut incoming = store.begin(envelope).await?;
     for piece in body.chunks(5000) {
         incoming.write(piece).await?;
@@ -289,6 +289,7 @@ async fn a_full_disk_refuses_mail_lets_delete_and_passes() {
         recipients: vec![ANN.into()],
         body: mail::BodyType::SevenBit,
         utf8: false,
+        requests: None,
     });
     let mut large = begun.await.unwrap();
     world.disk.set_full(true);

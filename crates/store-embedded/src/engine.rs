@@ -17,6 +17,7 @@ use crate::disk::Disk;
 use crate::figures::Meters;
 use crate::health::Health;
 use crate::listing::Listings;
+use crate::loads::Loads;
 use crate::people::People;
 use crate::preparer::Ready;
 use crate::segment::Shelf;
@@ -37,6 +38,7 @@ pub(crate) struct Engine {
     pub(crate) backlog: Backlog,
     pub(crate) usage: Mutex<Usage>,
     pub(crate) listings: Listings,
+    pub(crate) loads: Loads,
     pub(crate) tender: Tender,
     pub(crate) people: People,
     pub(crate) leases: Leases,

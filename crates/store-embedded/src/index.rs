@@ -8,9 +8,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use mail::MessageId;
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
+use store::Load;
 
 use crate::backlog::{Logged, What};
 use crate::disk::private_database;
@@ -38,6 +40,8 @@ pub(crate) struct Pending {
     begun: bool,
     /// Accounts whose listing changes.
     pub(crate) touched: HashSet<String>,
+    /// What was deleted, by maildrop.
+    pub(crate) ended: HashMap<String, Load>,
     /// Bodies that no maildrop refers to any more.
     pub(crate) orphans: Vec<MessageId>,
 }
@@ -55,6 +59,7 @@ struct Row {
     segment: u64,
     share: i64,
     flags: Flags,
+    octets: u64,
 }
 
 impl Index {
@@ -95,7 +100,7 @@ impl Index {
                 let drop_id = self.drop_id(account)?;
                 for sequence in sequences {
                     self.pending.next_sequence = self.pending.next_sequence.max(sequence.saturating_add(1));
-                    self.end(drop_id, *sequence, logged.place.segment, usage)?;
+                    self.end((drop_id, account), *sequence, logged.place.segment, usage)?;
                 }
                 self.touch(account);
             }
@@ -108,7 +113,7 @@ impl Index {
                     .query_map(params![drop_id, logged.sequence.cast_signed()], |row| row.get(0))?
                     .collect::<Result<_, _>>()?;
                 for sequence in sequences {
-                    self.end(drop_id, sequence.cast_unsigned(), logged.place.segment, usage)?;
+                    self.end((drop_id, account), sequence.cast_unsigned(), logged.place.segment, usage)?;
                 }
                 self.touch(account);
             }
@@ -212,6 +217,14 @@ impl Index {
         self.db.prepare(used)?.query_map([], |row| row.get(0))?.collect()
     }
 
+    /// What is in each maildrop that is not empty.
+    pub(crate) fn loads(&self) -> rusqlite::Result<HashMap<Arc<str>, Load>> {
+        let sums = "SELECT account, sum(octets), count(*) FROM deliveries JOIN drops USING (drop_id) GROUP BY drop_id";
+        let number = |row: &rusqlite::Row<'_>, column| row.get::<_, i64>(column).map(i64::cast_unsigned);
+        let load = |row: &rusqlite::Row<'_>| -> rusqlite::Result<Load> { Ok(Load { octets: number(row, 1)?, messages: number(row, 2)? }) };
+        self.db.prepare(sums)?.query_map([], |row| Ok((row.get::<_, String>(0)?.into(), load(row)?)))?.collect()
+    }
+
     /// Writes the WAL back into the file, so that the next open has nothing to do.
     pub(crate) fn checkpoint(&self) -> rusqlite::Result<()> {
         self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
@@ -254,12 +267,13 @@ impl Index {
     }
 
     /// Ends one delivery, by a mark in segment `mark`.
-    fn end(&mut self, drop_id: i64, sequence: u64, mark: u64, usage: &Usage) -> rusqlite::Result<()> {
+    fn end(&mut self, (drop_id, account): (i64, &str), sequence: u64, mark: u64, usage: &Usage) -> rusqlite::Result<()> {
         let Some(row) = self.find(drop_id, sequence)? else { return Ok(()) };
         self.db
             .prepare_cached("DELETE FROM deliveries WHERE drop_id = ? AND sequence = ?")?
             .execute(params![drop_id, sequence.cast_signed()])?;
         self.count(row.segment, -1, -row.share);
+        self.pending.end(account, row.octets);
         let needed_for: Vec<_> = self.origins(row.segment, usage).chain([row.segment]).map(|message| (mark, message)).collect();
         self.pending.needs.extend(needed_for);
         if row.flags.has(Flags::BODY_FILE) {
@@ -298,9 +312,10 @@ impl Index {
 
     fn find(&self, drop_id: i64, sequence: u64) -> rusqlite::Result<Option<Row>> {
         self.db
-            .prepare_cached("SELECT segment, share, flags FROM deliveries WHERE drop_id = ? AND sequence = ?")?
+            .prepare_cached("SELECT segment, share, flags, octets FROM deliveries WHERE drop_id = ? AND sequence = ?")?
             .query_row(params![drop_id, sequence.cast_signed()], |row| {
-                Ok(Row { segment: row.get::<_, i64>(0)?.cast_unsigned(), share: row.get(1)?, flags: Flags(row.get(2)?) })
+                let number = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
+                Ok(Row { segment: number(0)?, share: row.get(1)?, flags: Flags(row.get(2)?), octets: number(3)? })
             })
             .optional()
     }
@@ -329,6 +344,18 @@ impl Index {
             .query_row([account], |row| row.get(0))?;
         self.drops.insert(account.to_owned(), id);
         Ok(id)
+    }
+}
+
+impl Pending {
+    /// A delivery to `account` is no longer there.
+    fn end(&mut self, account: &str, octets: u64) {
+        let known = self.ended.contains_key(account);
+        let ended = if known { self.ended.get_mut(account) } else { Some(self.ended.entry(account.to_owned()).or_default()) };
+        if let Some(ended) = ended {
+            ended.octets = ended.octets.saturating_add(octets);
+            ended.messages += 1;
+        }
     }
 }
 

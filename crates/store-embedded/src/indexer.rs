@@ -57,6 +57,7 @@ fn commit(engine: &Engine, index: &mut Index, uncommitted: &mut Vec<Logged>) -> 
     }
     let committed = index.commit(&mut usage)?;
     drop(usage);
+    engine.loads.end(committed.ended);
     engine.listings.forget(committed.touched.iter().map(String::as_str));
     engine.backlog.mark_indexed(uncommitted.len() as u64);
     uncommitted.clear();

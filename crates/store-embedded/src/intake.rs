@@ -152,6 +152,27 @@ impl Incoming for Arriving {
         Ok(())
     }
 
+    async fn reread(&mut self, from: u64) -> Result<Vec<u8>, Error> {
+        let written = self.file.as_ref().map_or(0, BodyFile::written);
+        if let Some(file) = self.file.as_ref().filter(|_| from < written) {
+            let file = file.file();
+            let read = tokio::task::spawn_blocking(move || {
+                let mut piece = vec![0; REREAD_BYTES];
+                let octets = file.read_some(&mut piece, from)?;
+                piece.truncate(octets);
+                Ok::<_, std::io::Error>(piece)
+            });
+            // The file is as long as what was written: beyond that is what is still in memory.
+            return match read.await.map_err(|_| closed())? {
+                Ok(piece) if !piece.is_empty() => Ok(piece),
+                Ok(_) => Err(Error::Unavailable("a body file is shorter than what was written".into())),
+                Err(error) => Err(Error::Unavailable(format!("a body file cannot be read: {error}"))),
+            };
+        }
+        let rest = usize::try_from(from - written).ok().and_then(|from| self.buffer.get(from..)).unwrap_or_default();
+        Ok(rest.get(..REREAD_BYTES).unwrap_or(rest).to_vec())
+    }
+
     async fn commit(mut self: Box<Self>, trace: Vec<u8>) -> Result<Receipt, Error> {
         if self.file.is_some() {
             self.spill(true).await?;
@@ -199,6 +220,8 @@ impl Ending {
 const MIN_BUFFER_BYTES: usize = 4096;
 /// A body file is written in pieces of about this size.
 const SPILL_BYTES: usize = 128 << 10;
+/// What is read of a message at a time.
+const REREAD_BYTES: usize = 64 << 10;
 /// The most memory that one arriving message takes beside `body_memory`: a piece on its way to the body's file, in a buffer that grows by doubling.
 pub const ARRIVING_OCTETS: usize = 2 * SPILL_BYTES;
 

@@ -10,7 +10,7 @@
 //!
 //! ```text
 //! writer     queue -> batch -> segment, fdatasync -> backlog -> answers       (writer, record, segment)
-//! indexer    backlog -> index.sqlite -> listings                              (backlog, indexer, index, listing)
+//! indexer    backlog -> index.sqlite -> listings, loads                       (backlog, indexer, index, listing, loads)
 //! preparer   segments ready before they are needed, room on the disk         (preparer)
 //! tender     bodies and segments that are dead, segments mostly dead          (tender, compaction, usage)
 //! sessions   messages in and out                                              (intake, body_file, maildrop)
@@ -30,12 +30,14 @@ mod index;
 mod indexer;
 mod intake;
 mod listing;
+mod loads;
 mod maildrop;
 mod opening;
 mod people;
 mod preparer;
 mod record;
 mod recovery;
+mod requests;
 mod segment;
 mod settings;
 mod spelling;
@@ -58,7 +60,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use mail::{Envelope, ForwardPath};
-use store::{Account, Book, Change, ChangeError, Directory, Error, Incoming, Intake, Maildrop, Maildrops, Resolution};
+use store::{Account, Book, Change, ChangeError, Directory, Error, Incoming, Intake, Load, Maildrop, Maildrops, Resolution};
 
 use crate::backlog::What;
 use crate::engine::{Engine, closed};
@@ -101,6 +103,11 @@ impl Directory for Embedded {
 
     async fn account(&self, login: &str) -> Result<Option<Account>, Error> {
         Ok(self.engine().people.book().account(login).cloned())
+    }
+
+    async fn load(&self, account: &str) -> Result<Load, Error> {
+        let engine = self.engine();
+        Ok(engine.loads.of(&engine.people.register().maildrop(&account.into())))
     }
 
     async fn change(&self, change: Change) -> Result<(), ChangeError> {

@@ -21,6 +21,7 @@ use crate::figures::{Figures, Meters, read};
 use crate::health::Health;
 use crate::index::Index;
 use crate::listing::Listings;
+use crate::loads::Loads;
 use crate::people::People;
 use crate::preparer::{self, Ready};
 use crate::recovery::{Progress, Recovered, recover, remove_index};
@@ -232,6 +233,7 @@ impl Embedded {
             backlog: Backlog::new(),
             usage: Mutex::new(usage),
             listings: Listings::new(places.index),
+            loads: Loads::new(index.loads().map_err(OpenError::Index)?),
             tender: Tender::default(),
             people,
             leases: Leases::new(settings.takeover_grace.0),

@@ -27,6 +27,7 @@
 //!      the path with its brackets         envelope of a removal
 //!   2  count of accounts, then each:        2  length of the account's name, then the name
 //!   2  length of its name, then the name
+//!   and, from version 3 of the data directory on, perhaps requests (`requests.rs`)
 //! ```
 //!
 //! The tag is random and kept from everyone, so that neither an old record in a recycled segment nor a message that was written
@@ -36,7 +37,9 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use mail::{BodyType, Envelope, MessageId};
+use mail::{BodyType, Envelope, MessageId, Requests};
+
+use crate::requests;
 
 /// Octets of a segment's head and of a record's header.
 pub(crate) const HEADER_BYTES: usize = 64;
@@ -195,15 +198,16 @@ pub(crate) struct KeptEnvelope {
     /// With its angle brackets.
     pub(crate) reverse_path: String,
     pub(crate) accounts: Vec<Arc<str>>,
+    pub(crate) requests: Option<Box<Requests>>,
 }
 
 impl KeptEnvelope {
     pub(crate) fn new(envelope: Envelope, received_ms: u64) -> Self {
-        let Envelope { reverse_path, recipients, body, utf8, .. } = envelope;
+        let Envelope { reverse_path, recipients, body, utf8, requests, .. } = envelope;
         let mut text = String::with_capacity(USUAL_PATH_BYTES);
         // Writing to a String does not fail.
         write!(text, "{reverse_path}").unwrap_or_default();
-        Self { received_ms, body, utf8, reverse_path: text, accounts: recipients }
+        Self { received_ms, body, utf8, reverse_path: text, accounts: recipients, requests }
     }
 
     pub(crate) fn encode(&self, octets: &mut Vec<u8>) {
@@ -216,6 +220,9 @@ impl KeptEnvelope {
         push_text(octets, &self.reverse_path);
         octets.extend_from_slice(&u16::try_from(self.accounts.len()).unwrap_or(u16::MAX).to_le_bytes());
         self.accounts.iter().take(usize::from(u16::MAX)).for_each(|account| push_text(octets, account));
+        if let Some(requests) = &self.requests {
+            requests::encode(requests, octets);
+        }
     }
 
     pub(crate) fn decode(octets: &[u8]) -> Option<Self> {
@@ -230,7 +237,8 @@ impl KeptEnvelope {
         let reverse_path = cursor.text()?;
         let count = u16::from_le_bytes(cursor.take()?);
         let accounts = (0..count).map(|_| cursor.text().map(Arc::from)).collect::<Option<Vec<_>>>()?;
-        (cursor.0.is_empty() && utf8 <= 1).then_some(Self { received_ms, body, utf8: utf8 == 1, reverse_path, accounts })
+        let requests = if cursor.0.is_empty() { None } else { Some(Box::new(requests::decode(&mut cursor)?)) };
+        (cursor.0.is_empty() && utf8 <= 1).then_some(Self { received_ms, body, utf8: utf8 == 1, reverse_path, accounts, requests })
     }
 }
 
@@ -302,7 +310,7 @@ fn sealed(octets: &[u8]) -> Option<Cursor<'_>> {
     (crc32fast::hash(covered) == u32::from_le_bytes(*crc)).then_some(Cursor(covered))
 }
 
-fn push_text(octets: &mut Vec<u8>, text: &str) {
+pub(crate) fn push_text(octets: &mut Vec<u8>, text: &str) {
     octets.extend_from_slice(&u16::try_from(text.len()).unwrap_or(0).to_le_bytes());
     if text.len() <= usize::from(u16::MAX) {
         octets.extend_from_slice(text.as_bytes());
@@ -310,16 +318,16 @@ fn push_text(octets: &mut Vec<u8>, text: &str) {
 }
 
 /// Octets not yet read.
-struct Cursor<'o>(&'o [u8]);
+pub(crate) struct Cursor<'o>(&'o [u8]);
 
 impl Cursor<'_> {
-    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+    pub(crate) fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (octets, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
         Some(*octets)
     }
 
-    fn text(&mut self) -> Option<String> {
+    pub(crate) fn text(&mut self) -> Option<String> {
         let length = u16::from_le_bytes(self.take()?);
         let (text, rest) = self.0.split_at_checked(usize::from(length))?;
         self.0 = rest;
@@ -384,6 +392,7 @@ mod tests {
             utf8: true,
             reverse_path: "<a@b>".into(),
             accounts: vec!["ann@example.org".into(), "zoë@example.org".into()],
+            requests: None,
         };
         let mut octets = Vec::new();
         envelope.encode(&mut octets);

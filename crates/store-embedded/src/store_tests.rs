@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mail::{BodyType, ByteSize, Envelope, MessageId, ReversePath, Span};
+use mail::{BodyType, ByteSize, Envelope, MessageId, Requests, ReversePath, Span};
 use store::{Change, Directory as _, Error, Intake as _, Maildrop, Maildrops as _};
 use tempfile::TempDir;
 
-use crate::version::CURRENT;
-use crate::{Embedded, OpenError, Settings, tender};
+use crate::record::KeptEnvelope;
+use crate::segment::Found;
+use crate::{Embedded, OpenError, Settings, tender, version};
 
 /// This engine, in a directory of its own.
 struct OnDisk(TempDir);
@@ -23,6 +24,20 @@ impl store::conformance::Engine for OnDisk {
 
     async fn close(&self, store: Arc<Embedded>) {
         store.close();
+    }
+
+    fn requests(&self, store: &Embedded, id: MessageId) -> Option<Requests> {
+        for segment in store.engine().shelf.all() {
+            let mut scan = segment.scan(0);
+            while let Some(found) = scan.next().unwrap() {
+                if let Found::Record { header, envelope, .. } = found
+                    && header.id == id.to_bytes()
+                {
+                    return KeptEnvelope::decode(envelope).unwrap().requests.map(|requests| *requests);
+                }
+            }
+        }
+        panic!("{id} is not in the log");
     }
 }
 
@@ -49,7 +64,7 @@ pub(crate) async fn add_accounts(store: &Embedded, names: &[&str]) {
 pub(crate) async fn deliver(store: &Embedded, accounts: &[&str], body: &[u8]) -> Result<MessageId, Error> {
     let id = MessageId::generate();
     let recipients = accounts.iter().map(|&name| name.into()).collect();
-    let envelope = Envelope { id, reverse_path: ReversePath::Null, recipients, body: BodyType::SevenBit, utf8: false };
+    let envelope = Envelope { id, reverse_path: ReversePath::Null, recipients, body: BodyType::SevenBit, utf8: false, requests: None };
     let mut incoming = store.begin(envelope).await?;
     for piece in body.chunks(10_000) {
         incoming.write(piece).await?;
@@ -272,9 +287,10 @@ async fn a_directory_that_cannot_be_opened_says_why() {
     let in_use = Embedded::open(dir.path(), small()).err().unwrap();
     assert!(matches!(&in_use, OpenError::InUse { pid, .. } if *pid == std::process::id().to_string()), "{in_use}");
     drop(store);
-    let newer = CURRENT + 1;
-    std::fs::write(dir.path().join("VERSION"), format!("{newer}\n")).unwrap();
-    assert!(matches!(Embedded::open(dir.path(), small()), Err(OpenError::Newer { found, known: CURRENT, .. }) if found == newer));
+    std::fs::write(dir.path().join("VERSION"), format!("{}\n", version::CURRENT + 1)).unwrap();
+    assert!(
+        matches!(Embedded::open(dir.path(), small()), Err(OpenError::Newer { found, known: version::CURRENT, .. }) if found == version::CURRENT + 1)
+    );
     std::fs::write(dir.path().join("VERSION"), "1\n").unwrap();
     std::fs::remove_file(dir.path().join("directory.sqlite")).unwrap();
     assert!(matches!(Embedded::open(dir.path(), small()), Err(OpenError::NotAStore { .. })));
@@ -295,6 +311,7 @@ async fn memory_is_bounded_by_spilling_and_nothing_is_left_of_what_was_dropped()
             recipients: vec![ANN.into()],
             body: BodyType::SevenBit,
             utf8: false,
+            requests: None,
         };
         let mut incoming = store.begin(envelope).await.unwrap();
         incoming.write(&[b'y'; 10_000]).await.unwrap();

@@ -42,6 +42,8 @@ async fn check_fixture(dir: &std::path::Path) {
     assert_eq!(store.verify(&mut |_| {}).unwrap().faults, [""; 0]);
     let book = store.book().await.unwrap();
     assert_eq!((book.accounts().count(), book.aliases().count()), (2, 1));
+    let domains: Vec<_> = book.domains().map(|domain| (domain.delimiter, domain.catch_all.clone())).collect();
+    assert_eq!(domains, [(Some('+'), None)], "an old domain has what a new one has");
     let maildrop = store.open(ANN).await.unwrap();
     let mut texts = Vec::new();
     for at in 0..maildrop.listing().len() {

@@ -215,12 +215,17 @@ impl Writer {
         };
         let mut answers = Vec::with_capacity(self.batch.len());
         let mut place = Place { segment: active.segment.number, offset: start };
+        let mut loads = self.engine.loads.counting();
         for command in self.batch.drain(..) {
+            if !command.moved {
+                loads.logged(&command.what);
+            }
             let bytes = command.header.record_bytes();
             self.logged.push(Logged { place, bytes, sequence: command.header.sequence, what: command.what });
             place.offset += bytes;
             answers.push((command.answer, command.held));
         }
+        drop(loads);
         self.engine.meters.count_batch(answers.len(), bytes, sync);
         self.gather = if answers.len() >= CROWD { GATHER_MOST.min(sync / 2) } else { Duration::ZERO };
         self.engine.backlog.push(&mut self.logged);

@@ -42,7 +42,7 @@ async fn a_poll_of_a_hundred_thousand_unchanged_messages_allocates_next_to_nothi
 async fn deliver(store: Arc<Embedded>, count: usize) {
     for _ in 0..count {
         let (id, reverse_path) = (MessageId::generate(), ReversePath::Null);
-        let envelope = Envelope { id, reverse_path, recipients: vec![ANN.into()], body: BodyType::SevenBit, utf8: false };
+        let envelope = Envelope { id, reverse_path, recipients: vec![ANN.into()], body: BodyType::SevenBit, utf8: false, requests: None };
         let mut incoming = store.begin(envelope).await.unwrap();
         incoming.write(b"small\r\n").await.unwrap();
         drop(incoming.commit(Vec::new()).await.unwrap());

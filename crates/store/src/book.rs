@@ -1,18 +1,27 @@
 //! The directory as one pure value: which domains are ours, who has an account, what an alias stands for.
 //!
 //! An address is looked up without regard to case (RFC 5321 §2.4 leaves the local part's case to us) and to whether its domain is written in
-//! UTF-8 or in A-labels: names are kept in their [canonical](mail::canonical) spelling. Order: account, then
-//! alias, then, for `postmaster`, the domain's postmaster: the one that was named, else the domain's first account, else that of
-//! another domain, so that there is one as soon as there is any account (RFC 5321 §4.5.1).
-//! Aliases may name accounts and other aliases of any of our domains; a change that would make a loop or leave a name dangling
+//! UTF-8 or in A-labels: names are kept in their [canonical](mail::canonical) spelling. Whoever comes first has the mail:
+//!
+//! 1. the account, alias or list of exactly this address;
+//! 2. where the domain has a delimiter and the local part has one after its first character, that of the address without it and the
+//!    detail behind it (RFC 5233): `ann+shop@` is `ann@`, unless somebody is called `ann+shop@`;
+//! 3. for `postmaster`, with a detail or without, the domain's postmaster: the one that was named, else the domain's first account, else
+//!    that of another domain, so that there is one as soon as there is any account (RFC 5321 §4.5.1);
+//! 4. the domain's catch-all.
+//!
+//! Aliases and lists may name accounts and each other in any of our domains. Addresses elsewhere, to which mail of an account or a list goes as
+//! well, are of domains that are not ours, so that they do not lead back here. A change that would make a loop or leave a name dangling
 //! is refused, so that resolving never fails.
+
+mod changing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use mail::{Domain, ForwardPath, Host, Mailbox};
 
-use crate::{Change, ChangeError};
+use crate::{Allowance, Closed, List, Posters, Posting, Quota};
 
 /// Who may log in, and whose mail it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +34,10 @@ pub struct Account {
     pub verifier: Option<Arc<str>>,
     /// Order of creation within the directory; the lowest of a domain is its default postmaster.
     pub serial: u64,
+    /// What it may hold.
+    pub quota: Quota,
+    /// Addresses elsewhere that its mail is to go to as well.
+    pub forwards: Vec<Arc<str>>,
 }
 
 /// What it takes to compare a password with this hash: the PHC string up to its salt, which names algorithm, version and parameters. None of
@@ -42,6 +55,19 @@ pub struct DomainRecord {
     pub name: Domain,
     /// The address mail to its postmaster goes to; when none is set, the domain's first account.
     pub postmaster: Option<Arc<str>>,
+    /// What separates a local part from its detail (RFC 5233), of [`DELIMITERS`]; without one, addresses have no detail.
+    pub delimiter: Option<char>,
+    /// The address mail for nobody else goes to.
+    pub catch_all: Option<Arc<str>>,
+    /// What its accounts may hold, of whom nothing else was said.
+    pub quota: Quota,
+}
+
+impl DomainRecord {
+    /// A domain that nothing has been said about.
+    pub fn new(name: Domain) -> Self {
+        Self { name, postmaster: None, delimiter: Some(DELIMITER), catch_all: None, quota: Quota::default() }
+    }
 }
 
 /// An address that stands for others.
@@ -49,19 +75,32 @@ pub struct DomainRecord {
 pub struct Alias {
     /// The address, in its [canonical](mail::canonical) spelling.
     pub name: Arc<str>,
-    /// Accounts and aliases it stands for.
+    /// Accounts, aliases and lists it stands for.
     pub targets: Vec<Arc<str>>,
 }
 
 /// What a recipient comes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resolution {
-    /// These accounts' maildrops, each once, at least one.
-    Accounts(Vec<Arc<str>>),
+    /// These accounts' maildrops, each once, at least one; and what there is to be kept to, if anything.
+    Accounts(Vec<Arc<str>>, Option<Box<Terms>>),
     /// The domain is ours, the user is not known: 550 5.1.1.
     UnknownUser,
     /// The domain is not ours.
     Foreign,
+}
+
+/// What a recipient's mail is taken on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// What those of the accounts may hold that have a limit.
+    pub allowances: Vec<(Arc<str>, Allowance)>,
+    /// The lists it goes through that not everybody may post to: all of them must [admit](Closed::admits) the sender.
+    pub closed: Vec<Closed>,
+    /// Addresses elsewhere that it is to go to as well, each once, for whoever can send it there.
+    pub outside: Vec<Arc<str>>,
+    /// Nobody has the address: it is the domain's catch-all that takes it.
+    pub catch_all: bool,
 }
 
 /// The whole directory.
@@ -70,10 +109,22 @@ pub struct Book {
     domains: BTreeMap<Domain, DomainRecord>,
     accounts: BTreeMap<Arc<str>, Account>,
     aliases: BTreeMap<Arc<str>, Alias>,
+    lists: BTreeMap<Arc<str>, List>,
     next_serial: u64,
     secret: [u8; 32],
     /// How many accounts have a hash of this cost.
     costs: BTreeMap<Arc<str>, u64>,
+    /// Whether anybody has a quota or forwards mail: where nobody does, nobody's is looked up.
+    has_terms: bool,
+}
+
+/// What an address comes to.
+#[derive(Default)]
+struct Found<'b> {
+    accounts: Vec<Arc<str>>,
+    /// The lists on the way there.
+    lists: Vec<&'b List>,
+    catch_all: bool,
 }
 
 impl Book {
@@ -82,16 +133,19 @@ impl Book {
         domains: impl IntoIterator<Item = DomainRecord>,
         accounts: impl IntoIterator<Item = Account>,
         aliases: impl IntoIterator<Item = Alias>,
+        lists: impl IntoIterator<Item = List>,
     ) -> Self {
         let mut book = Self {
             domains: domains.into_iter().map(|domain| (domain.name.clone(), domain)).collect(),
             aliases: aliases.into_iter().map(|alias| (alias.name.clone(), alias)).collect(),
+            lists: lists.into_iter().map(|list| (list.name.clone(), list)).collect(),
             ..Self::default()
         };
         for account in accounts {
             book.next_serial = book.next_serial.max(account.serial + 1);
             book.put(account);
         }
+        book.note();
         book
     }
 
@@ -121,7 +175,12 @@ impl Book {
         self.aliases.values()
     }
 
-    /// What the accounts' password hashes [cost](cost), each once.
+    /// The lists, by name.
+    pub fn lists(&self) -> impl Iterator<Item = &List> {
+        self.lists.values()
+    }
+
+    /// What the accounts' password hashes [cost], each once.
     pub fn costs(&self) -> impl Iterator<Item = &Arc<str>> {
         self.costs.keys()
     }
@@ -140,51 +199,75 @@ impl Book {
                 Some(domain) => self.lookup(mailbox, domain),
             },
         };
-        found.map_or(Resolution::UnknownUser, Resolution::Accounts)
+        found.map_or(Resolution::UnknownUser, |found| {
+            let terms = self.terms(&found);
+            Resolution::Accounts(found.accounts, terms)
+        })
     }
 
-    /// Makes one change, or says why not and changes nothing.
+    /// The names under which somebody else may know an address of ours: as it is written, and without its detail.
+    pub fn names(&self, mailbox: &Mailbox) -> Vec<String> {
+        let Some(domain) = self.domain_of(mailbox) else { return Vec::new() };
+        let mut names = vec![name_of(mailbox, domain)];
+        let mut without = name_of(mailbox, domain);
+        if cut_detail(&mut without, domain) {
+            names.push(without);
+        }
+        names
+    }
+
+    /// What an address comes to that stands for these accounts, as somebody else says.
     ///
     /// # Errors
-    /// See [`ChangeError`]; never [`ChangeError::Store`].
-    pub fn apply(&mut self, change: Change) -> Result<(), ChangeError> {
-        match change {
-            Change::PutDomain { name, postmaster } => self.put_domain(name, postmaster),
-            Change::RemoveDomain { name } => self.remove_domain(&name),
-            Change::AddAccount { name, password_hash } => self.add_account(&name, &password_hash),
-            Change::SetPassword { name, password_hash } => {
-                let account = self.known_account(&name)?;
-                self.put(Account { password_hash: password_hash.into(), verifier: None, ..account });
-                Ok(())
-            }
-            Change::RenewHash { name, stored, password_hash } => {
-                let account = self.account_with(&name, &stored)?;
-                self.put(Account { password_hash: password_hash.into(), ..account });
-                Ok(())
-            }
-            Change::PutVerifier { name, stored, verifier } => {
-                let account = self.account_with(&name, &stored)?;
-                self.put(Account { verifier: Some(verifier.into()), ..account });
-                Ok(())
-            }
-            Change::RemoveAccount { name } => {
-                let account = self.known_account(&name)?;
-                self.retire(&account.name)?;
-                self.accounts.remove(&account.name);
-                self.uncount(&account);
-                Ok(())
-            }
-            Change::PutAlias { name, targets } => self.put_alias(&name, &targets),
-            Change::RemoveAlias { name } => {
-                let name = self.local_address(&name)?;
-                if !self.aliases.contains_key(&name) {
-                    return Err(ChangeError::Unknown(format!("alias {name}")));
-                }
-                self.retire(&name)?;
-                self.aliases.remove(&name);
-                Ok(())
+    /// The first that is no account.
+    pub fn of_accounts<'n>(&self, names: &'n [String]) -> Result<Resolution, &'n str> {
+        let mut found = Found::default();
+        for name in names {
+            let account = &self.account(name).ok_or(name.as_str())?.name;
+            if !found.accounts.contains(account) {
+                found.accounts.push(Arc::clone(account));
             }
         }
+        let terms = self.terms(&found);
+        Ok(Resolution::Accounts(found.accounts, terms))
+    }
+
+    /// What an account may hold, where there is a limit.
+    pub fn allowance(&self, account: &Account) -> Option<Allowance> {
+        let of_domain = || Some(self.domains.get(&account.name.rsplit_once('@')?.1.parse::<Domain>().ok()?)?.quota);
+        account.quota.or(of_domain().unwrap_or_default())
+    }
+
+    fn terms(&self, found: &Found<'_>) -> Option<Box<Terms>> {
+        if !self.has_terms && found.lists.is_empty() && !found.catch_all {
+            return None;
+        }
+        let (mut terms, mut seen) = (Terms { catch_all: found.catch_all, ..Terms::default() }, BTreeSet::new());
+        for account in found.accounts.iter().filter_map(|name| self.accounts.get(name)) {
+            terms.allowances.extend(self.allowance(account).map(|allowance| (Arc::clone(&account.name), allowance)));
+            terms.outside.extend(account.forwards.iter().filter(|address| seen.insert(Arc::clone(address))).cloned());
+        }
+        for list in &found.lists {
+            terms.closed.extend(self.closed(list));
+            terms.outside.extend(list.outside.iter().filter(|address| seen.insert(Arc::clone(address))).cloned());
+        }
+        (terms != Terms::default()).then(|| Box::new(terms))
+    }
+
+    fn closed(&self, list: &List) -> Option<Closed> {
+        let posters = match list.posting {
+            Posting::Anyone => return None,
+            Posting::Members => Posters::Accounts(self.expand(&list.name)?.accounts),
+            Posting::Domain => Posters::Domain(list.name.rsplit_once('@')?.1.parse().ok()?),
+        };
+        Some(Closed { name: Arc::clone(&list.name), posters })
+    }
+
+    /// What is to be known before anybody is looked up.
+    fn note(&mut self) {
+        let has_quotas = self.domains.values().any(|domain| domain.quota != Quota::default());
+        let has_terms = |account: &Account| account.quota != Quota::default() || !account.forwards.is_empty();
+        self.has_terms = has_quotas || self.accounts.values().any(has_terms);
     }
 
     fn domain_of(&self, mailbox: &Mailbox) -> Option<&DomainRecord> {
@@ -194,73 +277,57 @@ impl Book {
         }
     }
 
-    fn lookup(&self, mailbox: &Mailbox, domain: &DomainRecord) -> Option<Vec<Arc<str>>> {
-        let mut name = mailbox.local_part().to_lowercase();
-        name.push('@');
-        name.push_str(domain.name.as_str());
-        self.expand(&name).or_else(|| {
-            if mailbox.local_part().eq_ignore_ascii_case("postmaster") {
-                self.postmaster(domain).or_else(|| self.any_postmaster())
-            } else {
-                None
-            }
-        })
+    fn lookup(&self, mailbox: &Mailbox, domain: &DomainRecord) -> Option<Found<'_>> {
+        let name = name_of(mailbox, domain);
+        self.expand(&name).or_else(|| self.look_further(name, domain))
     }
 
-    fn any_postmaster(&self) -> Option<Vec<Arc<str>>> {
+    /// For an address that nobody has as it is written.
+    fn look_further(&self, mut name: String, domain: &DomainRecord) -> Option<Found<'_>> {
+        if cut_detail(&mut name, domain)
+            && let Some(found) = self.expand(&name)
+        {
+            return Some(found);
+        }
+        let is_postmaster = name.strip_prefix("postmaster").is_some_and(|rest| rest.starts_with('@'));
+        let postmaster = is_postmaster.then(|| self.postmaster(domain).or_else(|| self.any_postmaster())).flatten();
+        postmaster.or_else(|| Some(Found { catch_all: true, ..self.expand(domain.catch_all.as_ref()?)? }))
+    }
+
+    fn any_postmaster(&self) -> Option<Found<'_>> {
         self.domains.values().find_map(|domain| self.postmaster(domain))
     }
 
-    fn postmaster(&self, domain: &DomainRecord) -> Option<Vec<Arc<str>>> {
+    fn postmaster(&self, domain: &DomainRecord) -> Option<Found<'_>> {
         let named = domain.postmaster.as_ref().and_then(|name| self.expand(name));
         named.or_else(|| {
             let ours = |account: &&Account| account.name.rsplit_once('@').is_some_and(|(_, host)| host == domain.name.as_str());
-            self.accounts.values().filter(ours).min_by_key(|account| account.serial).map(|account| vec![account.name.clone()])
+            self.accounts.values().filter(ours).min_by_key(|account| account.serial).map(Found::of)
         })
     }
 
     /// The accounts an address stands for; none when nobody has it.
-    fn expand(&self, name: &str) -> Option<Vec<Arc<str>>> {
+    fn expand(&self, name: &str) -> Option<Found<'_>> {
         if let Some(account) = self.accounts.get(name) {
-            return Some(vec![account.name.clone()]);
+            return Some(Found::of(account));
         }
-        let (mut open, mut seen, mut found) = (vec![self.aliases.get(name)?], BTreeSet::new(), Vec::new());
-        while let Some(alias) = open.pop() {
-            for target in alias.targets.iter().filter(|target| seen.insert(Arc::clone(target))) {
+        let (mut open, mut seen, mut found) = (vec![self.group(name)?], BTreeSet::new(), Found::default());
+        while let Some((targets, list)) = open.pop() {
+            found.lists.extend(list);
+            for target in targets.iter().filter(|target| seen.insert(Arc::clone(target))) {
                 match self.accounts.get(target) {
-                    Some(account) => found.push(account.name.clone()),
-                    None => open.extend(self.aliases.get(target)),
+                    Some(account) => found.accounts.push(account.name.clone()),
+                    None => open.extend(self.group(target)),
                 }
             }
         }
         Some(found)
     }
 
-    fn put_domain(&mut self, name: Domain, postmaster: Option<String>) -> Result<(), ChangeError> {
-        let named = postmaster.map(|address| self.known_address(&address)).transpose()?;
-        let postmaster = named.or_else(|| self.domains.get(&name).and_then(|domain| domain.postmaster.clone()));
-        self.domains.insert(name.clone(), DomainRecord { name, postmaster });
-        Ok(())
-    }
-
-    fn remove_domain(&mut self, name: &Domain) -> Result<(), ChangeError> {
-        if !self.domains.contains_key(name) {
-            return Err(ChangeError::Unknown(format!("domain {name}")));
-        }
-        let in_domain = |address: &&Arc<str>| address.rsplit_once('@').is_some_and(|(_, host)| host == name.as_str());
-        if let Some(user) = self.accounts.keys().chain(self.aliases.keys()).find(in_domain) {
-            return Err(ChangeError::InUse { name: name.to_string(), used_by: user.to_string() });
-        }
-        self.domains.remove(name);
-        Ok(())
-    }
-
-    fn add_account(&mut self, name: &str, password_hash: &str) -> Result<(), ChangeError> {
-        let name = self.free_address(name)?;
-        let account = Account { name, password_hash: password_hash.into(), verifier: None, serial: self.next_serial };
-        self.next_serial += 1;
-        self.put(account);
-        Ok(())
+    /// What an alias or a list leads to, and which list it is.
+    fn group(&self, name: &str) -> Option<(&[Arc<str>], Option<&List>)> {
+        let of_list = || self.lists.get(name).map(|list| (&list.members[..], Some(list)));
+        self.aliases.get(name).map(|alias| (&alias.targets[..], None)).or_else(of_list)
     }
 
     /// The account as it is from now on.
@@ -283,80 +350,33 @@ impl Book {
             }
         }
     }
+}
 
-    fn put_alias(&mut self, name: &str, targets: &[String]) -> Result<(), ChangeError> {
-        let name = self.local_address(name)?;
-        if self.accounts.contains_key(&name) {
-            return Err(ChangeError::Exists(format!("account {name}")));
-        }
-        if targets.is_empty() {
-            return Err(ChangeError::NoTarget(name.to_string()));
-        }
-        let targets = targets.iter().map(|target| self.known_address(target)).collect::<Result<Vec<_>, _>>()?;
-        let alias = Alias { name: name.clone(), targets };
-        if self.reaches(&alias, &name) {
-            return Err(ChangeError::Loop(name.to_string()));
-        }
-        self.aliases.insert(name, alias);
-        Ok(())
-    }
+/// Under which name an address is kept.
+fn name_of(mailbox: &Mailbox, domain: &DomainRecord) -> String {
+    let mut name = mailbox.local_part().to_lowercase();
+    name.push('@');
+    name.push_str(domain.name.as_str());
+    name
+}
 
-    fn reaches(&self, from: &Alias, name: &str) -> bool {
-        from.targets.iter().any(|target| **target == *name || self.aliases.get(target).is_some_and(|alias| self.reaches(alias, name)))
-    }
+/// Takes the delimiter and the detail out of a name; whether it has any.
+fn cut_detail(name: &mut String, domain: &DomainRecord) -> bool {
+    let end = name.len() - domain.name.as_str().len() - 1;
+    let detail = domain.delimiter.and_then(|delimiter| name.get(..end)?.find(delimiter)).filter(|at| *at > 0);
+    detail.map(|at| name.replace_range(at..end, "")).is_some()
+}
 
-    /// `name` in its canonical form, in one of our domains.
-    fn local_address(&self, name: &str) -> Result<Arc<str>, ChangeError> {
-        let mailbox: Mailbox = name.parse().map_err(|_| ChangeError::Address(name.into()))?;
-        match (self.domain_of(&mailbox), mailbox.host()) {
-            (Some(domain), _) => Ok(format!("{}@{}", mailbox.local_part().to_lowercase(), domain.name.as_str()).into()),
-            (None, host) => Err(ChangeError::ForeignDomain(host.to_string())),
-        }
-    }
-
-    fn known_account(&self, name: &str) -> Result<Account, ChangeError> {
-        let name = self.local_address(name)?;
-        self.accounts.get(&name).cloned().ok_or_else(|| ChangeError::Unknown(format!("account {name}")))
-    }
-
-    /// The account, if its hash is still `stored`.
-    fn account_with(&self, name: &str, stored: &str) -> Result<Account, ChangeError> {
-        let account = self.known_account(name)?;
-        if *account.password_hash == *stored {
-            Ok(account)
-        } else {
-            Err(ChangeError::Overtaken(format!("the password of {}", account.name)))
-        }
-    }
-
-    fn free_address(&self, name: &str) -> Result<Arc<str>, ChangeError> {
-        let name = self.local_address(name)?;
-        match (self.accounts.contains_key(&name), self.aliases.contains_key(&name)) {
-            (true, _) => Err(ChangeError::Exists(format!("account {name}"))),
-            (_, true) => Err(ChangeError::Exists(format!("alias {name}"))),
-            _ => Ok(name),
-        }
-    }
-
-    fn known_address(&self, name: &str) -> Result<Arc<str>, ChangeError> {
-        let name = self.local_address(name)?;
-        if self.accounts.contains_key(&name) || self.aliases.contains_key(&name) {
-            return Ok(name);
-        }
-        Err(ChangeError::Unknown(format!("account or alias {name}")))
-    }
-
-    /// An alias would dangle without it. A domain it was the postmaster of has its default one again.
-    fn retire(&mut self, name: &str) -> Result<(), ChangeError> {
-        if let Some(alias) = self.aliases.values().find(|alias| alias.targets.iter().any(|target| **target == *name)) {
-            return Err(ChangeError::InUse { name: name.to_owned(), used_by: format!("alias {}", alias.name) });
-        }
-        for domain in self.domains.values_mut().filter(|domain| domain.postmaster.as_deref() == Some(name)) {
-            domain.postmaster = None;
-        }
-        Ok(())
+impl Found<'_> {
+    fn of(account: &Account) -> Self {
+        Self { accounts: vec![Arc::clone(&account.name)], ..Self::default() }
     }
 }
+
+/// What a new domain separates details by, as most servers do.
+pub(crate) const DELIMITER: char = '+';
+/// What a domain may separate details by: none that has ever been a route to another host, as `%` and `!` have.
+pub const DELIMITERS: &str = "+-=_.#~";
 
 #[cfg(test)]
 mod tests;

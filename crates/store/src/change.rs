@@ -2,7 +2,7 @@
 
 use mail::Domain;
 
-use crate::Error;
+use crate::{Error, Posting, QuotaChange};
 
 /// One change to the directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +13,17 @@ pub enum Change {
         name: Domain,
         /// Its postmaster's address.
         postmaster: Option<String>,
+    },
+    /// Settings of a domain; what is `None` stays as it is.
+    SetDomain {
+        /// The domain.
+        name: Domain,
+        /// What separates details, one of [`DELIMITERS`](crate::DELIMITERS); empty for none.
+        delimiter: Option<String>,
+        /// The address mail for nobody else goes to; empty for none.
+        catch_all: Option<String>,
+        /// What its accounts may hold.
+        quota: QuotaChange,
     },
     /// Takes it no longer; it must have no accounts or aliases left.
     RemoveDomain {
@@ -42,6 +53,15 @@ pub enum Change {
         /// The Argon2id hash in PHC string format.
         password_hash: String,
     },
+    /// Settings of an account.
+    SetAccount {
+        /// The account's address.
+        name: String,
+        /// What it may hold.
+        quota: QuotaChange,
+        /// Addresses elsewhere that its mail is to go to as well; what is `None` stays as it is.
+        forwards: Option<Vec<String>>,
+    },
     /// What SCRAM compares the password of the stored hash with, if that is still `stored`: whoever set another password meanwhile wins.
     PutVerifier {
         /// The account's address.
@@ -66,6 +86,31 @@ pub enum Change {
     /// Removes the alias.
     RemoveAlias {
         /// The alias.
+        name: String,
+    },
+    /// A new list.
+    AddList {
+        /// Its address.
+        name: String,
+        /// Who may post.
+        posting: Posting,
+        /// Addresses of ours and elsewhere; at least one of ours.
+        members: Vec<String>,
+    },
+    /// Settings and members of a list.
+    SetList {
+        /// Its address.
+        name: String,
+        /// Who may post; `None` leaves it as it is.
+        posting: Option<Posting>,
+        /// Who is a member from now on.
+        join: Vec<String>,
+        /// Who is no longer.
+        leave: Vec<String>,
+    },
+    /// Removes the list.
+    RemoveList {
+        /// Its address.
         name: String,
     },
 }
@@ -97,12 +142,21 @@ pub enum ChangeError {
         /// What holds it.
         used_by: String,
     },
-    /// The alias would lead back to itself.
-    #[error("alias {0} would lead back to itself")]
+    /// The alias or list would lead back to itself.
+    #[error("{0} would lead back to itself")]
     Loop(String),
     /// An alias must stand for something.
     #[error("alias {0} needs at least one target")]
     NoTarget(String),
+    /// A list must come to somebody here.
+    #[error("list {0} needs at least one member with an address here")]
+    NoMember(String),
+    /// Mail is sent on to other hosts alone.
+    #[error("{0} is not in another host's domain: for addresses here there are aliases and lists")]
+    NotElsewhere(String),
+    /// It separates nothing.
+    #[error("{0:?} is no delimiter: write one of {known}, or \"\" for none", known = crate::DELIMITERS)]
+    Delimiter(String),
     /// The store could not keep it.
     #[error(transparent)]
     Store(#[from] Error),

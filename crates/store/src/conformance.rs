@@ -18,7 +18,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mail::{BodyType, Envelope, MessageId, ReversePath};
+use mail::{BodyType, Envelope, MessageId, Requests, ReversePath};
 
 use crate::{Change, Entry, Error, Maildrop, Store};
 
@@ -36,6 +36,9 @@ pub trait Engine {
         drop(store);
         std::future::ready(())
     }
+
+    /// What the store keeps of what the sender of message `id` asked for: there is no promise yet that reads it, but for being kept.
+    fn requests(&self, store: &Self::Store, id: MessageId) -> Option<Requests>;
 }
 
 /// Makes a `#[tokio::test]` of each case. The argument is an expression that makes a new [`Engine`](crate::conformance::Engine)
@@ -49,6 +52,7 @@ macro_rules! conformance {
             a_message_is_kept_octet_for_octet
             a_large_message_is_kept_octet_for_octet
             a_message_reaches_every_recipient
+            what_a_sender_asks_for_is_kept
             the_listing_is_in_the_order_of_commits
             a_message_dropped_before_its_commit_leaves_nothing
             an_abandoned_commit_stores_all_or_nothing
@@ -68,6 +72,7 @@ macro_rules! conformance {
             both_spellings_of_a_domain_are_one
             a_new_password_is_seen_at_once
             a_renewed_hash_never_replaces_a_new_password
+            the_load_is_what_the_listing_says
             a_verifier_is_of_one_password
             removing_an_account_removes_its_mail
         }
@@ -123,6 +128,7 @@ fn envelope(recipients: &[&str]) -> Envelope {
         recipients: recipients.iter().map(|&name| name.into()).collect(),
         body: BodyType::EightBitMime,
         utf8: false,
+        requests: None,
     }
 }
 
@@ -134,6 +140,15 @@ async fn take(store: &impl Store, recipients: &[&str], trace: &[u8], body: &[u8]
     for piece in body.chunks(step) {
         incoming.write(piece).await?;
     }
+    let mut again = Vec::with_capacity(body.len());
+    loop {
+        let piece = incoming.reread(again.len() as u64).await?;
+        if piece.is_empty() {
+            break;
+        }
+        again.extend(piece);
+    }
+    same(&again, body, "before its commit");
     let receipt = incoming.commit(trace.to_vec()).await?;
     assert_eq!(receipt.id(), id, "the receipt is the message's");
     Ok(id)

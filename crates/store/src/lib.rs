@@ -6,7 +6,7 @@
 //!   stable storage, never before. Dropping an [`Incoming`] leaves no trace of it.
 //! - [`Maildrops`]: one session at a time holds a maildrop, sees a listing that does not change, reads bodies in pieces and
 //!   deletes all it wants deleted in one step.
-//! - [`Directory`]: domains, accounts and aliases; the rules are one pure value, [`Book`], which an engine keeps durable.
+//! - [`Directory`]: domains, accounts, aliases and lists; the rules are one pure value, [`Book`], which an engine keeps durable.
 //!
 //! [`Error`] says whose fault it was and nothing of the engine; services map it to a reply in their `rescue.rs`. An engine that
 //! cannot know whether a commit happened reports an error: a duplicate is possible, a loss is not.
@@ -18,16 +18,20 @@ mod change;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod lease;
+mod list;
 pub mod memory;
+mod quota;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use mail::{Envelope, ForwardPath, MessageId, Receipt};
 
-pub use book::{Account, Alias, Book, DomainRecord, Resolution, cost};
+pub use book::{Account, Alias, Book, DELIMITERS, DomainRecord, Resolution, Terms, cost};
 pub use change::{Change, ChangeError};
 pub use lease::{Lease, Leases, Refused};
+pub use list::{Closed, List, Posters, Posting};
+pub use quota::{Allowance, Limit, Load, Quota, QuotaChange};
 
 /// Everything the services need of one engine.
 pub trait Store: Intake + Maildrops + Directory {}
@@ -61,6 +65,12 @@ pub trait Incoming: Send {
     /// # Errors
     /// As [`Intake::begin`].
     async fn write(&mut self, piece: &[u8]) -> Result<(), Error>;
+
+    /// Reads again what was written: a piece of it from octet `from` on, empty where there is no more. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when it cannot be read.
+    async fn reread(&mut self, from: u64) -> Result<Vec<u8>, Error>;
 
     /// Puts message and envelope on stable storage, `trace` fields before the body, and attests it. Dropping the future leaves
     /// the outcome open: the message is stored whole or not at all.
@@ -140,6 +150,13 @@ pub trait Directory: Send + Sync {
     /// # Errors
     /// As [`Directory::resolve`].
     async fn account(&self, login: &str) -> Result<Option<Account>, Error>;
+
+    /// What is in the maildrop of an account, with everything committed before this call; what was deleted may be counted for a moment
+    /// more. Cheap: it is asked at RCPT where there is a quota.
+    ///
+    /// # Errors
+    /// As [`Directory::resolve`].
+    async fn load(&self, account: &str) -> Result<Load, Error>;
 
     /// What the accounts' password hashes [cost], each once: the work by which accounts could be told from each other.
     ///

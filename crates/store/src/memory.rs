@@ -11,11 +11,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use mail::{Envelope, ForwardPath, MessageId, Receipt};
+use mail::{Envelope, ForwardPath, MessageId, Receipt, Requests};
 use tokio::sync::{OwnedRwLockWriteGuard, RwLock, watch};
 
 use crate::{
-    Account, Body, Book, Change, ChangeError, Directory, Entry, Error, Incoming, Intake, Lease, Leases, Maildrop, Maildrops, Resolution,
+    Account, Body, Book, Change, ChangeError, Directory, Entry, Error, Incoming, Intake, Lease, Leases, Load, Maildrop, Maildrops,
+    Resolution,
 };
 
 /// The engine. Clones are the same store.
@@ -71,6 +72,11 @@ impl Memory {
         lock(&self.shared.kept).damaged.insert(id);
     }
 
+    /// What the sender of a message asked for besides delivery.
+    pub fn requests(&self, id: MessageId) -> Option<Requests> {
+        lock(&self.shared.kept).requests.get(&id).cloned()
+    }
+
     /// The text of every message in a maildrop, oldest first, without opening it.
     pub fn texts(&self, account: &str) -> Vec<Vec<u8>> {
         lock(&self.shared.kept).maildrops.get(account).into_iter().flatten().map(|message| message.text.to_vec()).collect()
@@ -99,6 +105,7 @@ struct Kept {
     book: Arc<Book>,
     maildrops: HashMap<Arc<str>, Vec<Message>>,
     damaged: HashSet<MessageId>,
+    requests: HashMap<MessageId, Requests>,
 }
 
 #[derive(Debug, Clone)]
@@ -168,6 +175,11 @@ impl Incoming for Taking {
         Ok(())
     }
 
+    async fn reread(&mut self, from: u64) -> Result<Vec<u8>, Error> {
+        let rest = usize::try_from(from).ok().and_then(|from| self.body.get(from..)).unwrap_or_default();
+        Ok(rest.get(..PIECE_OCTETS).unwrap_or(rest).to_vec())
+    }
+
     async fn commit(self: Box<Self>, trace: Vec<u8>) -> Result<Receipt, Error> {
         let waiting = Waiting::new(&self.shared.waiting);
         let _passing = self.shared.gate.read().await;
@@ -183,6 +195,9 @@ impl Incoming for Taking {
         });
         for account in recipients.collect::<Result<Vec<_>, _>>()? {
             kept.maildrops.entry(account).or_default().push(message.clone());
+        }
+        if let Some(requests) = self.envelope.requests {
+            kept.requests.insert(message.id, *requests);
         }
         #[expect(clippy::disallowed_methods, reason = "the message is where this engine keeps what it has accepted")]
         Ok(Receipt::attest(message.id))
@@ -271,6 +286,13 @@ impl Directory for Memory {
 
     async fn account(&self, login: &str) -> Result<Option<Account>, Error> {
         Ok(self.book().await?.account(login).cloned())
+    }
+
+    async fn load(&self, account: &str) -> Result<Load, Error> {
+        self.shared.is_there()?;
+        let kept = lock(&self.shared.kept);
+        let messages = kept.maildrops.get(account).map(Vec::as_slice).unwrap_or_default();
+        Ok(Load { octets: messages.iter().map(|message| octets(&message.text)).sum(), messages: messages.len() as u64 })
     }
 
     async fn change(&self, change: Change) -> Result<(), ChangeError> {

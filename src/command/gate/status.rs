@@ -10,7 +10,8 @@ use super::explain;
 /// Prints it.
 pub(super) fn print(out: &mut dyn Write, status: &GateStatus) -> io::Result<()> {
     let GateStatus { node, occupancy, in_use, limit, over_limit, peak, admitted, refused, phases, holders, users, remedy, .. } = status;
-    let GateStatus { reserve, unreserved_in_use, first_places, authenticating, known_good_refused, in_shadow, clients, .. } = status;
+    let GateStatus { reserve, unreserved_in_use, first_places, authenticating, known_good_refused, missing, in_shadow, clients, .. } =
+        status;
     writeln!(out, "node      {node}")?;
     writeln!(out, "places    {in_use} of {limit} in use, at most {peak} at once; {occupancy}")?;
     if *over_limit > 0 {
@@ -29,6 +30,9 @@ pub(super) fn print(out: &mut dyn Write, status: &GateStatus) -> io::Result<()> 
     writeln!(out, "refused   {}", if refused.is_empty() { "0".into() } else { refused.join(", ") })?;
     if *known_good_refused > 0 {
         writeln!(out, "          {known_good_refused} of them known to be good")?;
+    }
+    if *missing > 0 {
+        writeln!(out, "          {missing} sources have not come back within 4 h: `gatepost gate returns --missing`")?;
     }
     for (limit, count) in in_shadow.iter().filter(|(_, count)| **count > 0) {
         writeln!(out, "shadow    {limit} would have refused {count}")?;

@@ -25,10 +25,16 @@ pub(super) fn curl_command(server: &Server, letter: &Letter) -> Command {
 }
 
 pub(super) fn curl_submitting(server: &Server, letter: &Letter) {
+    succeed(&mut curl_as_bob(server, letter));
+}
+
+/// The same, not run yet.
+pub(super) fn curl_as_bob(server: &Server, letter: &Letter) -> Command {
     let mut curl = program("curl");
     curl.args(["-sS", "--ssl-reqd", "--cacert"]).arg(server.certificate()).args(["--user", &format!("{BOB}:{PASSWORD}")]);
     curl.arg(format!("smtp://localhost:{}/client.example", server.port("submission")));
-    succeed(curl.args(["--mail-from", BOB, "--mail-rcpt", ANN, "-T"]).arg(&letter.file));
+    curl.args(["--mail-from", BOB, "--mail-rcpt", ANN, "-T"]).arg(&letter.file);
+    curl
 }
 
 /// With what swaks does to a message: it doubles dots, and adds CRLF and the end.

@@ -35,9 +35,8 @@ fn every_smtp_transcript_that_can_be() {
 
 /// The limits a transcript asks for; none when it cannot be played to a server as it is configured.
 fn limits(transcript: &Transcript) -> Option<String> {
-    if transcript.is_scripted()
-        || ["no-starttls", "no-exporter", "auth", "scram", "external", "tokens", "xclient"].iter().any(|word| is_given(transcript, word))
-    {
+    let others = ["no-starttls", "no-exporter", "auth", "scram", "external", "tokens", "signed-in", "lmtp", "xclient"];
+    if transcript.is_scripted() || others.iter().any(|word| is_given(transcript, word)) {
         return None;
     }
     let mut limits = "[limits]\n".to_owned();
@@ -66,7 +65,10 @@ impl Way {
             (true, true) => vec![Self::Submissions],
             (true, false) => vec![Self::Submission],
             (false, true) => vec![Self::Starttls],
-            (false, false) if is_given(transcript, "ehlo") && !text.contains("STARTTLS") => vec![Self::Clear, Self::Starttls],
+            // STARTTLS and REQUIRETLS are another thing inside TLS.
+            (false, false) if is_given(transcript, "ehlo") && !text.contains("STARTTLS") && !text.contains("REQUIRETLS") => {
+                vec![Self::Clear, Self::Starttls]
+            }
             (false, false) => vec![Self::Clear],
         }
     }

@@ -20,6 +20,13 @@ pub enum GateRequest {
     },
     /// How are you?
     Status,
+    /// Who was refused, and has come back or has not?
+    Returns {
+        /// Only those who should have come back by now.
+        missing: bool,
+        /// At most so many.
+        most: usize,
+    },
     /// Let nobody in, and have the sessions there are finish.
     Drain,
     /// Let people in again.
@@ -68,6 +75,9 @@ pub struct GateStatus {
     pub refused: BTreeMap<String, u64>,
     /// Those of them that came from sources known to be good.
     pub known_good_refused: u64,
+    /// Sources that were refused, and have not come in again within four hours.
+    #[serde(default)]
+    pub missing: u64,
     /// What limits in shadow would have turned away, by key.
     pub in_shadow: BTreeMap<String, u64>,
     /// What the sessions do, and what their time went to.
@@ -142,6 +152,44 @@ pub struct ExemptionStatus {
     pub held: u32,
     /// Logins it has let in that the general limit would have refused.
     pub hits: u64,
+}
+
+/// Who was refused since the start and may come back, those first of whom the least has been heard.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Returns {
+    /// The sources asked for.
+    pub sources: Vec<RefusedSource>,
+    /// How many there are, with those that were not asked for.
+    pub known: u64,
+    /// How many of them are missing.
+    pub missing: u64,
+    /// Refusals of sources that there was no room to remember.
+    pub left_out: u64,
+}
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedSource {
+    /// Its address, as `192.0.2.7/32` or `2001:db8::/64`.
+    pub prefix: String,
+    /// What the gate thinks of it: `exempt`, `trusted`, `known_good` or `default`.
+    pub class: String,
+    /// How often it was refused since it last came in.
+    pub refusals: u32,
+    /// The rule it met last, as `R4`.
+    pub rule: String,
+    /// When the first of these refusals was, RFC 3339.
+    pub first: String,
+    /// How long ago that is.
+    pub first_seconds_ago: u64,
+    /// How long ago the last of them is.
+    pub last_seconds_ago: u64,
+    /// How long after the first it was let in again, if it was.
+    pub back_after_seconds: Option<u64>,
+    /// How long after the first a message of it was accepted, if one was.
+    pub delivered_after_seconds: Option<u64>,
+    /// It has not come in for four hours since: what it wanted to bring may be stuck.
+    pub missing: bool,
 }
 
 /// One refusal, as it was.

@@ -40,6 +40,12 @@ impl Gate {
         decided.unwrap_or_else(|_told_by_the_panic_hook| self.let_in_plainly(source, places))
     }
 
+    /// Who is no client of the operator's may be banned.
+    pub(super) fn check_ban(&self, source: Source, now: Instant) -> Result<(), Rule> {
+        let ban = self.banned(source, now);
+        ban.map_or(Ok(()), |ban| Err(Rule::Banned { network: ban.network, is_automatic: ban.is_automatic }))
+    }
+
     /// What becomes of somebody about whom a check has panicked.
     fn let_in_plainly<P: Places>(&self, source: Source, mut places: Watched<'_, P>) -> Result<Taken<P::Place>, Rule> {
         self.tally.fault();
@@ -67,7 +73,10 @@ impl Gate {
                 let tenancy = client.enter().or_else(full)?;
                 self.decide_client(trial, arrival.now, source, (client, tenancy), places)
             }
-            None => self.decide_stranger(trial, arrival, source, places),
+            None => {
+                self.check_ban(source, arrival.now)?;
+                self.decide_stranger(trial, arrival, source, places)
+            }
         }
     }
 

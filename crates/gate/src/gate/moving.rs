@@ -37,6 +37,7 @@ impl Gate {
             Ok(taken) => {
                 taken.tenancy.iter().for_each(Tenancy::admitted);
                 self.tally.shadow(trial.met());
+                self.welcome_back(arrival);
                 permit.settle(taken);
                 Ok(())
             }
@@ -57,6 +58,9 @@ impl Gate {
             trial.meet(Rule::Denied { network })?;
         }
         let tenancy = trial.rules.clients.find(source.address(), self.day()).map(|(_, client)| client.enter_regardless());
+        if tenancy.is_none() {
+            self.check_ban(source, arrival.now)?;
+        }
         Ok(Taken { place: (), held: self.sources.take_beside(source), tenancy, is_counted: false })
     }
 }

@@ -1,7 +1,7 @@
 //! Refusals written down, at the door and within sessions, and told again to whoever asks.
 //!
-//! Each has a number and a token, and a record in the ledger of what was true at that instant. Writing one down costs one short lock and
-//! allocates nothing, but for a look at who holds the most now and then.
+//! Each has a number and a token, and a record in the ledger of what was true at that instant. Writing one down costs two short locks and
+//! allocates nothing, but for a look at who holds the most now and then, and for a source in the bounded table of those who may come back.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -30,6 +30,9 @@ impl Gate {
         let share = self.sources.held_by(source);
         let scene = Scene { source, account: None, listener: arrival.listener, at: arrival.now, usage, share };
         self.write_down(refusal.token, rule.into(), scene);
+        if arrival.brings_mail && rule.is_for_now() {
+            self.returns.refused(source, refusal.known_good, rule.id(), arrival.now);
+        }
         refusal
     }
 
@@ -42,7 +45,17 @@ impl Gate {
         let scene = Scene { source, account, listener: seat.listener(), at: now, usage: self.pool.usage(), share };
         let token = Token::new(denial.id(), self.tally.number());
         self.write_down(token, denial.into(), scene);
+        if denial.puts_off_mail() {
+            self.returns.refused(source, self.known_good.knows(source, self.day()), denial.id(), now);
+        }
         token
+    }
+
+    /// Somebody has come in, who may have been refused before.
+    pub(super) fn welcome_back(&self, arrival: &Arrival) {
+        if arrival.brings_mail {
+            self.returns.came_back(Source::from(arrival.peer), arrival.now);
+        }
     }
 
     fn write_down(&self, token: Token, cause: Cause, scene: Scene) {

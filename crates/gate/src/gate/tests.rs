@@ -1,10 +1,15 @@
 //! The gate as a whole: order, counts, tokens, live change.
 
+use std::time::Duration;
+
 use super::*;
+use crate::bans::Ban;
 use crate::denial::Denial;
 use crate::portion::Portion;
 use crate::refusal::{Rule, Wait};
 use crate::roster::Newcomer;
+
+const MINUTE: Duration = Duration::from_secs(60);
 
 fn settings(max_inbound: u32, sessions_per_address: u32) -> Settings {
     // Neither reserve nor share: what is tested here stands alone.
@@ -55,6 +60,77 @@ fn the_node_is_asked_before_the_source_and_the_source_before_the_pool() {
 }
 
 #[test]
+fn who_brings_mail_and_is_put_off_is_expected_again() {
+    let gate = open(Settings { deny: vec!["192.0.2.66".parse().unwrap()], ..settings(1, 9) });
+    let only = gate.admit(&arrival("192.0.2.1")).unwrap();
+    refused(&gate, "192.0.2.2");
+    refused(&gate, "192.0.2.66");
+    let fetches = Arrival { brings_mail: false, ..arrival("192.0.2.3") };
+    assert!(gate.admit(&fetches).is_err());
+    let known = |gate: &Gate| {
+        let mut all: Vec<_> =
+            gate.refused_sources().iter().map(|source| (source.prefix.to_string(), source.rule, source.back.is_some())).collect();
+        all.sort_unstable();
+        all
+    };
+    assert_eq!(known(&gate), [("192.0.2.2/32".to_owned(), "R4", false)]);
+    drop(only);
+    let mut proxy = gate.admit(&arrival("192.0.2.4")).unwrap();
+    gate.move_to(&mut proxy, &arrival("192.0.2.2")).unwrap();
+    assert_eq!(known(&gate), [("192.0.2.2/32".to_owned(), "R4", true)], "also by way of a proxy");
+
+    let (source, draw, admitted_at) = ([192, 0, 2, 2].into(), Draw::General, Instant::now());
+    let newcomer = Newcomer { id: 1, listener: ListenerId(7), source, draw, admitted_at };
+    let seat = gate.roster().enrol(newcomer);
+    gate.deny(seat.seat(), None, Denial::PlaceNeeded, Instant::now());
+    assert_eq!(known(&gate), [("192.0.2.2/32".to_owned(), "R4", true)], "who rested has nothing to bring");
+    gate.deny(seat.seat(), None, Denial::StoreFull, Instant::now());
+    assert_eq!(known(&gate), [("192.0.2.2/32".to_owned(), "R6", false)]);
+    let [source] = gate.refused_sources().try_into().unwrap();
+    assert_eq!((source.known_good, gate.missing_sources(source.first + crate::MISSING_AFTER)), (false, (0, 1)));
+    gate.delivered("192.0.2.2".parse().unwrap(), Instant::now());
+    assert_eq!(gate.missing_sources(source.first + crate::MISSING_AFTER), (0, 0));
+}
+
+#[test]
+fn a_ban_refuses_for_its_time_and_who_is_let_in_by_name_goes_before_it() {
+    let settings: Settings = toml::from_str(
+        "ban_after = \"3/10m\"\nban_time = \"1h\"\n[[clients]]\nname = \"probe\"\nnetworks = [\"192.0.2.7\"]\nclass = \"trusted\"\n",
+    )
+    .unwrap();
+    let (gate, now) = (open(settings), Instant::now());
+    gate.let_in([("192.0.2.9/32".parse().unwrap(), "proxy.trusted_proxies")]);
+    let ban = |network: &str| Ban { network: network.parse().unwrap(), reason: "spam".into(), until: now + MINUTE, is_automatic: false };
+    assert_eq!(
+        gate.ban(ban("192.0.2.0/24"), now).unwrap_err().to_string(),
+        "192.0.2.9/32 is let in by proxy.trusted_proxies, and that goes before every ban: take it out there first"
+    );
+    assert!(
+        gate.ban(ban("192.0.2.7/32"), now).unwrap_err().to_string().starts_with("192.0.2.7/32 is let in by gate.clients, \"probe\", and")
+    );
+    gate.ban(ban("198.51.100.0/24"), now).unwrap();
+    let banned = |network: &str, is_automatic| Rule::Banned { network: network.parse().unwrap(), is_automatic };
+    assert_eq!(refused(&gate, "198.51.100.9"), banned("198.51.100.0/24", false));
+    let late = Arrival { now: now + MINUTE, ..arrival("198.51.100.9") };
+    assert!(gate.admit(&late).is_ok(), "a ban ends by itself");
+
+    let failed = |peer: &str, failures| gate.failed(peer.parse().unwrap(), failures, now).map(|ban| (ban.network.to_string(), ban.until));
+    assert_eq!([failed("203.0.113.5", 3), failed("192.0.2.7", 9), failed("192.0.2.9", 9)], [None, None, None]);
+    assert_eq!(failed("203.0.113.5", 1), Some(("203.0.113.5/32".to_owned(), now + 60 * MINUTE)));
+    assert_eq!(failed("203.0.113.5", 1), None, "once");
+    assert_eq!(refused(&gate, "203.0.113.5"), banned("203.0.113.5/32", true));
+    assert!(gate.admit(&arrival("192.0.2.7")).is_ok() && gate.admit(&arrival("203.0.113.6")).is_ok());
+    assert!(gate.unban("203.0.113.5/32".parse().unwrap(), now) && gate.admit(&arrival("203.0.113.5")).is_ok());
+
+    // The operator lets somebody in who is banned already.
+    let known = Settings { clients: Vec::new(), ..gate.settings() };
+    gate.ban(ban("203.0.113.6/32"), now).unwrap();
+    gate.apply(known).unwrap();
+    gate.let_in([("203.0.113.0/24".parse().unwrap(), "relay.networks")]);
+    assert!(gate.admit(&arrival("203.0.113.6")).is_ok());
+}
+
+#[test]
 fn a_full_pool_gives_the_source_its_count_back() {
     let gate = open(settings(1, 1));
     let only = gate.admit(&arrival("192.0.2.1")).unwrap();
@@ -94,7 +170,7 @@ fn each_refusal_is_counted_and_has_a_token_of_its_own() {
     refused(&gate, "192.0.2.1");
     assert_eq!(gate.out_of_descriptors(&arrival("192.0.2.1")).token.to_string(), "R4b.0004");
     let totals = gate.snapshot().refused_total.by_rule();
-    assert_eq!(totals, [("R0", 0), ("R1", 1), ("R1b", 0), ("R2", 1), ("R3", 0), ("R4", 2), ("R4b", 1)]);
+    assert_eq!(totals, [("R0", 0), ("R0b", 0), ("R1", 1), ("R1b", 0), ("R2", 1), ("R3", 0), ("R4", 2), ("R4b", 1)]);
 }
 
 #[test]
@@ -103,7 +179,7 @@ fn who_comes_too_often_is_told_when_and_a_refused_attempt_takes_nothing() {
     let gate = Gate::with_rates(settings(1, 9), &rates).unwrap();
     gate.open();
     let now = Instant::now();
-    let arrive = |seconds| gate.admit(&Arrival { now: now + std::time::Duration::from_secs(seconds), ..arrival("192.0.2.1") });
+    let arrive = |seconds| gate.admit(&Arrival { now: now + Duration::from_secs(seconds), ..arrival("192.0.2.1") });
     let only = arrive(0).unwrap();
     for _ in 0..9 {
         assert_eq!(arrive(0).unwrap_err().rule, Rule::PoolFull { in_use: 1, limit: 1 }, "nothing of the rate is taken");

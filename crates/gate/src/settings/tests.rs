@@ -57,7 +57,7 @@ fn a_zero_is_one_fault_not_two() {
 fn every_key_is_documented() {
     let schema = schemars::schema_for!(Settings).to_value();
     let properties = schema["properties"].as_object().unwrap();
-    assert_eq!(properties.len(), 15);
+    assert_eq!(properties.len(), 17);
     assert!(properties.values().all(|property| property["description"].is_string()));
 }
 

@@ -118,7 +118,7 @@ impl House {
     /// Puts a message into ann's maildrop.
     pub(crate) async fn deliver(&self, text: impl AsRef<[u8]>) -> MessageId {
         let (id, recipients) = (MessageId::generate(), vec![ANN.into()]);
-        let envelope = Envelope { id, reverse_path: ReversePath::Null, recipients, body: BodyType::SevenBit, utf8: false };
+        let envelope = Envelope { id, reverse_path: ReversePath::Null, recipients, body: BodyType::SevenBit, utf8: false, requests: None };
         let mut incoming = self.store.begin(envelope).await.unwrap();
         incoming.write(text.as_ref()).await.unwrap();
         incoming.commit(Vec::new()).await.unwrap().id()

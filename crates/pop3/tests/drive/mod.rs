@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use mail::MessageId;
+use mail::{MessageId, Token};
 use pop3::{
     Auth, AuthRefusal, Circumstance, Entry, Mechanisms, Progress, Question, Retrieve, Said, Session, Settings, Tls, Update, Want, limits,
 };
@@ -29,7 +29,7 @@ pub(crate) fn drive(octets: &[u8]) {
                 now += Duration::from_secs(script.draw(200) * script.draw(200));
                 session.timed_out(now);
             }
-            1 if script.draw(16) == 0 => session.drain(),
+            1 if script.draw(16) == 0 => session.drain(|| Token::new("R1", 1)),
             2 if script.draw(16) == 0 => session.take_over(),
             3 => {
                 let length = script.draw(256) as usize;
@@ -77,7 +77,7 @@ fn rest(mut session: Session, tls: &mut bool, input: &mut BytesMut, now: Instant
                 flush(session.output());
                 input.extend_from_slice(b"NOOP\r\n");
                 session.timed_out(now);
-                session.drain();
+                session.drain(|| Token::new("R1", 1));
                 assert!(matches!(session.next(input, now), Want::Close) && session.output().is_empty(), "the end is the end");
                 return None;
             }

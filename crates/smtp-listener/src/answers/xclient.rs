@@ -4,6 +4,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use ::screening::Manners;
 use bytes::BytesMut;
 use events::{AuthSucceeded, StoreFailed};
 use gate::{Permit, Phase};
@@ -40,7 +41,7 @@ impl Answers {
                 self.shared.refuse(&refusal, &arrival, &mut line);
                 return question.turn_away(&line);
             }
-            self.source = client;
+            (self.source, self.manners) = (client, Manners::Unknown);
             self.seat.speak_for(client, permit.draw());
         }
         question.accept();

@@ -14,7 +14,7 @@ use rcgen::{CertificateParams, KeyPair};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
-use smtp_listener::{Ground, Listener, Settings};
+use smtp_listener::{Ground, Listener, Settings, Submission};
 use store::memory::Memory;
 use store::{Change, Directory, Store};
 use tempfile::TempDir;
@@ -59,6 +59,13 @@ impl Plan {
         Self::of(smtp::Settings::relay(NAME.parse().unwrap()))
     }
 
+    /// LMTP from this machine.
+    pub(crate) fn lmtp() -> Self {
+        let mut plan = Self::of(smtp::Settings::lmtp(NAME.parse().unwrap()));
+        plan.settings.lmtp_networks = vec!["127.0.0.0/8".parse().unwrap()];
+        plan
+    }
+
     /// Port 465.
     pub(crate) fn submission() -> Self {
         Self { implicit_tls: true, ..Self::of(smtp::Settings::submission(NAME.parse().unwrap())) }
@@ -69,11 +76,15 @@ impl Plan {
             smtp: Arc::new(smtp),
             hops: 100,
             relay_networks: Vec::new(),
+            lmtp_networks: Vec::new(),
             xclient_networks: Vec::new(),
             messages: 1000,
             write_deadline: 2 * MINUTE,
             waiting_room: None,
             trusted_proxies: Vec::new(),
+            submission: Submission::default(),
+            quota_warning_percent: 90,
+            lookup: None,
             screener: None,
         };
         let auth = auth::Settings { hash_memory: ByteSize::kib(8), hash_passes: NonZeroU32::MIN, ..auth::Settings::default() };

@@ -124,6 +124,10 @@ impl Directory for Panics {
         self.0.change(change).await
     }
 
+    async fn load(&self, account: &str) -> Result<store::Load, Error> {
+        self.0.load(account).await
+    }
+
     async fn book(&self) -> Result<Arc<Book>, Error> {
         self.0.book().await
     }

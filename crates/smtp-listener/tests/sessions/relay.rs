@@ -5,12 +5,16 @@ use store::{Change, Directory as _};
 use crate::house::{ANN, BOB, Client, House, Plan};
 
 /// Recipients and the beginning of the reply to each; `FOREIGN` depends on who asks.
-const MATRIX: [(&str, &str); 24] = [
+const MATRIX: [(&str, &str); 28] = [
     ("ann@example.org", "250 2.1.5"),
     ("ANN@Example.ORG", "250 2.1.5"),
     ("\"ann\"@example.org", "250 2.1.5"),
     ("sales@example.org", "250 2.1.5"),
     ("postmaster", "250 2.1.5"),
+    ("ann+shop@example.org", "250 2.1.5"),
+    ("sales+bob%elsewhere.example@example.org", "250 2.1.5"),
+    ("nobody+ann@example.org", "550 5.1.1"),
+    ("ann+shop@elsewhere.example", FOREIGN),
     ("Postmaster@example.org", "250 2.1.5"),
     // The route is dropped, the mailbox is ours (RFC 5321 appendix F.2).
     ("@elsewhere.example:ann@example.org", "250 2.1.5"),

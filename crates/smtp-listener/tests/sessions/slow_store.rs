@@ -107,6 +107,10 @@ impl Incoming for SlowIncoming {
         self.incoming.write(piece).await
     }
 
+    async fn reread(&mut self, from: u64) -> Result<Vec<u8>, Error> {
+        self.incoming.reread(from).await
+    }
+
     async fn commit(self: Box<Self>, trace: Vec<u8>) -> Result<Receipt, Error> {
         let _turn = self.line.lock().await;
         clock::pause(Duration::from_millis(if clock::now() - self.begun < FAST { 100 } else { 1 })).await;
@@ -133,6 +137,10 @@ impl Directory for Slow {
 
     async fn change(&self, change: Change) -> Result<(), ChangeError> {
         self.store.change(change).await
+    }
+
+    async fn load(&self, account: &str) -> Result<store::Load, Error> {
+        self.store.load(account).await
     }
 
     async fn book(&self) -> Result<Arc<Book>, Error> {

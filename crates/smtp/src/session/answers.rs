@@ -1,5 +1,7 @@
 //! What answers do. Each closes its question and leaves the session where the next command can be read.
 
+use std::fmt::Display;
+
 use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
 use mail::MessageId;
@@ -51,11 +53,11 @@ impl Session {
         self.count_bad();
     }
 
-    pub(crate) fn mail_accepted(&mut self, utf8: bool) {
+    pub(crate) fn mail_accepted(&mut self, utf8: bool, traced: bool) {
         self.unanswered = None;
         self.excused = false;
         self.mails = self.mails.saturating_add(1);
-        self.transaction = Some(Transaction { utf8, ..Transaction::default() });
+        self.transaction = Some(Transaction { utf8, traced, ..Transaction::default() });
         self.say(Reply::SENDER_OK);
     }
 
@@ -93,7 +95,7 @@ impl Session {
     pub(crate) fn data_accepted(&mut self) {
         self.unanswered = None;
         if matches!(self.stage, Stage::Command) {
-            self.stage = Stage::Text(Text { decoder: Decoder::new(), octets: 0, refusal: None });
+            self.stage = Stage::Text(Text { decoder: Decoder::new(), octets: 0, refusal: None, replies: 1 });
             self.say(Reply::START_MAIL);
         }
     }
@@ -101,7 +103,7 @@ impl Session {
     pub(crate) fn data_refused(&mut self, reply: Reply) {
         match self.stage {
             Stage::Chunk { .. } => self.chunk_refused(reply),
-            _ => self.message_refused(reply),
+            _ => self.refuse_message(reply, None, 1),
         }
     }
 
@@ -112,12 +114,13 @@ impl Session {
     /// The reply is given when the rest has come; the client is excused for what it pipelined behind a chunk.
     pub(crate) fn chunk_refused(&mut self, reply: Reply) {
         self.unanswered = None;
+        let replies = self.replies();
         match &mut self.stage {
-            Stage::Text(text) => text.refusal = Some(reply),
-            Stage::Chunk { left, .. } => {
+            Stage::Text(text) => (text.refusal, text.replies) = (Some(reply), replies),
+            Stage::Chunk { left, size } => {
                 self.excused |= self.transaction.is_some();
-                let left = *left;
-                self.stage = Stage::Discard { left, reply };
+                let (left, replies) = (*left, if size.last { replies } else { 1 });
+                self.stage = Stage::Discard { left, reply, replies };
             }
             _ => {}
         }
@@ -126,17 +129,26 @@ impl Session {
 
     pub(crate) fn message_accepted(&mut self, id: MessageId) {
         self.unanswered = None;
+        let replies = self.replies();
         self.transaction = None;
         self.counts.bad_commands = 0;
         self.counts.idle_commands = 0;
-        self.say_with(Reply::ACCEPTED, Some(&id));
+        self.say_of_message(Reply::ACCEPTED, Some(&id), replies);
     }
 
     pub(crate) fn message_refused(&mut self, reply: Reply) {
+        self.message_refused_saying(reply, None);
+    }
+
+    pub(crate) fn message_refused_saying(&mut self, reply: Reply, detail: Option<&dyn Display>) {
+        self.refuse_message(reply, detail, self.replies());
+    }
+
+    fn refuse_message(&mut self, reply: Reply, detail: Option<&dyn Display>, replies: u32) {
         self.unanswered = None;
         self.transaction = None;
         self.excused = true;
-        self.say(reply);
+        self.say_of_message(reply, detail, replies);
     }
 
     /// The session begins again, as that client's. What is not mentioned is as it was, but for the name after EHLO.

@@ -3,15 +3,17 @@
 use std::fmt::Display;
 
 use bytes::{Buf, BytesMut};
+use mail::RecipientRequests;
 use mail::line::{Line, Lines};
 
 use super::{Ask, Chunks, Session, Stage, Step};
 use crate::arguments::{self, MailFrom, Refusal};
 use crate::command::{BdatSize, Command, Fault, begins_auth};
-use crate::limits::{AUTH_LINE_BYTES, COMMAND_LINE_BYTES};
+use crate::extensions::{self, Offer};
+use crate::limits::{AUTH_LINE_BYTES, COMMAND_LINE_BYTES, REQUEST_BYTES};
 use crate::sasl::{Exchange, Next};
 use crate::xclient::is_client_name;
-use crate::{Blanks, Client, Reply, Role, extensions};
+use crate::{Blanks, Client, Reply, Role};
 
 impl Session {
     /// Takes a line off the input and does what it says.
@@ -73,8 +75,12 @@ impl Session {
             return Step::Again;
         }
         match command {
+            // By LMTP nobody may be led to think that this is SMTP (RFC 2033 §4.1).
+            Command::Ehlo(_) | Command::Helo(_) if self.is_lmtp() => self.wrong(Reply::UNKNOWN_COMMAND),
             Command::Ehlo(name) => self.hello(name, true),
             Command::Helo(name) => self.hello(name, false),
+            Command::Lhlo(name) if self.is_lmtp() => self.hello(name, true),
+            Command::Lhlo(_) => self.wrong(Reply::UNKNOWN_COMMAND),
             Command::Mail(arguments) => self.mail(arguments),
             Command::Rcpt(arguments) => self.rcpt(arguments),
             Command::Data => self.data(),
@@ -97,7 +103,7 @@ impl Session {
         }
     }
 
-    /// EHLO and HELO, which also do what RSET does (RFC 5321 §4.1.4).
+    /// EHLO, HELO and LHLO, which also do what RSET does (RFC 5321 §4.1.4).
     fn hello(&mut self, name: &str, extended: bool) -> Step {
         if !is_client_name(name) {
             return self.wrong(Reply::CLIENT_NAME_WRONG);
@@ -117,10 +123,10 @@ impl Session {
 
     fn mail(&mut self, arguments: &str) -> Step {
         let refusal = match &self.transaction {
-            _ if self.helo.is_none() => Some(Reply::HELLO_FIRST),
+            _ if self.helo.is_none() => Some(self.hello_first()),
             Some(transaction) if transaction.chunks.is_some() => Some(Reply::CHUNKS_UNDER_WAY),
             Some(_) => Some(Reply::MAIL_ALREADY),
-            None if self.settings.role == Role::Relay || self.identity.is_some() => None,
+            None if self.settings.role != Role::Submission || self.identity.is_some() => None,
             None if self.circumstance.tls.is_none() => Some(Reply::TLS_FIRST),
             None => Some(Reply::AUTH_FIRST),
         };
@@ -128,8 +134,8 @@ impl Session {
         if let Some(reply) = refusal {
             return self.wrong(reply);
         }
-        match MailFrom::parse(arguments, self.extended) {
-            Ok(from) if from.size.is_some_and(|size| size > self.settings.message_bytes) => {
+        match MailFrom::parse(arguments, self.offer()) {
+            Ok(from) if from.size.is_some_and(|size| size.get() > self.settings.message_bytes) => {
                 let reply = Reply::MESSAGE_TOO_LARGE;
                 self.say(reply);
                 Step::Refused { reply, reverse_path: Some(from.reverse_path) }
@@ -144,16 +150,21 @@ impl Session {
     }
 
     fn rcpt(&mut self, arguments: &str) -> Step {
+        let offer = self.offer();
         let Some(transaction) = &mut self.transaction else { return self.out_of_turn(Reply::MAIL_FIRST) };
         if transaction.chunks.is_some() {
             return self.wrong(Reply::CHUNKS_UNDER_WAY);
         }
-        match arguments::forward_path(arguments, transaction.utf8) {
-            Ok(_) if transaction.recipients >= self.settings.recipients => {
-                self.rcpt_refused(Reply::TOO_MANY_RECIPIENTS);
-                Step::Again
+        match arguments::recipient(arguments, transaction.utf8, transaction.traced, offer) {
+            Ok((path, requests)) => {
+                let asked = transaction.requests.checked_add(requests.as_deref().map_or(0, pieces));
+                let Some(asked) = asked.filter(|_| transaction.recipients < self.settings.recipients) else {
+                    self.rcpt_refused(Reply::TOO_MANY_RECIPIENTS);
+                    return Step::Again;
+                };
+                transaction.requests = asked;
+                Step::Ask(Ask::Rcpt(path, requests))
             }
-            Ok(path) => Step::Ask(Ask::Rcpt(path)),
             Err(refusal) => {
                 transaction.refused = true;
                 self.refuse_arguments(refusal)
@@ -175,7 +186,7 @@ impl Session {
     fn bdat(&mut self, size: BdatSize) -> Step {
         self.stage = Stage::Chunk { size, left: size.octets };
         if !self.extended {
-            return self.refuse_chunk_unasked(size, Reply::HELLO_FIRST);
+            return self.refuse_chunk_unasked(size, self.hello_first());
         }
         let limit = self.settings.message_bytes;
         match &mut self.transaction {
@@ -197,6 +208,19 @@ impl Session {
         }
     }
 
+    fn is_lmtp(&self) -> bool {
+        self.settings.role == Role::Lmtp
+    }
+
+    fn hello_first(&self) -> Reply {
+        if self.is_lmtp() { Reply::LHLO_FIRST } else { Reply::HELLO_FIRST }
+    }
+
+    /// What is understood here and now.
+    fn offer(&self) -> Offer {
+        Offer::of(&self.settings, &self.circumstance, self.extended)
+    }
+
     /// Why no message may come: no transaction, or one without recipients, of which some were refused.
     fn no_message(refused: Option<bool>) -> Reply {
         match refused {
@@ -214,7 +238,7 @@ impl Session {
             return self.wrong(Reply::NOT_IMPLEMENTED);
         }
         if !self.extended {
-            return self.wrong(Reply::HELLO_FIRST);
+            return self.wrong(self.hello_first());
         }
         self.say(Reply::TLS_READY);
         self.transaction = None;
@@ -334,7 +358,7 @@ impl Session {
         if size.octets > crate::limits::patience_bytes(self.settings.message_bytes) {
             self.say_and_close(reply);
         } else {
-            let mine = !self.excused && matches!(reply, Reply::HELLO_FIRST | Reply::MAIL_FIRST | Reply::RCPT_FIRST);
+            let mine = !self.excused && matches!(reply, Reply::HELLO_FIRST | Reply::LHLO_FIRST | Reply::MAIL_FIRST | Reply::RCPT_FIRST);
             self.chunk_refused(reply);
             if mine {
                 return self.count_failed();
@@ -342,4 +366,10 @@ impl Session {
         }
         if reply == Reply::MESSAGE_TOO_LARGE { Step::Refused { reply, reverse_path: None } } else { Step::Again }
     }
+}
+
+/// What the requests for a recipient count for.
+fn pieces(requests: &RecipientRequests) -> u8 {
+    let original = requests.original.as_ref().map_or(0, |original| original.address_type.len() + original.address.len());
+    u8::try_from(1 + (requests.recipient.len() + original) / REQUEST_BYTES).unwrap_or(u8::MAX)
 }

@@ -22,10 +22,10 @@ impl Session {
         let at = decoded.text.first().and_then(|first| input.element_offset(first)).unwrap_or_default();
         let bare = text.decoder.bare();
         text.octets = text.octets.saturating_add(octets as u64);
-        let (total, refusal) = (text.octets, text.refusal);
+        let (total, refusal, replies) = (text.octets, text.refusal, text.replies);
         self.clock.receive(used);
         let step = match refusal {
-            _ if end => self.text_ended(refusal),
+            _ if end => self.text_ended(refusal, replies),
             Some(reply) if total > patience_bytes(self.settings.message_bytes) => {
                 self.say_and_close(reply);
                 Step::Again
@@ -47,12 +47,12 @@ impl Session {
         Step::Refused { reply, reverse_path: None }
     }
 
-    fn text_ended(&mut self, refusal: Option<Reply>) -> Step {
+    fn text_ended(&mut self, refusal: Option<Reply>, replies: u32) -> Step {
         self.stage = Stage::Command;
         self.clock.restart();
         match refusal {
             Some(reply) => {
-                self.say(reply);
+                self.say_of_message(reply, None, replies);
                 Step::Again
             }
             None => Step::Ask(Ask::EndOfData),
@@ -102,17 +102,17 @@ impl Session {
 
     /// Octets of a chunk that is refused.
     pub(super) fn discard(&mut self, input: &mut BytesMut) -> Step {
-        let Stage::Discard { left, reply } = &mut self.stage else { return Step::Again };
+        let Stage::Discard { left, reply, replies } = &mut self.stage else { return Step::Again };
         if *left > 0 && input.is_empty() {
             return Step::Wait;
         }
         let octets = input.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
         *left -= octets as u64;
         if *left == 0 {
-            let reply = *reply;
+            let (reply, replies) = (*reply, *replies);
             self.stage = Stage::Command;
             self.clock.restart();
-            self.say(reply);
+            self.say_of_message(reply, None, replies);
         }
         self.clock.receive(octets);
         input.advance(octets);

@@ -29,6 +29,9 @@ pub(crate) fn drive(octets: &[u8]) {
     }
     settings.message_bytes = 1 + u64::from(choices.next()) * 7;
     settings.recipients = 3;
+    if settings.role == Role::Relay && choices.one_in(3) {
+        settings.role = Role::Lmtp;
+    }
     let tls = choices.one_in(2).then_some(TLS);
     let now = Instant::now();
     let settings = Arc::new(settings);
@@ -63,7 +66,7 @@ impl Drive<'_> {
             rest = later;
             let session = self.session.as_mut().expect("a session");
             if self.choices.one_in(50) {
-                session.drain();
+                session.drain(|| Token::new("R1", 1));
             }
             if self.choices.one_in(60) {
                 session.give_way(|| Token::new("R7", 1));
@@ -125,7 +128,7 @@ fn promised(question: &Question<'_>, settings: &Settings, agreed: bool) {
     match question {
         Question::Auth(auth) => assert!(auth.session().tls().is_some() && auth.session().identity().is_none()),
         Question::Mail(mail) => {
-            assert!(settings.role == Role::Relay || mail.session().identity().is_some());
+            assert!(settings.role != Role::Submission || mail.session().identity().is_some());
             assert!(!mail.session().in_transaction() && mail.session().helo().is_some());
         }
         Question::Rcpt(rcpt) => assert!(rcpt.session().in_transaction() && rcpt.session().recipients() < settings.recipients),

@@ -6,7 +6,7 @@ use store::{Change, Directory as _, Maildrops as _};
 use super::*;
 use crate::store_tests::{TRACE, deliver, small};
 use crate::version_tests::copy_of;
-use crate::{Embedded, Settings};
+use crate::{Embedded, Settings, version};
 
 fn open(dir: &Path) -> Embedded {
     Embedded::open(dir, Settings { segment: ByteSize::kib(64), inline_body: ByteSize::kib(4), ..small() }).unwrap()
@@ -68,7 +68,7 @@ async fn two_spellings_become_one_and_nobody_loses_anything() {
             }
             assert_eq!(store.verify(&mut |_| {}).unwrap().faults, [""; 0]);
         }
-        assert_eq!(std::fs::read_to_string(dir.path().join("VERSION")).unwrap(), format!("{}\n", crate::version::CURRENT));
+        assert_eq!(std::fs::read_to_string(dir.path().join("VERSION")).unwrap(), format!("{}\n", version::CURRENT));
     }
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::{Change, Closed, Limit, QuotaChange};
 
 fn book() -> Book {
     let mut book = Book::default();
@@ -19,7 +20,7 @@ fn book() -> Book {
 
 fn resolved(book: &Book, path: &str) -> String {
     match book.resolve(&ForwardPath::parse(path).unwrap()) {
-        Resolution::Accounts(mut accounts) => {
+        Resolution::Accounts(mut accounts, _) => {
             accounts.sort();
             accounts.join(" ")
         }
@@ -53,6 +54,74 @@ fn recipients_come_to_accounts() {
 }
 
 #[test]
+fn whoever_comes_first_has_the_mail() {
+    let mut book = book();
+    let set = |delimiter: &str, catch_all: &str| Change::SetDomain {
+        name: "example.org".parse().unwrap(),
+        delimiter: Some(delimiter.into()),
+        catch_all: Some(catch_all.into()),
+        quota: QuotaChange::default(),
+    };
+    let looked_up = |book: &Book, cases: [(&str, &str); 9]| {
+        for (name, meant) in cases {
+            assert_eq!(resolved(book, &format!("<{name}@example.org>")), meant, "{name}");
+        }
+    };
+    book.apply(Change::PutAlias { name: "ann+work@example.org".into(), targets: vec!["zoe@example.org".into()] }).unwrap();
+    let (ann, zoe, both, nobody) = ("ann@example.org", "zoe@example.org", "ann@example.org zoe@example.org", "UnknownUser");
+    looked_up(
+        &book,
+        [
+            ("Ann+Shop", ann),
+            ("ann+", ann),
+            ("ann+work", zoe),
+            ("ann+a+b", ann),
+            ("all+x", both),
+            ("+ann", nobody),
+            ("bob+ann", nobody),
+            ("postmaster+abuse", zoe),
+            ("ann-shop", nobody),
+        ],
+    );
+    book.apply(set("-", "sales@example.org")).unwrap();
+    looked_up(
+        &book,
+        [
+            ("ann-shop", ann),
+            ("zoe", zoe),
+            ("zoe+shop", ann),
+            ("ann+work", zoe),
+            ("nobody", ann),
+            ("-zoe", ann),
+            ("postmaster-", zoe),
+            ("postmaster", zoe),
+            ("\"no body\"", ann),
+        ],
+    );
+    let caught = |path: &str| match book.resolve(&ForwardPath::parse(path).unwrap()) {
+        Resolution::Accounts(_, terms) => terms.is_some_and(|terms| terms.catch_all),
+        other => panic!("{other:?}"),
+    };
+    assert!(caught("<nobody@example.org>") && !caught("<ann-shop@example.org>"));
+    assert_eq!(book.names(&"Ann-Shop@EXAMPLE.org".parse().unwrap()), ["ann-shop@example.org", "ann@example.org"]);
+    assert_eq!(book.names(&"ann@example.com".parse().unwrap()), [""; 0]);
+    let said = ["ANN@example.org".to_owned(), "ann@example.org".into(), "zoe@example.org".into()];
+    assert_eq!(book.of_accounts(&said), Ok(Resolution::Accounts(vec![ann.into(), zoe.into()], None)));
+    assert_eq!(book.of_accounts(&["sales@example.org".into()]), Err("sales@example.org"));
+    let keeps = Change::PutDomain { name: "example.org".parse().unwrap(), postmaster: None };
+    book.apply(keeps).unwrap();
+    assert_eq!(resolved(&book, "<nobody@example.org>"), ann, "adding it again changes no setting");
+    let used = book.apply(Change::RemoveAlias { name: "sales@example.org".into() }).unwrap_err().to_string();
+    assert_eq!(used, "sales@example.org is still used by alias all@example.org: change that first");
+    book.apply(Change::PutAlias { name: "all@example.org".into(), targets: vec![zoe.into()] }).unwrap();
+    let used = book.apply(Change::RemoveAlias { name: "sales@example.org".into() }).unwrap_err().to_string();
+    assert_eq!(used, "sales@example.org is still used by the catch-all of example.org: change that first");
+    book.apply(set("", "")).unwrap();
+    assert_eq!(resolved(&book, "<zoe+shop@example.org>"), nobody);
+    assert_eq!(resolved(&book, "<nobody@example.org>"), nobody);
+}
+
+#[test]
 fn a_change_that_would_break_something_names_it_and_changes_nothing() {
     let before = book();
     for (change, why) in [
@@ -74,8 +143,43 @@ fn a_change_that_would_break_something_names_it_and_changes_nothing() {
         ),
         (
             Change::PutAlias { name: "x@example.org".into(), targets: vec!["y@example.org".into()] },
-            "there is no account or alias y@example.org",
+            "there is no account, alias or list y@example.org",
         ),
+        (
+            Change::SetDomain {
+                name: "example.org".parse().unwrap(),
+                delimiter: Some("%".into()),
+                catch_all: None,
+                quota: QuotaChange::default(),
+            },
+            "\"%\" is no delimiter: write one of +-=_.#~, or \"\" for none",
+        ),
+        (
+            Change::SetDomain {
+                name: "example.org".parse().unwrap(),
+                delimiter: Some("-".into()),
+                catch_all: Some("y@example.org".into()),
+                quota: QuotaChange::default(),
+            },
+            "there is no account, alias or list y@example.org",
+        ),
+        (
+            Change::SetDomain { name: "example.com".parse().unwrap(), delimiter: None, catch_all: None, quota: QuotaChange::default() },
+            "there is no domain example.com",
+        ),
+        (
+            Change::AddList { name: "all@example.org".into(), posting: Posting::Anyone, members: vec!["ann@example.org".into()] },
+            "alias all@example.org exists already",
+        ),
+        (
+            Change::AddList { name: "l@example.org".into(), posting: Posting::Anyone, members: vec!["x@elsewhere.example".into()] },
+            "list l@example.org needs at least one member with an address here",
+        ),
+        (
+            Change::AddList { name: "l@example.org".into(), posting: Posting::Anyone, members: vec!["y@example.org".into()] },
+            "there is no account, alias or list y@example.org",
+        ),
+        (Change::RemoveList { name: "all@example.org".into() }, "there is no list all@example.org"),
         (Change::SetPassword { name: "y@example.org".into(), password_hash: String::new() }, "there is no account y@example.org"),
         (
             Change::RenewHash { name: "ann@example.org".into(), stored: "old".into(), password_hash: "new".into() },
@@ -86,6 +190,107 @@ fn a_change_that_would_break_something_names_it_and_changes_nothing() {
         assert_eq!(book.apply(change).unwrap_err().to_string(), why);
         assert_eq!(book, before);
     }
+}
+
+#[test]
+fn a_list_comes_to_its_members_and_says_who_may_post() {
+    let mut book = book();
+    let list = |name: &str, posting, members: &[&str]| Change::AddList {
+        name: format!("{name}@example.org"),
+        posting,
+        members: members.iter().map(|member| (*member).to_owned()).collect(),
+    };
+    book.apply(list("team", Posting::Members, &["ann@example.org", "Eve@elsewhere.example"])).unwrap();
+    book.apply(list("staff", Posting::Domain, &["team@example.org", "zoe@example.org", "eve@other.example"])).unwrap();
+    book.apply(list("news", Posting::Anyone, &["all@example.org"])).unwrap();
+    let change =
+        Change::PutAlias { name: "everybody@example.org".into(), targets: vec!["staff@example.org".into(), "news@example.org".into()] };
+    book.apply(change).unwrap();
+    assert_eq!(resolved(&book, "<everybody+x@example.org>"), "ann@example.org zoe@example.org");
+    let terms = |book: &Book, path: &str| match book.resolve(&ForwardPath::parse(path).unwrap()) {
+        Resolution::Accounts(_, terms) => terms.map(|terms| *terms).unwrap_or_default(),
+        other => panic!("{other:?}"),
+    };
+    let everybody = terms(&book, "<everybody@example.org>");
+    assert_eq!(everybody.outside.iter().map(|address| &**address).collect::<Vec<_>>(), ["eve@other.example", "Eve@elsewhere.example"]);
+    let all_admit = |closed: &[Closed], account: Option<&str>| closed.iter().all(|closed| closed.admits(account));
+    for (path, ann, zoe, stranger) in [
+        ("<team@example.org>", true, false, false),
+        ("<everybody@example.org>", true, false, false),
+        ("<news@example.org>", true, true, true),
+    ] {
+        let closed = terms(&book, path).closed;
+        let admitted = [Some("ANN@example.org"), Some("zoe@example.org"), None].map(|account| all_admit(&closed, account));
+        assert_eq!(admitted, [ann, zoe, stranger], "{path}");
+    }
+    book.apply(Change::SetList {
+        name: "staff@example.org".into(),
+        posting: None,
+        join: vec!["sales@example.org".into()],
+        leave: vec!["TEAM@example.org".into(), "eve@other.example".into()],
+    })
+    .unwrap();
+    let closed = terms(&book, "<staff@example.org>");
+    assert!(all_admit(&closed.closed, Some("zoe@example.org")) && !all_admit(&closed.closed, Some("zoe@sub.example.org")));
+    assert_eq!((closed.closed.len(), closed.outside.len()), (1, 0));
+}
+
+#[test]
+fn mail_goes_on_to_other_hosts_and_never_back_here() {
+    let mut book = book();
+    let forward = |to: &[&str]| Change::SetAccount {
+        name: "ann@example.org".into(),
+        quota: QuotaChange::default(),
+        forwards: Some(to.iter().map(|to| (*to).to_owned()).collect()),
+    };
+    book.apply(forward(&["ann@elsewhere.example", "ann@other.example", "ann@elsewhere.example"])).unwrap();
+    match book.resolve(&ForwardPath::parse("<all@example.org>").unwrap()) {
+        Resolution::Accounts(accounts, Some(terms)) => {
+            assert_eq!((accounts.len(), terms.outside.join(" ")), (2, "ann@elsewhere.example ann@other.example".into()));
+        }
+        other => panic!("{other:?}"),
+    }
+    let refused = |book: &mut Book, change| book.apply(change).unwrap_err().to_string();
+    let local = "zoe@example.org is not in another host's domain: for addresses here there are aliases and lists";
+    assert_eq!(refused(&mut book, forward(&["zoe@example.org"])), local);
+    let literal = "zoe@[192.0.2.1] is not in another host's domain: for addresses here there are aliases and lists";
+    assert_eq!(refused(&mut book, forward(&["zoe@[192.0.2.1]"])), literal);
+    let put = Change::PutDomain { name: "elsewhere.example".parse().unwrap(), postmaster: None };
+    let used = "elsewhere.example is still used by the forwarding of ann@example.org: change that first";
+    assert_eq!(refused(&mut book, put.clone()), used);
+    book.apply(forward(&[])).unwrap();
+    book.apply(put).unwrap();
+    assert_eq!(book.resolve(&ForwardPath::parse("<zoe@example.org>").unwrap()), Resolution::Accounts(vec!["zoe@example.org".into()], None));
+}
+
+#[test]
+fn terms_name_those_who_have_a_limit() {
+    let mut book = book();
+    let terms = |book: &Book, path: &str| match book.resolve(&ForwardPath::parse(path).unwrap()) {
+        Resolution::Accounts(_, terms) => terms.map(|terms| {
+            let mut named: Vec<_> = terms.allowances.iter().map(|(name, allowance)| format!("{name}: {allowance}")).collect();
+            named.sort();
+            named.join(", ")
+        }),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(terms(&book, "<all@example.org>"), None);
+    let of_ann =
+        |octets, messages| Change::SetAccount { name: "ann@example.org".into(), quota: QuotaChange { octets, messages }, forwards: None };
+    book.apply(of_ann(Some(Limit::At(1 << 20)), None)).unwrap();
+    assert_eq!(terms(&book, "<all@example.org>").as_deref(), Some("ann@example.org: 1MiB"));
+    assert_eq!(terms(&book, "<zoe@example.org>"), None);
+    let quota = QuotaChange { octets: Some(Limit::At(1 << 30)), messages: Some(Limit::At(9)) };
+    let of_domain = |quota| Change::SetDomain { name: "example.org".parse().unwrap(), delimiter: None, catch_all: None, quota };
+    book.apply(of_domain(quota)).unwrap();
+    let both = "ann@example.org: 1MiB and 9 messages, zoe@example.org: 1GiB and 9 messages";
+    assert_eq!(terms(&book, "<all@example.org>").as_deref(), Some(both));
+    book.apply(of_ann(Some(Limit::None), Some(Limit::None))).unwrap();
+    assert_eq!(terms(&book, "<all@example.org>").as_deref(), Some("zoe@example.org: 1GiB and 9 messages"));
+    let again = Book::new(book.domains().cloned(), book.accounts().cloned(), book.aliases().cloned(), book.lists().cloned());
+    assert_eq!(again, book, "as an engine reads it");
+    book.apply(of_domain(QuotaChange { octets: Some(Limit::Unsaid), messages: Some(Limit::Unsaid) })).unwrap();
+    assert_eq!(terms(&book, "<all@example.org>"), None);
 }
 
 #[test]
@@ -106,7 +311,7 @@ fn the_costs_in_use_are_those_of_the_hashes_there_are() {
     ] {
         book.apply(change.clone()).unwrap();
         assert_eq!(costs(&book), expected, "{change:?}");
-        let again = Book::new(book.domains().cloned(), book.accounts().cloned(), book.aliases().cloned());
+        let again = Book::new(book.domains().cloned(), book.accounts().cloned(), book.aliases().cloned(), book.lists().cloned());
         assert_eq!(costs(&again), expected, "as an engine reads it: {change:?}");
     }
 }

@@ -4,18 +4,23 @@ use std::sync::Arc;
 
 use mail::ForwardPath;
 
-use super::{ANN, BOB, CYD, Engine, NEVER, accept, add, change, listed, open, reopen, texts, whole};
-use crate::{Account, Alias, Change, ChangeError, Directory, DomainRecord, Resolution, Store};
+use super::{ANN, BOB, CYD, Engine, NEVER, accept, add, change, listed, maildrop, open, reopen, texts, whole};
+use crate::{Account, Alias, Change, ChangeError, Directory, DomainRecord, Limit, List, Load, Posting, QuotaChange, Resolution, Store};
 
 /// Everything a directory holds, as an administrator sees it.
-async fn contents(store: &impl Store) -> (Vec<DomainRecord>, Vec<Account>, Vec<Alias>) {
+async fn contents(store: &impl Store) -> (Vec<DomainRecord>, Vec<Account>, Vec<Alias>, Vec<List>) {
     let book = store.book().await.unwrap();
-    (book.domains().cloned().collect(), book.accounts().cloned().collect(), book.aliases().cloned().collect())
+    (
+        book.domains().cloned().collect(),
+        book.accounts().cloned().collect(),
+        book.aliases().cloned().collect(),
+        book.lists().cloned().collect(),
+    )
 }
 
 async fn resolved(store: &impl Store, path: &str) -> String {
     match store.resolve(&ForwardPath::parse(path).unwrap()).await.unwrap() {
-        Resolution::Accounts(mut accounts) => {
+        Resolution::Accounts(mut accounts, _) => {
             accounts.sort();
             accounts.join(" ")
         }
@@ -38,11 +43,33 @@ pub async fn the_directory_survives_a_restart(engine: &impl Engine) {
         Change::SetPassword { name: ANN.into(), password_hash: "$argon2id$new".into() },
         Change::RemoveAccount { name: CYD.into() },
         Change::RemoveDomain { name: "example.com".parse().unwrap() },
+        Change::SetDomain {
+            name: "example.net".parse().unwrap(),
+            delimiter: Some("-".into()),
+            catch_all: Some("dan@example.net".into()),
+            quota: QuotaChange::default(),
+        },
+        Change::SetAccount {
+            name: ANN.into(),
+            quota: QuotaChange { octets: Some(Limit::At(1 << 30)), messages: Some(Limit::None) },
+            forwards: Some(vec!["ann@elsewhere.example".into()]),
+        },
+        Change::AddList {
+            name: "team@example.org".into(),
+            posting: Posting::Members,
+            members: vec![ANN.into(), "eve@elsewhere.example".into()],
+        },
+        Change::SetList {
+            name: "team@example.org".into(),
+            posting: Some(Posting::Domain),
+            join: vec!["sales@example.net".into()],
+            leave: vec![ANN.into()],
+        },
     ] {
         change(&*store, step).await;
     }
     let before = contents(&*store).await;
-    assert_eq!((before.0.len(), before.1.len(), before.2.len()), (2, 4, 1));
+    assert_eq!((before.0.len(), before.1.len(), before.2.len(), before.3.len()), (2, 4, 1, 1));
     let store = reopen(engine, store).await;
     assert_eq!(contents(&*store).await, before);
     for (path, meant) in [
@@ -53,6 +80,10 @@ pub async fn the_directory_survives_a_restart(engine: &impl Engine) {
         ("<cyd@example.org>", "UnknownUser"),
         ("<old@example.org>", "UnknownUser"),
         ("<ann@example.com>", "Foreign"),
+        ("<team@example.org>", "ann@example.org dan@example.net"),
+        ("<ann+shop@example.org>", ANN),
+        ("<eve-shop@example.net>", "eve@example.net"),
+        ("<anybody@example.net>", "dan@example.net"),
     ] {
         assert_eq!(resolved(&*store, path).await, meant, "{path}");
     }
@@ -98,7 +129,7 @@ pub async fn both_spellings_of_a_domain_are_one(engine: &impl Engine) {
     let exists = store.change(add("eve@xn--bcher-kva.example")).await;
     assert!(matches!(exists, Err(ChangeError::Exists(_))), "{exists:?}");
     let store = reopen(engine, store).await;
-    let (domains, accounts, aliases) = contents(&*store).await;
+    let (domains, accounts, aliases, _) = contents(&*store).await;
     assert_eq!((domains.len(), accounts.len(), aliases.len()), (2, 5, 1));
     for host in ["bücher.example", "BÜCHER.example", "xn--bcher-kva.example"] {
         for (name, meant) in [("dan", "dan"), ("Eve", "eve"), ("sales", "dan"), ("postmaster", "dan")] {
@@ -159,6 +190,41 @@ pub async fn a_renewed_hash_never_replaces_a_new_password(engine: &impl Engine) 
     assert!(matches!(anothers, Err(ChangeError::Overtaken(_))), "{anothers:?}");
     let store = reopen(engine, store).await;
     assert_eq!(*store.account(ANN).await.unwrap().unwrap().password_hash, *first, "the new owner's");
+}
+
+/// Counted when it is accepted, taken off when it is deleted, and known after a restart; a message for two counts for each.
+pub async fn the_load_is_what_the_listing_says(engine: &impl Engine) {
+    let mut store = open(engine, NEVER).await;
+    for body in [&b"one\r\n"[..], b"two without its end", &[b'x'; 100_000]] {
+        accept(&*store, &[ANN, BOB], body).await;
+        agree(&*store).await;
+    }
+    store = reopen(engine, store).await;
+    agree(&*store).await;
+    let opened = maildrop(&*store, ANN).await;
+    let first = opened.listing().first().copied().unwrap();
+    opened.update(vec![first]).await.unwrap();
+    // Whoever opens the maildrop sees that the message is gone; from then on it is not counted.
+    listed(&*store, ANN).await;
+    agree(&*store).await;
+    change(&*store, Change::RemoveAccount { name: BOB.into() }).await;
+    change(&*store, add(BOB)).await;
+    listed(&*store, BOB).await;
+    agree(&*store).await;
+    accept(&*store, &[CYD, ANN], b"another\r\n").await;
+    agree(&*store).await;
+    store = reopen(engine, store).await;
+    agree(&*store).await;
+    assert_eq!(store.load("nobody@example.org").await.unwrap(), Load::default());
+}
+
+async fn agree(store: &impl Store) {
+    for account in [ANN, BOB, CYD] {
+        let load = store.load(account).await.unwrap();
+        let listing = maildrop(store, account).await.listing().clone();
+        let octets = listing.iter().map(|entry| entry.octets).sum();
+        assert_eq!(load, Load { octets, messages: listing.len() as u64 }, "{account}");
+    }
 }
 
 /// A verifier stays with the password it was made of, over another hash of it and a restart, and goes with it.

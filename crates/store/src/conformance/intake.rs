@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
+use mail::{DeliverBy, Envelope, Notify, OriginalRecipient, RecipientRequests, Requests, Returned};
 use tokio::task::JoinSet;
 
 use super::{
@@ -105,6 +106,37 @@ pub async fn a_message_reaches_every_recipient(engine: &impl Engine) {
     for account in [ANN, CYD] {
         assert_eq!(texts(&*store, account).await, [whole(b"for all of you\r\n")], "{account}");
     }
+}
+
+/// What MAIL and RCPT asked for is as durable as the message.
+pub async fn what_a_sender_asks_for_is_kept(engine: &impl Engine) {
+    let original = OriginalRecipient { address_type: "rfc822".into(), address: "a b+c=d@example.com".into() };
+    let notify = Some(Notify { success: true, failure: false, delay: true });
+    let requests = Requests {
+        envelope_id: Some("QQ314159 +=".into()),
+        returned: Some(Returned::Full),
+        priority: Some(-9),
+        require_tls: true,
+        deliver_by: Some(DeliverBy { seconds: -120, or_return: false, trace: true }),
+        recipients: vec![
+            RecipientRequests { recipient: "<\"a b\"@example.org>".into(), notify, original: Some(original) },
+            RecipientRequests { recipient: "<zoë@example.org>".into(), notify: Some(Notify::default()), original: None },
+        ],
+    };
+    let store = open(engine, NEVER).await;
+    let mut sent = Vec::new();
+    for asked in [Some(requests), None, Some(Requests { returned: Some(Returned::Headers), ..Requests::default() })] {
+        let envelope = Envelope { requests: asked.clone().map(Box::new), ..envelope(&[ANN, BOB]) };
+        sent.push((envelope.id, asked));
+        let mut incoming = store.begin(envelope).await.unwrap();
+        incoming.write(b"asks for much\r\n").await.unwrap();
+        drop(incoming.commit(TRACE.to_vec()).await.unwrap());
+    }
+    let check = |store: &_, when| sent.iter().for_each(|(id, asked)| assert_eq!(engine.requests(store, *id), *asked, "{when}"));
+    check(&store, "at once");
+    let store = reopen(engine, store).await;
+    check(&store, "after a restart");
+    assert_eq!(texts(&*store, BOB).await.len(), sent.len());
 }
 
 /// Oldest first, by the instant of acceptance and not by when the message was begun or what its id is.

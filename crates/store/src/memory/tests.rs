@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Condition, Memory};
 use crate::conformance::Engine;
 use crate::{Change, Directory, Error, Incoming, Intake, Maildrops};
-use mail::{BodyType, Envelope, MessageId, ReversePath};
+use mail::{BodyType, Envelope, MessageId, Requests, ReversePath};
 
 /// Hands the kept store on from one life to the next.
 #[derive(Default)]
@@ -20,6 +20,10 @@ impl Engine for InMemory {
         let store = kept.as_ref().map_or_else(|| Memory::new(grace), |former| former.reopen(grace));
         *kept = Some(store.clone());
         Arc::new(store)
+    }
+
+    fn requests(&self, store: &Memory, id: MessageId) -> Option<Requests> {
+        store.requests(id)
     }
 }
 
@@ -37,7 +41,14 @@ async fn store() -> Memory {
 
 async fn begun(store: &Memory) -> (MessageId, Box<dyn Incoming>) {
     let id = MessageId::generate();
-    let envelope = Envelope { id, reverse_path: ReversePath::Null, recipients: vec![ANN.into()], body: BodyType::SevenBit, utf8: false };
+    let envelope = Envelope {
+        id,
+        reverse_path: ReversePath::Null,
+        recipients: vec![ANN.into()],
+        body: BodyType::SevenBit,
+        utf8: false,
+        requests: None,
+    };
     let mut incoming = store.begin(envelope).await.unwrap();
     incoming.write(b"text\r\n").await.unwrap();
     (id, incoming)

@@ -97,6 +97,10 @@ impl Directory for ReadOnly {
         Err(store::Error::Full("told to be full".into()).into())
     }
 
+    async fn load(&self, account: &str) -> Result<store::Load, store::Error> {
+        self.0.load(account).await
+    }
+
     async fn book(&self) -> Result<Arc<store::Book>, store::Error> {
         self.0.book().await
     }

@@ -1,0 +1,388 @@
+//! The parts of a message (RFC 2045, RFC 2046), seen while it passes: what each is called, and how long it is.
+//!
+//! Bodies are skipped, and of headers only the `Content-` fields are kept, one header at a time: at most [`FIELDS_OCTETS`]. Messages within messages
+//! are gone into. Where programs differ on what a boundary is, a line is taken for one: a part too many hides nothing, one
+//! too few would. A message with more than [`PARTS_MOST`] parts, [`DEPTH_MOST`] of them within each other, or with names or
+//! fields without end is not looked at any further, and is said to be such. The only module here that knows mail-parser.
+//! Cannot fail.
+
+use mail_parser::{ContentType, HeaderValue};
+
+/// Watches one message pass.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    state: State,
+    /// The beginning of a line that has not ended yet, and how long that is so far.
+    line: Vec<u8>,
+    line_octets: usize,
+    /// The `Content-` fields of the header that is coming.
+    fields: Vec<u8>,
+    keeps: bool,
+    /// The multiparts we are in, the outermost first.
+    frames: Vec<Frame>,
+    /// Messages within messages that the part we are in has come to.
+    nested: usize,
+    /// The part we are in, where it is no multipart.
+    open: Option<Part>,
+    parts: usize,
+    name_octets: usize,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum State {
+    Header,
+    Body,
+    /// It is not looked at any further.
+    Excess(Excess),
+}
+
+/// Why a message is not looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Excess {
+    #[error("it has more than {PARTS_MOST} parts")]
+    Parts,
+    #[error("it has more than {DEPTH_MOST} parts within each other")]
+    Depth,
+    #[error("a part has more than {FIELDS_OCTETS} octets of fields that describe it")]
+    Fields,
+    #[error("the names of its parts have more than {NAMES_OCTETS} octets")]
+    Names,
+}
+
+/// One part that is no multipart.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Part {
+    /// What it is called, decoded, in every field that says so.
+    pub(crate) names: Vec<String>,
+    /// How long it is: of base64, what that comes to.
+    pub(crate) octets: u64,
+    base64: bool,
+}
+
+#[derive(Debug)]
+struct Frame {
+    boundaries: Vec<Vec<u8>>,
+    /// Parts that do not say what they are are messages (RFC 2046 §5.1.5).
+    digest: bool,
+}
+
+/// What a header says of its part.
+#[derive(Default)]
+struct Described {
+    part: Part,
+    boundaries: Vec<Vec<u8>>,
+    digest: bool,
+    message: bool,
+    has_type: bool,
+}
+
+impl Parts {
+    pub(crate) fn new() -> Self {
+        Self {
+            state: State::Header,
+            line: Vec::new(),
+            line_octets: 0,
+            fields: Vec::new(),
+            keeps: false,
+            frames: Vec::new(),
+            nested: 0,
+            open: None,
+            parts: 1,
+            name_octets: 0,
+        }
+    }
+
+    /// The next piece of the message; `seen` is told of each part that has ended.
+    pub(crate) fn pass(&mut self, piece: &[u8], seen: &mut impl FnMut(&Part)) {
+        let mut rest = piece;
+        while let Some(end) = memchr::memchr(b'\n', rest) {
+            let (line, after) = rest.split_at_checked(end + 1).unwrap_or((rest, &[]));
+            rest = after;
+            if self.line_octets == 0 {
+                self.take(line, line.len(), seen);
+            } else {
+                self.keep(line);
+                let (begun, octets) = (std::mem::take(&mut self.line), std::mem::take(&mut self.line_octets));
+                self.take(&begun, octets, seen);
+                self.line = begun;
+                self.line.clear();
+            }
+        }
+        self.keep(rest);
+    }
+
+    /// The message has passed.
+    ///
+    /// # Errors
+    /// Why it was not looked at.
+    pub(crate) fn finish(&mut self, seen: &mut impl FnMut(&Part)) -> Result<(), Excess> {
+        if self.line_octets > 0 {
+            let (line, octets) = (std::mem::take(&mut self.line), std::mem::take(&mut self.line_octets));
+            self.take(&line, octets, seen);
+        }
+        if self.state == State::Header {
+            self.end_header();
+        }
+        self.close(seen);
+        match self.state {
+            State::Excess(excess) => Err(excess),
+            State::Header | State::Body => Ok(()),
+        }
+    }
+
+    /// A line that goes on in the next piece: what of it matters.
+    fn keep(&mut self, text: &[u8]) {
+        let most = if self.state == State::Header { FIELDS_OCTETS } else { LINE_OCTETS };
+        let room = most.saturating_sub(self.line.len());
+        self.line.extend_from_slice(text.get(..room).unwrap_or(text));
+        self.line_octets += text.len();
+    }
+
+    /// A line, or its beginning, and how long all of it is.
+    fn take(&mut self, line: &[u8], octets: usize, seen: &mut impl FnMut(&Part)) {
+        if matches!(self.state, State::Excess(_)) {
+            return;
+        }
+        if line.starts_with(b"--")
+            && let Some((frame, closes)) = self.boundary(line)
+        {
+            if self.state == State::Header {
+                // A part that is all header still has a name.
+                self.end_header();
+            }
+            self.close(seen);
+            self.frames.truncate(frame + 1);
+            self.nested = 0;
+            // A part behind the last is none, but for programs that look for it.
+            self.begin(if closes { State::Body } else { State::Header });
+            return;
+        }
+        match self.state {
+            State::Header if line.trim_ascii_end().is_empty() && !line.starts_with(b" ") && !line.starts_with(b"\t") => self.end_header(),
+            State::Header => self.field(line, octets),
+            State::Body => {
+                if let Some(part) = &mut self.open {
+                    let ends = if part.base64 { line.len() - line.trim_ascii_end().len() } else { 0 };
+                    part.octets += octets.saturating_sub(ends) as u64;
+                }
+            }
+            State::Excess(_) => {}
+        }
+    }
+
+    /// The multipart whose boundary it is, the innermost first, and whether it is its last. RFC 2046 §5.1.1: what begins as one is one.
+    fn boundary(&self, line: &[u8]) -> Option<(usize, bool)> {
+        let text = line.strip_prefix(b"--")?;
+        self.frames.iter().enumerate().rev().find_map(|(number, frame)| {
+            let rest = frame.boundaries.iter().find_map(|boundary| text.strip_prefix(boundary.as_slice()))?;
+            Some((number, rest.starts_with(b"--")))
+        })
+    }
+
+    fn begin(&mut self, state: State) {
+        self.parts += usize::from(state == State::Header);
+        self.fields.clear();
+        self.keeps = false;
+        if self.parts > PARTS_MOST {
+            self.give_up(Excess::Parts);
+        } else if !matches!(self.state, State::Excess(_)) {
+            self.state = state;
+        }
+    }
+
+    fn field(&mut self, line: &[u8], octets: usize) {
+        if !line.starts_with(b" ") && !line.starts_with(b"\t") {
+            self.keeps = line.get(..CONTENT.len()).is_some_and(|name| name.eq_ignore_ascii_case(CONTENT));
+        }
+        if self.keeps {
+            if octets > line.len() || self.fields.len() + line.len() > FIELDS_OCTETS {
+                return self.give_up(Excess::Fields);
+            }
+            self.fields.extend_from_slice(line);
+        }
+    }
+
+    fn end_header(&mut self) {
+        let described = Described::of(&self.fields);
+        self.fields.clear();
+        self.name_octets += described.part.names.iter().map(String::len).sum::<usize>();
+        if self.name_octets > NAMES_OCTETS {
+            return self.give_up(Excess::Names);
+        }
+        let in_digest = !described.has_type && self.nested == 0 && self.frames.last().is_some_and(|frame| frame.digest);
+        self.state = State::Body;
+        self.open = Some(described.part);
+        if !described.boundaries.is_empty() {
+            self.frames.push(Frame { boundaries: described.boundaries, digest: described.digest });
+        } else if described.message || in_digest {
+            self.nested += 1;
+            self.begin(State::Header);
+        }
+        if self.frames.len() + self.nested > DEPTH_MOST {
+            self.give_up(Excess::Depth);
+        }
+    }
+
+    /// The part we are in has ended.
+    fn close(&mut self, seen: &mut impl FnMut(&Part)) {
+        if let Some(mut part) = self.open.take() {
+            if part.base64 {
+                part.octets = part.octets / 4 * 3;
+            }
+            seen(&part);
+        }
+    }
+
+    fn give_up(&mut self, excess: Excess) {
+        self.state = State::Excess(excess);
+        (self.fields, self.line, self.frames) = (Vec::new(), Vec::new(), Vec::new());
+    }
+}
+
+impl Described {
+    /// What all `Content-` fields of a header say; where there are several of a kind, that of each, because programs differ.
+    #[expect(clippy::disallowed_types, reason = "this is the one module here that wraps mail-parser")]
+    fn of(fields: &[u8]) -> Self {
+        let mut described = Self::default();
+        if fields.is_empty() {
+            return described;
+        }
+        let text = [fields, b"\r\n"].concat();
+        let parser = mail_parser::MessageParser::new().with_mime_headers().default_header_ignore();
+        let Some(message) = parser.parse_headers(&text) else { return described };
+        for header in message.headers() {
+            match &header.value {
+                HeaderValue::ContentType(value) => described.content(value),
+                HeaderValue::Text(text) if text.trim().eq_ignore_ascii_case("base64") => described.part.base64 = true,
+                _ => {}
+            }
+        }
+        described
+    }
+
+    /// Content-Type or Content-Disposition.
+    fn content(&mut self, value: &ContentType<'_>) {
+        let subtype = value.c_subtype.as_deref().unwrap_or_default();
+        let is = |kind: &str| value.c_type.eq_ignore_ascii_case(kind);
+        self.has_type |= !subtype.is_empty();
+        self.message |= is("message") && MESSAGES.iter().any(|message| subtype.eq_ignore_ascii_case(message));
+        self.digest |= is("multipart") && subtype.eq_ignore_ascii_case("digest");
+        for attribute in value.attributes.iter().flatten() {
+            if [NAME, FILENAME].iter().any(|name| attribute.name.eq_ignore_ascii_case(name)) {
+                self.part.names.push(attribute.value.clone().into_owned());
+            } else if is("multipart") && attribute.name.eq_ignore_ascii_case(BOUNDARY) {
+                let boundary = attribute.value.trim_end().as_bytes();
+                self.boundaries.push(boundary.get(..LINE_OCTETS - 4).unwrap_or(boundary).to_vec());
+            }
+        }
+    }
+}
+
+/// Octets of the fields of one part that are kept.
+pub(crate) const FIELDS_OCTETS: usize = 16 << 10;
+/// Octets of a line of a body that are looked at: a boundary has at most 70 (RFC 2046 §5.1.1).
+const LINE_OCTETS: usize = 256;
+/// More than any message of a person has.
+pub(crate) const PARTS_MOST: usize = 1000;
+pub(crate) const DEPTH_MOST: usize = 16;
+const NAMES_OCTETS: usize = 64 << 10;
+const CONTENT: &[u8] = b"content-";
+const MESSAGES: [&str; 3] = ["rfc822", "global", "news"];
+const NAME: &str = "name";
+const FILENAME: &str = "filename";
+const BOUNDARY: &str = "boundary";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Names and sizes of the parts, or why it was not looked at: the same however it comes.
+    fn parts(message: &str) -> Result<Vec<(String, u64)>, Excess> {
+        let seen = |step: usize| {
+            let (mut parts, mut found) = (Parts::new(), Vec::new());
+            let mut seen = |part: &Part| found.push((part.names.join("|"), part.octets));
+            for piece in message.as_bytes().chunks(step) {
+                parts.pass(piece, &mut seen);
+                assert!(parts.line.len() <= FIELDS_OCTETS && parts.fields.len() <= FIELDS_OCTETS && parts.frames.len() <= DEPTH_MOST + 1);
+            }
+            parts.finish(&mut seen).map(|()| found)
+        };
+        let whole = seen(1 << 20);
+        for step in [1, 2, 3, 7, 100] {
+            assert_eq!(seen(step), whole, "{message:?} by {step}");
+        }
+        whole
+    }
+
+    fn names(message: &str) -> Vec<String> {
+        parts(message).unwrap().into_iter().map(|(name, _)| name).filter(|name| !name.is_empty()).collect()
+    }
+
+    fn mixed(parts: &[&str]) -> String {
+        let parts: String = parts.iter().map(|part| format!("--b\r\n{part}\r\n")).collect();
+        format!("Content-Type: multipart/mixed; boundary=\"b\"\r\n\r\npreamble\r\n{parts}--b--\r\nepilogue\r\n")
+    }
+
+    #[test]
+    fn names_are_decoded_wherever_and_however_they_are_written() {
+        for (field, name) in [
+            ("Content-Disposition: attachment; filename=a.exe", "a.exe"),
+            ("content-disposition : attachment; FILENAME=\"a b.exe\"", "a b.exe"),
+            ("Content-Type: application/x; name=\"a.exe\"", "a.exe"),
+            ("Content-Disposition: attachment;\r\n\tfilename=\"a.exe\"", "a.exe"),
+            ("Content-Disposition: attachment; filename*=utf-8''%61%C3%A4.exe", "aä.exe"),
+            ("Content-Disposition: attachment; filename*0=\"a.\"; filename*1=\"ex\"; filename*2=e", "a.exe"),
+            ("Content-Disposition: attachment; filename*0*=utf-8''a%2E; filename*1*=%65xe", "a.exe"),
+            ("Content-Disposition: attachment; filename=\"=?utf-8?B?YS5leGU=?=\"", "a.exe"),
+            ("Content-Type: application/x; name=\"=?utf-8?Q?a=2Eexe?=\"", "a.exe"),
+            ("Content-Type: text/plain; name=a.txt\r\nContent-Disposition: attachment; filename=a.exe", "a.txt|a.exe"),
+            ("Content-Type: text/plain\r\nContent-Disposition: x; filename=a.txt\r\nContent-Disposition: x; filename=a.exe", "a.txt|a.exe"),
+        ] {
+            assert_eq!(names(&mixed(&[&format!("{field}\r\n\r\nx")])), [name], "{field}");
+            assert_eq!(names(&format!("{field}\r\n\r\nx\r\n")), [name], "{field}: of a message that is all attachment");
+        }
+    }
+
+    #[test]
+    fn parts_within_parts_and_messages_are_seen() {
+        let inner = "Content-Type: multipart/alternative; boundary=bb\r\n\r\n--bb\r\nContent-Type: x/y; name=1\r\n\r\nx\r\n--bb--\r\n";
+        let message = "Content-Type: message/rfc822\r\n\r\nSubject: x\r\nContent-Type: x/y; name=2\r\n\r\nx";
+        let digest =
+            "Content-Type: multipart/digest; boundary=d\r\n\r\n--d\r\n\r\nContent-Disposition: x; filename=3\r\n\r\nx\r\n--d--\r\n";
+        let empty = "Content-Disposition: x; filename=4";
+        assert_eq!(names(&mixed(&[inner, message, digest, empty])), ["1", "2", "3", "4"]);
+        let behind = format!("{}--b\r\nContent-Type: x/y; name=behind\r\n\r\n", mixed(&[inner]));
+        assert_eq!(names(&behind), ["1", "behind"], "some programs look there");
+        assert_eq!(names("Content-Type: multipart/mixed; boundary=b\r\n\r\n--b \r\nContent-Type: x/y; name=1"), ["1"], "and no end");
+    }
+
+    #[test]
+    fn sizes_are_those_of_what_is_in_a_part() {
+        let base64 = "Content-Transfer-Encoding: Base64\r\nContent-Type: x/y; name=b\r\n\r\nAAAA\r\nAAAA\r\nAAAA";
+        let found = parts(&mixed(&["Content-Type: x/y; name=a\r\n\r\n12\r\n45", base64, "\r\n-- \r\n--c\r\n"])).unwrap();
+        assert_eq!(found, [(String::new(), 10), ("a".into(), 8), ("b".into(), 9), (String::new(), 12)]);
+        let long = format!("\r\n{}\r\n", "x".repeat(100_000));
+        assert_eq!(parts(&long).unwrap(), [(String::new(), 100_002)]);
+    }
+
+    #[test]
+    fn a_bomb_is_not_looked_at_and_takes_no_memory() {
+        let nest = |depth: usize| {
+            (0..depth).map(|level| format!("Content-Type: multipart/mixed; boundary=b{level}x\r\n\r\n--b{level}x\r\n")).collect::<String>()
+        };
+        assert!(parts(&nest(DEPTH_MOST)).is_ok());
+        assert_eq!(parts(&nest(DEPTH_MOST + 1)), Err(Excess::Depth));
+        assert_eq!(parts(&"Content-Type: message/rfc822\r\n\r\n".repeat(DEPTH_MOST + 1)), Err(Excess::Depth));
+        let many = |count: usize| mixed(&vec!["\r\nx"; count]);
+        assert!(parts(&many(PARTS_MOST - 1)).is_ok());
+        assert_eq!(parts(&many(PARTS_MOST)), Err(Excess::Parts));
+        let long = |octets: usize| format!("Content-Type: x/y;\r\n a={}\r\n\r\nx", "x".repeat(octets));
+        assert!(parts(&long(FIELDS_OCTETS - 100)).is_ok());
+        assert_eq!(parts(&long(FIELDS_OCTETS)), Err(Excess::Fields));
+        assert_eq!(parts(&format!("Content-Type: x/y; name={}", "x".repeat(2 * FIELDS_OCTETS))), Err(Excess::Fields));
+        let named = format!("Content-Type: x/y; name={}\r\n\r\nx", "n".repeat(8000));
+        assert_eq!(parts(&mixed(&[named.as_str(); 9])), Err(Excess::Names));
+        let other = format!("Subject: {}\r\n{}\r\nx", "x".repeat(100_000), "X-Other: x\r\n".repeat(10_000));
+        assert!(parts(&other).is_ok(), "other fields are not kept");
+    }
+}

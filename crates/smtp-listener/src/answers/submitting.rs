@@ -1,0 +1,70 @@
+//! What is asked, on the way, of the messages of people with a password: see [`crate::submission`].
+//!
+//! Cannot fail but by a reply. May be dropped at any time.
+
+use std::borrow::Cow;
+use std::pin::pin;
+
+use gate::Phase;
+use jiff::Timestamp;
+use mail::{MessageId, ReversePath};
+use smtp::{EndOfData, Mail, Reply, Session};
+use store::Incoming;
+
+use super::Answers;
+use crate::screening::Screened;
+use crate::submission::{Draft, Fault};
+
+impl Answers {
+    /// Whether the sender is the user's own, where one has logged in.
+    ///
+    /// # Errors
+    /// The reply, where it is not.
+    pub(super) async fn own_sender(&mut self, question: &Mail<'_>) -> Result<(), Reply> {
+        let Some(account) = question.session().identity() else { return Ok(()) };
+        let (sender, store) = (&question.from().reverse_path, &*self.shared.store);
+        let checked = self.seat.during(Phase::Store, net::now, pin!(self.settings.submission.check_sender(account, sender, store))).await;
+        checked.map_err(|fault| self.not_own(&fault, fault.at_mail(), sender))
+    }
+
+    /// Whether Received tells the client's address.
+    pub(super) fn shows_client(&self, session: &Session) -> bool {
+        !self.settings.submission.hide_client || session.identity().is_none()
+    }
+
+    /// Who looks at the header of this session's messages; nobody, where that is left to the client.
+    pub(super) fn draft(&self, session: &Session) -> Option<Box<Draft>> {
+        let is_looked_at = self.settings.submission.own_senders || self.settings.submission.complete_header;
+        (is_looked_at && session.identity().is_some()).then(Box::default)
+    }
+
+    /// The message has come: stores what was held back of it, and looks whose it says it is. The fields that it lacks.
+    ///
+    /// # Errors
+    /// The reply, where it is not the user's own, or the store has not taken the last of it.
+    pub(super) async fn finish_draft(
+        &mut self,
+        question: &EndOfData<'_>,
+        (draft, screened): (Option<Box<Draft>>, Option<&mut Screened>),
+        (id, sender): (MessageId, &ReversePath),
+        incoming: &mut dyn Incoming,
+    ) -> Result<Vec<u8>, Reply> {
+        let (Some(mut draft), Some(account)) = (draft, question.session().identity()) else { return Ok(Vec::new()) };
+        let (submission, store, rest) = (&self.settings.submission, &*self.shared.store, draft.rest());
+        let rest = screened.map_or(Cow::Borrowed(&*rest), |screened| screened.pass(&rest));
+        let written = self.seat.during(Phase::Store, net::now, incoming.write(&rest)).await;
+        written.map_err(|error| self.store_failed("write", &error, Some(sender)))?;
+        let checked = self.seat.during(Phase::Store, net::now, pin!(submission.check_from(account, &draft, store))).await;
+        checked.map_err(|fault| self.not_own(&fault, fault.at_end(), sender))?;
+        Ok(submission.missing_fields(account, &draft, id, self.settings.smtp.host.as_str(), Timestamp::now()))
+    }
+
+    fn not_own(&self, fault: &Fault, reply: Reply, sender: &ReversePath) -> Reply {
+        match fault {
+            Fault::Directory(error) => return self.store_failed("resolve", error, Some(sender)),
+            Fault::NotOwn(address) => self.refused(reply, Some(sender), &format_args!("{} is not the user's own", events::Said(address))),
+            Fault::Unreadable => self.refused(reply, Some(sender), &"From is no list of mailboxes that can be read"),
+        }
+        reply
+    }
+}

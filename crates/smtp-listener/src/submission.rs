@@ -1,0 +1,160 @@
+//! What is asked of people who send with a password, and done for them (RFC 6409 §§6, 8).
+//!
+//! The sender in the envelope and every mailbox in From must be the user's own: the account's address, an address whose mail the account
+//! gets, or one that the operator has allowed it. The null sender is everybody's. What a program has left out is put before the message: Date,
+//! Message-ID, and From where there is none at all; Bcc is taken out. Nothing of it concerns who sends without a password.
+//!
+//! Refuses by reply; a directory that does not answer refuses for now. May be dropped at any time.
+
+mod draft;
+
+use std::fmt::Write;
+
+use jiff::Timestamp;
+use mail::{ForwardPath, Host, Mailbox, MessageId, ReversePath};
+use mail_parser::{HeaderName, HeaderValue};
+use smtp::Reply;
+use store::{Directory, Resolution};
+
+pub(crate) use draft::Draft;
+use draft::Found;
+
+use crate::trace;
+
+/// What the operator wants of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Submission {
+    /// Whether senders must be the user's own.
+    pub own_senders: bool,
+    /// Senders that accounts may use besides.
+    pub allowed: Vec<Allowed>,
+    /// Whether what is missing in a header is added, and Bcc taken out.
+    pub complete_header: bool,
+    /// Whether Received keeps the client's address to itself.
+    pub hide_client: bool,
+}
+
+/// Senders that one account may use though they are not its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Allowed {
+    /// The account, in its [canonical](mail::canonical) spelling.
+    pub account: String,
+    /// Addresses in that spelling, or domains with an `@` before them.
+    pub senders: Vec<String>,
+}
+
+/// Whose a sender is not, and what its message hears.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// This is not the user's.
+    NotOwn(String),
+    /// What From says is no list of mailboxes.
+    Unreadable,
+    /// Ours; not the user's.
+    Directory(store::Error),
+}
+
+impl Submission {
+    /// Whether `account` may send as `sender`.
+    ///
+    /// # Errors
+    /// It may not, or the directory cannot tell.
+    pub(crate) async fn check_sender(&self, account: &str, sender: &ReversePath, directory: &dyn Directory) -> Result<(), Fault> {
+        match sender {
+            ReversePath::Mailbox(mailbox) if self.own_senders => self.check(account, mailbox, directory).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether `account` may write what From says; a header without any is its own.
+    ///
+    /// # Errors
+    /// It may not, that cannot be read, or the directory cannot tell.
+    pub(crate) async fn check_from(&self, account: &str, draft: &Draft, directory: &dyn Directory) -> Result<(), Fault> {
+        if !self.own_senders || !draft.found().from {
+            return Ok(());
+        }
+        for mailbox in authors(draft)? {
+            self.check(account, &mailbox, directory).await?;
+        }
+        Ok(())
+    }
+
+    /// The fields that the header lacks, each line ended by CRLF; none where they are not wanted.
+    pub(crate) fn missing_fields(&self, account: &str, draft: &Draft, id: MessageId, host: &str, at: Timestamp) -> Vec<u8> {
+        let mut fields = String::new();
+        if self.complete_header {
+            // Writing to a String does not fail.
+            add_missing(&mut fields, draft.found(), account, id, host, at).unwrap_or_default();
+        }
+        fields.into_bytes()
+    }
+
+    async fn check(&self, account: &str, mailbox: &Mailbox, directory: &dyn Directory) -> Result<(), Fault> {
+        let Host::Domain(domain) = mailbox.host() else { return Err(Fault::NotOwn(mailbox.to_string())) };
+        let domain = format!("@{}", domain.as_str());
+        let sender = mailbox.local_part().to_lowercase() + &domain;
+        let may = |allowed: &Allowed| allowed.account == account && allowed.senders.iter().any(|own| *own == sender || *own == domain);
+        if sender == account || self.allowed.iter().any(may) {
+            return Ok(());
+        }
+        match directory.resolve(&ForwardPath::Mailbox(mailbox.clone())).await.map_err(Fault::Directory)? {
+            Resolution::Accounts(owners, _) if owners.iter().any(|owner| **owner == *account) => Ok(()),
+            _ => Err(Fault::NotOwn(sender)),
+        }
+    }
+}
+
+impl Fault {
+    /// What a client hears whose MAIL it is.
+    pub(crate) fn at_mail(&self) -> Reply {
+        match self {
+            Self::Directory(error) => crate::rescue::reply(error),
+            Self::NotOwn(_) | Self::Unreadable => Reply::SENDER_NOT_YOURS,
+        }
+    }
+
+    /// What a client hears whose message it is.
+    pub(crate) fn at_end(&self) -> Reply {
+        match self {
+            Self::Directory(error) => crate::rescue::reply(error),
+            Self::NotOwn(_) | Self::Unreadable => Reply::AUTHOR_NOT_YOURS,
+        }
+    }
+}
+
+fn add_missing(fields: &mut String, found: Found, account: &str, id: MessageId, host: &str, at: Timestamp) -> std::fmt::Result {
+    if !found.date {
+        fields.push_str("Date: ");
+        trace::date(fields, at)?;
+        fields.push_str("\r\n");
+    }
+    if !found.from {
+        write!(fields, "From: <{account}>\r\n")?;
+    }
+    if !found.message_id {
+        write!(fields, "Message-ID: <{id}@{host}>\r\n")?;
+    }
+    Ok(())
+}
+
+/// The mailboxes of every From field; at least one for each.
+#[expect(clippy::disallowed_types, reason = "this module wraps mail-parser for the From field")]
+fn authors(draft: &Draft) -> Result<Vec<Mailbox>, Fault> {
+    let parser = mail_parser::MessageParser::new().default_header_ignore().header_address(HeaderName::From);
+    let header = [draft.from(), b"\r\n\r\n"].concat();
+    let parsed = parser.parse_headers(&header).filter(|_| !draft.found().too_much_from).ok_or(Fault::Unreadable)?;
+    let mut authors = Vec::new();
+    for field in parsed.headers().iter().filter(|field| field.name == HeaderName::From) {
+        let HeaderValue::Address(addresses) = &field.value else { return Err(Fault::Unreadable) };
+        let before = authors.len();
+        for address in addresses.iter() {
+            let text = address.address.as_deref().ok_or(Fault::Unreadable)?;
+            authors.push(text.parse().map_err(|_| Fault::NotOwn(text.to_owned()))?);
+        }
+        if authors.len() == before {
+            return Err(Fault::Unreadable);
+        }
+    }
+    if authors.is_empty() { Err(Fault::Unreadable) } else { Ok(authors) }
+}

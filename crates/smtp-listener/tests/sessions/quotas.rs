@@ -1,0 +1,87 @@
+//! What a full mailbox does to mail for it, and to nobody else.
+
+use store::{Change, Directory as _, Limit, Maildrops as _, QuotaChange};
+
+use crate::house::{ANN, BOB, Client, House};
+
+const FULL: &str = "452 4.2.2 Mailbox full";
+const NEARLY_FULL: &str = "maildrops_nearly_full_total{listener=\"smtp\"}";
+
+async fn of_ann(octets: Limit, messages: Limit) -> House {
+    let house = House::relay().await;
+    let quota = QuotaChange { octets: Some(octets), messages: Some(messages) };
+    house.store.change(Change::SetAccount { name: ANN.into(), quota, forwards: None }).await.unwrap();
+    house
+}
+
+async fn sends(client: &mut Client, messages: usize) {
+    for _ in 0..messages {
+        client.begins(&[ANN]).await;
+        client.says("Subject: more\r\n\r\nand more\r\n.\r\n").await;
+        client.hears("250 2.0.0").await;
+    }
+}
+
+async fn deletes(house: &House, messages: usize) {
+    let maildrop = house.store.open(ANN).await.unwrap();
+    let deleted = maildrop.listing()[..messages].to_vec();
+    maildrop.update(deleted).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_mailbox_is_waited_for_and_the_others_have_their_mail() {
+    let house = of_ann(Limit::Unsaid, Limit::At(1)).await;
+    let mut client = house.greet().await;
+    sends(&mut client, 1).await;
+    client.asks("MAIL FROM:<sender@elsewhere.example>", "250 2.1.0").await;
+    client.asks("RCPT TO:<ann@example.org>", FULL).await;
+    client.asks("RCPT TO:<ann+shop@example.org>", FULL).await;
+    client.asks("RCPT TO:<bob@example.org>", "250 2.1.5").await;
+    client.asks("RCPT TO:<all@example.org>", FULL).await;
+    client.asks("DATA", "354 ").await;
+    client.says("Subject: for bob\r\n\r\n.\r\n").await;
+    client.hears("250 2.0.0").await;
+    assert_eq!((house.store.texts(ANN).len(), house.store.texts(BOB).len()), (1, 1));
+    assert_eq!(house.metric("recipients_refused_total{listener=\"smtp\",reply=\"4xx\"}"), 3);
+    deletes(&house, 1).await;
+    sends(&mut client, 1).await;
+    assert_eq!(house.store.texts(ANN).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_would_not_fit_is_known_by_its_declared_size() {
+    let house = of_ann(Limit::At(10_000), Limit::Unsaid).await;
+    let mut client = house.greet().await;
+    for (size, reply) in [(" SIZE=10001", FULL), (" SIZE=10000", "250 2.1.5"), (" SIZE=0", "250 2.1.5"), ("", "250 2.1.5")] {
+        client.asks(&format!("MAIL FROM:<sender@elsewhere.example>{size}"), "250 2.1.0").await;
+        client.asks("RCPT TO:<ann@example.org>", reply).await;
+        client.asks("RSET", "250").await;
+    }
+    sends(&mut client, 1).await;
+    client.asks("MAIL FROM:<sender@elsewhere.example> SIZE=10000", "250 2.1.0").await;
+    client.asks("RCPT TO:<ann@example.org>", FULL).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mailbox_that_comes_near_its_quota_is_told_of_once() {
+    let house = of_ann(Limit::None, Limit::At(10)).await;
+    let mut client = house.greet().await;
+    for (messages, told) in [(8, 0), (1, 1), (1, 1)] {
+        sends(&mut client, messages).await;
+        assert_eq!(house.metric(NEARLY_FULL), told);
+    }
+    deletes(&house, 5).await;
+    assert_eq!(house.metric(NEARLY_FULL), 1, "the way back is silent");
+    sends(&mut client, 3).await;
+    assert_eq!(house.metric(NEARLY_FULL), 1);
+    // Two that were both begun below.
+    let mut other = house.greet().await;
+    for client in [&mut client, &mut other] {
+        client.begins(&[ANN]).await;
+    }
+    for client in [&mut client, &mut other] {
+        client.says("\r\n.\r\n").await;
+        client.hears("250 2.0.0").await;
+    }
+    assert_eq!((house.metric(NEARLY_FULL), house.store.texts(ANN).len()), (2, 10));
+}

@@ -1,0 +1,138 @@
+//! NOTIFY=SUCCESS: who hears of a delivery, and who never does.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use mail::{Envelope, ForwardPath, ReversePath};
+use store::memory::Memory;
+use store::{Account, Book, Change, ChangeError, Directory, Error, Incoming, Intake, Maildrop, Maildrops, Resolution};
+
+use crate::house::{ANN, BOB, Client, House, Plan};
+
+const GIVEN: &str = "delivery_reports_total{listener=\"smtp\",outcome=\"given\"}";
+const MISSING: &str = "delivery_reports_total{listener=\"smtp\",outcome=\"missing\"}";
+
+async fn sends(client: &mut Client, mail: &str, rcpt: &[&str]) {
+    client.asks(mail, "250 2.1.0").await;
+    for recipient in rcpt {
+        client.asks(recipient, "250 2.1.5").await;
+    }
+    client.asks("DATA", "354 ").await;
+    client.says("Subject: hello\r\nX-Secret: header\r\n\r\nthe body\r\n.\r\n").await;
+    client.hears("250 2.0.0").await;
+}
+
+fn texts(house: &House, account: &str) -> Vec<String> {
+    house.store.texts(account).into_iter().map(|text| String::from_utf8(text).unwrap()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sender_who_asks_hears_of_the_delivery_in_its_own_maildrop() {
+    let house = Plan::submission().build().await;
+    let mut client = house.log_in().await;
+    let rcpt =
+        ["RCPT TO:<bob@example.org> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;Bob+2Bx@example.org", "RCPT TO:<sales@example.org> NOTIFY=NEVER"];
+    sends(&mut client, "MAIL FROM:<Ann@Example.org> RET=FULL ENVID=QQ+3D1", &rcpt).await;
+    let found = texts(&house, ANN);
+    let [message, report] = &found[..] else { panic!("{found:?}") };
+    assert!(message.contains("the body") && texts(&house, BOB).len() == 1);
+    assert!(report.starts_with("Return-Path: <>\r\n"), "{report}");
+    for line in [
+        "To: Ann@example.org\r\n",
+        "Original-Envelope-Id: QQ=1\r\n",
+        "Original-Recipient: rfc822; Bob+x@example.org\r\nFinal-Recipient: rfc822; bob@example.org\r\nAction: delivered\r\n",
+        "\r\n\r\nSubject: hello\r\nX-Secret: header\r\n\r\n--",
+    ] {
+        assert!(report.contains(line), "{line:?} is not in {report}");
+    }
+    assert!(!report.contains("sales") && !report.contains("the body"), "{report}");
+    assert_eq!((house.metric(GIVEN), house.metric(MISSING)), (1, 0));
+    let id = message.split(" id ").nth(1).unwrap().split_whitespace().next().unwrap().parse().unwrap();
+    let kept = house.store.requests(id).unwrap();
+    assert_eq!((kept.envelope_id.as_deref(), kept.recipients.len()), (Some("QQ=1"), 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trace_is_a_report_and_a_priority_stands_in_the_trace_field() {
+    let house = Plan::submission().build().await;
+    let mut client = house.log_in().await;
+    sends(&mut client, "MAIL FROM:<ann@example.org> BY=60;NT MT-PRIORITY=3", &["RCPT TO:<bob@example.org>"]).await;
+    assert!(texts(&house, BOB)[0].contains("\r\n\tPRIORITY 3\r\n"));
+    assert!(texts(&house, ANN)[0].contains("Final-Recipient: rfc822; bob@example.org\r\nAction: delivered"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_goes_to_a_forged_sender_and_nothing_to_a_null_one() {
+    let house = Plan::submission().build().await;
+    let mut client = house.log_in().await;
+    let rcpt = ["RCPT TO:<ann@example.org> NOTIFY=SUCCESS"];
+    for (mail, missing) in [
+        ("MAIL FROM:<bob@example.org>", 1),
+        ("MAIL FROM:<nobody@example.org>", 2),
+        ("MAIL FROM:<victim@elsewhere.example>", 3),
+        ("MAIL FROM:<>", 3),
+    ] {
+        sends(&mut client, mail, &rcpt).await;
+        assert_eq!((house.metric(GIVEN), house.metric(MISSING)), (0, missing), "{mail}");
+    }
+    assert_eq!((texts(&house, ANN).len(), texts(&house, BOB).len()), (4, 0));
+    // All of them are whom the alias stands for.
+    sends(&mut client, "MAIL FROM:<all@example.org>", &rcpt).await;
+    assert_eq!((texts(&house, ANN).len(), texts(&house, BOB).len()), (6, 1));
+}
+
+/// Takes messages, and no reports.
+struct NoReports(Memory);
+
+#[async_trait]
+impl Intake for NoReports {
+    fn ready(&self) -> Result<(), Error> {
+        self.0.ready()
+    }
+
+    async fn begin(&self, envelope: Envelope) -> Result<Box<dyn Incoming>, Error> {
+        match envelope.reverse_path {
+            ReversePath::Null => Err(Error::Full("no room for reports".into())),
+            ReversePath::Mailbox(_) => self.0.begin(envelope).await,
+        }
+    }
+}
+
+#[async_trait]
+impl Maildrops for NoReports {
+    async fn open(&self, account: &str) -> Result<Box<dyn Maildrop>, Error> {
+        self.0.open(account).await
+    }
+}
+
+#[async_trait]
+impl Directory for NoReports {
+    async fn resolve(&self, recipient: &ForwardPath) -> Result<Resolution, Error> {
+        self.0.resolve(recipient).await
+    }
+
+    async fn account(&self, login: &str) -> Result<Option<Account>, Error> {
+        self.0.account(login).await
+    }
+
+    async fn load(&self, account: &str) -> Result<store::Load, Error> {
+        self.0.load(account).await
+    }
+
+    async fn change(&self, change: Change) -> Result<(), ChangeError> {
+        self.0.change(change).await
+    }
+
+    async fn book(&self) -> Result<Arc<Book>, Error> {
+        self.0.book().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_report_that_cannot_be_stored_does_not_take_the_message_back() {
+    let house = Plan { before_store: |store| Arc::new(NoReports(store)), ..Plan::submission() }.build().await;
+    let mut client = house.log_in().await;
+    sends(&mut client, "MAIL FROM:<ann@example.org>", &["RCPT TO:<bob@example.org> NOTIFY=SUCCESS"]).await;
+    assert_eq!((texts(&house, ANN).len(), texts(&house, BOB).len()), (0, 1));
+    assert_eq!((house.metric(GIVEN), house.metric(MISSING)), (0, 1));
+}
