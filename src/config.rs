@@ -82,6 +82,7 @@ pub(crate) struct Config {
     /// Passwords. They are taken under TLS only, and kept as Argon2id hashes.
     #[schemars(extend("x-restart" = ["hash_memory", "hash_passes", "concurrent_hashes", "waiting_hashes", "remember"]))]
     pub(crate) auth: auth::Settings,
+    pub(crate) oauth: auth::oauth::Settings,
     pub(crate) pop3: Pop3,
     #[schemars(extend("x-takes-effect" = "restart"))]
     pub(crate) store: store_embedded::Settings,
@@ -143,6 +144,7 @@ impl Default for Config {
             submission: Submission::default(),
             screening: Screening::default(),
             auth: auth::Settings::default(),
+            oauth: auth::oauth::Settings::default(),
             pop3: Pop3::default(),
             store: store_embedded::Settings::default(),
             admin: Admin::default(),
@@ -222,11 +224,12 @@ impl Config {
     /// Takes relative paths from the folder of the file; the control socket's from the data directory.
     fn anchor(&mut self, folder: &Path) {
         self.data_dir = folder.join(&self.data_dir);
+        let secret = Some(&mut self.oauth.client_secret_file).filter(|path| !path.as_os_str().is_empty());
         if !self.screening.rspamd_password.as_os_str().is_empty() {
             self.screening.rspamd_password = folder.join(&self.screening.rspamd_password);
         }
         let pair = [&mut self.tls.certificate, &mut self.tls.key].into_iter().flatten();
-        for path in pair.chain(&mut self.tls.client_ca) {
+        for path in pair.chain(&mut self.tls.client_ca).chain(&mut self.oauth.keys).chain(secret) {
             *path = folder.join(&path);
         }
         if !self.recipients.database.as_os_str().is_empty() {

@@ -23,6 +23,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use admin::{Admin, Control, ControlSocket, Http, Listening, Watch};
 use auth::Authenticator;
+use auth::oauth::Bearer;
 use events::{CertificateLoaded, CertificateRejected, Events, ServerDraining, ServerStarted, ServerStopped};
 use gate::{Delivery, Gate, MailRates};
 use net::{Budget, Certificates, Counters, Drain, NetError};
@@ -113,6 +114,7 @@ async fn serve(plan: Plan, hangup: Signal, ready: impl FnOnce(&[Listening])) -> 
     let gate = Arc::new(Gate::with_rates(config.gate.clone(), &config.rates)?);
     gate.let_in(config.let_in());
     let authenticator = Arc::new(Authenticator::new(store.clone(), &config.auth)?);
+    authenticator.trust(Bearer::new(&config.oauth)?);
     let (rates, delivery) = (Arc::new(MailRates::new(&config.rates)), Delivery::new(&config.delivery));
     let certificates = bound.certificates();
     let services = Services {

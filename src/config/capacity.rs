@@ -66,8 +66,8 @@ fn descriptors(config: &Config, machine: &Machine) -> Option<String> {
     let introductions = if config.proxy.trusted_proxies.is_empty() { 0 } else { addresses * net::INTRODUCTIONS_MOST as u64 };
     let (sessions, files) = (u64::from(config.gate.max_inbound), machine.log_files + STORE_FILES);
     // A listener's socket, what watches those who wait, and the descriptor it keeps to answer with when there is no other.
-    let (lingering, screening) = (net::LINGERING_MOST as u64, config.screening.descriptors_most());
-    let rest = 3 * addresses + introductions + net::REFUSALS_MOST as u64 + screening + REST;
+    let (lingering, asking) = (net::LINGERING_MOST as u64, config.screening.descriptors_most() + config.oauth.descriptors_most());
+    let rest = 3 * addresses + introductions + net::REFUSALS_MOST as u64 + asking + REST;
     let (beside, most) = ((lingering + files + rest).saturating_add(waiting), machine.descriptors?);
     let needed = sessions.saturating_add(beside);
     (needed > most).then(|| {

@@ -42,6 +42,7 @@ pub(super) fn findings(config: &Config, document: &Document<'_>) -> Vec<Finding>
     found.extend(config.screening.findings());
     found.extend(pop3(config));
     found.extend(config.auth.validate().into_iter().map(|fault| Finding::error(format!("auth.{}", fault.key), fault.message)));
+    found.extend(config.oauth.validate().into_iter().map(|fault| Finding::error(format!("oauth.{}", fault.key), fault.message)));
     found.extend(store(config));
     found.extend(admin(config));
     found

@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::{fs, io};
 
+use auth::oauth::Bearer;
 use mail::Domain;
 use net::{Authorities, NetError, Pair};
 use nix::unistd::{User, gethostname};
@@ -23,6 +24,7 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
     found.extend(certificate(config));
     found.extend(config.recipients.surroundings());
     found.extend(client_ca(config));
+    found.extend(oauth(config));
     found.extend(password(&config.screening.rspamd_password));
     found
 }
@@ -84,6 +86,14 @@ fn client_ca(config: &Config) -> Option<Finding> {
         }
         _ => Finding::error("tls.client_ca", error.to_string()),
     })
+}
+
+/// As above. What is wrong with the settings by themselves is said by the rules.
+fn oauth(config: &Config) -> Option<Finding> {
+    let Err(error @ auth::Error::OauthFile { .. }) = Bearer::new(&config.oauth) else { return None };
+    let auth::Error::OauthFile { key, source, .. } = &error else { return None };
+    let found = if source.kind() == io::ErrorKind::PermissionDenied { Finding::warning } else { Finding::error };
+    Some(found(format!("oauth.{key}"), error.to_string()))
 }
 
 /// As with the certificate: who may not read it may still ask.

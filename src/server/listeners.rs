@@ -343,7 +343,8 @@ fn pop3_settings(config: &Config, service: Service, has_tls: bool) -> pop3_liste
 fn mechanisms(config: &Config) -> Mechanisms {
     let scram = if config.auth.scram { Mechanisms::SCRAM } else { Mechanisms::NONE };
     let external = if config.tls.client_ca.is_empty() { Mechanisms::NONE } else { Mechanisms::NONE.with(Mechanism::External) };
-    Mechanisms::PASSWORD.and(scram).and(external)
+    let tokens = if config.oauth.takes_tokens() { Mechanisms::TOKENS } else { Mechanisms::NONE };
+    Mechanisms::PASSWORD.and(scram).and(external).and(tokens)
 }
 
 fn trusted_proxies(config: &Config) -> Vec<IpNet> {

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use admin::{Control, Origin, Override, Reloaded, Setting};
 use async_trait::async_trait;
 use auth::Authenticator;
+use auth::oauth::Bearer;
 use events::{CertificateRejected, ConfigurationRejected, ConfigurationReloaded, Events, GateSteered};
 use gate::{Delivery, Gate, MailRates};
 use jiff::{SignedDuration, Timestamp};
@@ -153,6 +154,7 @@ impl Reloader {
             return Err(faults);
         }
         let screener = self.listeners.screener(&new).map_err(|error| vec![format!("screening: {error}")])?;
+        let bearer = Bearer::new(&new.oauth).map_err(|error| vec![format!("oauth: {error}")])?;
         let mut changes = in_force.config.changes(&new);
         changes.retain(|change| set.is_none() || change.key != MAX_INBOUND);
         let stays = |set: SetForATime| {
@@ -164,6 +166,7 @@ impl Reloader {
             needs_restart: wanting(self.started.changes(&new), TakesEffect::Restart),
             kept: set.map(stays).into_iter().collect(),
         };
+        self.authenticator.trust(bearer);
         // Before the gate, which tells those who wait that something has changed: they look at the waiting room there is then.
         self.listeners.configure(&new, screener);
         self.gate.apply(gate).map_err(|error| vec![error.to_string()])?;

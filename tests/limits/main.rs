@@ -118,6 +118,7 @@ const NO_LIMIT: &[&str] = &[
     "auth.hash_passes",
     "auth.remember",
     "auth.scram",
+    "oauth.",
     "store.segment",
     "store.inline_body",
     "admin.",

@@ -33,6 +33,7 @@ mod sasl;
 mod screening;
 mod smoke;
 mod steering;
+mod tokens;
 mod trial;
 mod upkeep;
 mod waiting;

@@ -14,7 +14,7 @@ use crate::harness::{ANN, BOB, Dialogue, PASSWORD, Server};
 use crate::programs::{program, succeed};
 
 /// A session in which the client may log in.
-fn greeted(server: &Server, service: &str) -> Dialogue {
+pub(crate) fn greeted(server: &Server, service: &str) -> Dialogue {
     let mut session = server.connect_tls(service);
     session.hear();
     if service == "submissions" {

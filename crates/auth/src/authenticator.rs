@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 
 use crate::failures::{Attempt, Failures};
 use crate::hashing::{Anew, Compared, Comparison, Hashing};
+use crate::oauth::Bearer;
 use crate::recent::Recent;
 use crate::seal::{Seal, Sealed};
 use crate::{Error, Settings, scram};
@@ -21,6 +22,8 @@ pub struct Authenticator {
     directory: Arc<dyn Directory>,
     hashing: Hashing,
     limits: RwLock<Arc<Limits>>,
+    /// Who says what a token is worth, where tokens are taken.
+    bearer: RwLock<Option<Arc<Bearer>>>,
     seal: Seal,
     /// Account, stored hash, source and password that were right.
     right: Recent,
@@ -30,13 +33,21 @@ pub struct Authenticator {
 }
 
 /// What those who guess run into, and what else a reload may change.
-struct Limits {
+pub(crate) struct Limits {
     accounts: Arc<Failures>,
     sources: Arc<Failures>,
     first_delay: Duration,
     longest_delay: Duration,
     /// Whether verifiers are kept.
     scram: bool,
+}
+
+/// An attempt that was let through and counted, before what is to prove it is looked at. Dropped, it stays counted.
+pub(crate) struct Counted<'l> {
+    limits: &'l Limits,
+    by_source: Attempt<'l>,
+    by_account: Attempt<'l>,
+    familiar: Sealed,
 }
 
 /// Who somebody says they are, and the proof.
@@ -99,6 +110,7 @@ impl Authenticator {
             directory,
             hashing: Hashing::new(settings)?,
             limits: RwLock::new(Arc::new(Limits::new(settings))),
+            bearer: RwLock::new(None),
             seal: Seal::new(),
             right: Recent::new(settings.remember.0),
             familiar: Recent::new(FAMILIAR),
@@ -119,6 +131,11 @@ impl Authenticator {
         let mut limits = self.limits.write().unwrap_or_else(PoisonError::into_inner);
         *limits = Arc::new(limits.changed_to(settings));
         Ok(())
+    }
+
+    /// Tokens are taken, and worth what `bearer` says of them, from now on; with none they are not.
+    pub fn trust(&self, bearer: Option<Bearer>) {
+        *self.bearer.write().unwrap_or_else(PoisonError::into_inner) = bearer.map(Arc::new);
     }
 
     /// What the directory says of the claim, for [`Authenticator::verify`]: the one part of an answer that waits for the store.
@@ -206,41 +223,57 @@ impl Authenticator {
     /// What follows from a proof that was looked at already, at next to no cost: whose it is, or nobody's. It counts as any attempt
     /// does, and is worth nothing where there were too many.
     pub(crate) fn judge(&self, login: &str, source: IpAddr, proved: Option<Arc<str>>) -> Verdict {
-        let (limits, source) = (self.limits(), prefix(source).to_string());
+        match (self.count(&self.limits(), login, source), proved) {
+            (Err(refused), _) => refused,
+            (Ok(counted), Some(account)) => self.prove(counted, account),
+            (Ok(counted), None) => Verdict::Wrong { delay: counted.fail() },
+        }
+    }
+
+    /// Counts an attempt of somebody who says to be `login`, or says nothing, before what proves it is looked at.
+    ///
+    /// # Errors
+    /// There were too many: [`Verdict::Refused`].
+    pub(crate) fn count<'l>(&self, limits: &'l Limits, login: &str, source: IpAddr) -> Result<Counted<'l>, Verdict> {
+        let source = prefix(source).to_string();
         let by_source = match limits.sources.attempt(&source) {
             Ok(attempt) => attempt,
-            Err(retry_after) => return Verdict::Refused { throttle: Throttle::Source, retry_after },
+            Err(retry_after) => return Err(Verdict::Refused { throttle: Throttle::Source, retry_after }),
         };
-        let (familiar, by_account) = match self.against_account(&limits, login, &source) {
-            Ok(counted) => counted,
+        match self.against_account(limits, login, &source) {
+            Ok((familiar, by_account)) => Ok(Counted { limits, by_source, by_account, familiar }),
             Err(retry_after) => {
                 by_source.forgive();
-                return Verdict::Refused { throttle: Throttle::Account, retry_after };
+                Err(Verdict::Refused { throttle: Throttle::Account, retry_after })
             }
-        };
-        match proved {
-            Some(account) => {
-                by_source.forgive();
-                by_account.forget();
-                self.familiar.insert(familiar);
-                Verdict::Right { account }
-            }
-            None => Verdict::Wrong { delay: limits.delay(&by_source, &by_account) },
         }
+    }
+
+    /// What was counted has proved to be right.
+    pub(crate) fn prove(&self, counted: Counted<'_>, account: Arc<str>) -> Verdict {
+        counted.by_source.forgive();
+        counted.by_account.forget();
+        self.familiar.insert(counted.familiar);
+        Verdict::Right { account }
+    }
+
+    pub(crate) fn bearer(&self) -> Option<Arc<Bearer>> {
+        self.bearer.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn directory(&self) -> &dyn Directory {
         &*self.directory
     }
 
-    fn limits(&self) -> Arc<Limits> {
+    pub(crate) fn limits(&self) -> Arc<Limits> {
         Arc::clone(&self.limits.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Counts an attempt against the account; a source from which it was used before, which the digest stands for, has a count of its own.
+    /// Counts an attempt against the account; a source from which it was used before, which the digest stands for, has a count of its own. So
+    /// has every source that names nobody.
     fn against_account<'l>(&self, limits: &'l Limits, login: &str, source: &String) -> Result<(Sealed, Attempt<'l>), Duration> {
         let familiar = self.seal.seal(&[b"familiar", login.as_bytes(), source.as_bytes()]);
-        let of_their_own = self.familiar.contains(&familiar).then_some(source);
+        let of_their_own = (login.is_empty() || self.familiar.contains(&familiar)).then_some(source);
         limits.accounts.attempt((login, of_their_own)).map(|attempt| (familiar, attempt))
     }
 
@@ -299,6 +332,19 @@ impl Limits {
     fn delay(&self, by_source: &Attempt<'_>, by_account: &Attempt<'_>) -> Duration {
         let doublings = by_source.in_a_row().max(by_account.in_a_row()).saturating_sub(1).min(31);
         self.first_delay.saturating_mul(1 << doublings).min(self.longest_delay)
+    }
+}
+
+impl Counted<'_> {
+    /// It was not right: how long to hold the answer back.
+    pub(crate) fn fail(self) -> Duration {
+        self.limits.delay(&self.by_source, &self.by_account)
+    }
+
+    /// It could not be looked at, through no fault of the client's.
+    pub(crate) fn forgive(self) {
+        self.by_source.forgive();
+        self.by_account.forgive();
     }
 }
 

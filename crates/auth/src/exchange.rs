@@ -5,6 +5,9 @@
 //! attempt, so that what holds for those who guess passwords holds for those who guess proofs. A proof costs next to nothing to
 //! look at, right or wrong, of whomever.
 //!
+//! A bearer token is looked at when its attempt has been counted, since that may ask a service: nobody asks it through us faster than they may
+//! guess. A client whose token is worth nothing is told why before it is told that it has failed (RFC 7628 §3.2.3).
+//!
 //! Refuses by value, as [`Authenticator::verify`]; a message that is none of its mechanism's is [`Round::Malformed`] and counts as no attempt.
 
 use std::net::IpAddr;
@@ -14,6 +17,7 @@ use std::time::Duration;
 use mail::{Mechanism, canonical};
 
 use crate::authenticator::Authenticator;
+use crate::oauth::{self, Bearer, Presented};
 use crate::scram::{self, ClientFirst, Proof, Verifier};
 use crate::{Error, Verdict};
 
@@ -46,6 +50,18 @@ pub enum Round {
         /// Whether that is so.
         verdict: Verdict,
     },
+    /// It has failed, and is to be answered with this challenge, held back as for [`Verdict::Wrong`]. Whatever the client says to that, it is
+    /// [`Round::Failed`].
+    Denied {
+        /// Who the client has said it is; empty where it has not.
+        login: String,
+        /// How long to hold the challenge back.
+        delay: Duration,
+        /// Why, for the client's program.
+        challenge: &'static str,
+    },
+    /// It has failed with the round before, which was all there is to count, tell or hold back.
+    Failed,
     /// That was no message of its mechanism, or one that must not be answered: the exchange is over.
     Malformed,
 }
@@ -60,11 +76,13 @@ enum State {
     Scram { exchange: Box<scram::Exchange>, login: String, account: Option<Arc<str>> },
     /// It was right, and the client has been told; it has nothing more to say.
     Proved { login: String, account: Arc<str> },
+    /// It was wrong, and the client has been told; it has nothing to say that would change it.
+    Denied,
 }
 
 impl Authenticator {
     /// What a message comes to. `exchange` is what was left there by the message before, and nothing before the first; this is the one part of an
-    /// exchange that waits for the store.
+    /// exchange that waits, for the store or for the service that knows tokens.
     ///
     /// Cancel-safe: the exchange is over then, and what counted counts.
     ///
@@ -74,9 +92,10 @@ impl Authenticator {
         let before = exchange.take().map(|exchange| exchange.0);
         let (round, next) = match before.filter(|_| !message.first) {
             None => self.begin(message).await?,
-            Some(State::Scram { exchange, login, account }) => self.prove(&exchange, login, account, message),
+            Some(State::Scram { exchange, login, account }) => self.prove_scram(&exchange, login, account, message),
             Some(State::Proved { login, account }) if message.octets.is_empty() => over(login, Verdict::Right { account }),
             Some(State::Proved { .. }) => (Round::Malformed, None),
+            Some(State::Denied) => (Round::Failed, None),
         };
         *exchange = next.map(|state| Box::new(Exchange(state)));
         Ok(round)
@@ -87,6 +106,7 @@ impl Authenticator {
             Mechanism::ScramSha256Plus => true,
             Mechanism::ScramSha256 => false,
             Mechanism::External => return self.vouched(message).await,
+            Mechanism::OauthBearer | Mechanism::Xoauth2 => return self.bear(message).await,
             // A name and a password are verified, not led.
             Mechanism::Plain | Mechanism::Login => return Ok((Round::Malformed, None)),
         };
@@ -118,7 +138,41 @@ impl Authenticator {
         Ok(over(login, verdict))
     }
 
-    fn prove(&self, exchange: &scram::Exchange, login: String, account: Option<Arc<str>>, message: Message<'_>) -> (Round, Option<State>) {
+    /// A token says who the client is; a name beside it only that it must be nobody else.
+    async fn bear(&self, message: Message<'_>) -> Result<(Round, Option<State>), Error> {
+        let presented = Presented::parse(message.mechanism, message.octets).filter(|_| message.first);
+        let (Some(presented), Some(bearer)) = (presented, self.bearer()) else { return Ok((Round::Malformed, None)) };
+        let (login, limits) = (canonical(&presented.user), self.limits());
+        let counted = match self.count(&limits, &login, message.source) {
+            Ok(counted) => counted,
+            Err(refused) => return Ok(over(login, refused)),
+        };
+        match self.bearer_of(&presented, &bearer).await {
+            Ok(Some(account)) if login.is_empty() || *account == *login => Ok(over(account.to_string(), self.prove(counted, account))),
+            Ok(_) => {
+                Ok((Round::Denied { login, delay: counted.fail(), challenge: oauth::challenge(message.mechanism) }, Some(State::Denied)))
+            }
+            Err(error) => {
+                counted.forgive();
+                Err(error)
+            }
+        }
+    }
+
+    /// Whose token it is, of those who have an account here.
+    async fn bearer_of(&self, presented: &Presented<'_>, bearer: &Bearer) -> Result<Option<Arc<str>>, Error> {
+        let Some(token) = presented.token else { return Ok(None) };
+        let Some(named) = bearer.account(token).await? else { return Ok(None) };
+        Ok(self.directory().account(&canonical(&named)).await?.map(|account| account.name))
+    }
+
+    fn prove_scram(
+        &self,
+        exchange: &scram::Exchange,
+        login: String,
+        account: Option<Arc<str>>,
+        message: Message<'_>,
+    ) -> (Round, Option<State>) {
         if exchange.first().acting_as.as_deref().is_some_and(|other| canonical(other) != login) {
             return over(login, Verdict::Wrong { delay: Duration::ZERO });
         }

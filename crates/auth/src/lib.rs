@@ -16,6 +16,7 @@
 //!   right: a client that hangs up, or tries from a hundred connections at once, gains nothing. What comes too fast is refused
 //!   without a look at the password. A source from which the account was used before has a count of its own, so that others'
 //!   guesses do not lock people out.
+//! - A bearer token is worth what [`oauth::Bearer`] says of it, to whoever has an account here, and counts like a password.
 //! - A password that was right is recognised again from the same source for some minutes without computing its hash. What is kept
 //!   for that is a keyed digest, with a key that this process made up and never tells. The stored hash goes into it: a new password
 //!   or a removed account is forgotten at once.
@@ -24,10 +25,14 @@
 //! Refuses by value: [`Verdict::Wrong`] and [`Verdict::Refused`]. Fails with [`Error`], which is never the client's fault: answer it as
 //! temporary, so that nobody is asked for their password again.
 
+use std::io;
+use std::path::PathBuf;
+
 mod authenticator;
 mod exchange;
 mod failures;
 mod hashing;
+pub mod oauth;
 mod recent;
 mod scram;
 mod seal;
@@ -64,6 +69,19 @@ pub enum Error {
         /// What is wrong with it.
         cause: &'static str,
     },
+    /// A file that `[oauth]` names cannot be used.
+    #[error("{}: {source}", path.display())]
+    OauthFile {
+        /// The key of the configuration that names it.
+        key: &'static str,
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// It is not known what a token is worth: the service that would say so does not.
+    #[error("the service at oauth.introspection has not said what a token is worth: {0}")]
+    Introspection(String),
     /// A hash could not be computed.
     #[error("a password hash could not be computed: {0}")]
     Hashing(String),

@@ -204,7 +204,7 @@ impl Exchange {
 }
 
 /// A saslname (RFC 5802 §7): `=2C` and `=3D` stand for the two characters that have a meaning.
-fn name(text: &str) -> Option<String> {
+pub(crate) fn name(text: &str) -> Option<String> {
     let mut parts = text.split('=');
     let mut name = parts.next()?.to_owned();
     for part in parts {

@@ -61,6 +61,16 @@ pub struct AuthThrottled<'e> {
     pub now: Instant,
 }
 
+/// It is not known what a token is worth, through no fault of the client's: the provider's service has not said so.
+pub struct IntrospectionFailed<'e> {
+    /// Where.
+    pub listener: &'e Listener,
+    /// What was answered, or that nothing was.
+    pub cause: &'e dyn Display,
+    /// When.
+    pub now: Instant,
+}
+
 /// R9: the password was right, and the user has all the sessions it may.
 pub struct UserSessionsRefused<'e> {
     /// Where.
@@ -157,6 +167,20 @@ impl Event for AuthThrottled<'_> {
 
     fn repeat(&self) -> Option<Repeat> {
         Some(Repeat { kind: self.throttle.as_str(), source: Some(self.source), burst: 1, now: self.now })
+    }
+}
+
+impl Event for IntrospectionFailed<'_> {
+    fn count(&self, metrics: &crate::Metrics) {
+        metrics.auth.count(self.listener, "introspection_failed");
+    }
+
+    fn log(&self, left_out: u64) {
+        warn!(target: "gatepost::auth", listener = %self.listener, cause = %self.cause, left_out, "introspection failed");
+    }
+
+    fn repeat(&self) -> Option<Repeat> {
+        Some(Repeat { kind: "introspection_failed", source: None, burst: 1, now: self.now })
     }
 }
 

@@ -36,7 +36,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 
-pub use auth::{AuthFailed, AuthSucceeded, AuthThrottled, Throttle, UserSessionsRefused};
+pub use auth::{AuthFailed, AuthSucceeded, AuthThrottled, IntrospectionFailed, Throttle, UserSessionsRefused};
 pub use fault::{GateFaulted, ListenerFaulted};
 pub use figures::{Figure, Figures};
 pub use gate::{SessionAdmitted, SessionEnded, SessionRefused};

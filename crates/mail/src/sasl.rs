@@ -13,6 +13,10 @@ pub enum Mechanism {
     ScramSha256Plus,
     /// SCRAM-SHA-256 (RFC 5802, RFC 7677).
     ScramSha256,
+    /// A bearer token (RFC 7628).
+    OauthBearer,
+    /// A bearer token as Google and Microsoft began to take it, before RFC 7628.
+    Xoauth2,
     /// RFC 4616.
     Plain,
     /// `draft-murchison-sasl-login`, which Outlook still prefers.
@@ -21,7 +25,8 @@ pub enum Mechanism {
 
 impl Mechanism {
     /// All there are.
-    pub const ALL: [Self; 5] = [Self::External, Self::ScramSha256Plus, Self::ScramSha256, Self::Plain, Self::Login];
+    pub const ALL: [Self; 7] =
+        [Self::External, Self::ScramSha256Plus, Self::ScramSha256, Self::OauthBearer, Self::Xoauth2, Self::Plain, Self::Login];
 
     /// Its registered name.
     pub const fn name(self) -> &'static str {
@@ -29,6 +34,8 @@ impl Mechanism {
             Self::External => "EXTERNAL",
             Self::ScramSha256Plus => "SCRAM-SHA-256-PLUS",
             Self::ScramSha256 => "SCRAM-SHA-256",
+            Self::OauthBearer => "OAUTHBEARER",
+            Self::Xoauth2 => "XOAUTH2",
             Self::Plain => "PLAIN",
             Self::Login => "LOGIN",
         }
@@ -46,6 +53,9 @@ impl Mechanisms {
     pub const PASSWORD: Self = Self(0).with(Mechanism::Plain).with(Mechanism::Login);
     /// Both forms of SCRAM-SHA-256.
     pub const SCRAM: Self = Self(0).with(Mechanism::ScramSha256Plus).with(Mechanism::ScramSha256);
+
+    /// Both that take a bearer token.
+    pub const TOKENS: Self = Self(0).with(Mechanism::OauthBearer).with(Mechanism::Xoauth2);
 
     /// With one more.
     pub const fn with(self, mechanism: Mechanism) -> Self {

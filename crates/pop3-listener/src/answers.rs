@@ -6,12 +6,13 @@
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::time::Duration;
 
 use auth::{Claim, Exchange, Message, Round, Verdict};
 use bytes::BytesMut;
 use events::{
-    AuthFailed, AuthSucceeded, AuthThrottled, MaildropOpened, MaildropRefused, MaildropTakenOver, MessageDamaged, MessageFetched,
-    MessagesDeleted, RateMet, SessionEnd, SessionId, StoreFailed,
+    AuthFailed, AuthSucceeded, AuthThrottled, IntrospectionFailed, MaildropOpened, MaildropRefused, MaildropTakenOver, MessageDamaged,
+    MessageFetched, MessagesDeleted, RateMet, SessionEnd, SessionId, StoreFailed,
 };
 use gate::rates::{Limits, Measure, Scope, Sender};
 use gate::{Denial, Phase, Seat, Token};
@@ -179,14 +180,20 @@ impl Answers {
                 Err((refusal, token)) => question.refuse_signed(refusal, token),
             },
             Ok(Round::Over { login, verdict: Verdict::Wrong { delay } }) => {
-                events.emit(AuthFailed { listener, session, source, login: &login, mechanism, now: net::now() });
-                // Who has guessed waits, but the drain does not.
-                let _left =
-                    self.seat.during(Phase::Tarpit, net::now, pin!(net::clock::within(net::now() + delay, self.shared.drain.wait()))).await;
+                self.failed_login(&login, mechanism, delay).await;
                 question.refuse(AuthRefusal::WrongCredentials);
             }
+            Ok(Round::Denied { login, delay, challenge }) => {
+                self.failed_login(&login, mechanism, delay).await;
+                question.challenge(challenge.as_bytes());
+            }
+            Ok(Round::Failed) => question.refuse(AuthRefusal::WrongCredentials),
             Ok(Round::Over { login, verdict: Verdict::Refused { throttle, .. } }) => {
                 events.emit(AuthThrottled { listener, session, source, login: &login, throttle, now: net::now() });
+                question.refuse(AuthRefusal::Temporary);
+            }
+            Err(error @ auth::Error::Introspection(_)) => {
+                events.emit(IntrospectionFailed { listener, cause: &error, now: net::now() });
                 question.refuse(AuthRefusal::Temporary);
             }
             Err(error) => {
@@ -194,6 +201,14 @@ impl Answers {
                 question.refuse(AuthRefusal::Temporary);
             }
         }
+    }
+
+    /// Somebody has not proved who they are.
+    async fn failed_login(&mut self, login: &str, mechanism: &'static str, delay: Duration) {
+        let (Shared { events, listener, drain, .. }, session, source) = (&*self.shared, self.session, self.source);
+        events.emit(AuthFailed { listener, session, source, login, mechanism, now: net::now() });
+        // Who has guessed waits, but the drain does not.
+        let _left = self.seat.during(Phase::Tarpit, net::now, pin!(net::clock::within(net::now() + delay, drain.wait()))).await;
     }
 
     /// A name and a password: whether they are right.

@@ -72,9 +72,7 @@ impl Exchange {
         match offered.named(name).ok_or(Refusal::UnknownMechanism)? {
             Mechanism::Login => Ok(Self::LoginName),
             Mechanism::Plain => Ok(Self::Plain),
-            mechanism @ (Mechanism::External | Mechanism::ScramSha256 | Mechanism::ScramSha256Plus) => {
-                Ok(Self::Led { mechanism, first: true })
-            }
+            mechanism => Ok(Self::Led { mechanism, first: true }),
         }
     }
 

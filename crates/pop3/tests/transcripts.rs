@@ -58,6 +58,9 @@ impl<'d> Play<'d> {
         if transcript.is_given("scram") {
             settings.mechanisms = Mechanisms::PASSWORD.and(Mechanisms::SCRAM);
         }
+        if transcript.is_given("tokens") {
+            settings.mechanisms = settings.mechanisms.and(Mechanisms::TOKENS);
+        }
         if transcript.is_given("external") {
             settings.mechanisms = settings.mechanisms.with(Mechanism::External);
         }
@@ -161,13 +164,14 @@ fn answer(auth: Auth<'_>, next: Option<&str>, messages: &[Vec<u8>]) {
     };
     match next {
         Some(verdict) if verdict.starts_with("auth challenge ") => auth.challenge(&verdict.as_bytes()["auth challenge ".len()..]),
+        Some("auth wrong") => auth.refuse(AuthRefusal::WrongCredentials),
         Some("auth malformed") => auth.malformed(),
         Some("auth temporary") => auth.refuse(AuthRefusal::Temporary),
         Some("auth drop") => drop(auth),
         Some("auth in-use") => auth.refuse_signed(AuthRefusal::InUse, Token::new("R10", 1)),
         Some("auth too-many-sessions") => auth.refuse_signed(AuthRefusal::TooManySessions { limit: 32 }, Token::new("R9", 1)),
         Some("auth login-delay") => auth.refuse(AuthRefusal::LoginDelay),
-        _ if right => {
+        _ if right || next == Some("auth accept") => {
             let entry = |(number, text): (u128, &Vec<u8>)| Entry {
                 id: MessageId::from_bytes(number.to_be_bytes()),
                 octets: text.len() as u64 + if text.is_empty() || text.ends_with(b"\r\n") { 0 } else { 2 },

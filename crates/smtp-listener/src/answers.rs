@@ -4,6 +4,7 @@
 //! log. A question dropped with its future means 451, so all of this may be dropped at any time: what was begun is undone, but for
 //! a commit under way, whose outcome is open then, and which the drain waits for.
 
+mod authenticating;
 mod recipients;
 mod refusing;
 mod reporting;
@@ -20,15 +21,15 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use ::screening::Manners;
-use auth::{Claim, Exchange, Message as Told, Round, Verdict};
-use events::{AuthFailed, AuthSucceeded, AuthThrottled, MessageAccepted, SessionId, StoreFailed};
+use auth::Exchange;
+use events::{MessageAccepted, SessionId};
 use gate::delivery::{Passage, Promise};
 use gate::rates::{Limits, Measure, Sender};
 use gate::{Denial, Permit, Phase, Seat};
 use jiff::Timestamp;
 use mail::{ForwardPath, Host, MessageId, ReversePath};
 use net::{Connection, Hold};
-use smtp::{Auth, Chunk, Credentials, Data, EndOfData, Mail, MailFrom, Mechanism, Question, Reply, Response, Said};
+use smtp::{Chunk, Data, EndOfData, Mail, MailFrom, Mechanism, Question, Reply};
 
 use crate::freight::Freight;
 use crate::hops::Hops;
@@ -135,66 +136,6 @@ impl Answers {
             self.shared.failed(self.source, failures);
         }
         Some(hold_back(&self.shared))
-    }
-
-    async fn auth(&mut self, question: Auth<'_>) {
-        let mechanism = question.said().mechanism().name();
-        let rate = self.shared.rates.look(Measure::FailedCommands, &self.sender(None, None), Limits::ALL, net::now());
-        if let Err(met) = rate {
-            return question.reject(self.rate_met(Reply::FAILURE_RATE_AUTH, &met, None, None));
-        }
-        let round = match question.said() {
-            Said::Password(credentials) => self.verify(credentials).await,
-            Said::Response(response) => self.respond(response).await,
-        };
-        let Shared { events, listener, .. } = &*self.shared;
-        let (session, source) = (self.session, self.source);
-        match round {
-            Ok(Round::Challenge(challenge)) => question.challenge(&challenge),
-            Ok(Round::Malformed) => question.malformed(),
-            Ok(Round::Over { verdict: Verdict::Right { account }, .. }) => {
-                match self.shared.log_in(&self.seat, session, source, &account) {
-                    Ok(()) => {
-                        events.emit(AuthSucceeded { listener, session, source, account: &account, mechanism });
-                        question.accept(&*account);
-                    }
-                    Err(full) => question.reject(self.user_full(full, &account)),
-                }
-            }
-            Ok(Round::Over { login, verdict: Verdict::Wrong { delay } }) => {
-                events.emit(AuthFailed { listener, session, source, login: &login, mechanism, now: net::now() });
-                // Who has guessed waits, but the drain does not.
-                let _left =
-                    self.seat.during(Phase::Tarpit, net::now, pin!(net::clock::within(net::now() + delay, self.shared.drain.wait()))).await;
-                question.wrong();
-            }
-            Ok(Round::Over { login, verdict: Verdict::Refused { throttle, .. } }) => {
-                events.emit(AuthThrottled { listener, session, source, login: &login, throttle, now: net::now() });
-                question.reject(Reply::TRY_LATER_AUTH);
-            }
-            Err(error) => {
-                events.emit(StoreFailed { operation: "authenticate", cause: &error, now: net::now() });
-                question.reject(Reply::TRY_LATER_AUTH);
-            }
-        }
-    }
-
-    /// A name and a password: whether they are right.
-    async fn verify(&mut self, credentials: &Credentials) -> Result<Round, auth::Error> {
-        let Credentials { authcid: login, authzid, password, .. } = credentials;
-        let claim = Claim { login, acting_as: authzid.as_deref(), password: password.clone(), source: self.source };
-        let authenticator = &self.shared.authenticator;
-        let looked_up = self.seat.during(Phase::Store, net::now, pin!(authenticator.look_up(claim))).await?;
-        Ok(Round::Over { login: login.to_string(), verdict: authenticator.verify(looked_up).await? })
-    }
-
-    /// One response of several: what it comes to.
-    async fn respond(&mut self, response: &Response) -> Result<Round, auth::Error> {
-        let Response { mechanism, first, ref octets } = *response;
-        let channel = self.bond.as_ref().and_then(|bond| bond.channel.as_ref());
-        let certificate = self.bond.as_ref().and_then(|bond| bond.certificate.as_deref());
-        let told = Told { mechanism, first, octets: octets.expose(), source: self.source, channel, certificate };
-        self.seat.during(Phase::Store, net::now, pin!(self.shared.authenticator.respond(&mut self.exchange, told))).await
     }
 
     async fn mail(&mut self, question: Mail<'_>) {

@@ -76,7 +76,7 @@ impl Exchange {
         match mechanism {
             Mechanism::Plain => Self::Plain,
             Mechanism::Login => Self::Login(login::Login::default()),
-            Mechanism::External | Mechanism::ScramSha256 | Mechanism::ScramSha256Plus => Self::Led { mechanism, first: true },
+            _ => Self::Led { mechanism, first: true },
         }
     }
 

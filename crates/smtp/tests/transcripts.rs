@@ -77,6 +77,9 @@ impl Play {
         if has("scram") {
             settings.mechanisms = Mechanisms::PASSWORD.and(Mechanisms::SCRAM);
         }
+        if has("tokens") {
+            settings.mechanisms = settings.mechanisms.and(Mechanisms::TOKENS);
+        }
         if has("external") {
             settings.mechanisms = settings.mechanisms.with(Mechanism::External);
         }

@@ -35,7 +35,7 @@ fn every_smtp_transcript_that_can_be() {
 
 /// The limits a transcript asks for; none when it cannot be played to a server as it is configured.
 fn limits(transcript: &Transcript) -> Option<String> {
-    let others = ["no-starttls", "no-exporter", "auth", "scram", "external", "signed-in", "lmtp", "xclient"];
+    let others = ["no-starttls", "no-exporter", "auth", "scram", "external", "tokens", "signed-in", "lmtp", "xclient"];
     if transcript.is_scripted() || others.iter().any(|word| is_given(transcript, word)) {
         return None;
     }

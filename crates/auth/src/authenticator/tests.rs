@@ -1,5 +1,6 @@
 mod renewal;
 mod scram;
+mod tokens;
 
 use std::num::NonZeroU32;
 

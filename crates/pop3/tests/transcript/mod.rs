@@ -13,12 +13,12 @@
 //! | line | |
 //! | --- | --- |
 //! | `#` | a remark |
-//! | `Given:` | words about listener and connection: `tls` (otherwise in clear), `no-stls`, `scram`, `no-exporter`, `external`, `certificate`, `login-delay=1m`, `whole` (octets must arrive together) |
+//! | `Given:` | words about listener and connection: `tls` (otherwise in clear), `no-stls`, `scram`, `no-exporter`, `external`, `tokens`, `certificate`, `login-delay=1m`, `whole` (octets must arrive together) |
 //! | `Given: message` | one more message in the maildrop of `mrose`, whose password is `tanstaaf`; number n has the id whose number is n |
 //! | `M:` | the message's next line; `M>` adds no CRLF |
 //! | `C:` | the client sends a line, CRLF added; lines that follow each other go in one write. `C>` adds nothing |
 //! | `S:` | the server's next line, exactly; `S>` without CRLF |
-//! | `A:` | how the next question is answered: `auth` with `temporary`, `drop`, `in-use`, `too-many-sessions`, `login-delay`, `malformed` or `challenge` and its text; `retrieve` with `unavailable` or `drop`; `read` with `fail-at-once` or, halfway, `fail`, `drop` or `end-early`; `update` with `fail` or `drop` |
+//! | `A:` | how the next question is answered: `auth` with `accept`, `wrong`, `temporary`, `drop`, `in-use`, `too-many-sessions`, `login-delay`, `malformed` or `challenge` and its text; `retrieve` with `unavailable` or `drop`; `read` with `fail-at-once` or, halfway, `fail`, `drop` or `end-early`; `update` with `fail` or `drop` |
 //! | `T:` | so much time passes: `T: 4m59s` |
 //! | `X:` | `closed` and `open`: the connection is; `upgraded`: the handshake after STLS; `drain`: the server begins to; `place-needed`: the session is to give way; `takeover`: a newer session has the maildrop; `deleted 1 2` or `deleted nothing`: the store has been told so |
 //!

@@ -1,0 +1,93 @@
+//! Bearer tokens (RFC 6750): what a client says with one (OAUTHBEARER, RFC 7628, and XOAUTH2), and whose it is.
+//!
+//! [`Bearer`] is whoever tells that, made of the table `[oauth]`: keys that a token must be signed by, or a service that is asked. Guarantees: an
+//! account is named by nothing but a token that is in force, from the issuer and for the audience of the configuration. Tokens and secrets
+//! are in no error, and in no log. Refuses by value; fails with [`Error`].
+
+mod introspection;
+mod message;
+mod settings;
+mod signed;
+
+use std::time::Duration;
+
+use mail::Mechanism;
+use serde_json::{Map, Value};
+
+use introspection::Introspection;
+pub(crate) use message::Presented;
+pub use settings::Settings;
+use signed::Signed;
+
+use crate::Error;
+
+/// Says whose a token is.
+#[derive(Debug)]
+pub struct Bearer {
+    known_by: KnownBy,
+    /// The claim that names the account.
+    claim: String,
+}
+
+/// How it is known what a token is worth.
+#[derive(Debug)]
+enum KnownBy {
+    Signature(Signed),
+    Service(Box<Introspection>),
+}
+
+impl Bearer {
+    /// By these settings; none where they take no tokens. Reads the files they name.
+    ///
+    /// # Errors
+    /// [`Error::Settings`] with every fault, or [`Error::OauthFile`].
+    pub fn new(settings: &Settings) -> Result<Option<Self>, Error> {
+        let faults = settings.validate();
+        if !faults.is_empty() {
+            return Err(Error::Settings(faults));
+        }
+        if !settings.takes_tokens() {
+            return Ok(None);
+        }
+        let known_by = if settings.asks() {
+            KnownBy::Service(Box::new(Introspection::new(settings)?))
+        } else {
+            KnownBy::Signature(Signed::new(settings)?)
+        };
+        Ok(Some(Self { known_by, claim: settings.account_claim.clone() }))
+    }
+
+    /// The account that a token names, as it stands there; none of a token that is worth nothing.
+    ///
+    /// Cancel-safe: what was asked is asked in vain.
+    ///
+    /// # Errors
+    /// [`Error::Introspection`]
+    pub(crate) async fn account(&self, token: &str) -> Result<Option<String>, Error> {
+        match &self.known_by {
+            KnownBy::Signature(signed) => Ok(signed.claims(token).and_then(|claims| named(&claims, &self.claim))),
+            KnownBy::Service(service) => service.account(token, &self.claim).await,
+        }
+    }
+}
+
+/// The account that these claims name.
+fn named(claims: &Map<String, Value>, claim: &str) -> Option<String> {
+    // OpenID Connect Core §5.1: an address that nobody has verified may be anybody's.
+    let unverified = claim == "email" && claims.get("email_verified").is_some_and(|verified| verified != true && verified != "true");
+    claims.get(claim).and_then(Value::as_str).filter(|name| !name.is_empty() && !unverified).map(str::to_owned)
+}
+
+/// What is wrong, for the client's program (RFC 7628 §3.2.2).
+pub(crate) fn challenge(mechanism: Mechanism) -> &'static str {
+    match mechanism {
+        Mechanism::Xoauth2 => r#"{"status":"401","schemes":"bearer"}"#,
+        _ => r#"{"status":"invalid_token"}"#,
+    }
+}
+
+/// By how much the provider's clock may differ from ours.
+const LEEWAY: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,216 @@
+//! Tokens of a provider of our own, signed by keys made here; nothing of the library that reads them signs them.
+
+use std::fs;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use aws_lc_rs::hmac;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, RSA_PKCS1_SHA256, RsaKeyPair};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256, SignatureAlgorithm};
+use rustls::pki_types::SubjectPublicKeyInfoDer;
+use rustls::pki_types::pem::PemObject as _;
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::*;
+
+pub(crate) const ANN: &str = "ann@example.org";
+const ISSUER: &str = "https://id.example.org/";
+const AUDIENCE: &str = "gatepost";
+
+/// Issues tokens.
+pub(crate) struct Provider {
+    folder: TempDir,
+    key: KeyPair,
+    algorithm: &'static str,
+}
+
+impl Provider {
+    pub(crate) fn new() -> Self {
+        Self::by("EdDSA", &PKCS_ED25519)
+    }
+
+    fn by(algorithm: &'static str, kind: &'static SignatureAlgorithm) -> Self {
+        let (folder, key) = (tempfile::tempdir().unwrap(), KeyPair::generate_for(kind).unwrap());
+        fs::write(folder.path().join("key.pem"), key.public_key_pem()).unwrap();
+        Self { folder, key, algorithm }
+    }
+
+    pub(crate) fn settings(&self) -> Settings {
+        let keys = vec![self.folder.path().join("key.pem")];
+        Settings { keys, issuer: ISSUER.into(), audience: AUDIENCE.into(), ..Settings::default() }
+    }
+
+    /// One that is all right, for whoever `email` is.
+    pub(crate) fn token_of(&self, email: &str) -> String {
+        self.token(&json!({ "email": email }))
+    }
+
+    /// With these claims in place of the right ones; null takes one out.
+    fn token(&self, other: &Value) -> String {
+        let mut claims = json!({ "iss": ISSUER, "aud": AUDIENCE, "exp": now() + 600, "email": ANN });
+        claims.as_object_mut().unwrap().extend(other.as_object().unwrap().clone());
+        claims.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+        signed(&json!({ "alg": self.algorithm, "typ": "JWT" }), &claims, |text| self.sign(text))
+    }
+
+    fn sign(&self, text: &[u8]) -> Vec<u8> {
+        let (der, random) = (self.key.serialize_der(), SystemRandom::new());
+        match self.algorithm {
+            "EdDSA" => Ed25519KeyPair::from_pkcs8(&der).unwrap().sign(text).as_ref().to_vec(),
+            "ES256" => {
+                EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &der).unwrap().sign(&random, text).unwrap().as_ref().to_vec()
+            }
+            _ => {
+                let key = RsaKeyPair::from_pkcs8(&der).unwrap();
+                let mut signature = vec![0; key.public_modulus_len()];
+                key.sign(&RSA_PKCS1_SHA256, &random, text, &mut signature).unwrap();
+                signature
+            }
+        }
+    }
+}
+
+fn signed(header: &Value, claims: &Value, sign: impl Fn(&[u8]) -> Vec<u8>) -> String {
+    let text = format!("{}.{}", URL_SAFE_NO_PAD.encode(header.to_string()), URL_SAFE_NO_PAD.encode(claims.to_string()));
+    let signature = URL_SAFE_NO_PAD.encode(sign(text.as_bytes()));
+    format!("{text}.{signature}")
+}
+
+pub(crate) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+async fn account(settings: &Settings, token: &str) -> Option<String> {
+    Bearer::new(settings).unwrap().unwrap().account(token).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_token_that_one_of_the_keys_has_signed_names_its_account() {
+    let providers = [
+        Provider::by("EdDSA", &PKCS_ED25519),
+        Provider::by("ES256", &PKCS_ECDSA_P256_SHA256),
+        Provider::by("RS256", &PKCS_RSA_SHA256),
+        Provider::by("RS256", &PKCS_RSA_SHA256),
+    ];
+    let keys = providers[..3].iter().flat_map(|provider| provider.settings().keys).collect();
+    let settings = Settings { keys, ..providers[0].settings() };
+    for provider in &providers[..3] {
+        assert_eq!(account(&settings, &provider.token(&json!({}))).await.as_deref(), Some(ANN), "{}", provider.algorithm);
+    }
+    assert_eq!(account(&settings, &providers[3].token(&json!({}))).await, None, "another key");
+}
+
+#[tokio::test]
+async fn every_claim_counts() {
+    let provider = Provider::new();
+    let settings = provider.settings();
+    for fine in [
+        json!({ "aud": ["another", AUDIENCE] }),
+        json!({ "nbf": now() - 1, "email_verified": true }),
+        json!({ "exp": now() - 30 }),
+        json!({ "nbf": now() + 30 }),
+        json!({ "padding": "x".repeat(6000) }),
+    ] {
+        assert_eq!(account(&settings, &provider.token(&fine)).await.as_deref(), Some(ANN), "{fine}");
+    }
+    for wrong in [
+        json!({ "exp": now() - 120 }),
+        json!({ "exp": null }),
+        json!({ "exp": (now() + 600).to_string() }),
+        json!({ "nbf": now() + 120 }),
+        json!({ "nbf": "now" }),
+        json!({ "iss": "https://id.example.org" }),
+        json!({ "iss": null }),
+        json!({ "aud": "another" }),
+        json!({ "aud": ["another"] }),
+        json!({ "aud": [] }),
+        json!({ "aud": null }),
+        json!({ "email": null }),
+        json!({ "email": "" }),
+        json!({ "email": [ANN] }),
+        json!({ "email_verified": false }),
+    ] {
+        assert_eq!(account(&settings, &provider.token(&wrong)).await, None, "{wrong}");
+    }
+    let by_name = Settings { account_claim: "preferred_username".into(), ..settings };
+    let token = provider.token(&json!({ "preferred_username": "bob@example.org", "email_verified": false }));
+    assert_eq!(account(&by_name, &token).await.as_deref(), Some("bob@example.org"));
+}
+
+/// RFC 8725 §2.1: what breaks who believes the token.
+#[tokio::test]
+async fn the_token_does_not_choose_the_algorithm() {
+    for provider in
+        [Provider::by("EdDSA", &PKCS_ED25519), Provider::by("ES256", &PKCS_ECDSA_P256_SHA256), Provider::by("RS256", &PKCS_RSA_SHA256)]
+    {
+        let settings = provider.settings();
+        let claims = json!({ "iss": ISSUER, "aud": AUDIENCE, "exp": now() + 600, "email": ANN });
+        let hmac = |key: &[u8], text: &[u8]| hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text).as_ref().to_vec();
+        let (pem, der, raw) = (
+            provider.key.public_key_pem(),
+            SubjectPublicKeyInfoDer::from_pem_slice(provider.key.public_key_pem().as_bytes()).unwrap(),
+            provider.key.public_key_raw(),
+        );
+        let by = |algorithm: &str| json!({ "alg": algorithm });
+        let right = provider.token(&json!({}));
+        let (text, signature) = right.rsplit_once('.').unwrap();
+        let forged = [
+            signed(&by("none"), &claims, |_| Vec::new()),
+            signed(&by("None"), &claims, |_| Vec::new()),
+            signed(&by("HS256"), &claims, |text| hmac(pem.as_bytes(), text)),
+            signed(&by("HS256"), &claims, |text| hmac(pem.trim_end().as_bytes(), text)),
+            signed(&by("HS256"), &claims, |text| hmac(&der, text)),
+            signed(&by("HS256"), &claims, |text| hmac(raw, text)),
+            signed(&json!({ "alg": provider.algorithm, "crit": ["x"], "x": 1 }), &claims, |text| provider.sign(text)),
+            signed(&by(provider.algorithm), &claims, |_| vec![0; 64]),
+            signed(
+                &by(provider.algorithm),
+                &json!({ "iss": ISSUER, "aud": AUDIENCE, "exp": now() + 600, "email": "bob@example.org" }),
+                |_| URL_SAFE_NO_PAD.decode(signature).unwrap(),
+            ),
+            format!("{text}."),
+            text.to_owned(),
+            format!("{right}.{signature}"),
+            "eyJ".into(),
+            "..".into(),
+        ];
+        assert_eq!(account(&settings, &right).await.as_deref(), Some(ANN));
+        for token in forged {
+            assert_eq!(account(&settings, &token).await, None, "{} {token}", provider.algorithm);
+        }
+    }
+}
+
+#[test]
+fn files_that_hold_no_key_of_ours_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ours, p384) = (KeyPair::generate_for(&PKCS_ED25519).unwrap(), KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap());
+    for (text, cause) in [
+        (None, "No such file"),
+        (Some(String::new()), "there is no PUBLIC KEY in it"),
+        (Some(ours.serialize_pem()), "there is no PUBLIC KEY in it"),
+        (Some(p384.public_key_pem()), "a key in it is none of RSA with 2048 bits or more, P-256 and Ed25519"),
+        (Some("-----BEGIN PUBLIC KEY-----\n!\n-----END PUBLIC KEY-----\n".into()), "is not PEM"),
+    ] {
+        let path = folder.path().join("key.pem");
+        if let Some(text) = text {
+            fs::write(&path, text).unwrap();
+        }
+        let settings = Settings { keys: vec![path.clone()], issuer: "i".into(), audience: "a".into(), ..Settings::default() };
+        let error = Bearer::new(&settings).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{}: ", path.display())) && error.contains(cause), "{error}");
+    }
+}
+
+#[test]
+fn settings_say_whether_tokens_are_taken_and_what_is_missing() {
+    assert!(Bearer::new(&Settings::default()).unwrap().is_none());
+    let keys: Settings = toml::from_str("keys = ['k.pem']").unwrap();
+    let faults: Vec<_> = keys.validate().into_iter().map(|fault| fault.key).collect();
+    assert_eq!(faults, ["issuer", "audience"]);
+    assert!(matches!(Bearer::new(&keys), Err(Error::Settings(_))));
+    assert_eq!(Settings { account_claim: String::new(), ..Settings::default() }.validate().len(), 1);
+}
