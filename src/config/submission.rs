@@ -9,15 +9,15 @@ use serde::{Deserialize, Serialize};
 
 use super::fault::Finding;
 
-/// People who send with a password, on whichever port. The rates of [rates] and the sessions of [gate] have limits for each account.
+/// People who send with a password, on whichever port. Limits for each account are among the rates and in the gate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Submission {
     /// Whether the sender in the envelope, and every address in From, must be the user's own: the account's address, an alias or another
     /// address whose mail the account gets, or one in allowed. Others are answered 550 5.7.1. The null sender <> is everybody's.
     pub(crate) own_senders: bool,
-    /// Senders that accounts may use though they are not their own, by whole address or by domain with an @ before it:
-    /// [{ account = "shop@example.org", senders = ["orders@example.net", "@news.example.org"] }].
+    /// Senders that accounts may use though they are not their own, by whole address or by domain with an @ before it. An entry is a table of
+    /// its own under the heading [[submission.allowed]], with the account's address in account and the list of them in senders.
     pub(crate) allowed: Vec<Allowed>,
     /// Whether Date, Message-ID and From are added where a header lacks them, and Bcc is taken out (RFC 6409, section 8).
     pub(crate) complete_header: bool,
