@@ -435,7 +435,6 @@ const SCHEMA: &str = "
         drop_id INTEGER NOT NULL, sequence INTEGER NOT NULL, id BLOB NOT NULL, segment INTEGER NOT NULL, place INTEGER NOT NULL,
         text_offset INTEGER NOT NULL, octets INTEGER NOT NULL, flags INTEGER NOT NULL, share INTEGER NOT NULL,
         PRIMARY KEY (drop_id, sequence)) WITHOUT ROWID;
-    CREATE INDEX IF NOT EXISTS held ON deliveries (drop_id, sequence) WHERE flags & 4;
     CREATE TABLE IF NOT EXISTS bodies (sequence INTEGER PRIMARY KEY, id BLOB NOT NULL, refs INTEGER NOT NULL);
     CREATE TABLE IF NOT EXISTS segments (number INTEGER PRIMARY KEY, rows INTEGER, live_bytes INTEGER, mark_bytes INTEGER);
     CREATE TABLE IF NOT EXISTS needs (mark INTEGER, message INTEGER, PRIMARY KEY (mark, message)) WITHOUT ROWID;
