@@ -6,6 +6,7 @@
 mod ban;
 mod directory;
 mod gate;
+mod quarantine;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ use crate::config::Filter;
 pub(crate) use ban::{AddBan, Ban, RemoveBan};
 pub(crate) use directory::{Alias, Domain, DomainSettings, List, ListSettings, PasswordSource, Posting, User, UserSettings, WithPassword};
 pub(crate) use gate::{Drain, EndSession, Explain, Gate, Returns, SessionIds, Sessions, Set, SetKey};
+pub(crate) use quarantine::{DecideHeld, ListHeld, Quarantine};
 
 /// A mail front door whose inbound limit is exact, fair, live and explained.
 #[derive(Debug, Parser)]
@@ -128,6 +130,16 @@ pub(crate) enum Command {
         after_long_help = "Examples:\n  gatepost ban list\n  gatepost ban add 192.0.2.7 --for 1d --reason \"guesses passwords\""
     )]
     Ban(Ban),
+
+    /// Quarantine: messages that were accepted and are not shown to their recipients
+    ///
+    /// What screening has quarantined waits in the mailboxes, and POP3 does not list it until somebody releases it. Works while the server runs
+    /// and while it is stopped.
+    #[command(
+        subcommand,
+        after_long_help = "Examples:\n  gatepost quarantine list\n  gatepost quarantine release 01ARZ3NDEKTSV4RRFFQ69G5FAV"
+    )]
+    Quarantine(Quarantine),
 
     /// Take no more sessions and let the present ones finish, or undo that
     ///

@@ -7,6 +7,7 @@ pub(crate) mod directory;
 pub(crate) mod explain;
 pub(crate) mod gate;
 mod place;
+pub(crate) mod quarantine;
 pub(crate) mod reload;
 pub(crate) mod serve;
 pub(crate) mod sessions;

@@ -32,6 +32,7 @@ fn main() -> ExitCode {
         Command::Explain(explain) => command::explain::run(explain),
         Command::Gate(gate) => command::gate::run(gate),
         Command::Sessions(sessions) => command::sessions::run(sessions),
+        Command::Quarantine(quarantine) => command::quarantine::run(quarantine),
         Command::Ban(ban) => command::ban::run(ban),
         Command::Drain(drain) => command::gate::drain(drain),
         Command::List(list) => command::directory::list(list),

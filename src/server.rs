@@ -148,6 +148,7 @@ async fn serve(plan: Plan, hangup: Signal, ready: impl FnOnce(&[Listening])) -> 
         gate: Arc::clone(&gate),
         rates: Arc::clone(&services.rates),
         store: store.clone(),
+        quarantine: store.clone(),
         events: events.clone(),
         control: reloader.clone(),
         watch: Watch::default(),

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use admin::{DirectoryRequest, Reply, Request, administer};
+use admin::{DirectoryRequest, QuarantineRequest, Reply, Request, administer, quarantine};
 use store_embedded::{Embedded, OpenError};
 
 use crate::cli;
@@ -64,13 +64,25 @@ impl Place {
     /// # Errors
     /// What was refused, or why neither could be reached.
     pub(crate) fn administer(&self, request: DirectoryRequest) -> Result<Reply, PlaceError> {
-        match admin::ask(&self.config.control_socket(), &Request::Directory(request.clone())) {
+        self.either(&Request::Directory(request.clone()), async |store| administer(store, request).await)
+    }
+
+    /// The same about messages that are held.
+    ///
+    /// # Errors
+    /// As [`Place::administer`].
+    pub(crate) fn quarantine(&self, request: QuarantineRequest) -> Result<Reply, PlaceError> {
+        self.either(&Request::Quarantine(request.clone()), async |store| quarantine(store, request).await)
+    }
+
+    fn either(&self, request: &Request, stopped: impl AsyncFnOnce(&Embedded) -> Reply) -> Result<Reply, PlaceError> {
+        match admin::ask(&self.config.control_socket(), request) {
             Err(admin::Error::NotRunning(_)) => {}
             answered => return granted(answered?),
         }
         let store = self.open()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(PlaceError::Runtime)?;
-        let reply = runtime.block_on(administer(&store, request));
+        let reply = runtime.block_on(stopped(&store));
         store.close();
         granted(reply)
     }

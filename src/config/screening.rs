@@ -34,7 +34,7 @@ pub(crate) struct Screening {
     /// { check = "dmarc", fail = "policy", unsure = "defer", timeout = "10s" }
     ///
     /// `fail` says what follows when the check fails: "accept" (nothing, the default), "tag" (an X-Gatepost-Screening header is put
-    /// before the message), "quarantine" (likewise, and it says so), "defer" (4xx: the sender is to come back), "reject" (5xx),
+    /// before the message), "quarantine" (likewise, and POP3 does not list it until `gatepost quarantine release`), "defer" (4xx: the sender is to come back), "reject" (5xx),
     /// "discard" (the sender is told 250, and the message is thrown away), or "policy": for "dmarc" what the domain in From asks
     /// for, for "attachments" what stands beside the attachment, for "rspamd", "milter" and "hook" what they answer. After defer, reject or discard nothing more is asked. `unsure` says what follows when DNS, or who else is asked, does not answer within
     /// `timeout`: "accept" (the default) or "defer". `timeout` is "10s" where it is not written, and at most 1m; those of

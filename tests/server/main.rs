@@ -27,6 +27,7 @@ mod opendkim;
 mod postfix;
 mod programs;
 mod proxies;
+mod quarantine;
 mod relay;
 mod rspamd;
 mod sasl;

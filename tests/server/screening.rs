@@ -150,6 +150,9 @@ fn what_is_forged_is_refused_and_the_sender_is_told_why() {
     // The session goes on, and the genuine one is taken by its signature, though it comes another way.
     assert!(send(&mut smtp, "joe@football.example.com", SIGNED).starts_with("250 2.0.0 "));
     assert!(send(&mut smtp, "a@soft.example", "From: a@soft.example\r\n\r\nx\r\n").starts_with("250 2.0.0 "));
+    assert_eq!(mailbox(&server).len(), 1, "what is quarantined is held");
+    let held: serde_json::Value = serde_json::from_str(&server.succeed(&["quarantine", "list", "--json"])).unwrap();
+    server.succeed(&["quarantine", "release", held[0]["id"].as_str().unwrap()]);
     let stored = mailbox(&server);
     assert_eq!(stored.len(), 2);
     assert!(stored[0].contains("X-Gatepost-Screening: tag; iprev=fail spf=fail\r\n"), "{}", stored[0]);

@@ -19,6 +19,7 @@ mod control;
 mod directory;
 mod explain;
 mod http;
+mod quarantine;
 mod returns;
 mod sessions;
 mod status;
@@ -35,18 +36,19 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use events::Events;
 use gate::{Gate, MailRates};
-use store::Store;
+use store::{Quarantine, Store};
 
 pub use client::ask;
 pub use control::ControlSocket;
 pub use directory::administer;
 pub use http::Http;
+pub use quarantine::quarantine;
 pub use status::{Readiness, report_gate, report_rates};
 pub use watch::Watch;
 pub use wire::{
     Alias, Ban, BanRequest, ClientStatus, DirectoryRequest, Domain, ExemptionStatus, Explained, GateRequest, GateStatus, Holder, Limit,
-    List, Listening, Origin, Override, PasswordHash, PhaseStatus, Posting, Quota, QuotaChange, RefusedSource, Reloaded, Reply, Request,
-    Resolved, Returns, Session, SessionsRequest, Setting, Status, User,
+    List, Listening, Origin, Override, PasswordHash, PhaseStatus, Posting, QuarantineRequest, Quarantined, Quota, QuotaChange,
+    RefusedSource, Reloaded, Reply, Request, Resolved, Returns, Session, SessionsRequest, Setting, Status, User,
 };
 
 /// The running server, as far as an administrator sees it.
@@ -61,6 +63,8 @@ pub struct Admin {
     pub rates: Arc<MailRates>,
     /// Its store.
     pub store: Arc<dyn Store>,
+    /// What it holds.
+    pub quarantine: Arc<dyn Quarantine>,
     /// Its events.
     pub events: Events,
     /// What only the server itself can do.

@@ -5,6 +5,7 @@
 
 mod bans;
 mod gate;
+mod quarantine;
 mod sessions;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ pub use bans::{Ban, BanRequest};
 pub use gate::{
     ClientStatus, ExemptionStatus, Explained, GateRequest, GateStatus, Origin, Override, PhaseStatus, RefusedSource, Returns, Setting,
 };
+pub use quarantine::{QuarantineRequest, Quarantined};
 pub use sessions::{Session, SessionsRequest};
 
 /// What is asked of a running server.
@@ -36,6 +38,8 @@ pub enum Request {
     Sessions(SessionsRequest),
     /// Show, make or end bans.
     Bans(BanRequest),
+    /// Show messages that are held, or end that.
+    Quarantine(QuarantineRequest),
 }
 
 /// What is asked of a directory, whether its server runs or not.
@@ -150,6 +154,8 @@ pub enum Reply {
     Returns(Box<Returns>),
     /// Who is banned, after what was asked for was done.
     Bans(Vec<Ban>),
+    /// Messages that are held, the oldest first.
+    Quarantined(Vec<Quarantined>),
     /// How the gate is, after what was asked for was done.
     GateStatus(Box<GateStatus>),
     /// Sessions in use, the oldest first.

@@ -47,8 +47,8 @@ pub use proxy::ProxyRefused;
 pub use repeats::{LeftOut, Repeat, Repeats};
 pub use said::Said;
 pub use server::{
-    CertificateLoaded, CertificateRejected, ConfigurationRejected, ConfigurationReloaded, DirectoryChanged, ServerDraining, ServerStarted,
-    ServerStopped,
+    CertificateLoaded, CertificateRejected, ConfigurationRejected, ConfigurationReloaded, DirectoryChanged, QuarantineChanged,
+    ServerDraining, ServerStarted, ServerStopped,
 };
 pub use session::{NotAnId, SessionEnd, SessionId};
 pub use smtp::{DeliveryReported, MaildropNearlyFull, MessageAccepted, MessageRefused, MessageScreened, RateMet, RecipientRefused};

@@ -68,6 +68,17 @@ pub struct DirectoryChanged<'e> {
     pub name: &'e str,
 }
 
+/// An administrator has decided about a message that was held.
+#[derive(Debug)]
+pub struct QuarantineChanged<'e> {
+    /// What was done, as "message released".
+    pub change: &'static str,
+    /// The message's id.
+    pub message: &'e str,
+    /// In whose mailbox, where it was not done in all.
+    pub user: Option<&'e str>,
+}
+
 /// A certificate is in use.
 #[derive(Debug)]
 pub struct CertificateLoaded<'e> {
@@ -143,6 +154,14 @@ impl Event for DirectoryChanged<'_> {
 
     fn log(&self, _: u64) {
         info!(target: "gatepost::server", change = self.change, name = self.name, "directory changed");
+    }
+}
+
+impl Event for QuarantineChanged<'_> {
+    fn count(&self, _: &crate::Metrics) {}
+
+    fn log(&self, _: u64) {
+        info!(target: "gatepost::server", change = self.change, id = self.message, user = self.user, "quarantine changed");
     }
 }
 

@@ -17,7 +17,7 @@ pub enum Verdict {
     Accept,
     /// It is delivered, with a field that says what is wrong with it.
     Tag,
-    /// Likewise, and the field says that it belongs out of sight.
+    /// Likewise, and it is held: nobody sees it until an operator has decided.
     Quarantine,
     /// The client is to come back: 4xx.
     Defer,

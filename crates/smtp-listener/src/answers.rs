@@ -258,6 +258,10 @@ impl Answers {
                 let arrived = Arrived { id, accounts: &accounts, incoming: &mut *incoming };
                 match self.desk().at_end(*screened, &question, &reverse_path, arrived).await {
                     Judged::Deliver(results) => results,
+                    Judged::Hold(results, reason) => {
+                        incoming.hold(&reason);
+                        results
+                    }
                     Judged::Refuse(reply, None) => return question.reject(reply),
                     Judged::Refuse(reply, Some(said)) => return question.reject_saying(reply, &said),
                     Judged::Failed(error) => {

@@ -108,6 +108,8 @@ impl Source for Stored<'_> {
 pub(crate) enum Judged {
     /// It is stored, behind these fields.
     Deliver(Vec<u8>),
+    /// Likewise, and not listed, for this reason.
+    Hold(Vec<u8>, String),
     /// In these words, where a milter has some.
     Refuse(Reply, Option<String>),
     /// The store has not taken the last of it.
@@ -171,6 +173,7 @@ impl Desk<'_> {
         match self.tell(reverse_path, &screening) {
             Some(reply) => Judged::Refuse(reply, screening.reason().and_then(|reason| reason.said.clone())),
             None if screening.verdict() == Verdict::Discard => Judged::Discard,
+            None if screening.verdict() == Verdict::Quarantine => Judged::Hold(screening.fields(), reason(&screening)),
             None => Judged::Deliver(screening.fields()),
         }
     }
@@ -193,3 +196,11 @@ impl Desk<'_> {
         Some(reply)
     }
 }
+
+/// Why a message is held, for the operator's list: what a peer has chosen of it is no more than a line.
+fn reason(screening: &Screening) -> String {
+    let words = screening.reason().map(ToString::to_string).unwrap_or_default();
+    words.chars().map(|c| if c.is_control() { ' ' } else { c }).take(REASON_CHARACTERS).collect()
+}
+
+const REASON_CHARACTERS: usize = 200;

@@ -31,6 +31,7 @@ pub(crate) enum What {
     Message { id: MessageId, accounts: Vec<Arc<str>>, octets: u64, flags: Flags, text_offset: u64 },
     Deletion { account: String, sequences: Vec<u64>, origin: Option<u64> },
     Removal { account: String, origin: Option<u64> },
+    Release { account: String, sequences: Vec<u64>, origin: Option<u64> },
 }
 
 /// The queue and its counters.

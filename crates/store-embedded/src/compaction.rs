@@ -1,6 +1,7 @@
 //! Compaction: what is still needed of a mostly dead segment is written again at the log's end.
 //!
-//! Messages keep their sequence and take along only the accounts that still have them; marks say which segment they come from.
+//! Messages keep their sequence and take along only the accounts that still have them, and where some hold a message that others list,
+//! there are two of it from then on: what is written again says what is so, and needs no release any more. Marks say which segment they come from.
 //! No mark may come between the look at the index and the copy, or a rebuilt index would bring a deleted message back: so marks
 //! are kept out meanwhile, for a few MiB at a time. Stopped anywhere, it leaves copies that the index already knows or never
 //! will, and the segment stays until nothing in it is needed. What cannot be read is not copied, and so keeps its segment.
@@ -51,7 +52,7 @@ fn collect(engine: &Engine, segment: &Segment, offset: u64, carried: &mut bool) 
     let marks_needed = lock(&engine.usage).has_needed_marks(segment.number);
     let (mut scan, mut copies, mut bytes) = (segment.scan(offset), Vec::new(), 0);
     while bytes < STEP_BYTES {
-        let copy = match scan.next().map_err(reading)? {
+        let found: Vec<Copy> = match scan.next().map_err(reading)? {
             None => return Ok((copies, None)),
             Some(Found::Broken) => {
                 *carried &= !marks_needed;
@@ -59,15 +60,15 @@ fn collect(engine: &Engine, segment: &Segment, offset: u64, carried: &mut bool) 
             }
             Some(Found::Record { offset, header, envelope, text }) => match header.kind {
                 Kind::Message => Copy::of_message(engine, segment.number, offset, &header, envelope, text)?,
-                Kind::Deletion | Kind::Removal => {
+                Kind::Deletion | Kind::Removal | Kind::Release => {
                     let copy = marks_needed.then(|| Copy::of_mark(segment.number, &header, envelope)).flatten();
                     *carried &= copy.is_some() || !marks_needed;
-                    copy
+                    copy.into_iter().collect()
                 }
             },
         };
-        bytes += copy.as_ref().map_or(0, |copy| copy.header.record_bytes());
-        copies.extend(copy);
+        bytes += found.iter().map(|copy| copy.header.record_bytes()).sum::<u64>();
+        copies.extend(found);
     }
     Ok((copies, Some(scan.offset())))
 }
@@ -81,19 +82,17 @@ struct Copy {
 }
 
 impl Copy {
-    fn of_message(
-        engine: &Engine,
-        segment: u64,
-        offset: u64,
-        header: &Header,
-        envelope: &[u8],
-        text: &[u8],
-    ) -> Result<Option<Self>, Error> {
-        let Some(mut kept) = KeptEnvelope::decode(envelope) else { return Ok(None) };
-        kept.accounts = engine.listings.live_accounts(&kept.accounts, header.sequence, segment, offset)?;
-        if kept.accounts.is_empty() {
-            return Ok(None);
-        }
+    /// One for those who list it, and one for those who hold it.
+    fn of_message(engine: &Engine, segment: u64, offset: u64, header: &Header, envelope: &[u8], text: &[u8]) -> Result<Vec<Self>, Error> {
+        let Some(kept) = KeptEnvelope::decode(envelope) else { return Ok(Vec::new()) };
+        let [listed, held] = engine.listings.live_accounts(&kept.accounts, header.sequence, segment, offset)?;
+        let listed = (header.flags.without(Flags::HELD), KeptEnvelope { accounts: listed, held: None, ..kept.clone() });
+        let held = (header.flags, KeptEnvelope { accounts: held, ..kept });
+        let copies = [listed, held].into_iter().filter(|(_, kept)| !kept.accounts.is_empty());
+        Ok(copies.map(|(flags, kept)| Self::of_text(&Header { flags, ..header.clone() }, kept, text)).collect())
+    }
+
+    fn of_text(header: &Header, kept: KeptEnvelope, text: &[u8]) -> Self {
         let (trace, body) = text.split_at_checked(header.trace_bytes as usize).unwrap_or((text, &[]));
         let mut head = vec![0; HEADER_BYTES];
         kept.encode(&mut head);
@@ -110,7 +109,7 @@ impl Copy {
             text_offset: header.text_offset(),
         };
         let body = if header.flags.has(Flags::BODY_FILE) { Vec::new() } else { body.to_vec() };
-        Ok(Some(Self { header, head, body, what }))
+        Self { header, head, body, what }
     }
 
     fn of_mark(segment: u64, header: &Header, envelope: &[u8]) -> Option<Self> {
@@ -120,6 +119,7 @@ impl Copy {
         let what = match header.kind {
             Kind::Message => return None,
             Kind::Deletion => decode_deletion(envelope).map(|(account, sequences)| What::Deletion { account, sequences, origin })?,
+            Kind::Release => decode_deletion(envelope).map(|(account, sequences)| What::Release { account, sequences, origin })?,
             Kind::Removal => What::Removal { account: decode_removal(envelope)?, origin },
         };
         Some(Self { header, head: [&[0; HEADER_BYTES], envelope].concat(), body: Vec::new(), what })

@@ -1,6 +1,6 @@
 //! The store stopped at every operation of its disk, and what must be true afterwards.
 //!
-//! One script of deliveries, large bodies, deletions, compaction and a restart is run again and again; each time the power is cut, or
+//! One script of deliveries, large bodies, held messages, deletions, compaction and a restart is run again and again; each time the power is cut, or
 //! one operation fails, one operation later. Then the store is opened on what the disk has kept, with its index as it was, with an
 //! older one, or with none, and compared with what was acknowledged. The index and the directory are on the real disk: they are
 //! SQLite's affair.
@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use mail::{ByteSize, MessageId};
-use store::{Directory as _, Error, Intake as _, Maildrops as _};
+use store::{Decision, Directory as _, Error, Intake as _, Maildrops as _, Quarantine as _};
 
 use crate::people::People;
 use crate::recovery::Recovered;
@@ -32,8 +32,16 @@ enum Promise {
     Deleted,
 }
 
+/// Whether one message of one maildrop is held: where nothing is said, it is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hold {
+    Kept,
+    /// Its end was asked for and not answered.
+    Open,
+}
+
 #[derive(Default)]
-struct Promises(Mutex<Promised>);
+struct Promises(Mutex<Promised>, Mutex<BTreeMap<(&'static str, MessageId), Hold>>);
 
 /// By account and message: the promise, and the body it is about.
 type Promised = BTreeMap<(&'static str, MessageId), (Promise, Vec<u8>)>;
@@ -77,7 +85,13 @@ async fn template(dir: &Path) -> std::path::PathBuf {
     dir.join("directory.sqlite")
 }
 
-async fn promise_delivery(store: &Embedded, promises: &Promises, accounts: &[&'static str], body: Vec<u8>) -> Result<(), Error> {
+async fn promise_delivery(
+    store: &Embedded,
+    promises: &Promises,
+    accounts: &[&'static str],
+    body: Vec<u8>,
+    is_held: bool,
+) -> Result<(), Error> {
     let id = MessageId::generate();
     let recipients = accounts.iter().map(|&name| name.into()).collect();
     let reverse_path = mail::ReversePath::Null;
@@ -86,6 +100,10 @@ async fn promise_delivery(store: &Embedded, promises: &Promises, accounts: &[&'s
     let mut incoming = store.begin(envelope).await?;
     for piece in body.chunks(5000) {
         incoming.write(piece).await?;
+    }
+    if is_held {
+        incoming.hold("held");
+        lock(&promises.1).extend(accounts.iter().map(|account| ((*account, id), Hold::Kept)));
     }
     drop(incoming.commit(TRACE.to_vec()).await?);
     accounts.iter().for_each(|account| promises.change(account, id, Promise::Kept));
@@ -99,6 +117,23 @@ async fn promise_deletion(store: &Embedded, promises: &Promises, account: &'stat
     deleted.iter().for_each(|entry| promises.change(account, entry.id, Promise::Open));
     maildrop.update(deleted.clone()).await?;
     deleted.iter().for_each(|entry| promises.change(account, entry.id, Promise::Deleted));
+    Ok(())
+}
+
+/// Of three that are held one is released, one kept and one removed.
+async fn promise_decisions(store: &Embedded, promises: &Promises) -> Result<(), Error> {
+    for (at, held) in store.held(None).await?.into_iter().enumerate().filter(|(at, _)| at % 3 != 1) {
+        let account = if *held.account == *ANN { ANN } else { BOB };
+        if at % 3 == 0 {
+            lock(&promises.1).insert((account, held.id), Hold::Open);
+            assert_eq!(store.decide(held.id, Some(account), Decision::Release).await?, 1);
+            lock(&promises.1).remove(&(account, held.id));
+        } else {
+            promises.change(account, held.id, Promise::Open);
+            assert_eq!(store.decide(held.id, Some(account), Decision::Remove).await?, 1);
+            promises.change(account, held.id, Promise::Deleted);
+        }
+    }
     Ok(())
 }
 
@@ -122,17 +157,19 @@ async fn script(world: &World, promises: &Promises) -> u64 {
             for number in 0..if life == 0 { 16 } else { 7 } {
                 let accounts: &[&'static str] = [&[ANN][..], &[BOB], &[ANN, BOB]][usize::from(number % 3)];
                 let body = vec![b'a' + number; 3000 + usize::from(number) * 500];
-                promise_delivery(&store, promises, accounts, body).await?;
+                promise_delivery(&store, promises, accounts, body, number % 5 == 2).await?;
             }
-            promise_delivery(&store, promises, &[ANN, BOB], vec![b'L' + life; 40_000]).await?;
+            promise_delivery(&store, promises, &[ANN, BOB], vec![b'L' + life; 40_000], life == 1).await?;
             promise_deletion(&store, promises, ANN, 5).await?;
             promise_deletion(&store, promises, BOB, 3).await?;
+            promise_decisions(&store, promises).await?;
             if life == 0 {
                 let old = world.dir.path().join("old.sqlite").to_string_lossy().into_owned();
                 store.engine().listings.with_connection(|db| db.execute("VACUUM INTO ?", [old]))?;
             }
             tend(&store).await;
-            promise_delivery(&store, promises, &[ANN], vec![b'z'; 12_000]).await?;
+            promise_delivery(&store, promises, &[ANN], vec![b'z'; 12_000], false).await?;
+            promise_decisions(&store, promises).await?;
             promise_deletion(&store, promises, ANN, 2).await?;
             tend(&store).await;
             Ok(())
@@ -158,8 +195,20 @@ fn check_files(world: &World, what: &str) {
 async fn check(world: &World, promises: &Promises, what: &str) {
     check_files(world, what);
     let store = world.open().unwrap_or_else(|error| panic!("{what}: {error}"));
-    let promises = lock(&promises.0).clone();
+    let (promises, mut holds) = (lock(&promises.0).clone(), lock(&promises.1).clone());
     let mut seen = Vec::new();
+    let listed = async |account: &'static str| store.open(account).await.unwrap().listing().to_vec();
+    for (account, entries) in [(ANN, listed(ANN).await), (BOB, listed(BOB).await)] {
+        for entry in entries {
+            assert_ne!(holds.remove(&(account, entry.id)), Some(Hold::Kept), "{what}: {} of {account} is listed", entry.id);
+        }
+    }
+    for held in store.held(None).await.unwrap() {
+        let account = if *held.account == *ANN { ANN } else { BOB };
+        assert!(holds.remove(&(account, held.id)).is_some(), "{what}: {} of {account} is held", held.id);
+        assert_eq!((&*held.sender, &*held.reason), ("<>", "held"), "{what}");
+        assert_eq!(store.decide(held.id, Some(account), Decision::Release).await.unwrap(), 1, "{what}");
+    }
     for account in [ANN, BOB] {
         let maildrop = store.open(account).await.unwrap();
         for (at, entry) in maildrop.listing().iter().enumerate() {

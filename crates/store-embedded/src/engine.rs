@@ -44,7 +44,7 @@ pub(crate) struct Engine {
     pub(crate) leases: Leases,
     /// Marks are written under a read lock; compaction, which must see no mark come between looking and copying, takes it whole.
     pub(crate) marks: Arc<RwLock<()>>,
-    /// Held while segments are moved or freed, and by those who walk the log.
+    /// Held while segments are moved or freed, and by those who walk the log or decide about what is held.
     pub(crate) walking: Mutex<()>,
 }
 

@@ -104,6 +104,15 @@ impl Index {
                 }
                 self.touch(account);
             }
+            What::Release { account, sequences, origin } => {
+                self.mark(logged, *origin, usage);
+                let drop_id = self.drop_id(account)?;
+                for sequence in sequences {
+                    self.pending.next_sequence = self.pending.next_sequence.max(sequence.saturating_add(1));
+                    self.release(drop_id, *sequence, logged.place.segment, usage)?;
+                }
+                self.touch(account);
+            }
             What::Removal { account, origin } => {
                 self.mark(logged, *origin, usage);
                 let drop_id = self.drop_id(account)?;
@@ -274,8 +283,7 @@ impl Index {
             .execute(params![drop_id, sequence.cast_signed()])?;
         self.count(row.segment, -1, -row.share);
         self.pending.end(account, row.octets);
-        let needed_for: Vec<_> = self.origins(row.segment, usage).chain([row.segment]).map(|message| (mark, message)).collect();
-        self.pending.needs.extend(needed_for);
+        self.need(mark, row.segment, usage);
         if row.flags.has(Flags::BODY_FILE) {
             let left: Option<(i64, [u8; 16])> = self
                 .db
@@ -288,6 +296,24 @@ impl Index {
             }
         }
         Ok(())
+    }
+
+    /// Lists one delivery that is held, by a mark in segment `mark`. What is moved afterwards is written as it is then.
+    fn release(&mut self, drop_id: i64, sequence: u64, mark: u64, usage: &Usage) -> rusqlite::Result<()> {
+        let Some(row) = self.find(drop_id, sequence)?.filter(|row| row.flags.has(Flags::HELD)) else { return Ok(()) };
+        self.db.prepare_cached("UPDATE deliveries SET flags = ? WHERE drop_id = ? AND sequence = ?")?.execute(params![
+            row.flags.without(Flags::HELD).0,
+            drop_id,
+            sequence.cast_signed()
+        ])?;
+        self.need(mark, row.segment, usage);
+        Ok(())
+    }
+
+    /// A mark is needed for as long as there is a record that it changes: where the message stands, and where it stood before.
+    fn need(&mut self, mark: u64, segment: u64, usage: &Usage) {
+        let needed_for: Vec<_> = self.origins(segment, usage).chain([segment]).map(|message| (mark, message)).collect();
+        self.pending.needs.extend(needed_for);
     }
 
     /// The segments that messages in `segment` were moved away from, where their former records may still stand.

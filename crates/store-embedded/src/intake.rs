@@ -114,7 +114,10 @@ impl Arriving {
         let too_long = |_| Error::Unavailable("the trace fields are too long to be kept".into());
         let header = Header {
             kind: Kind::Message,
-            flags: Flags::default().with(Flags::LACKS_CRLF, ending.lacks_crlf()).with(Flags::BODY_FILE, self.file.is_some()),
+            flags: Flags::default()
+                .with(Flags::LACKS_CRLF, ending.lacks_crlf())
+                .with(Flags::BODY_FILE, self.file.is_some())
+                .with(Flags::HELD, self.envelope.held.is_some()),
             envelope_bytes: u32::try_from(envelope_bytes).map_err(too_long)?,
             trace_bytes: u32::try_from(trace.len()).map_err(too_long)?,
             envelope_crc: crc32fast::hash(head.get(HEADER_BYTES..).unwrap_or_default()),
@@ -171,6 +174,10 @@ impl Incoming for Arriving {
         }
         let rest = usize::try_from(from - written).ok().and_then(|from| self.buffer.get(from..)).unwrap_or_default();
         Ok(rest.get(..REREAD_BYTES).unwrap_or(rest).to_vec())
+    }
+
+    fn hold(&mut self, reason: &str) {
+        self.envelope.held = Some(reason.into());
     }
 
     async fn commit(mut self: Box<Self>, trace: Vec<u8>) -> Result<Receipt, Error> {

@@ -14,6 +14,7 @@
 //! preparer   segments ready before they are needed, room on the disk         (preparer)
 //! tender     bodies and segments that are dead, segments mostly dead          (tender, compaction, usage)
 //! sessions   messages in and out                                              (intake, body_file, maildrop)
+//! operators  messages that are held                                           (quarantine)
 //! opening    log -> index                                                     (recovery, version, spelling, verify)
 //! ```
 
@@ -35,6 +36,7 @@ mod maildrop;
 mod opening;
 mod people;
 mod preparer;
+mod quarantine;
 mod record;
 mod recovery;
 mod requests;
@@ -59,8 +61,11 @@ mod version_tests;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use mail::{Envelope, ForwardPath};
-use store::{Account, Book, Change, ChangeError, Directory, Error, Incoming, Intake, Load, Maildrop, Maildrops, Resolution};
+use mail::{Envelope, ForwardPath, MessageId};
+use store::{
+    Account, Book, Change, ChangeError, Decision, Directory, Error, HeldMessage, Incoming, Intake, Load, Maildrop, Maildrops, Quarantine,
+    Resolution,
+};
 
 use crate::backlog::What;
 use crate::engine::{Engine, closed};
@@ -122,6 +127,19 @@ impl Directory for Embedded {
 
     async fn book(&self) -> Result<Arc<Book>, Error> {
         Ok(self.engine().people.book())
+    }
+}
+
+#[async_trait]
+impl Quarantine for Embedded {
+    async fn held(&self, account: Option<&str>) -> Result<Vec<HeldMessage>, Error> {
+        let (engine, account) = (Arc::clone(self.engine()), account.map(str::to_owned));
+        tokio::task::spawn_blocking(move || quarantine::list(&engine, account.as_deref())).await.map_err(|_| closed())?
+    }
+
+    async fn decide(&self, id: MessageId, account: Option<&str>, decision: Decision) -> Result<usize, Error> {
+        let (engine, account) = (Arc::clone(self.engine()), account.map(str::to_owned));
+        tokio::task::spawn_blocking(move || quarantine::decide(&engine, id, account.as_deref(), decision)).await.map_err(|_| closed())?
     }
 }
 

@@ -91,20 +91,28 @@ impl Listings {
         }
     }
 
-    /// Those of `accounts` whose live delivery of `sequence` is at this place.
-    pub(crate) fn live_accounts(&self, accounts: &[Arc<str>], sequence: u64, segment: u64, offset: u64) -> Result<Vec<Arc<str>>, Error> {
+    /// Those of `accounts` whose live delivery of `sequence` is at this place: by whom it is listed, and by whom it is held.
+    pub(crate) fn live_accounts(
+        &self,
+        accounts: &[Arc<str>],
+        sequence: u64,
+        segment: u64,
+        offset: u64,
+    ) -> Result<[Vec<Arc<str>>; 2], Error> {
         let at_place =
-            "SELECT 1 FROM deliveries JOIN drops USING (drop_id) WHERE account = ? AND sequence = ? AND segment = ? AND place = ?";
+            "SELECT flags FROM deliveries JOIN drops USING (drop_id) WHERE account = ? AND sequence = ? AND segment = ? AND place = ?";
         self.with_connection(|db| {
             let mut statement = db.prepare_cached(at_place)?;
-            let mut live = Vec::new();
+            let (mut listed, mut held) = (Vec::new(), Vec::new());
             for account in accounts {
                 let found = params![account, sequence.cast_signed(), segment.cast_signed(), offset.cast_signed()];
-                if statement.query_row(found, |_| Ok(())).optional()?.is_some() {
-                    live.push(Arc::clone(account));
+                match statement.query_row(found, |row| row.get(0).map(Flags)).optional()? {
+                    Some(flags) if flags.has(Flags::HELD) => held.push(Arc::clone(account)),
+                    Some(_) => listed.push(Arc::clone(account)),
+                    None => {}
                 }
             }
-            Ok(live)
+            Ok([listed, held])
         })
     }
 
@@ -173,7 +181,7 @@ fn select(db: &Connection, account: &str) -> rusqlite::Result<Listing> {
     let mut known = HashMap::new();
     let mut statement = db.prepare_cached(
         "SELECT sequence, id, segment, place, text_offset, octets, flags FROM deliveries
-         WHERE drop_id = (SELECT drop_id FROM drops WHERE account = ?) ORDER BY sequence",
+         WHERE drop_id = (SELECT drop_id FROM drops WHERE account = ?) AND NOT flags & 4 ORDER BY sequence",
     )?;
     let mut rows = statement.query([account])?;
     while let Some(row) = rows.next()? {

@@ -39,6 +39,12 @@ impl Register {
         Arc::clone(self.maildrops.get(account).unwrap_or(account))
     }
 
+    /// Whose maildrop it is.
+    pub(crate) fn owner(&self, maildrop: &str) -> Arc<str> {
+        let renamed = self.maildrops.iter().find(|(_, known)| ***known == *maildrop);
+        renamed.map_or_else(|| maildrop.into(), |(account, _)| Arc::clone(account))
+    }
+
     /// With another book: the maildrops of accounts that it has not are left out, as [`save_account`] leaves them out.
     fn with(&self, book: Book) -> Self {
         let kept = self.maildrops.iter().filter(|(account, _)| book.account(account).is_some());

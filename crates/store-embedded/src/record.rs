@@ -7,8 +7,9 @@
 //! segment head                            record header (64 octets)
 //!   0   8  "GPSEGMNT"                       0   8  tag of the segment it was written to
 //!   8   1  format version, 1                8   1  format version, 1
-//!   9   7  zero                             9   1  kind: 1 message, 2 deletion, 3 removal
-//!  16   8  number                          10   2  flags: 1 the text lacks its last CRLF, 2 the body is in bodies/ID
+//!   9   7  zero                             9   1  kind: 1 message, 2 deletion, 3 removal, 4 release
+//!  16   8  number                          10   2  flags: 1 the text lacks its last CRLF, 2 the body is in bodies/ID,
+//!                                                    4 it is held
 //!  24   8  tag, random                     12   4  length of the envelope
 //!  32  28  zero                            16   4  length of the trace fields
 //!  60   4  CRC of 0..60                    20   4  CRC of the envelope and the trace fields
@@ -19,20 +20,22 @@
 //!                                          60   4  CRC of 0..60
 //!                                       then the envelope, the trace fields, the body unless it is in a file, zeros to the next 8
 //!
-//! envelope of a message                   envelope of a deletion
+//! envelope of a message                   envelope of a deletion, and of a release
 //!   8  time of receipt, ms since 1970       2  length of the account's name, then the name
 //!   1  BODY=: 0 7BIT, 1 8BITMIME            4  count of sequences
-//!   1  1 for SMTPUTF8                       n  the sequences, ascending, each as the LEB128 of its distance to the one before
+//!   1  1 for SMTPUTF8, 2 where it is held   n  the sequences, ascending, each as the LEB128 of its distance to the one before
 //!   2  length of the reverse path, then
 //!      the path with its brackets         envelope of a removal
 //!   2  count of accounts, then each:        2  length of the account's name, then the name
 //!   2  length of its name, then the name
+//!   where it is held: 2 length of the reason, then the reason
 //!   and, from version 3 of the data directory on, perhaps requests (`requests.rs`)
 //! ```
 //!
 //! The tag is random and kept from everyone, so that neither an old record in a recycled segment nor a message that was written
 //! to look like a record is ever taken for one. The header's CRC covers the other two, so that a record is whole or not there.
-//! A removal ends every delivery to its account with a lower sequence. Decoding refuses what is not exactly this and cannot panic.
+//! A removal ends every delivery to its account with a lower sequence. A release ends that deliveries are held; releases, held messages and
+//! their flag are there from version 6 of the data directory on. Decoding refuses what is not exactly this and cannot panic.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -47,6 +50,9 @@ pub(crate) const HEADER_BYTES: usize = 64;
 const VERSION: u8 = 1;
 const USUAL_PATH_BYTES: usize = 64;
 const SEGMENT_MAGIC: &[u8; 8] = b"GPSEGMNT";
+/// What an envelope says in one octet.
+const UTF8: u8 = 1;
+const HELD: u8 = 2;
 
 /// What a record says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,9 +60,10 @@ pub(crate) enum Kind {
     Message = 1,
     Deletion = 2,
     Removal = 3,
+    Release = 4,
 }
 
-/// Two facts about a message's text.
+/// Facts about a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Flags(pub(crate) u16);
 
@@ -65,6 +72,8 @@ impl Flags {
     pub(crate) const LACKS_CRLF: Self = Self(1);
     /// The body is in a file of its own.
     pub(crate) const BODY_FILE: Self = Self(2);
+    /// It is in its maildrops, and not listed.
+    pub(crate) const HELD: Self = Self(4);
 
     pub(crate) fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0
@@ -72,6 +81,10 @@ impl Flags {
 
     pub(crate) fn with(self, other: Self, set: bool) -> Self {
         if set { Self(self.0 | other.0) } else { self }
+    }
+
+    pub(crate) fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
     }
 }
 
@@ -116,6 +129,7 @@ impl Header {
             1 => Kind::Message,
             2 => Kind::Deletion,
             3 => Kind::Removal,
+            4 => Kind::Release,
             _ => return None,
         };
         let header = Self {
@@ -152,7 +166,7 @@ impl Header {
         padded(self.text_offset().saturating_add(self.inline_bytes()))
     }
 
-    /// The segment a carried deletion or removal comes from.
+    /// The segment a carried mark comes from.
     pub(crate) fn origin(&self) -> Option<u64> {
         let number = self.id.first_chunk().copied().map_or(0, u64::from_le_bytes);
         (self.kind != Kind::Message && number != 0).then_some(number)
@@ -198,6 +212,8 @@ pub(crate) struct KeptEnvelope {
     /// With its angle brackets.
     pub(crate) reverse_path: String,
     pub(crate) accounts: Vec<Arc<str>>,
+    /// Why it is held, if it is.
+    pub(crate) held: Option<Box<str>>,
     pub(crate) requests: Option<Box<Requests>>,
 }
 
@@ -207,7 +223,7 @@ impl KeptEnvelope {
         let mut text = String::with_capacity(USUAL_PATH_BYTES);
         // Writing to a String does not fail.
         write!(text, "{reverse_path}").unwrap_or_default();
-        Self { received_ms, body, utf8, reverse_path: text, accounts: recipients, requests }
+        Self { received_ms, body, utf8, reverse_path: text, accounts: recipients, held: None, requests }
     }
 
     pub(crate) fn encode(&self, octets: &mut Vec<u8>) {
@@ -216,10 +232,13 @@ impl KeptEnvelope {
             BodyType::SevenBit => 0,
             BodyType::EightBitMime => 1,
         });
-        octets.push(u8::from(self.utf8));
+        octets.push(u8::from(self.utf8) | if self.held.is_some() { HELD } else { 0 });
         push_text(octets, &self.reverse_path);
         octets.extend_from_slice(&u16::try_from(self.accounts.len()).unwrap_or(u16::MAX).to_le_bytes());
         self.accounts.iter().take(usize::from(u16::MAX)).for_each(|account| push_text(octets, account));
+        if let Some(reason) = &self.held {
+            push_text(octets, reason);
+        }
         if let Some(requests) = &self.requests {
             requests::encode(requests, octets);
         }
@@ -228,7 +247,7 @@ impl KeptEnvelope {
     pub(crate) fn decode(octets: &[u8]) -> Option<Self> {
         let mut cursor = Cursor(octets);
         let received_ms = u64::from_le_bytes(cursor.take()?);
-        let [body, utf8] = cursor.take()?;
+        let [body, said] = cursor.take()?;
         let body = match body {
             0 => BodyType::SevenBit,
             1 => BodyType::EightBitMime,
@@ -237,12 +256,14 @@ impl KeptEnvelope {
         let reverse_path = cursor.text()?;
         let count = u16::from_le_bytes(cursor.take()?);
         let accounts = (0..count).map(|_| cursor.text().map(Arc::from)).collect::<Option<Vec<_>>>()?;
+        let held = if said & HELD != 0 { Some(cursor.text()?.into()) } else { None };
         let requests = if cursor.0.is_empty() { None } else { Some(Box::new(requests::decode(&mut cursor)?)) };
-        (cursor.0.is_empty() && utf8 <= 1).then_some(Self { received_ms, body, utf8: utf8 == 1, reverse_path, accounts, requests })
+        let utf8 = said & UTF8 != 0;
+        (cursor.0.is_empty() && said <= UTF8 | HELD).then_some(Self { received_ms, body, utf8, reverse_path, accounts, held, requests })
     }
 }
 
-/// The envelope of a deletion; `sequences` are ascending.
+/// The envelope of a deletion or a release; `sequences` are ascending.
 pub(crate) fn encode_deletion(account: &str, sequences: &[u64], octets: &mut Vec<u8>) {
     push_text(octets, account);
     octets.extend_from_slice(&u32::try_from(sequences.len()).unwrap_or(u32::MAX).to_le_bytes());
@@ -258,7 +279,7 @@ pub(crate) fn encode_deletion(account: &str, sequences: &[u64], octets: &mut Vec
     }
 }
 
-/// Account and sequences of a deletion.
+/// Account and sequences of a deletion or a release.
 pub(crate) fn decode_deletion(octets: &[u8]) -> Option<(String, Vec<u64>)> {
     let mut cursor = Cursor(octets);
     let account = cursor.text()?;
@@ -392,6 +413,7 @@ mod tests {
             utf8: true,
             reverse_path: "<a@b>".into(),
             accounts: vec!["ann@example.org".into(), "zoë@example.org".into()],
+            held: Some("dmarc fail".into()),
             requests: None,
         };
         let mut octets = Vec::new();

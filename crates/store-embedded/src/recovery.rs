@@ -165,6 +165,10 @@ fn logged(place: Place, header: &Header, envelope: &[u8]) -> Option<Logged> {
             let (account, sequences) = decode_deletion(envelope)?;
             What::Deletion { account, sequences, origin: header.origin() }
         }
+        Kind::Release => {
+            let (account, sequences) = decode_deletion(envelope)?;
+            What::Release { account, sequences, origin: header.origin() }
+        }
         Kind::Removal => What::Removal { account: decode_removal(envelope)?, origin: header.origin() },
     };
     Some(Logged { place, bytes: header.record_bytes(), sequence: header.sequence, what })

@@ -1,4 +1,4 @@
-//! What a message asks for besides delivery, as the log keeps it behind the accounts of its envelope.
+//! What a message asks for besides delivery, as the log keeps it behind the accounts of its envelope, and why it is held.
 //!
 //! ```text
 //!   1  1 RET=HDRS, 2 RET=FULL, 4 REQUIRETLS, 8 with ENVID, 16 with MT-PRIORITY, 32 with BY
@@ -130,7 +130,7 @@ mod tests {
 
     fn envelope(requests: Option<Requests>) -> KeptEnvelope {
         let (body, accounts, requests) = (mail::BodyType::SevenBit, vec!["ann@example.org".into()], requests.map(Box::new));
-        KeptEnvelope { received_ms: 1, body, utf8: true, reverse_path: "<a@b>".into(), accounts, requests }
+        KeptEnvelope { received_ms: 1, body, utf8: true, reverse_path: "<a@b>".into(), accounts, held: None, requests }
     }
 
     #[test]

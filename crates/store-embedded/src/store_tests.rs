@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mail::{BodyType, ByteSize, Envelope, MessageId, Requests, ReversePath, Span};
-use store::{Change, Directory as _, Error, Intake as _, Maildrop, Maildrops as _};
+use store::{Change, Decision, Directory as _, Error, Intake as _, Maildrop, Maildrops as _, Quarantine as _};
 use tempfile::TempDir;
 
 use crate::record::KeptEnvelope;
@@ -87,6 +87,7 @@ async fn ids(store: &Embedded, account: &str) -> Vec<MessageId> {
 
 const ANN: &str = "ann@example.org";
 const BOB: &str = "bob@example.org";
+const CYD: &str = "cyd@example.org";
 
 #[tokio::test]
 async fn the_index_is_rebuilt_when_it_is_gone_or_damaged() {
@@ -278,6 +279,53 @@ async fn a_message_that_was_moved_and_deleted_does_not_come_back_from_where_it_w
     Embedded::rebuild_index(dir.path(), small(), &mut |_| {}).unwrap();
     let store = Embedded::open(dir.path(), small()).unwrap();
     assert!(!ids(&store, BOB).await.contains(&moved), "it has been deleted");
+}
+
+/// What is moved is held by whom it was held, and needs no release for those who list it; a release is known for as long as it is needed.
+#[tokio::test]
+async fn a_held_message_that_is_moved_is_held_by_those_who_have_not_released_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Embedded::open(dir.path(), small()).unwrap();
+    add_accounts(&store, &[ANN, BOB, CYD]).await;
+    let id = MessageId::generate();
+    let recipients = [ANN, BOB].map(Into::into).to_vec();
+    let envelope = Envelope { id, reverse_path: ReversePath::Null, recipients, body: BodyType::SevenBit, utf8: false, requests: None };
+    let mut incoming = store.begin(envelope).await.unwrap();
+    incoming.write(b"Held.\r\n").await.unwrap();
+    incoming.hold("because");
+    drop(incoming.commit(TRACE.to_vec()).await.unwrap());
+    let mut first = store.engine().shelf.all()[0].number;
+    for (decided, expected) in [(None, [0, 0]), (Some(ANN), [1, 0]), (None, [1, 0]), (Some(BOB), [1, 1]), (None, [1, 1])] {
+        if decided.is_some() {
+            assert_eq!(store.decide(id, decided, Decision::Release).await.unwrap(), 1);
+        }
+        for moves in [false, true] {
+            if moves {
+                for _ in 0..120 {
+                    deliver(&store, &[CYD], &[b'm'; 20_000]).await.unwrap();
+                }
+                let maildrop = store.open(CYD).await.unwrap();
+                let all = maildrop.listing().to_vec();
+                maildrop.update(all).await.unwrap();
+                drop(store);
+                store = Embedded::open(dir.path(), small()).unwrap();
+                let engine = Arc::clone(store.engine());
+                tokio::task::spawn_blocking(move || (0..8).for_each(|_| tender::tend(&engine))).await.unwrap();
+                assert!(store.engine().shelf.find(first).is_none(), "its segment has been emptied");
+                first = store.engine().shelf.all()[0].number;
+            }
+            assert_eq!(store.verify(&mut |_| {}).unwrap().faults, [""; 0]);
+            drop(store);
+            Embedded::rebuild_index(dir.path(), small(), &mut |_| {}).unwrap();
+            store = Embedded::open(dir.path(), small()).unwrap();
+            let listed = [ids(&store, ANN).await.len(), ids(&store, BOB).await.len()];
+            let held = store.held(None).await.unwrap();
+            assert_eq!((listed, held.len()), (expected, 2 - expected[0] - expected[1]), "{decided:?} {moves}");
+            assert!(held.iter().all(|held| held.reason == "because"));
+            let loads = [store.load(ANN).await.unwrap().messages, store.load(BOB).await.unwrap().messages];
+            assert_eq!(loads, [1, 1], "held or not, it counts");
+        }
+    }
 }
 
 #[tokio::test]

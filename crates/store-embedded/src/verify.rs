@@ -24,7 +24,7 @@ use crate::{OpenError, lock};
 pub struct VerifyReport {
     /// Files of the log.
     pub segments: u64,
-    /// Records read: messages, deletions, removals.
+    /// Records read: messages, deletions, removals, releases.
     pub records: u64,
     /// Octets of those records.
     pub bytes: u64,

@@ -11,19 +11,21 @@ use crate::disk::{Disk, read_whole, write_whole};
 use crate::{people, spelling};
 
 /// What this code writes.
-pub(crate) const CURRENT: u32 = 5;
+pub(crate) const CURRENT: u32 = 6;
 
 /// One step: makes a data directory of version `index + 1`, whose `directory.sqlite` is at the path, one of the next.
 type Step = fn(&dyn Disk, &Path) -> io::Result<()>;
 
 /// The steps from version 1 on. Since version 2 domains are kept in A-labels alone; since version 3 an envelope may have requests, which
 /// nothing before has: a version that does not know them would take such a message for damage; since version 4
-/// domains have settings; since version 5 accounts have verifiers for SCRAM.
+/// domains have settings; since version 5 accounts have verifiers for SCRAM; since version 6 a message may be held, and be released by a
+/// record that nothing before knows.
 const STEPS: &[Step] = &[
     |_, directory| spelling::unify(directory).map_err(io::Error::other),
     |_, _| Ok(()),
     |_, directory| people::add_tables(directory).map_err(io::Error::other),
     |_, directory| people::make_room_for_verifiers(directory).map_err(io::Error::other),
+    |_, _| Ok(()),
 ];
 
 /// What the directory is.

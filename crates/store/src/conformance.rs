@@ -7,10 +7,12 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a case fails by panicking")]
 
 mod directory;
+mod held;
 mod intake;
 mod maildrops;
 
 pub use directory::*;
+pub use held::*;
 pub use intake::*;
 pub use maildrops::*;
 
@@ -20,12 +22,12 @@ use std::time::Duration;
 
 use mail::{BodyType, Envelope, MessageId, Requests, ReversePath};
 
-use crate::{Change, Entry, Error, Maildrop, Store};
+use crate::{Change, Entry, Error, Maildrop, Quarantine, Store};
 
 /// How the suite opens the engine under test.
 pub trait Engine {
     /// The engine.
-    type Store: Store + 'static;
+    type Store: Store + Quarantine + 'static;
 
     /// Opens the store: the first time a new one, then the same again with what it has kept. A maildrop can be taken over from
     /// a session that was silent for `grace`.
@@ -74,6 +76,8 @@ macro_rules! conformance {
             a_renewed_hash_never_replaces_a_new_password
             the_load_is_what_the_listing_says
             a_verifier_is_of_one_password
+            a_held_message_is_kept_and_not_listed_until_it_is_released
+            what_is_held_is_decided_about_in_each_maildrop
             removing_an_account_removes_its_mail
         }
     };
@@ -210,9 +214,12 @@ mod tests {
     #[test]
     fn every_case_is_named_in_the_macro() {
         let list = include_str!("conformance.rs");
-        for file in
-            [include_str!("conformance/intake.rs"), include_str!("conformance/maildrops.rs"), include_str!("conformance/directory.rs")]
-        {
+        for file in [
+            include_str!("conformance/intake.rs"),
+            include_str!("conformance/maildrops.rs"),
+            include_str!("conformance/directory.rs"),
+            include_str!("conformance/held.rs"),
+        ] {
             for case in file.split("pub async fn ").skip(1).map(|rest| rest.split('(').next().unwrap()) {
                 assert!(list.lines().any(|line| line.trim() == case), "{case}");
             }

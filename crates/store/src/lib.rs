@@ -1,12 +1,13 @@
 //! What it means to have accepted, listed, read and deleted a message, and to know whom mail is for.
 //!
-//! Three small traits, each a promise that services rely on and every engine keeps in its own way:
+//! Four small traits, each a promise that services rely on and every engine keeps in its own way:
 //!
 //! - [`Intake`]: a message is taken in pieces and [committed](Incoming::commit); the receipt is made after the commit is on
 //!   stable storage, never before. Dropping an [`Incoming`] leaves no trace of it.
 //! - [`Maildrops`]: one session at a time holds a maildrop, sees a listing that does not change, reads bodies in pieces and
 //!   deletes all it wants deleted in one step.
 //! - [`Directory`]: domains, accounts, aliases and lists; the rules are one pure value, [`Book`], which an engine keeps durable.
+//! - [`Quarantine`]: messages that were [held](Incoming::hold) back from the listing, for an operator to decide about.
 //!
 //! [`Error`] says whose fault it was and nothing of the engine; services map it to a reply in their `rescue.rs`. An engine that
 //! cannot know whether a commit happened reports an error: a duplicate is possible, a loss is not.
@@ -17,6 +18,7 @@ mod book;
 mod change;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+mod held;
 mod lease;
 mod list;
 pub mod memory;
@@ -29,6 +31,7 @@ use mail::{Envelope, ForwardPath, MessageId, Receipt};
 
 pub use book::{Account, Alias, Book, DELIMITERS, DomainRecord, Resolution, Terms, cost};
 pub use change::{Change, ChangeError};
+pub use held::{Decision, HELD_SHOWN, HeldMessage, Quarantine};
 pub use lease::{Lease, Leases, Refused};
 pub use list::{Closed, List, Posters, Posting};
 pub use quota::{Allowance, Limit, Load, Quota, QuotaChange};
@@ -72,6 +75,10 @@ pub trait Incoming: Send {
     /// [`Error::Unavailable`] when it cannot be read.
     async fn reread(&mut self, from: u64) -> Result<Vec<u8>, Error>;
 
+    /// From its commit on the message is in its maildrops, and not in their listings, until somebody [decides](Quarantine::decide);
+    /// `reason` is a line for whoever does, of at most 64 KiB. Without it a message is listed.
+    fn hold(&mut self, reason: &str);
+
     /// Puts message and envelope on stable storage, `trace` fields before the body, and attests it. Dropping the future leaves
     /// the outcome open: the message is stored whole or not at all.
     ///
@@ -83,7 +90,7 @@ pub trait Incoming: Send {
 /// Opens maildrops (RFC 1939 §4).
 #[async_trait]
 pub trait Maildrops: Send + Sync {
-    /// Opens the maildrop of `account` for one session alone, with everything committed before this call in its listing.
+    /// Opens the maildrop of `account` for one session alone, with everything committed before this call in its listing, but for what is held.
     /// Answers at once when another session has it, unless that one has been idle for the grace time: then it is taken over,
     /// and the old session's lease is [revoked](Lease::revoked). Cancel-safe.
     ///
@@ -151,7 +158,7 @@ pub trait Directory: Send + Sync {
     /// As [`Directory::resolve`].
     async fn account(&self, login: &str) -> Result<Option<Account>, Error>;
 
-    /// What is in the maildrop of an account, with everything committed before this call; what was deleted may be counted for a moment
+    /// What is in the maildrop of an account, held or not, with everything committed before this call; what was deleted may be counted for a moment
     /// more. Cheap: it is asked at RCPT where there is a quota.
     ///
     /// # Errors

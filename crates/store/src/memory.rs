@@ -8,15 +8,15 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use mail::{Envelope, ForwardPath, MessageId, Receipt, Requests};
 use tokio::sync::{OwnedRwLockWriteGuard, RwLock, watch};
 
 use crate::{
-    Account, Body, Book, Change, ChangeError, Directory, Entry, Error, Incoming, Intake, Lease, Leases, Load, Maildrop, Maildrops,
-    Resolution,
+    Account, Body, Book, Change, ChangeError, Decision, Directory, Entry, Error, HELD_SHOWN, HeldMessage, Incoming, Intake, Lease, Leases,
+    Load, Maildrop, Maildrops, Quarantine, Resolution,
 };
 
 /// The engine. Clones are the same store.
@@ -112,6 +112,15 @@ struct Kept {
 struct Message {
     id: MessageId,
     text: Arc<[u8]>,
+    held: Option<Arc<Hold>>,
+}
+
+/// What is told of a message that is not listed.
+#[derive(Debug)]
+struct Hold {
+    received: SystemTime,
+    sender: String,
+    reason: String,
 }
 
 impl Shared {
@@ -141,7 +150,7 @@ impl Intake for Memory {
 
     async fn begin(&self, envelope: Envelope) -> Result<Box<dyn Incoming>, Error> {
         self.shared.has_room()?;
-        Ok(Box::new(Taking { shared: Arc::clone(&self.shared), envelope, body: Vec::new() }))
+        Ok(Box::new(Taking { shared: Arc::clone(&self.shared), envelope, body: Vec::new(), reason: None }))
     }
 }
 
@@ -149,6 +158,7 @@ struct Taking {
     shared: Arc<Shared>,
     envelope: Envelope,
     body: Vec<u8>,
+    reason: Option<String>,
 }
 
 /// Counts one waiting commit for as long as it lives.
@@ -180,6 +190,10 @@ impl Incoming for Taking {
         Ok(rest.get(..PIECE_OCTETS).unwrap_or(rest).to_vec())
     }
 
+    fn hold(&mut self, reason: &str) {
+        self.reason = Some(reason.to_owned());
+    }
+
     async fn commit(self: Box<Self>, trace: Vec<u8>) -> Result<Receipt, Error> {
         let waiting = Waiting::new(&self.shared.waiting);
         let _passing = self.shared.gate.read().await;
@@ -187,7 +201,9 @@ impl Incoming for Taking {
         self.shared.has_room()?;
         let mut text = trace;
         text.extend_from_slice(&self.body);
-        let message = Message { id: self.envelope.id, text: text.into() };
+        let sender = self.envelope.reverse_path.to_string();
+        let held = self.reason.map(|reason| Arc::new(Hold { received: SystemTime::now(), sender, reason }));
+        let message = Message { id: self.envelope.id, text: text.into(), held };
         let mut kept = lock(&self.shared.kept);
         let recipients = self.envelope.recipients.iter().map(|name| {
             let account = kept.book.account(name).map(|account| Arc::clone(&account.name));
@@ -209,7 +225,8 @@ impl Maildrops for Memory {
     async fn open(&self, account: &str) -> Result<Box<dyn Maildrop>, Error> {
         self.shared.is_there()?;
         let lease = self.leases.claim(account).map_err(|_| Error::InUse)?;
-        let messages = lock(&self.shared.kept).maildrops.get(account).cloned().unwrap_or_default();
+        let mut messages = lock(&self.shared.kept).maildrops.get(account).cloned().unwrap_or_default();
+        messages.retain(|message| message.held.is_none());
         let listing = messages.iter().zip(0..).map(|(message, place)| Entry { id: message.id, octets: octets(&message.text), place });
         Ok(Box::new(Opened { listing: listing.collect(), shared: Arc::clone(&self.shared), account: account.into(), lease, messages }))
     }
@@ -307,6 +324,39 @@ impl Directory for Memory {
     async fn book(&self) -> Result<Arc<Book>, Error> {
         self.shared.is_there()?;
         Ok(Arc::clone(&lock(&self.shared.kept).book))
+    }
+}
+
+#[async_trait]
+impl Quarantine for Memory {
+    async fn held(&self, account: Option<&str>) -> Result<Vec<HeldMessage>, Error> {
+        self.shared.is_there()?;
+        let kept = lock(&self.shared.kept);
+        let maildrops = kept.maildrops.iter().filter(|(name, _)| account.is_none_or(|account| ***name == *account));
+        let messages = maildrops.flat_map(|(name, messages)| messages.iter().map(move |message| (name, message)));
+        let held = messages.filter_map(|(name, message)| {
+            let Hold { received, sender, reason } = message.held.as_deref()?;
+            let (sender, reason, octets) = (sender.clone(), reason.clone(), octets(&message.text));
+            Some(HeldMessage { id: message.id, account: Arc::clone(name), received: *received, sender, octets, reason })
+        });
+        let mut held: Vec<_> = held.collect();
+        held.sort_by_key(|held| (held.received, held.id.to_bytes()));
+        held.truncate(HELD_SHOWN);
+        Ok(held)
+    }
+
+    async fn decide(&self, id: MessageId, account: Option<&str>, decision: Decision) -> Result<usize, Error> {
+        self.shared.is_there()?;
+        let (mut kept, mut decided) = (lock(&self.shared.kept), 0);
+        for (_, messages) in kept.maildrops.iter_mut().filter(|(name, _)| account.is_none_or(|account| ***name == *account)) {
+            let Some(at) = messages.iter().position(|message| message.id == id && message.held.is_some()) else { continue };
+            decided += 1;
+            match decision {
+                Decision::Remove => drop(messages.remove(at)),
+                Decision::Release => messages.iter_mut().skip(at).take(1).for_each(|message| message.held = None),
+            }
+        }
+        Ok(decided)
     }
 }
 

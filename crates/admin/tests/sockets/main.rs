@@ -85,6 +85,7 @@ impl Server {
             gate: Arc::clone(&gate),
             rates: Arc::new(gate::MailRates::new(&gate::rates::Settings::default())),
             store: Arc::new(store.clone()),
+            quarantine: Arc::new(store.clone()),
             events,
             control: Arc::<Reloads>::clone(&reloads),
             watch: Watch::default(),

@@ -111,6 +111,10 @@ impl Incoming for SlowIncoming {
         self.incoming.reread(from).await
     }
 
+    fn hold(&mut self, reason: &str) {
+        self.incoming.hold(reason);
+    }
+
     async fn commit(self: Box<Self>, trace: Vec<u8>) -> Result<Receipt, Error> {
         let _turn = self.line.lock().await;
         clock::pause(Duration::from_millis(if clock::now() - self.begun < FAST { 100 } else { 1 })).await;

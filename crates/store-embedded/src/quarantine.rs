@@ -1,0 +1,112 @@
+//! Messages that are held: shown to an operator, listed from now on, or deleted.
+//!
+//! That a message is held is a flag of its record, and of its rows in the index; why is in the record's envelope, and read only when somebody
+//! asks. To release it is a mark of its own, to remove it a deletion like any other. Both are written while nothing is moved and nobody
+//! else decides, so that what is deleted here was never listed. All of it waits for the disk.
+
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use mail::MessageId;
+use rusqlite::params;
+use store::{Decision, Error, HELD_SHOWN, HeldMessage};
+use tokio::sync::oneshot;
+
+use crate::backlog::What;
+use crate::disk::read_whole;
+use crate::engine::{Engine, closed};
+use crate::lock;
+use crate::record::{HEADER_BYTES, Header, KeptEnvelope, Kind, encode_deletion};
+use crate::writer::{Command, Durable, Held};
+
+/// What is held in the maildrop of `account`, or in all.
+pub(crate) fn list(engine: &Engine, account: Option<&str>) -> Result<Vec<HeldMessage>, Error> {
+    let _walking = lock(&engine.walking);
+    let register = engine.people.register();
+    let rows = rows(engine, account, None, HELD_SHOWN)?;
+    Ok(rows.into_iter().map(|row| row.tell(engine, register.owner(&row.maildrop))).collect())
+}
+
+/// Ends the hold on message `id` in the maildrop of `account`, or in all; in how many it was held.
+pub(crate) fn decide(engine: &Engine, id: MessageId, account: Option<&str>, decision: Decision) -> Result<usize, Error> {
+    let _walking = lock(&engine.walking);
+    let rows = rows(engine, account, Some(id), usize::MAX)?;
+    let marked: Vec<_> = rows.iter().map(|row| mark(engine, row, decision)).collect::<Result<_, _>>()?;
+    for answered in marked {
+        answered.blocking_recv().map_err(|_| closed())??;
+    }
+    engine.backlog.barrier_blocking()?;
+    Ok(rows.len())
+}
+
+/// A delivery that is held, and where its message stands.
+struct Row {
+    maildrop: String,
+    id: MessageId,
+    sequence: u64,
+    segment: u64,
+    place: u64,
+    head_bytes: usize,
+    octets: u64,
+}
+
+fn rows(engine: &Engine, account: Option<&str>, id: Option<MessageId>, most: usize) -> Result<Vec<Row>, Error> {
+    engine.backlog.barrier_blocking()?;
+    let maildrop = account.map(|account| engine.people.register().maildrop(&account.into()));
+    engine.listings.with_connection(|db| {
+        let number = |row: &rusqlite::Row<'_>, column| row.get::<_, i64>(column).map(i64::cast_unsigned);
+        let mut statement = db.prepare_cached(HELD_ROWS)?;
+        let wanted = params![maildrop, id.map(MessageId::to_bytes), i64::try_from(most).unwrap_or(i64::MAX)];
+        let rows = statement.query_map(wanted, |row| {
+            Ok(Row {
+                maildrop: row.get(0)?,
+                id: MessageId::from_bytes(row.get(1)?),
+                sequence: number(row, 2)?,
+                segment: number(row, 3)?,
+                place: number(row, 4)?,
+                head_bytes: usize::try_from(number(row, 5)?).unwrap_or(0),
+                octets: number(row, 6)?,
+            })
+        })?;
+        rows.collect()
+    })
+}
+
+impl Row {
+    /// With what its record says of it; one that cannot be read is shown all the same, so that it can be removed.
+    fn tell(&self, engine: &Engine, account: Arc<str>) -> HeldMessage {
+        let kept = self.envelope(engine);
+        let received = UNIX_EPOCH + Duration::from_millis(kept.as_ref().map_or(0, |kept| kept.received_ms));
+        let (sender, reason) = kept.map_or_else(
+            || (String::new(), "its record cannot be read: run verify".to_owned()),
+            |kept| (kept.reverse_path, kept.held.unwrap_or_default().into()),
+        );
+        HeldMessage { id: self.id, account, received, sender, octets: self.octets, reason }
+    }
+
+    fn envelope(&self, engine: &Engine) -> Option<KeptEnvelope> {
+        let segment = engine.shelf.find(self.segment)?;
+        let mut head = vec![0; self.head_bytes];
+        read_whole(&*segment.file, &mut head, self.place).ok().filter(|read| *read == self.head_bytes)?;
+        let (_, header) = Header::decode(&head)?;
+        let is_it = header.kind == Kind::Message && header.sequence == self.sequence;
+        head.get(HEADER_BYTES..).and_then(KeptEnvelope::decode).filter(|_| is_it)
+    }
+}
+
+/// Hands the mark that ends one hold to the writer.
+fn mark(engine: &Engine, row: &Row, decision: Decision) -> Result<oneshot::Receiver<Result<Durable, Error>>, Error> {
+    let (account, sequences, mut head) = (row.maildrop.clone(), vec![row.sequence], vec![0; HEADER_BYTES]);
+    encode_deletion(&account, &sequences, &mut head);
+    let (kind, what) = match decision {
+        Decision::Release => (Kind::Release, What::Release { account, sequences, origin: None }),
+        Decision::Remove => (Kind::Deletion, What::Deletion { account, sequences, origin: None }),
+    };
+    let header = Header::of_mark(kind, &head)?;
+    let held = Held { marks: Some(engine.hold_marks()), ..Held::default() };
+    Ok(engine.submit(|answer| Command { header, moved: false, head, body: Vec::new(), what, held, answer }))
+}
+
+/// Looks through all rows: an index of those that are held would cost every delivery something, and this is asked seldom.
+const HELD_ROWS: &str = "SELECT account, id, sequence, segment, place, text_offset, octets FROM deliveries JOIN drops USING (drop_id)
+    WHERE flags & 4 AND (?1 IS NULL OR account = ?1) AND (?2 IS NULL OR id = ?2) ORDER BY sequence, account LIMIT ?3";

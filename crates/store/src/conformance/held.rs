@@ -1,0 +1,88 @@
+//! Messages that are accepted and not listed.
+
+use std::time::SystemTime;
+
+use mail::MessageId;
+
+use super::{ANN, BOB, CYD, Engine, NEVER, TRACE, accept, change, envelope, listed, maildrop, open, read, reopen, whole};
+use crate::{Change, Decision, Directory as _, Quarantine, Store};
+
+async fn hold(store: &impl Store, recipients: &[&str], body: &[u8]) -> MessageId {
+    let envelope = envelope(recipients);
+    let id = envelope.id;
+    let mut incoming = store.begin(envelope).await.unwrap();
+    incoming.write(body).await.unwrap();
+    incoming.hold("dmarc fail: it says so");
+    assert_eq!(incoming.commit(TRACE.to_vec()).await.unwrap().id(), id, "it has its receipt");
+    id
+}
+
+async fn held(store: &impl Quarantine, account: Option<&str>) -> Vec<(MessageId, String)> {
+    store.held(account).await.unwrap().into_iter().map(|held| (held.id, held.account.to_string())).collect()
+}
+
+/// As durable as any other and counted by quotas; when it is released it is where it would have been.
+pub async fn a_held_message_is_kept_and_not_listed_until_it_is_released(engine: &impl Engine) {
+    let mut store = open(engine, NEVER).await;
+    let begun = SystemTime::now();
+    let first = accept(&*store, &[ANN], b"first\r\n").await;
+    let id = hold(&*store, &[ANN], b"held").await;
+    let last = accept(&*store, &[ANN], b"last\r\n").await;
+    for restarts in [false, true] {
+        if restarts {
+            store = reopen(engine, store).await;
+        }
+        assert_eq!(listed(&*store, ANN).await, [first, last]);
+        assert_eq!(store.load(ANN).await.unwrap().messages, 3, "it counts");
+        let [only] = &store.held(None).await.unwrap()[..] else { panic!("one is held") };
+        let expected = (id, ANN, "<sender@example.com>", whole(b"held").len() as u64 + 2, "dmarc fail: it says so");
+        assert_eq!((only.id, &*only.account, &*only.sender, only.octets, &*only.reason), expected);
+        let age = only.received.duration_since(begun).unwrap_or_else(|early| early.duration());
+        assert!(age.as_secs() < 3600, "{age:?}");
+    }
+    let opened = maildrop(&*store, ANN).await;
+    assert_eq!(store.decide(first, None, Decision::Release).await.unwrap(), 0, "that one is not held");
+    assert_eq!(store.decide(id, Some(BOB), Decision::Release).await.unwrap(), 0, "nor is it bob's");
+    assert_eq!(store.decide(id, Some(ANN), Decision::Release).await.unwrap(), 1);
+    assert_eq!(store.decide(id, None, Decision::Remove).await.unwrap(), 0, "it is not held any more");
+    assert_eq!(opened.listing().len(), 2, "a listing does not change");
+    drop(opened);
+    for restarts in [false, true] {
+        if restarts {
+            store = reopen(engine, store).await;
+        }
+        assert_eq!(held(&*store, None).await, []);
+        assert_eq!(listed(&*store, ANN).await, [first, id, last]);
+        let opened = maildrop(&*store, ANN).await;
+        let entry = opened.listing().get(1).copied().unwrap();
+        assert_eq!(read(&*opened, &entry).await, whole(b"held"));
+    }
+}
+
+/// Each maildrop's share is held by itself.
+pub async fn what_is_held_is_decided_about_in_each_maildrop(engine: &impl Engine) {
+    let mut store = open(engine, NEVER).await;
+    let large = b"x".repeat(300_000);
+    let id = hold(&*store, &[ANN, BOB, CYD], &large).await;
+    assert_eq!(held(&*store, Some(BOB)).await, [(id, BOB.to_owned())]);
+    assert_eq!(held(&*store, Some("nobody@example.org")).await, []);
+    assert_eq!(store.decide(id, Some(BOB), Decision::Release).await.unwrap(), 1);
+    assert_eq!(store.decide(id, Some(CYD), Decision::Remove).await.unwrap(), 1);
+    let second = hold(&*store, &[CYD], b"goes with its account\r\n").await;
+    let mut left = held(&*store, None).await;
+    assert_eq!(left, [(id, ANN.to_owned()), (second, CYD.to_owned())]);
+    change(&*store, Change::RemoveAccount { name: CYD.into() }).await;
+    left.truncate(1);
+    for restarts in [false, true] {
+        if restarts {
+            store = reopen(engine, store).await;
+        }
+        assert_eq!(held(&*store, None).await, left);
+        assert_eq!((listed(&*store, ANN).await, listed(&*store, BOB).await), (vec![], vec![id]));
+    }
+    assert_eq!(store.decide(id, None, Decision::Remove).await.unwrap(), 1, "where it is still held");
+    let opened = maildrop(&*store, BOB).await;
+    let entry = opened.listing().first().copied().unwrap();
+    assert_eq!(read(&*opened, &entry).await, whole(&large), "the others' copy is theirs");
+    assert_eq!(held(&*store, None).await, []);
+}
