@@ -106,7 +106,7 @@ pub struct Settings {
     /// How many commands of one client address (IPv6: one /64) may fail, in sessions that have shown no password, before the address is banned
     /// for ban_time: wrong commands and passwords, recipients refused for good. "off": nobody is banned by the server itself; "50/10m" bans at
     /// the 51st within ten minutes. A banned client gets "421 4.7.0 ... Connections from [192.0.2.7] are not accepted at present". Who is in
-    /// clients, in proxy.trusted_proxies or in [relay] is never banned. `gatepost ban` lists, adds and removes.
+    /// clients, in proxy.trusted_proxies or among the networks of relay is never banned. `gatepost ban` lists, adds and removes.
     pub ban_after: Rate,
 
     /// How long such a ban lasts. At least 1m and at most 30d.

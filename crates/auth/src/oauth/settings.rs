@@ -29,7 +29,7 @@ pub struct Settings {
     /// open the mail here; with `introspection` empty leaves that to the service.
     pub audience: String,
 
-    /// The provider's service that says what a token is worth (RFC 7662), in place of `keys`: "https://id.example.org/introspect". Empty for none. It is asked with
+    /// The provider's service that says what a token is worth (RFC 7662), in place of `keys`, by its https URL. Empty for none. It is asked with
     /// `client_id` and the secret in `client_secret_file`, and what it says of `issuer` and `audience` must be what is written there,
     /// where something is. A service on another machine needs https. While it does not answer, clients are told to come back later.
     pub introspection: String,
