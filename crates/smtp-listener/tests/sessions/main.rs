@@ -5,6 +5,7 @@
 mod auth;
 mod deadlines;
 mod drain;
+mod holds;
 mod house;
 mod lists;
 mod lmtp;
