@@ -44,7 +44,7 @@ fn print(out: &mut dyn Write, held: &[Quarantined]) -> io::Result<()> {
 }
 
 fn row(held: &Quarantined) -> [String; COLUMNS] {
-    let Quarantined { id, user, received, sender, octets, reason } = held;
+    let Quarantined { id, user, received, sender, octets, reason, .. } = held;
     [id.clone(), user.clone(), received.clone(), format!("<{sender}>"), octets.to_string(), reason.clone()]
 }
 

@@ -3,7 +3,7 @@
 //! Refuses a name that is no account's address, and a sender that is neither an address nor a domain with an `@` before it; an account may be
 //! unknown here, since accounts come and go while the file stays. Cannot fail.
 
-use mail::{Domain, Mailbox};
+use mail::{Domain, Mailbox, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +23,9 @@ pub(crate) struct Submission {
     pub(crate) complete_header: bool,
     /// Whether the Received field keeps the client's address, and the name it gives itself, from the recipients. The log has both.
     pub(crate) hide_client: bool,
+    /// The longest time for which a message is held where its sender asks for that (FUTURERELEASE, RFC 4865): it is accepted, and POP3 lists it
+    /// when the time has come. At most 365d; "0s" offers it not.
+    pub(crate) longest_hold: Span,
 }
 
 /// Senders that one account may use.
@@ -37,7 +40,7 @@ pub(crate) struct Allowed {
 
 impl Default for Submission {
     fn default() -> Self {
-        Self { own_senders: true, allowed: Vec::new(), complete_header: true, hide_client: false }
+        Self { own_senders: true, allowed: Vec::new(), complete_header: true, hide_client: false, longest_hold: Span::secs(0) }
     }
 }
 
@@ -45,6 +48,10 @@ impl Submission {
     /// What does not hold.
     pub(super) fn findings(&self) -> Vec<Finding> {
         let mut found = Vec::new();
+        if self.longest_hold > LONGEST_HOLD || (self.longest_hold.0.subsec_nanos() > 0) {
+            let message = format!("is {}: whole seconds up to {LONGEST_HOLD}, or 0s to offer it not", self.longest_hold);
+            found.push(Finding::error("submission.longest_hold", message));
+        }
         for (index, Allowed { account, senders }) in self.allowed.iter().enumerate() {
             let fault = |message: String| Finding::error("submission.allowed", message).at(index);
             if account.parse::<Mailbox>().is_err() {
@@ -59,6 +66,8 @@ impl Submission {
         found
     }
 }
+
+const LONGEST_HOLD: Span = Span::mins(365 * 24 * 60);
 
 fn is_sender(text: &str) -> bool {
     text.parse::<Mailbox>().is_ok() || text.strip_prefix('@').is_some_and(|domain| domain.parse::<Domain>().is_ok())

@@ -1,10 +1,12 @@
-//! Mail that is accepted and held: what its sender hears, what curl sees of it by POP3, and what an operator does about it.
+//! Mail that is accepted and held, by a check or for its sender: what its sender hears, what curl sees of it by POP3, and what an operator does about it.
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 
 use crate::content::{server, stranger};
 use crate::harness::{ANN, BOB, Dialogue, PASSWORD, Server};
-use crate::programs::{program, succeed};
+use crate::programs::program;
 
 const RULES: &str = r#"attachments = [{ name = "*.exe", verdict = "quarantine" }]
 checks = [{ check = "attachments", fail = "policy" }]"#;
@@ -19,11 +21,17 @@ fn send(smtp: &mut Dialogue, subject: &str, file: &str) -> String {
     smtp.ask(&format!("Subject: {subject}\r\nContent-Disposition: attachment; filename={file}\r\n\r\nx\r\n."))
 }
 
-/// What curl fetches: a message by its number, or the listing.
+/// What curl fetches: a message by its number, or the listing. Tried again while the session before it still has the maildrop.
 fn curl(server: &Server, user: &str, path: &str) -> String {
-    let mut curl = program("curl");
-    curl.args(["-sS", "--ssl-reqd", "--cacert"]).arg(server.certificate()).args(["--user", &format!("{user}:{PASSWORD}")]);
-    succeed(curl.arg(format!("pop3s://localhost:{}/{path}", server.port("pop3s"))))
+    let mut fetched = None;
+    server.eventually("curl fetches", |server| {
+        let mut curl = program("curl");
+        curl.args(["-sS", "--ssl-reqd", "--cacert"]).arg(server.certificate()).args(["--user", &format!("{user}:{PASSWORD}")]);
+        let output = curl.arg(format!("pop3s://localhost:{}/{path}", server.port("pop3s"))).output().unwrap();
+        fetched = output.status.success().then(|| String::from_utf8(output.stdout).unwrap());
+        fetched.is_some()
+    });
+    fetched.unwrap()
 }
 
 fn listed(server: &Server, user: &str) -> usize {
@@ -95,4 +103,38 @@ fn what_is_not_held_is_not_decided_about() {
     }
     assert_eq!(listed(&server, ANN), 1);
     assert!(server.succeed(&["quarantine", "list"]).ends_with("\n0 messages\n"));
+}
+
+/// A session in which ann has logged in.
+fn submitting(server: &Server) -> Dialogue {
+    let mut smtp = server.connect_tls("submissions");
+    smtp.hear();
+    smtp.ask("EHLO client.example");
+    let plain = BASE64_STANDARD.encode(format!("\0{ANN}\0{PASSWORD}"));
+    assert!(smtp.ask(&format!("AUTH PLAIN {plain}")).starts_with("235 "));
+    smtp
+}
+
+#[test]
+fn what_its_sender_wants_held_is_seen_when_its_time_has_come() {
+    let mut server = Server::start("[submission]\nlongest_hold = \"1d\"\n");
+    for (parameter, subject) in [("HOLDFOR=3", "soon"), ("HOLDFOR=86400", "tomorrow")] {
+        let mut smtp = submitting(&server);
+        assert_eq!(smtp.ask(&format!("MAIL FROM:<{ANN}> {parameter}")), "250 2.1.0 Sender ok");
+        assert!(smtp.ask(&format!("RCPT TO:<{BOB}>")).starts_with("250 "));
+        assert!(smtp.ask("DATA").starts_with("354 "));
+        assert!(smtp.ask(&format!("Subject: {subject}\r\n\r\nx\r\n.")).starts_with("250 "));
+    }
+    assert_eq!(messages(&server, BOB), 2, "both are there");
+    let shown = held(&server, &["--user", BOB]);
+    assert!(shown.last().unwrap()["until"].is_string(), "{shown:?}");
+    server.kill();
+    server.run();
+    server.eventually("its time has come", |server| listed(server, BOB) == 1);
+    assert!(curl(&server, BOB, "1").contains("Subject: soon\r\n"));
+    let [tomorrow] = &held(&server, &[])[..] else { panic!("one is held") };
+    server.succeed(&["quarantine", "release", tomorrow["id"].as_str().unwrap()]);
+    assert_eq!(listed(&server, BOB), 2);
+    let smtp = &mut submitting(&server);
+    assert!(smtp.ask(&format!("MAIL FROM:<{ANN}> HOLDFOR=86401")).starts_with("501 5.5.4 "));
 }

@@ -1,9 +1,11 @@
 //! Messages that are held, shown, released and removed.
 
+use std::time::SystemTime;
+
 use events::QuarantineChanged;
 use jiff::Timestamp;
 use mail::MessageId;
-use store::{Decision, HeldMessage, Quarantine};
+use store::{Decision, HeldMessage, Hold, Quarantine};
 
 use crate::Admin;
 use crate::wire::{QuarantineRequest, Quarantined, Reply};
@@ -50,16 +52,22 @@ impl Admin {
 }
 
 fn told(held: HeldMessage) -> Quarantined {
-    let HeldMessage { id, account, received, sender, octets, reason } = held;
-    let received = Timestamp::try_from(received).ok().and_then(|received| Timestamp::from_second(received.as_second()).ok());
+    let HeldMessage { id, account, received, sender, octets, hold: Hold { reason, until } } = held;
     Quarantined {
         id: id.to_string(),
         user: account.as_ref().into(),
-        received: received.unwrap_or_default().to_string(),
+        received: written(received),
         sender: sender.trim_start_matches('<').trim_end_matches('>').to_owned(),
         octets,
         reason,
+        until: until.map(written),
     }
+}
+
+/// RFC 3339, to the second.
+fn written(time: SystemTime) -> String {
+    let time = Timestamp::try_from(time).ok().and_then(|time| Timestamp::from_second(time.as_second()).ok());
+    time.unwrap_or(Timestamp::MAX).to_string()
 }
 
 fn refused(why: String) -> Reply {

@@ -14,6 +14,15 @@ pub enum BodyType {
     EightBitMime,
 }
 
+/// When a message is to be released for delivery (RFC 4865).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Release {
+    /// HOLDFOR: so many seconds from its arrival on.
+    After(u32),
+    /// HOLDUNTIL: at this time, in seconds since 1970.
+    At(i64),
+}
+
 /// One message's envelope, as the store keeps it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {

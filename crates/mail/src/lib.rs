@@ -24,7 +24,7 @@ pub mod units;
 
 pub use address::{AddressError, ForwardPath, Host, Mailbox, ReversePath, canonical};
 pub use domain::Domain;
-pub use envelope::{BodyType, Envelope};
+pub use envelope::{BodyType, Envelope, Release};
 pub use id::{IdError, MessageId};
 pub use limits::{DOMAIN_OCTETS, LABEL_OCTETS, LOCAL_PART_OCTETS, PATH_OCTETS};
 pub use rate::{ByteRate, Rate};

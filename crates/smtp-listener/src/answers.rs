@@ -19,6 +19,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU64;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use ::screening::Manners;
 use auth::Exchange;
@@ -35,6 +36,7 @@ use crate::freight::Freight;
 use crate::hops::Hops;
 use crate::report::Report;
 use crate::screening::{Arrived, Desk, Judged};
+use crate::submission;
 use crate::trace::Trace;
 use crate::transaction::{Message, Transaction};
 use crate::{Settings, Shared};
@@ -242,7 +244,7 @@ impl Answers {
         else {
             return;
         };
-        let (MailFrom { reverse_path, requests, utf8, .. }, octets) = (from, freight.octets);
+        let (MailFrom { reverse_path, requests, utf8, release, .. }, octets) = (from, freight.octets);
         let Message { id, mut incoming, hops, header, draft } = message;
         if let Some(hops) = hops.too_many() {
             self.refused(Reply::TOO_MANY_HOPS, Some(&reverse_path), &format_args!("{hops} Received fields"));
@@ -253,13 +255,18 @@ impl Answers {
             Ok(missing) => missing,
             Err(reply) => return question.reject(reply),
         };
+        let release = release.map(|release| submission::hold(release, SystemTime::now()));
+        if let Some(hold) = release.clone() {
+            incoming.hold(hold);
+        }
         let mut fields = match screened {
             Some(screened) => {
                 let arrived = Arrived { id, accounts: &accounts, incoming: &mut *incoming };
                 match self.desk().at_end(*screened, &question, &reverse_path, arrived).await {
                     Judged::Deliver(results) => results,
                     Judged::Hold(results, reason) => {
-                        incoming.hold(&reason);
+                        // Until somebody decides, whatever its sender wants.
+                        incoming.hold(store::Hold { reason, until: None });
                         results
                     }
                     Judged::Refuse(reply, None) => return question.reject(reply),
@@ -304,7 +311,7 @@ impl Answers {
                 if let (Some(requests), Some(header)) = (&requests, &header) {
                     let smtp = Arc::clone(&self.settings.smtp);
                     let host = smtp.host.as_str();
-                    let report = Report { host, reverse_path, requests, utf8, message: id, header, at: Timestamp::now() };
+                    let report = Report { host, reverse_path, requests, utf8, message: id, header, at: Timestamp::now(), hold: release };
                     Box::pin(self.report(report, question.session().identity())).await;
                 }
                 question.accept(receipt);

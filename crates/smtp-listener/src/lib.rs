@@ -212,7 +212,8 @@ impl Shared {
         // Servers of ours speak for themselves, and are let in for what they are.
         let is_lmtp = settings.smtp.role == smtp::Role::Lmtp;
         let xclient = !is_lmtp && settings.xclient_networks.iter().any(|network| network.contains(&peer));
-        Circumstance { peer, tls, xclient, mails: Some(messages(settings.messages, self.gate.usage())) }
+        let future_release = settings.submission.future_release();
+        Circumstance { peer, tls, xclient, mails: Some(messages(settings.messages, self.gate.usage())), future_release }
     }
 
     /// Counts a session for its user, who has given the right password; or tells the operator who holds the user's others.

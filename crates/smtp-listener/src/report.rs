@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use mail::{BodyType, Envelope, MessageId, RecipientRequests, Requests, ReversePath};
+use store::Hold;
 
 use crate::trace;
 
@@ -33,6 +34,8 @@ pub(crate) struct Report<'r> {
     pub(crate) message: MessageId,
     pub(crate) header: &'r Header,
     pub(crate) at: Timestamp,
+    /// Until when the message is held, and so is what says that it was delivered.
+    pub(crate) hold: Option<Hold>,
 }
 
 impl Header {
@@ -181,6 +184,7 @@ mod tests {
             message: "01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().unwrap(),
             header: &header,
             at: "2026-11-02T09:08:07Z".parse().unwrap(),
+            hold: None,
         };
         let (envelope, trace, text) = report.compose(vec!["ann@example.org".into()]);
         assert_eq!((envelope.reverse_path, trace.as_slice()), (ReversePath::Null, &b"Return-Path: <>\r\n"[..]));

@@ -9,12 +9,14 @@
 mod draft;
 
 use std::fmt::Write;
+use std::num::NonZeroU32;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
-use mail::{ForwardPath, Host, Mailbox, MessageId, ReversePath};
+use mail::{ForwardPath, Host, Mailbox, MessageId, Release, ReversePath};
 use mail_parser::{HeaderName, HeaderValue};
-use smtp::Reply;
-use store::{Directory, Resolution};
+use smtp::{FutureRelease, Reply};
+use store::{Directory, Hold, Resolution};
 
 pub(crate) use draft::Draft;
 use draft::Found;
@@ -32,6 +34,8 @@ pub struct Submission {
     pub complete_header: bool,
     /// Whether Received keeps the client's address to itself.
     pub hide_client: bool,
+    /// The longest time for which a message is held for its sender (RFC 4865); zero: that is not offered.
+    pub longest_hold: Duration,
 }
 
 /// Senders that one account may use though they are not its own.
@@ -54,7 +58,24 @@ pub(crate) enum Fault {
     Directory(store::Error),
 }
 
+/// Until when a message that has come at `now` is held for its sender.
+pub(crate) fn hold(release: Release, now: SystemTime) -> Hold {
+    let until = match release {
+        Release::After(seconds) => now + Duration::from_secs(seconds.into()),
+        Release::At(time) => UNIX_EPOCH + Duration::from_secs(u64::try_from(time).unwrap_or(0)),
+    };
+    let time = Timestamp::try_from(until).ok().and_then(|time| Timestamp::from_second(time.as_second()).ok()).unwrap_or(Timestamp::MAX);
+    Hold { reason: format!("its sender wants it released at {time}"), until: Some(until) }
+}
+
 impl Submission {
+    /// What is announced in a session that begins now.
+    pub(crate) fn future_release(&self) -> Option<FutureRelease> {
+        let interval = NonZeroU32::new(u32::try_from(self.longest_hold.as_secs()).ok()?)?;
+        let until = u32::try_from(Timestamp::now().as_second()).ok()?.checked_add(interval.get())?;
+        Some(FutureRelease { interval, until })
+    }
+
     /// Whether `account` may send as `sender`.
     ///
     /// # Errors

@@ -112,7 +112,7 @@ mod tests {
         let (now, rates) = (Instant::now(), Arc::new(MailRates::new(&gate::rates::Settings::default())));
         let sender = Sender { source: IpAddr::from([192, 0, 2, 7]).into(), account: None, domain: None };
         let mut transaction = Transaction::new(
-            MailFrom { reverse_path: ReversePath::Null, size: None, body: BodyType::SevenBit, utf8: false, requests: None },
+            MailFrom { reverse_path: ReversePath::Null, size: None, body: BodyType::SevenBit, utf8: false, release: None, requests: None },
             Delivery::new(&gate::delivery::Settings::default()).promise(now).unwrap(),
             Freight::new(&rates, &sender, 0, now).unwrap(),
         );

@@ -7,7 +7,7 @@
 use std::num::NonZeroU64;
 
 use mail::address::path_len;
-use mail::{AddressError, BodyType, ForwardPath, RecipientRequests, Requests, ReversePath};
+use mail::{AddressError, BodyType, ForwardPath, RecipientRequests, Release, Requests, ReversePath};
 
 use crate::extensions::Offer;
 use crate::{Reply, parameters};
@@ -23,6 +23,8 @@ pub struct MailFrom {
     pub body: BodyType,
     /// Whether SMTPUTF8 was asked for (RFC 6531).
     pub utf8: bool,
+    /// When it is to be released (RFC 4865); at once, mostly.
+    pub release: Option<Release>,
     /// What it asked for besides (RFC 3461, RFC 2852, RFC 6710, RFC 8689); for no recipient yet.
     pub requests: Option<Box<Requests>>,
 }
@@ -40,13 +42,19 @@ impl MailFrom {
     pub(crate) fn parse(arguments: &str, offer: Offer) -> Result<Self, Refusal> {
         let (path, parameters) = split("FROM:", arguments, Reply::REVERSE_PATH_WRONG)?;
         let reverse_path = ReversePath::parse(path).map_err(|why| Refusal::path(Reply::REVERSE_PATH_WRONG, why))?;
-        let mut from = Self { reverse_path, size: None, body: BodyType::SevenBit, utf8: false, requests: None };
+        let mut from = Self { reverse_path, size: None, body: BodyType::SevenBit, utf8: false, release: None, requests: None };
         let mut seen = Seen::default();
         for parameter in parameters.split(' ').filter(|text| !text.is_empty()) {
             if !offer.extended {
                 return Err(Reply::PARAMETER_UNKNOWN.into());
             }
             from.take(parameter, offer, &mut seen)?;
+        }
+        let by = from.requests.as_ref().and_then(|requests| requests.deliver_by);
+        if let (Some(by), Some(release), Some(most)) = (by, from.release, offer.future_release)
+            && most.wait(release) > by.seconds.into()
+        {
+            return Err(Reply::PARAMETER_WRONG.into());
         }
         match &from.reverse_path {
             ReversePath::Mailbox(mailbox) if !from.utf8 && !mailbox.is_ascii() => Err(Reply::SMTPUTF8_NEEDED.into()),
@@ -78,6 +86,13 @@ impl MailFrom {
                 return Err(Reply::PARAMETER_WRONG.into());
             }
             std::mem::replace(&mut seen.auth, true)
+        } else if let Some(most) = offer.future_release.filter(|_| is("HOLDFOR") || is("HOLDUNTIL")) {
+            let release = value.and_then(if is("HOLDFOR") { parameters::hold_for } else { parameters::hold_until });
+            let release = release.ok_or(Reply::PARAMETER_WRONG)?;
+            if most.wait(release) > most.interval.get().into() {
+                return Err(Reply::HELD_TOO_LONG.into());
+            }
+            self.release.replace(release).is_some()
         } else {
             self.ask(keyword, value, offer)?
         };
@@ -186,10 +201,14 @@ fn body(value: Option<&str>) -> Result<BodyType, Refusal> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::num::NonZeroU32;
 
-    const HELO: Offer = Offer { extended: false, reports: true, require_tls: true };
-    const RELAY: Offer = Offer { extended: true, reports: false, require_tls: false };
+    use super::*;
+    use crate::FutureRelease;
+
+    const HELD: Option<FutureRelease> = Some(FutureRelease { interval: NonZeroU32::new(3600).unwrap(), until: 1_795_424_400 });
+    const HELO: Offer = Offer { extended: false, reports: true, require_tls: true, future_release: HELD };
+    const RELAY: Offer = Offer { extended: true, reports: false, require_tls: false, future_release: None };
     const ALL: Offer = Offer { extended: true, ..HELO };
 
     fn reply(arguments: &str) -> Reply {
@@ -268,11 +287,35 @@ mod tests {
             let refusal = MailFrom::parse(&format!("FROM:<a@b> {parameter}"), ALL).unwrap_err();
             assert_eq!(refusal.reply, Reply::PARAMETER_WRONG, "{parameter}");
         }
-        for parameter in ["RET=FULL", "ENVID=a", "BY=60;R", "MT-PRIORITY=1", "REQUIRETLS"] {
+        for parameter in ["RET=FULL", "ENVID=a", "BY=60;R", "MT-PRIORITY=1", "REQUIRETLS", "HOLDFOR=1", "HOLDUNTIL=2026-11-23T08:00:00Z"] {
             for offer in [HELO, RELAY] {
                 let refusal = MailFrom::parse(&format!("FROM:<a@b> {parameter}"), offer).unwrap_err();
                 assert_eq!(refusal.reply, Reply::PARAMETER_UNKNOWN, "{parameter}");
             }
+        }
+    }
+
+    #[test]
+    fn a_message_is_held_as_long_as_it_may_be() {
+        for (parameters, release) in [
+            ("HOLDFOR=3600", Release::After(3600)),
+            ("holdfor=60 BY=60;R", Release::After(60)),
+            ("HOLDUNTIL=2026-11-23T09:00:00Z", Release::At(1_795_424_400)),
+            ("HOLDUNTIL=2020-01-01T00:00:00Z", Release::At(1_577_836_800)),
+        ] {
+            assert_eq!(MailFrom::parse(&format!("FROM:<a@b> {parameters}"), ALL).unwrap().release, Some(release), "{parameters}");
+        }
+        for (parameters, expected) in [
+            ("HOLDFOR=3601", Reply::HELD_TOO_LONG),
+            ("HOLDUNTIL=2026-11-23T09:00:01Z", Reply::HELD_TOO_LONG),
+            ("HOLDFOR", Reply::PARAMETER_WRONG),
+            ("HOLDFOR=0", Reply::PARAMETER_WRONG),
+            ("HOLDUNTIL=tomorrow", Reply::PARAMETER_WRONG),
+            ("HOLDFOR=1 HOLDFOR=1", Reply::PARAMETER_WRONG),
+            ("HOLDFOR=1 HOLDUNTIL=2026-11-23T08:30:00Z", Reply::PARAMETER_WRONG),
+            ("HOLDFOR=61 BY=60;N", Reply::PARAMETER_WRONG),
+        ] {
+            assert_eq!(MailFrom::parse(&format!("FROM:<a@b> {parameters}"), ALL).unwrap_err().reply, expected, "{parameters}");
         }
     }
 

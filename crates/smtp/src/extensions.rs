@@ -1,9 +1,10 @@
 //! The answer to EHLO: what is honoured in this session, and nothing else (RFC 5321 §4.1.1.1).
 
 use bytes::BytesMut;
+use jiff::Timestamp;
 
 use crate::limits::MAILS_MOST;
-use crate::{Blanks, Circumstance, Client, Reply, Role, Settings};
+use crate::{Blanks, Circumstance, Client, FutureRelease, Reply, Role, Settings};
 
 /// What a session understands of the parameters of MAIL and RCPT: what EHLO offers and what is taken are asked here, both.
 #[derive(Debug, Clone, Copy)]
@@ -15,35 +16,44 @@ pub(crate) struct Offer {
     pub(crate) reports: bool,
     /// REQUIRETLS, inside TLS alone (RFC 8689 §2).
     pub(crate) require_tls: bool,
+    /// FUTURERELEASE, where people send and the operator has said how long.
+    pub(crate) future_release: Option<FutureRelease>,
 }
 
 impl Offer {
     pub(crate) fn of(settings: &Settings, here: &Circumstance, extended: bool) -> Self {
-        Self { extended, reports: settings.role == Role::Submission, require_tls: here.tls.is_some() }
+        let submits = settings.role == Role::Submission;
+        let future_release = here.future_release.filter(|_| submits);
+        Self { extended, reports: submits, require_tls: here.tls.is_some(), future_release }
     }
 }
 
 /// Appends the answer. STARTTLS is offered in clear only (RFC 3207 §4.2), AUTH under TLS only, XCLIENT to those who may.
 pub(crate) fn answer(settings: &Settings, here: &Circumstance, blanks: &Blanks<'_>, out: &mut BytesMut) {
     let tls = here.tls.is_some();
-    let mut keyword = |text: &str, last| Reply::HELLO.line(text, last, blanks, out);
-    keyword(Reply::HELLO.text(), false);
-    keyword("PIPELINING", false);
-    keyword("8BITMIME", false);
-    keyword("ENHANCEDSTATUSCODES", false);
-    keyword("CHUNKING", false);
-    keyword("SMTPUTF8", false);
+    let keyword = |text: &str, last, out: &mut BytesMut| Reply::HELLO.line(text, last, blanks, out);
+    keyword(Reply::HELLO.text(), false, out);
+    keyword("PIPELINING", false, out);
+    keyword("8BITMIME", false, out);
+    keyword("ENHANCEDSTATUSCODES", false, out);
+    keyword("CHUNKING", false, out);
+    keyword("SMTPUTF8", false, out);
     let offer = Offer::of(settings, here, true);
     if offer.reports {
-        keyword("DSN", false);
-        keyword("DELIVERBY", false);
-        keyword("MT-PRIORITY", false);
+        keyword("DSN", false, out);
+        keyword("DELIVERBY", false, out);
+        keyword("MT-PRIORITY", false, out);
+    }
+    if let Some(FutureRelease { interval, until }) = offer.future_release {
+        let until = Timestamp::from_second(until.into()).unwrap_or(Timestamp::MAX);
+        let blanks = Blanks { detail: Some(&until), ..*blanks };
+        Reply::HELLO.with(interval.get().into()).line("FUTURERELEASE {n} {detail}", false, &blanks, out);
     }
     if offer.require_tls {
-        keyword("REQUIRETLS", false);
+        keyword("REQUIRETLS", false, out);
     }
     if settings.starttls && !tls {
-        keyword("STARTTLS", false);
+        keyword("STARTTLS", false, out);
     }
     if settings.auth
         && let Some(tls) = here.tls

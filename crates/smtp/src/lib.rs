@@ -62,5 +62,5 @@ pub use question::{Auth, Chunk, Data, EndOfData, Mail, Question, Rcpt, Xclient};
 pub use reply::{Blanks, Reply};
 pub use sasl::{Credentials, Response, Said};
 pub use session::{Phase, Session, Want};
-pub use settings::{Circumstance, Role, Settings, Timing, Tls};
+pub use settings::{Circumstance, FutureRelease, Role, Settings, Timing, Tls};
 pub use xclient::{Client, Told};

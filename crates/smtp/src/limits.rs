@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::Reply;
 
 /// A command line with its CRLF, but for AUTH. RFC 5321 §4.5.3.1.4 asks for 512, and its extensions for more: SIZE 26, BODY 17, SMTPUTF8 10,
-/// AUTH 500, DSN 119 with MAIL and 533 with RCPT, DELIVERBY 18, MT-PRIORITY 15, REQUIRETLS 11.
+/// AUTH 500, DSN 119 with MAIL and 533 with RCPT, DELIVERBY 18, MT-PRIORITY 15, REQUIRETLS 11, FUTURERELEASE 34.
 pub const COMMAND_LINE_BYTES: usize = 2048;
 /// An AUTH command or response with its CRLF (RFC 4954 §4).
 pub const AUTH_LINE_BYTES: usize = 12_288;

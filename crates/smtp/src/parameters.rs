@@ -2,7 +2,8 @@
 //!
 //! Each function reads one value; `None` where it is not well formed. What is decoded is printable, so that it can stand in a report.
 
-use mail::{DeliverBy, Notify, OriginalRecipient, Returned};
+use jiff::Timestamp;
+use mail::{DeliverBy, Notify, OriginalRecipient, Release, Returned};
 
 use crate::xtext;
 
@@ -70,6 +71,27 @@ pub(crate) fn deliver_by(value: &str) -> Option<DeliverBy> {
     (!or_return || seconds > 0).then_some(DeliverBy { seconds, or_return, trace })
 }
 
+/// HOLDFOR (RFC 4865 §4): seconds, nine digits at most, and not 0 before others.
+pub(crate) fn hold_for(value: &str) -> Option<Release> {
+    let well_formed = (1..=9).contains(&value.len()) && !value.starts_with('0') && value.bytes().all(|octet| octet.is_ascii_digit());
+    value.parse().ok().filter(|_| well_formed).map(Release::After)
+}
+
+/// HOLDUNTIL (RFC 4865 §4, erratum 2040): a date and time of RFC 3339 §5.6, of which other forms of ISO 8601 are none.
+pub(crate) fn hold_until(value: &str) -> Option<Release> {
+    let (octets, shape) = (value.as_bytes(), b"0000-00-00T00:00:00");
+    let is_like = |(octet, like): (&u8, &u8)| if *like == b'0' { octet.is_ascii_digit() } else { octet.eq_ignore_ascii_case(like) };
+    let rest = octets.get(shape.len()..)?;
+    let fraction = if rest.first() == Some(&b'.') { 1 + rest.iter().skip(1).take_while(|octet| octet.is_ascii_digit()).count() } else { 0 };
+    let is_zone = match rest.get(fraction..)? {
+        [b'Z' | b'z'] => true,
+        [b'+' | b'-', zone @ ..] => zone.len() == 5 && zone.iter().zip(b"00:00").all(is_like),
+        _ => false,
+    };
+    let well_formed = octets.len() <= DATE_TIME_BYTES && fraction != 1 && is_zone && octets.iter().zip(shape).all(is_like);
+    value.parse::<Timestamp>().ok().filter(|_| well_formed).map(|time| Release::At(time.as_second()))
+}
+
 /// MT-PRIORITY (RFC 6710 §5): from -9 to 9.
 pub(crate) fn priority(value: &str) -> Option<i8> {
     match value.as_bytes() {
@@ -83,12 +105,46 @@ fn is_printable(octet: u8) -> bool {
     matches!(octet, b' '..=b'~')
 }
 
+/// With nine digits of a second and the zone.
+const DATE_TIME_BYTES: usize = 35;
 const ENVELOPE_ID_BYTES: usize = 100;
 const ORIGINAL_RECIPIENT_BYTES: usize = 500;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_to_be_held_for_or_until() {
+        assert_eq!(hold_for("1"), Some(Release::After(1)));
+        assert_eq!(hold_for("999999999"), Some(Release::After(999_999_999)));
+        for wrong in ["", "0", "01", "+1", "-1", "1000000000", "1.5", "x"] {
+            assert_eq!(hold_for(wrong), None, "{wrong}");
+        }
+        for right in
+            ["2026-11-23T08:00:00Z", "2026-11-23t09:00:00+01:00", "2026-11-23T08:00:00.999z", "2026-11-22T22:00:00.000000001-10:00"]
+        {
+            assert_eq!(hold_until(right), Some(Release::At(1_795_420_800)), "{right}");
+        }
+        for wrong in [
+            "",
+            "2026-11-23",
+            "2026-11-23T08:00Z",
+            "2026-11-23 08:00:00Z",
+            "2026-11-23T08:00:00",
+            "2026-11-23T08:00:00.Z",
+            "20261123T080000Z",
+            "2026-13-23T08:00:00Z",
+            "2026-11-23T25:00:00Z",
+            "2026-11-23T08:00:00+0100",
+            "2026-11-23T08:00:00Z[UTC]",
+            "2026-11-23T08:00:00+01",
+            "+002026-11-23T08:00:00Z",
+            "2026-11-23T08:00:00.0000000000000000000000Z",
+        ] {
+            assert_eq!(hold_until(wrong), None, "{wrong}");
+        }
+    }
 
     #[test]
     fn envelope_ids() {

@@ -219,6 +219,7 @@ replies! {
     NOT_IN_A_TRANSACTION = 503 "5.5.1" "Not within a transaction", "AUTH within a transaction (RFC 4954 §4).";
     PIPELINED = 503 "5.5.1" "Nothing may follow this command before its reply, closing", "Input behind EHLO, HELO, DATA, AUTH or STARTTLS (RFC 2920 §3.1, RFC 3207 §6); closes.";
     PARAMETER_WRONG = 501 "5.5.4" "A parameter is not well formed or given twice", "A parameter of MAIL we know, with a wrong value.";
+    HELD_TOO_LONG = 501 "5.5.4" "It would be held for longer than EHLO has announced", "HOLDFOR or HOLDUNTIL beyond what FUTURERELEASE allows (RFC 4865 §4).";
     PARAMETER_UNKNOWN = 555 "5.5.4" "A parameter is not recognised", "A parameter of MAIL or RCPT we do not know (RFC 5321 §4.1.1.11).";
     TOO_MANY_ERRORS = 421 "4.7.0" "{host} Too many errors", "More bad commands, or more recipients refused for good, than allowed.";
     ENOUGH_MESSAGES = 421 "4.7.0" "{host} Enough messages for one session, reconnect for more", "MAIL beyond the MAILMAX that LIMITS has announced (RFC 9422).";

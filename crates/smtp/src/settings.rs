@@ -1,9 +1,10 @@
 //! What the operator decides for a listener, and what is known of a connection before its first octet.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
-use mail::{Domain, Mechanism, Mechanisms};
+use mail::{Domain, Mechanism, Mechanisms, Release};
 
 use crate::limits;
 
@@ -130,12 +131,33 @@ pub struct Circumstance {
     pub xclient: bool,
     /// Transactions it may begin, from 1 to [`limits::MAILS_MOST`], announced by LIMITS (RFC 9422); none for no limit.
     pub mails: Option<u32>,
+    /// How long a message may be held for whoever submits it (RFC 4865); none where that is not offered.
+    pub future_release: Option<FutureRelease>,
+}
+
+/// How long a message may be held for its sender: what EHLO announces, and what is refused beyond.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FutureRelease {
+    /// Seconds, up to 999,999,999.
+    pub interval: NonZeroU32,
+    /// The time so long after the session's beginning, in seconds since 1970: eight octets in all, because every session has them.
+    pub until: u32,
+}
+
+impl FutureRelease {
+    /// Seconds from the session's beginning, or from the message's arrival, to the release; negative when it is over.
+    pub(crate) fn wait(self, release: Release) -> i64 {
+        match release {
+            Release::After(seconds) => seconds.into(),
+            Release::At(time) => time.saturating_sub(i64::from(self.until) - i64::from(self.interval.get())),
+        }
+    }
 }
 
 impl Circumstance {
     /// A client in clear that is nobody special.
     pub fn new(peer: IpAddr) -> Self {
-        Self { peer, tls: None, xclient: false, mails: None }
+        Self { peer, tls: None, xclient: false, mails: None, future_release: None }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Plays every transcript on the pure machine, the client's octets cut at every 1, 2, 3 and 7 and whole, in simulated time.
 //!
 //! Words that `Given:` may hold: `submission`, `lmtp`, `auth`, `tls`, `no-starttls`, `ehlo` (greeting and EHLO are over), `signed-in` (AUTH is
-//! over, too), `xclient` (the client may say for whom it speaks), `mails=`, `size=`, `recipients=`, `bad=`, `idle=`, `refused=`, and `whole` (what matters is that octets arrive together: no cutting).
+//! over, too), `xclient` (the client may say for whom it speaks), `mails=`, `hold=`, `size=`, `recipients=`, `bad=`, `idle=`, `refused=`, and `whole` (what matters is that octets arrive together: no cutting).
 //! A password is right when it is `secret`; other questions are accepted unless `A:` says otherwise.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use mail::{BodyType, MessageId, Receipt, RecipientRequests, Requests, Token};
-use smtp::{Circumstance, Mechanism, Mechanisms, Question, Reply, Said, Session, Settings, Tls, Told, Want};
+use smtp::{Circumstance, FutureRelease, Mechanism, Mechanisms, Question, Reply, Said, Session, Settings, Tls, Told, Want};
 
 use transcript::{Line, Transcript, fits};
 
@@ -86,7 +86,7 @@ impl Play {
         settings.starttls = !has("no-starttls");
         for (key, value) in given.iter().filter_map(|word| word.split_once('=')) {
             match key {
-                "mails" => {}
+                "mails" | "hold" => {}
                 "size" => settings.message_bytes = value.parse().unwrap(),
                 "recipients" => settings.recipients = value.parse().unwrap(),
                 "bad" => settings.bad_commands = value.parse().unwrap(),
@@ -99,6 +99,10 @@ impl Play {
             tls: has("tls").then_some(Tls { exporter: !has("no-exporter"), certificate: has("certificate"), ..TLS }),
             xclient: has("xclient"),
             mails: given.iter().find_map(|word| word.strip_prefix("mails=")).map(|most| most.parse().unwrap()),
+            future_release: given.iter().find_map(|word| word.strip_prefix("hold=")).map(|most| {
+                let interval: std::num::NonZeroU32 = most.parse().unwrap();
+                FutureRelease { interval, until: 1_795_420_800 + interval.get() }
+            }),
             ..Circumstance::new(IpAddr::from([192, 0, 2, 7]))
         };
         let now = Instant::now();
@@ -325,7 +329,8 @@ fn asked(question: &mut Question<'_>) -> (&'static str, String) {
             let body = if from.body == BodyType::EightBitMime { " 8bitmime" } else { "" };
             let utf8 = if from.utf8 { " smtputf8" } else { "" };
             let requests = from.requests.as_ref().map(|requests| said(requests)).unwrap_or_default();
-            ("mail", format!("mail {}{size}{body}{utf8}{requests}", from.reverse_path))
+            let release = from.release.map(|release| format!(" {release:?}")).unwrap_or_default();
+            ("mail", format!("mail {}{size}{body}{utf8}{release}{requests}", from.reverse_path))
         }
         Question::Rcpt(rcpt) => {
             let requests = rcpt.take_requests().map(|asked| said_of_recipient(&asked)).unwrap_or_default();

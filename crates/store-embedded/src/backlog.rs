@@ -28,7 +28,7 @@ pub(crate) struct Logged {
 /// What the record says.
 #[derive(Debug)]
 pub(crate) enum What {
-    Message { id: MessageId, accounts: Vec<Arc<str>>, octets: u64, flags: Flags, text_offset: u64 },
+    Message { id: MessageId, accounts: Vec<Arc<str>>, octets: u64, flags: Flags, text_offset: u64, until_ms: u64 },
     Deletion { account: String, sequences: Vec<u64>, origin: Option<u64> },
     Removal { account: String, origin: Option<u64> },
     Release { account: String, sequences: Vec<u64>, origin: Option<u64> },

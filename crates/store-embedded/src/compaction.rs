@@ -103,6 +103,7 @@ impl Copy {
         header.envelope_crc = crc32fast::hash(head.get(HEADER_BYTES..).unwrap_or_default());
         let what = What::Message {
             id: message_id(&header),
+            until_ms: kept.until_ms(),
             accounts: kept.accounts,
             octets: header.octets(),
             flags: header.flags,

@@ -102,7 +102,7 @@ async fn promise_delivery(
         incoming.write(piece).await?;
     }
     if is_held {
-        incoming.hold("held");
+        incoming.hold(store::Hold { reason: "held".into(), until: None });
         lock(&promises.1).extend(accounts.iter().map(|account| ((*account, id), Hold::Kept)));
     }
     drop(incoming.commit(TRACE.to_vec()).await?);
@@ -206,7 +206,7 @@ async fn check(world: &World, promises: &Promises, what: &str) {
     for held in store.held(None).await.unwrap() {
         let account = if *held.account == *ANN { ANN } else { BOB };
         assert!(holds.remove(&(account, held.id)).is_some(), "{what}: {} of {account} is held", held.id);
-        assert_eq!((&*held.sender, &*held.reason), ("<>", "held"), "{what}");
+        assert_eq!((&*held.sender, &*held.hold.reason), ("<>", "held"), "{what}");
         assert_eq!(store.decide(held.id, Some(account), Decision::Release).await.unwrap(), 1, "{what}");
     }
     for account in [ANN, BOB] {

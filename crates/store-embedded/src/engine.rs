@@ -67,7 +67,12 @@ pub(crate) fn closed() -> Error {
 
 /// Milliseconds since 1970.
 pub(crate) fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    ms_of(SystemTime::now())
+}
+
+/// The same of any time; 0 of one before.
+pub(crate) fn ms_of(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Memory for bodies.

@@ -240,11 +240,11 @@ impl Index {
     }
 
     fn deliver(&mut self, logged: &Logged, account: &str, share: i64, usage: &Usage) -> rusqlite::Result<()> {
-        let What::Message { id, octets, flags, text_offset, .. } = &logged.what else { return Ok(()) };
+        let What::Message { id, octets, flags, text_offset, until_ms, .. } = &logged.what else { return Ok(()) };
         let drop_id = self.drop_id(account)?;
         // A sequence met before is a copy, moved here by compaction, or replayed.
         let before = if logged.sequence < self.pending.next_sequence { self.find(drop_id, logged.sequence)? } else { None };
-        self.db.prepare_cached("INSERT OR REPLACE INTO deliveries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")?.execute(params![
+        self.db.prepare_cached("INSERT OR REPLACE INTO deliveries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?.execute(params![
             drop_id,
             logged.sequence.cast_signed(),
             id.to_bytes(),
@@ -253,7 +253,8 @@ impl Index {
             text_offset.cast_signed(),
             octets.cast_signed(),
             flags.0,
-            share
+            share,
+            i64::try_from(*until_ms).unwrap_or(i64::MAX)
         ])?;
         match before {
             Some(row) => {
@@ -421,19 +422,19 @@ fn read_usage(db: &Connection) -> rusqlite::Result<Usage> {
     Ok(Usage { segments, needs, moves, covered, next_sequence })
 }
 
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 const SCHEMA: &str = "
     PRAGMA journal_mode = WAL;
     PRAGMA synchronous = NORMAL;
     PRAGMA wal_autocheckpoint = 16384;
     PRAGMA journal_size_limit = 67108864;
     PRAGMA cache_size = -16384;
-    PRAGMA user_version = 1;
+    PRAGMA user_version = 2;
     CREATE TABLE IF NOT EXISTS covered (one INTEGER PRIMARY KEY CHECK (one = 1), segment INTEGER, place INTEGER, next_sequence INTEGER);
     CREATE TABLE IF NOT EXISTS drops (drop_id INTEGER PRIMARY KEY, account TEXT NOT NULL UNIQUE);
     CREATE TABLE IF NOT EXISTS deliveries (
         drop_id INTEGER NOT NULL, sequence INTEGER NOT NULL, id BLOB NOT NULL, segment INTEGER NOT NULL, place INTEGER NOT NULL,
-        text_offset INTEGER NOT NULL, octets INTEGER NOT NULL, flags INTEGER NOT NULL, share INTEGER NOT NULL,
+        text_offset INTEGER NOT NULL, octets INTEGER NOT NULL, flags INTEGER NOT NULL, share INTEGER NOT NULL, until INTEGER NOT NULL,
         PRIMARY KEY (drop_id, sequence)) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS bodies (sequence INTEGER PRIMARY KEY, id BLOB NOT NULL, refs INTEGER NOT NULL);
     CREATE TABLE IF NOT EXISTS segments (number INTEGER PRIMARY KEY, rows INTEGER, live_bytes INTEGER, mark_bytes INTEGER);

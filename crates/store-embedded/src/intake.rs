@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use mail::{Envelope, MessageId, Receipt};
-use store::{Error, Incoming};
+use store::{Error, Hold, Incoming};
 use tokio::sync::oneshot;
 
 use crate::backlog::What;
 use crate::body_file::BodyFile;
-use crate::engine::{Charge, Engine, closed, now_ms};
+use crate::engine::{Charge, Engine, closed, ms_of, now_ms};
 use crate::figures::add;
-use crate::record::{Flags, HEADER_BYTES, Header, KeptEnvelope, Kind};
+use crate::record::{Flags, HEADER_BYTES, Header, KeptEnvelope, KeptHold, Kind};
 use crate::writer::{Command, Durable, Held};
 
 /// A message on its way in.
@@ -128,6 +128,7 @@ impl Arriving {
         };
         let what = What::Message {
             id: self.id,
+            until_ms: self.envelope.until_ms(),
             accounts: self.envelope.accounts,
             octets: header.octets(),
             flags: header.flags,
@@ -176,8 +177,10 @@ impl Incoming for Arriving {
         Ok(rest.get(..REREAD_BYTES).unwrap_or(rest).to_vec())
     }
 
-    fn hold(&mut self, reason: &str) {
-        self.envelope.held = Some(reason.into());
+    fn hold(&mut self, Hold { reason, until }: Hold) {
+        // A time before 1970, or none, has come as one of 1970 has.
+        let until_ms = until.map_or(0, |until| ms_of(until).max(1));
+        self.envelope.held = Some(KeptHold { reason: reason.into(), until_ms });
     }
 
     async fn commit(mut self: Box<Self>, trace: Vec<u8>) -> Result<Receipt, Error> {

@@ -12,6 +12,7 @@ use mail::MessageId;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 use store::{Entry, Error};
 
+use crate::engine::now_ms;
 use crate::lock;
 use crate::record::Flags;
 
@@ -23,6 +24,8 @@ pub(crate) struct Listing {
     pub(crate) spots: Box<[Spot]>,
     /// The segments of the spots, each once.
     pub(crate) segments: Vec<u64>,
+    /// When a message that is held comes into it, if any does by itself: milliseconds since 1970.
+    due_ms: Option<u64>,
 }
 
 /// Where one message stands.
@@ -67,7 +70,7 @@ impl Listings {
     /// The listing at hand, if the maildrop has not changed since.
     pub(crate) fn at_hand(&self, account: &str) -> Option<Arc<Listing>> {
         match lock(&self.kept).by_account.get(account) {
-            Some(Slot::Read(listing)) => Some(Arc::clone(listing)),
+            Some(Slot::Read(listing)) if listing.due_ms.is_none_or(|due| due > now_ms()) => Some(Arc::clone(listing)),
             _ => None,
         }
     }
@@ -180,13 +183,18 @@ fn select(db: &Connection, account: &str) -> rusqlite::Result<Listing> {
     let (mut entries, mut spots, mut segments) = (Vec::new(), Vec::new(), Vec::<u64>::new());
     let mut known = HashMap::new();
     let mut statement = db.prepare_cached(
-        "SELECT sequence, id, segment, place, text_offset, octets, flags FROM deliveries
-         WHERE drop_id = (SELECT drop_id FROM drops WHERE account = ?) AND NOT flags & 4 ORDER BY sequence",
+        "SELECT sequence, id, segment, place, text_offset, octets, flags, until FROM deliveries
+         WHERE drop_id = (SELECT drop_id FROM drops WHERE account = ?) AND (NOT flags & 4 OR until > 0) ORDER BY sequence",
     )?;
+    let (now, mut due_ms) = (now_ms(), None);
     let mut rows = statement.query([account])?;
     while let Some(row) = rows.next()? {
         let number = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
-        let segment = number(2)?;
+        let (segment, flags, until) = (number(2)?, Flags(row.get(6)?), number(7)?);
+        if flags.has(Flags::HELD) && until > now {
+            due_ms = Some(due_ms.map_or(until, |due: u64| due.min(until)));
+            continue;
+        }
         let segment = *known.entry(segment).or_insert_with(|| {
             segments.push(segment);
             u32::try_from(segments.len() - 1).unwrap_or(u32::MAX)
@@ -197,10 +205,10 @@ fn select(db: &Connection, account: &str) -> rusqlite::Result<Listing> {
             offset: number(3)?,
             segment,
             text_offset: u32::try_from(number(4)?).unwrap_or(u32::MAX),
-            flags: Flags(row.get(6)?),
+            flags,
         });
     }
-    Ok(Listing { entries: entries.into(), spots: spots.into(), segments })
+    Ok(Listing { entries: entries.into(), spots: spots.into(), segments, due_ms })
 }
 
 const CONNECTIONS: usize = 4;

@@ -9,12 +9,12 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use mail::MessageId;
 use rusqlite::params;
-use store::{Decision, Error, HELD_SHOWN, HeldMessage};
+use store::{Decision, Error, HELD_SHOWN, HeldMessage, Hold};
 use tokio::sync::oneshot;
 
 use crate::backlog::What;
 use crate::disk::read_whole;
-use crate::engine::{Engine, closed};
+use crate::engine::{Engine, closed, now_ms};
 use crate::lock;
 use crate::record::{HEADER_BYTES, Header, KeptEnvelope, Kind, encode_deletion};
 use crate::writer::{Command, Durable, Held};
@@ -48,6 +48,7 @@ struct Row {
     place: u64,
     head_bytes: usize,
     octets: u64,
+    until_ms: u64,
 }
 
 fn rows(engine: &Engine, account: Option<&str>, id: Option<MessageId>, most: usize) -> Result<Vec<Row>, Error> {
@@ -56,7 +57,7 @@ fn rows(engine: &Engine, account: Option<&str>, id: Option<MessageId>, most: usi
     engine.listings.with_connection(|db| {
         let number = |row: &rusqlite::Row<'_>, column| row.get::<_, i64>(column).map(i64::cast_unsigned);
         let mut statement = db.prepare_cached(HELD_ROWS)?;
-        let wanted = params![maildrop, id.map(MessageId::to_bytes), i64::try_from(most).unwrap_or(i64::MAX)];
+        let wanted = params![maildrop, id.map(MessageId::to_bytes), i64::try_from(most).unwrap_or(i64::MAX), now_ms().cast_signed()];
         let rows = statement.query_map(wanted, |row| {
             Ok(Row {
                 maildrop: row.get(0)?,
@@ -66,6 +67,7 @@ fn rows(engine: &Engine, account: Option<&str>, id: Option<MessageId>, most: usi
                 place: number(row, 4)?,
                 head_bytes: usize::try_from(number(row, 5)?).unwrap_or(0),
                 octets: number(row, 6)?,
+                until_ms: number(row, 7)?,
             })
         })?;
         rows.collect()
@@ -79,9 +81,10 @@ impl Row {
         let received = UNIX_EPOCH + Duration::from_millis(kept.as_ref().map_or(0, |kept| kept.received_ms));
         let (sender, reason) = kept.map_or_else(
             || (String::new(), "its record cannot be read: run verify".to_owned()),
-            |kept| (kept.reverse_path, kept.held.unwrap_or_default().into()),
+            |kept| (kept.reverse_path, kept.held.map(|held| held.reason.into()).unwrap_or_default()),
         );
-        HeldMessage { id: self.id, account, received, sender, octets: self.octets, reason }
+        let until = Some(self.until_ms).filter(|until| *until != 0).map(|until| UNIX_EPOCH + Duration::from_millis(until));
+        HeldMessage { id: self.id, account, received, sender, octets: self.octets, hold: Hold { reason, until } }
     }
 
     fn envelope(&self, engine: &Engine) -> Option<KeptEnvelope> {
@@ -108,5 +111,5 @@ fn mark(engine: &Engine, row: &Row, decision: Decision) -> Result<oneshot::Recei
 }
 
 /// Looks through all rows: an index of those that are held would cost every delivery something, and this is asked seldom.
-const HELD_ROWS: &str = "SELECT account, id, sequence, segment, place, text_offset, octets FROM deliveries JOIN drops USING (drop_id)
-    WHERE flags & 4 AND (?1 IS NULL OR account = ?1) AND (?2 IS NULL OR id = ?2) ORDER BY sequence, account LIMIT ?3";
+const HELD_ROWS: &str = "SELECT account, id, sequence, segment, place, text_offset, octets, until FROM deliveries JOIN drops USING (drop_id)
+    WHERE flags & 4 AND (until = 0 OR until > ?4) AND (?1 IS NULL OR account = ?1) AND (?2 IS NULL OR id = ?2) ORDER BY sequence, account LIMIT ?3";

@@ -23,12 +23,12 @@
 //! envelope of a message                   envelope of a deletion, and of a release
 //!   8  time of receipt, ms since 1970       2  length of the account's name, then the name
 //!   1  BODY=: 0 7BIT, 1 8BITMIME            4  count of sequences
-//!   1  1 for SMTPUTF8, 2 where it is held   n  the sequences, ascending, each as the LEB128 of its distance to the one before
+//!   1  1 SMTPUTF8, 2 held, 4 for a time    n  the sequences, ascending, each as the LEB128 of its distance to the one before
 //!   2  length of the reverse path, then
 //!      the path with its brackets         envelope of a removal
 //!   2  count of accounts, then each:        2  length of the account's name, then the name
 //!   2  length of its name, then the name
-//!   where it is held: 2 length of the reason, then the reason
+//!   where it is held: 2 length of the reason, then the reason; for a time: 8 its end, ms since 1970
 //!   and, from version 3 of the data directory on, perhaps requests (`requests.rs`)
 //! ```
 //!
@@ -53,6 +53,7 @@ const SEGMENT_MAGIC: &[u8; 8] = b"GPSEGMNT";
 /// What an envelope says in one octet.
 const UTF8: u8 = 1;
 const HELD: u8 = 2;
+const UNTIL: u8 = 4;
 
 /// What a record says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -212,9 +213,16 @@ pub(crate) struct KeptEnvelope {
     /// With its angle brackets.
     pub(crate) reverse_path: String,
     pub(crate) accounts: Vec<Arc<str>>,
-    /// Why it is held, if it is.
-    pub(crate) held: Option<Box<str>>,
+    pub(crate) held: Option<KeptHold>,
     pub(crate) requests: Option<Box<Requests>>,
+}
+
+/// Why a message is held, and until when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct KeptHold {
+    pub(crate) reason: Box<str>,
+    /// Milliseconds since 1970; 0 for no end by itself.
+    pub(crate) until_ms: u64,
 }
 
 impl KeptEnvelope {
@@ -232,16 +240,26 @@ impl KeptEnvelope {
             BodyType::SevenBit => 0,
             BodyType::EightBitMime => 1,
         });
-        octets.push(u8::from(self.utf8) | if self.held.is_some() { HELD } else { 0 });
+        octets.push(match &self.held {
+            None => u8::from(self.utf8),
+            Some(KeptHold { until_ms: 0, .. }) => u8::from(self.utf8) | HELD,
+            Some(_) => u8::from(self.utf8) | HELD | UNTIL,
+        });
         push_text(octets, &self.reverse_path);
         octets.extend_from_slice(&u16::try_from(self.accounts.len()).unwrap_or(u16::MAX).to_le_bytes());
         self.accounts.iter().take(usize::from(u16::MAX)).for_each(|account| push_text(octets, account));
-        if let Some(reason) = &self.held {
+        if let Some(KeptHold { reason, until_ms }) = &self.held {
             push_text(octets, reason);
+            octets.extend(Some(*until_ms).filter(|until| *until != 0).into_iter().flat_map(u64::to_le_bytes));
         }
         if let Some(requests) = &self.requests {
             requests::encode(requests, octets);
         }
+    }
+
+    /// When the hold ends by itself; 0 for never, and where there is none.
+    pub(crate) fn until_ms(&self) -> u64 {
+        self.held.as_ref().map_or(0, |held| held.until_ms)
     }
 
     pub(crate) fn decode(octets: &[u8]) -> Option<Self> {
@@ -256,10 +274,24 @@ impl KeptEnvelope {
         let reverse_path = cursor.text()?;
         let count = u16::from_le_bytes(cursor.take()?);
         let accounts = (0..count).map(|_| cursor.text().map(Arc::from)).collect::<Option<Vec<_>>>()?;
-        let held = if said & HELD != 0 { Some(cursor.text()?.into()) } else { None };
+        let held = match said & (HELD | UNTIL) {
+            0 => None,
+            HELD => Some(KeptHold { reason: cursor.text()?.into(), until_ms: 0 }),
+            UNTIL => return None,
+            _ => Some(KeptHold { reason: cursor.text()?.into(), until_ms: u64::from_le_bytes(cursor.take()?) })
+                .filter(|held| held.until_ms != 0),
+        };
         let requests = if cursor.0.is_empty() { None } else { Some(Box::new(requests::decode(&mut cursor)?)) };
         let utf8 = said & UTF8 != 0;
-        (cursor.0.is_empty() && said <= UTF8 | HELD).then_some(Self { received_ms, body, utf8, reverse_path, accounts, held, requests })
+        (cursor.0.is_empty() && said <= UTF8 | HELD | UNTIL && held.is_some() == (said & HELD != 0)).then_some(Self {
+            received_ms,
+            body,
+            utf8,
+            reverse_path,
+            accounts,
+            held,
+            requests,
+        })
     }
 }
 
@@ -413,7 +445,7 @@ mod tests {
             utf8: true,
             reverse_path: "<a@b>".into(),
             accounts: vec!["ann@example.org".into(), "zoë@example.org".into()],
-            held: Some("dmarc fail".into()),
+            held: Some(KeptHold { reason: "dmarc fail".into(), until_ms: 7 }),
             requests: None,
         };
         let mut octets = Vec::new();

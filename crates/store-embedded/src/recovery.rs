@@ -154,13 +154,17 @@ pub(crate) fn replay(
 /// A record as the index learns of it; `None` when its envelope is not well formed.
 fn logged(place: Place, header: &Header, envelope: &[u8]) -> Option<Logged> {
     let what = match header.kind {
-        Kind::Message => What::Message {
-            id: message_id(header),
-            accounts: KeptEnvelope::decode(envelope)?.accounts,
-            octets: header.octets(),
-            flags: header.flags,
-            text_offset: header.text_offset(),
-        },
+        Kind::Message => {
+            let kept = KeptEnvelope::decode(envelope)?;
+            What::Message {
+                id: message_id(header),
+                until_ms: kept.until_ms(),
+                accounts: kept.accounts,
+                octets: header.octets(),
+                flags: header.flags,
+                text_offset: header.text_offset(),
+            }
+        }
         Kind::Deletion => {
             let (account, sequences) = decode_deletion(envelope)?;
             What::Deletion { account, sequences, origin: header.origin() }

@@ -292,7 +292,7 @@ async fn a_held_message_that_is_moved_is_held_by_those_who_have_not_released_it(
     let envelope = Envelope { id, reverse_path: ReversePath::Null, recipients, body: BodyType::SevenBit, utf8: false, requests: None };
     let mut incoming = store.begin(envelope).await.unwrap();
     incoming.write(b"Held.\r\n").await.unwrap();
-    incoming.hold("because");
+    incoming.hold(store::Hold { reason: "because".into(), until: None });
     drop(incoming.commit(TRACE.to_vec()).await.unwrap());
     let mut first = store.engine().shelf.all()[0].number;
     for (decided, expected) in [(None, [0, 0]), (Some(ANN), [1, 0]), (None, [1, 0]), (Some(BOB), [1, 1]), (None, [1, 1])] {
@@ -321,7 +321,7 @@ async fn a_held_message_that_is_moved_is_held_by_those_who_have_not_released_it(
             let listed = [ids(&store, ANN).await.len(), ids(&store, BOB).await.len()];
             let held = store.held(None).await.unwrap();
             assert_eq!((listed, held.len()), (expected, 2 - expected[0] - expected[1]), "{decided:?} {moves}");
-            assert!(held.iter().all(|held| held.reason == "because"));
+            assert!(held.iter().all(|held| held.hold.reason == "because"));
             let loads = [store.load(ANN).await.unwrap().messages, store.load(BOB).await.unwrap().messages];
             assert_eq!(loads, [1, 1], "held or not, it counts");
         }

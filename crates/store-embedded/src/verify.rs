@@ -148,7 +148,7 @@ fn compare_rows(db: &Connection, report: &mut VerifyReport) -> rusqlite::Result<
     {
         let columns = |schema: &str| {
             format!(
-                "SELECT account, sequence, id, segment, place, text_offset, octets, flags FROM {schema}.deliveries JOIN {schema}.drops USING (drop_id)"
+                "SELECT account, sequence, id, segment, place, text_offset, octets, flags, until FROM {schema}.deliveries JOIN {schema}.drops USING (drop_id)"
             )
         };
         let mut statement = db.prepare(&format!("{} EXCEPT {}", columns(here), columns(there)))?;

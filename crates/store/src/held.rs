@@ -1,4 +1,5 @@
-//! Messages that are accepted and not listed: in their maildrops, counted by quotas, and out of sight until somebody decides.
+//! Messages that are accepted and not listed: in their maildrops, counted by quotas, and out of sight until somebody decides or a time has
+//! come.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -7,6 +8,15 @@ use async_trait::async_trait;
 use mail::MessageId;
 
 use crate::Error;
+
+/// That a message is held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    /// A line for whoever decides, of at most 64 KiB.
+    pub reason: String,
+    /// When it ends by itself, to the millisecond; `None`: when somebody decides.
+    pub until: Option<SystemTime>,
+}
 
 /// One message, held in one maildrop.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +32,7 @@ pub struct HeldMessage {
     /// See [`Entry::octets`](crate::Entry::octets).
     pub octets: u64,
     /// What [`Incoming::hold`](crate::Incoming::hold) was told.
-    pub reason: String,
+    pub hold: Hold,
 }
 
 /// What becomes of a message that is held.
@@ -37,7 +47,7 @@ pub enum Decision {
 /// Shows what is held, and ends it.
 #[async_trait]
 pub trait Quarantine: Send + Sync {
-    /// What is held in the maildrop of `account`, or in all of them, oldest first; of more than [`HELD_SHOWN`] messages the oldest.
+    /// What is held at present in the maildrop of `account`, or in all of them, oldest first; of more than [`HELD_SHOWN`] messages the oldest.
     /// Nothing for an account that is not there.
     ///
     /// # Errors

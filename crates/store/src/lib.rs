@@ -31,7 +31,7 @@ use mail::{Envelope, ForwardPath, MessageId, Receipt};
 
 pub use book::{Account, Alias, Book, DELIMITERS, DomainRecord, Resolution, Terms, cost};
 pub use change::{Change, ChangeError};
-pub use held::{Decision, HELD_SHOWN, HeldMessage, Quarantine};
+pub use held::{Decision, HELD_SHOWN, HeldMessage, Hold, Quarantine};
 pub use lease::{Lease, Leases, Refused};
 pub use list::{Closed, List, Posters, Posting};
 pub use quota::{Allowance, Limit, Load, Quota, QuotaChange};
@@ -75,9 +75,9 @@ pub trait Incoming: Send {
     /// [`Error::Unavailable`] when it cannot be read.
     async fn reread(&mut self, from: u64) -> Result<Vec<u8>, Error>;
 
-    /// From its commit on the message is in its maildrops, and not in their listings, until somebody [decides](Quarantine::decide);
-    /// `reason` is a line for whoever does, of at most 64 KiB. Without it a message is listed.
-    fn hold(&mut self, reason: &str);
+    /// From its commit on the message is in its maildrops, and not in their listings, until somebody [decides](Quarantine::decide) or the
+    /// hold's time has come: then it is in the listing of the next session. Without it a message is listed.
+    fn hold(&mut self, hold: Hold);
 
     /// Puts message and envelope on stable storage, `trace` fields before the body, and attests it. Dropping the future leaves
     /// the outcome open: the message is stored whole or not at all.

@@ -15,8 +15,8 @@ use mail::{Envelope, ForwardPath, MessageId, Receipt, Requests};
 use tokio::sync::{OwnedRwLockWriteGuard, RwLock, watch};
 
 use crate::{
-    Account, Body, Book, Change, ChangeError, Decision, Directory, Entry, Error, HELD_SHOWN, HeldMessage, Incoming, Intake, Lease, Leases,
-    Load, Maildrop, Maildrops, Quarantine, Resolution,
+    Account, Body, Book, Change, ChangeError, Decision, Directory, Entry, Error, HELD_SHOWN, HeldMessage, Hold, Incoming, Intake, Lease,
+    Leases, Load, Maildrop, Maildrops, Quarantine, Resolution,
 };
 
 /// The engine. Clones are the same store.
@@ -112,15 +112,22 @@ struct Kept {
 struct Message {
     id: MessageId,
     text: Arc<[u8]>,
-    held: Option<Arc<Hold>>,
+    held: Option<Arc<Held>>,
 }
 
 /// What is told of a message that is not listed.
 #[derive(Debug)]
-struct Hold {
+struct Held {
     received: SystemTime,
     sender: String,
-    reason: String,
+    hold: Hold,
+}
+
+impl Message {
+    /// Why it is not listed now.
+    fn held(&self) -> Option<&Held> {
+        self.held.as_deref().filter(|held| held.hold.until.is_none_or(|until| until > SystemTime::now()))
+    }
 }
 
 impl Shared {
@@ -150,7 +157,7 @@ impl Intake for Memory {
 
     async fn begin(&self, envelope: Envelope) -> Result<Box<dyn Incoming>, Error> {
         self.shared.has_room()?;
-        Ok(Box::new(Taking { shared: Arc::clone(&self.shared), envelope, body: Vec::new(), reason: None }))
+        Ok(Box::new(Taking { shared: Arc::clone(&self.shared), envelope, body: Vec::new(), hold: None }))
     }
 }
 
@@ -158,7 +165,7 @@ struct Taking {
     shared: Arc<Shared>,
     envelope: Envelope,
     body: Vec<u8>,
-    reason: Option<String>,
+    hold: Option<Hold>,
 }
 
 /// Counts one waiting commit for as long as it lives.
@@ -190,8 +197,8 @@ impl Incoming for Taking {
         Ok(rest.get(..PIECE_OCTETS).unwrap_or(rest).to_vec())
     }
 
-    fn hold(&mut self, reason: &str) {
-        self.reason = Some(reason.to_owned());
+    fn hold(&mut self, hold: Hold) {
+        self.hold = Some(hold);
     }
 
     async fn commit(self: Box<Self>, trace: Vec<u8>) -> Result<Receipt, Error> {
@@ -202,7 +209,7 @@ impl Incoming for Taking {
         let mut text = trace;
         text.extend_from_slice(&self.body);
         let sender = self.envelope.reverse_path.to_string();
-        let held = self.reason.map(|reason| Arc::new(Hold { received: SystemTime::now(), sender, reason }));
+        let held = self.hold.map(|hold| Arc::new(Held { received: SystemTime::now(), sender, hold }));
         let message = Message { id: self.envelope.id, text: text.into(), held };
         let mut kept = lock(&self.shared.kept);
         let recipients = self.envelope.recipients.iter().map(|name| {
@@ -226,7 +233,7 @@ impl Maildrops for Memory {
         self.shared.is_there()?;
         let lease = self.leases.claim(account).map_err(|_| Error::InUse)?;
         let mut messages = lock(&self.shared.kept).maildrops.get(account).cloned().unwrap_or_default();
-        messages.retain(|message| message.held.is_none());
+        messages.retain(|message| message.held().is_none());
         let listing = messages.iter().zip(0..).map(|(message, place)| Entry { id: message.id, octets: octets(&message.text), place });
         Ok(Box::new(Opened { listing: listing.collect(), shared: Arc::clone(&self.shared), account: account.into(), lease, messages }))
     }
@@ -335,9 +342,9 @@ impl Quarantine for Memory {
         let maildrops = kept.maildrops.iter().filter(|(name, _)| account.is_none_or(|account| ***name == *account));
         let messages = maildrops.flat_map(|(name, messages)| messages.iter().map(move |message| (name, message)));
         let held = messages.filter_map(|(name, message)| {
-            let Hold { received, sender, reason } = message.held.as_deref()?;
-            let (sender, reason, octets) = (sender.clone(), reason.clone(), octets(&message.text));
-            Some(HeldMessage { id: message.id, account: Arc::clone(name), received: *received, sender, octets, reason })
+            let Held { received, sender, hold } = message.held()?;
+            let (sender, hold, octets) = (sender.clone(), hold.clone(), octets(&message.text));
+            Some(HeldMessage { id: message.id, account: Arc::clone(name), received: *received, sender, octets, hold })
         });
         let mut held: Vec<_> = held.collect();
         held.sort_by_key(|held| (held.received, held.id.to_bytes()));
@@ -349,7 +356,7 @@ impl Quarantine for Memory {
         self.shared.is_there()?;
         let (mut kept, mut decided) = (lock(&self.shared.kept), 0);
         for (_, messages) in kept.maildrops.iter_mut().filter(|(name, _)| account.is_none_or(|account| ***name == *account)) {
-            let Some(at) = messages.iter().position(|message| message.id == id && message.held.is_some()) else { continue };
+            let Some(at) = messages.iter().position(|message| message.id == id && message.held().is_some()) else { continue };
             decided += 1;
             match decision {
                 Decision::Remove => drop(messages.remove(at)),

@@ -46,4 +46,7 @@ pub struct Quarantined {
     pub octets: u64,
     /// What was found, in words.
     pub reason: String,
+    /// When it is released by itself, RFC 3339; left out where only you release it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
 }

@@ -5,6 +5,7 @@
 mod auth;
 mod deadlines;
 mod drain;
+mod holds;
 mod hostile;
 mod house;
 mod lists;

@@ -111,8 +111,8 @@ impl Incoming for SlowIncoming {
         self.incoming.reread(from).await
     }
 
-    fn hold(&mut self, reason: &str) {
-        self.incoming.hold(reason);
+    fn hold(&mut self, hold: store::Hold) {
+        self.incoming.hold(hold);
     }
 
     async fn commit(self: Box<Self>, trace: Vec<u8>) -> Result<Receipt, Error> {

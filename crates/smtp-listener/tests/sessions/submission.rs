@@ -10,7 +10,7 @@ const FROM_NOT_YOURS: &str = "550 5.7.1 The From field must name addresses of yo
 /// Ann's session where senders must be one's own, headers are completed, and ann may send for a shop.
 async fn ann() -> (House, Client) {
     let allowed = Allowed { account: ANN.into(), senders: vec!["orders@shop.example".into(), "@news.example".into()] };
-    let rules = Submission { own_senders: true, allowed: vec![allowed], complete_header: true, hide_client: false };
+    let rules = Submission { own_senders: true, allowed: vec![allowed], complete_header: true, ..Submission::default() };
     with(rules).await
 }
 

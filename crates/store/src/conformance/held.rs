@@ -1,18 +1,22 @@
 //! Messages that are accepted and not listed.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use mail::MessageId;
 
 use super::{ANN, BOB, CYD, Engine, NEVER, TRACE, accept, change, envelope, listed, maildrop, open, read, reopen, whole};
-use crate::{Change, Decision, Directory as _, Quarantine, Store};
+use crate::{Change, Decision, Directory as _, Hold, Quarantine, Store};
 
 async fn hold(store: &impl Store, recipients: &[&str], body: &[u8]) -> MessageId {
+    hold_until(store, recipients, body, None).await
+}
+
+async fn hold_until(store: &impl Store, recipients: &[&str], body: &[u8], until: Option<SystemTime>) -> MessageId {
     let envelope = envelope(recipients);
     let id = envelope.id;
     let mut incoming = store.begin(envelope).await.unwrap();
     incoming.write(body).await.unwrap();
-    incoming.hold("dmarc fail: it says so");
+    incoming.hold(Hold { reason: "dmarc fail: it says so".into(), until });
     assert_eq!(incoming.commit(TRACE.to_vec()).await.unwrap().id(), id, "it has its receipt");
     id
 }
@@ -36,7 +40,7 @@ pub async fn a_held_message_is_kept_and_not_listed_until_it_is_released(engine: 
         assert_eq!(store.load(ANN).await.unwrap().messages, 3, "it counts");
         let [only] = &store.held(None).await.unwrap()[..] else { panic!("one is held") };
         let expected = (id, ANN, "<sender@example.com>", whole(b"held").len() as u64 + 2, "dmarc fail: it says so");
-        assert_eq!((only.id, &*only.account, &*only.sender, only.octets, &*only.reason), expected);
+        assert_eq!((only.id, &*only.account, &*only.sender, only.octets, &*only.hold.reason), expected);
         let age = only.received.duration_since(begun).unwrap_or_else(|early| early.duration());
         assert!(age.as_secs() < 3600, "{age:?}");
     }
@@ -85,4 +89,40 @@ pub async fn what_is_held_is_decided_about_in_each_maildrop(engine: &impl Engine
     let entry = opened.listing().first().copied().unwrap();
     assert_eq!(read(&*opened, &entry).await, whole(&large), "the others' copy is theirs");
     assert_eq!(held(&*store, None).await, []);
+}
+
+/// It is in the listing of the first session after its time, whatever was listed before, and nobody need be there to see it come.
+pub async fn what_is_held_for_a_time_is_listed_when_it_has_come(engine: &impl Engine) {
+    let mut store = open(engine, NEVER).await;
+    let now = SystemTime::now();
+    let day = Duration::from_secs(24 * 60 * 60);
+    let past = hold_until(&*store, &[ANN], b"past\r\n", Some(now - day)).await;
+    let later = hold_until(&*store, &[ANN], b"later\r\n", Some(now + day)).await;
+    for restarts in [false, true] {
+        if restarts {
+            store = reopen(engine, store).await;
+        }
+        assert_eq!(listed(&*store, ANN).await, [past]);
+        assert_eq!(held(&*store, None).await, [(later, ANN.to_owned())]);
+        let until = store.held(None).await.unwrap().first().and_then(|held| held.hold.until).unwrap();
+        assert!((now + day).duration_since(until).unwrap() < Duration::from_millis(1), "to the millisecond");
+        assert_eq!(store.load(ANN).await.unwrap().messages, 2, "it counts");
+    }
+    let soon = hold_until(&*store, &[ANN, BOB], b"soon\r\n", Some(SystemTime::now() + Duration::from_millis(500))).await;
+    let begun = SystemTime::now();
+    let mut seen = listed(&*store, ANN).await;
+    while seen == [past] {
+        assert!(begun.elapsed().unwrap_or_default() < Duration::from_secs(60), "its time has come");
+        tokio::task::yield_now().await;
+        seen = listed(&*store, ANN).await;
+    }
+    assert_eq!(seen, [past, soon]);
+    assert_eq!(store.decide(soon, None, Decision::Remove).await.unwrap(), 0, "it is held no more");
+    assert_eq!(store.decide(later, None, Decision::Release).await.unwrap(), 1);
+    let opened = maildrop(&*store, ANN).await;
+    let all = opened.listing().to_vec();
+    assert_eq!(all.iter().map(|entry| entry.id).collect::<Vec<_>>(), [past, later, soon]);
+    opened.update(all).await.unwrap();
+    let store = reopen(engine, store).await;
+    assert_eq!((listed(&*store, ANN).await, listed(&*store, BOB).await), (vec![], vec![soon]));
 }
