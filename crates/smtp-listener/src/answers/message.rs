@@ -54,11 +54,11 @@ impl Answers {
         let Some(message) = transaction.message.as_mut() else { return };
         let text = question.text();
         message.hops.watch(text);
-        if let Some(header) = &mut message.header {
-            header.watch(text);
-        }
         transaction.freight.octets += text.len() as u64;
         let drafted = message.draft.as_mut().map_or(Cow::Borrowed(text), |draft| draft.pass(text));
+        if let Some(header) = &mut message.header {
+            header.watch(&drafted);
+        }
         let kept = transaction.screened.as_mut().map_or(Cow::Borrowed(&*drafted), |screened| screened.pass(&drafted));
         match self.seat.during(Phase::Store, net::now, message.incoming.write(&kept)).await {
             Ok(()) => question.taken(),
