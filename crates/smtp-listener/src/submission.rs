@@ -6,16 +6,17 @@
 //!
 //! Refuses by reply; a directory that does not answer refuses for now. May be dropped at any time.
 
+mod authors;
 mod draft;
 
 use std::fmt::Write;
 
 use jiff::Timestamp;
 use mail::{ForwardPath, Host, Mailbox, MessageId, ReversePath};
-use mail_parser::{HeaderName, HeaderValue};
 use smtp::Reply;
 use store::{Directory, Resolution};
 
+use authors::authors;
 pub(crate) use draft::Draft;
 use draft::Found;
 
@@ -48,7 +49,7 @@ pub struct Allowed {
 pub(crate) enum Fault {
     /// This is not the user's.
     NotOwn(String),
-    /// What From says is no list of mailboxes.
+    /// What From says is no list of mailboxes, or not the same one to everybody.
     Unreadable,
     /// Ours; not the user's.
     Directory(store::Error),
@@ -136,25 +137,4 @@ fn add_missing(fields: &mut String, found: Found, account: &str, id: MessageId, 
         write!(fields, "Message-ID: <{id}@{host}>\r\n")?;
     }
     Ok(())
-}
-
-/// The mailboxes of every From field; at least one for each.
-#[expect(clippy::disallowed_types, reason = "this module wraps mail-parser for the From field")]
-fn authors(draft: &Draft) -> Result<Vec<Mailbox>, Fault> {
-    let parser = mail_parser::MessageParser::new().default_header_ignore().header_address(HeaderName::From);
-    let header = [draft.from(), b"\r\n\r\n"].concat();
-    let parsed = parser.parse_headers(&header).filter(|_| !draft.found().too_much_from).ok_or(Fault::Unreadable)?;
-    let mut authors = Vec::new();
-    for field in parsed.headers().iter().filter(|field| field.name == HeaderName::From) {
-        let HeaderValue::Address(addresses) = &field.value else { return Err(Fault::Unreadable) };
-        let before = authors.len();
-        for address in addresses.iter() {
-            let text = address.address.as_deref().ok_or(Fault::Unreadable)?;
-            authors.push(text.parse().map_err(|_| Fault::NotOwn(text.to_owned()))?);
-        }
-        if authors.len() == before {
-            return Err(Fault::Unreadable);
-        }
-    }
-    if authors.is_empty() { Err(Fault::Unreadable) } else { Ok(authors) }
 }

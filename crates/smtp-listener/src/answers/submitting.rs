@@ -63,7 +63,7 @@ impl Answers {
         match fault {
             Fault::Directory(error) => return self.store_failed("resolve", error, Some(sender)),
             Fault::NotOwn(address) => self.refused(reply, Some(sender), &format_args!("{} is not the user's own", events::Said(address))),
-            Fault::Unreadable => self.refused(reply, Some(sender), &"From is no list of mailboxes that can be read"),
+            Fault::Unreadable => self.refused(reply, Some(sender), &"From is no list of mailboxes that everybody reads alike"),
         }
         reply
     }

@@ -71,6 +71,7 @@ async fn every_author_in_from_is_the_users_own() {
         "From: \r\n\r\n",
         "From: nobody in particular\r\n\r\n",
         "From: undisclosed:;\r\n\r\n",
+        "From: <mallory@evil.example>:;, <ann@example.org>\r\n\r\n",
     ];
     for text in refused {
         send(&mut client, text, FROM_NOT_YOURS).await;
