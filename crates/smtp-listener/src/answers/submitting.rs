@@ -13,7 +13,7 @@ use store::Incoming;
 
 use super::Answers;
 use crate::screening::Screened;
-use crate::submission::{Draft, Fault};
+use crate::submission::{Draft, Fault, Submission};
 
 impl Answers {
     /// Whether the sender is the user's own, where one has logged in.
@@ -34,8 +34,8 @@ impl Answers {
 
     /// Who looks at the header of this session's messages; nobody, where that is left to the client.
     pub(super) fn draft(&self, session: &Session) -> Option<Box<Draft>> {
-        let is_looked_at = self.settings.submission.own_senders || self.settings.submission.complete_header;
-        (is_looked_at && session.identity().is_some()).then(Box::default)
+        let Submission { own_senders, complete_header, .. } = self.settings.submission;
+        ((own_senders || complete_header) && session.identity().is_some()).then(|| Box::new(Draft::new(complete_header)))
     }
 
     /// The message has come: stores what was held back of it, and looks whose it says it is. The fields that it lacks.

@@ -148,3 +148,18 @@ async fn another_user_owns_other_senders() {
     client.asks("MAIL FROM:<orders@shop.example>", NOT_YOURS).await;
     client.asks("MAIL FROM:<all@example.org>", "250 2.1.0").await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn each_key_does_its_own_part() {
+    let text = "From: bob@example.org\r\nBcc: hidden@example.org\r\n\r\n";
+    let mine = text.replace("bob@", "ann@");
+    let (house, mut client) = with(Submission { own_senders: true, ..Submission::default() }).await;
+    send(&mut client, text, FROM_NOT_YOURS).await;
+    send(&mut client, &mine, "250 2.0.0").await;
+    let stored = String::from_utf8(house.store.texts(BOB).remove(0)).unwrap();
+    assert!(stored.ends_with(&format!("\r\n{mine}")) && !stored.contains("Message-ID"), "{stored}");
+    let (house, mut client) = with(Submission { complete_header: true, ..Submission::default() }).await;
+    send(&mut client, text, "250 2.0.0").await;
+    let stored = String::from_utf8(house.store.texts(BOB).remove(0)).unwrap();
+    assert!(stored.ends_with("\r\nFrom: bob@example.org\r\n\r\n") && stored.contains("\r\nMessage-ID: <"), "{stored}");
+}
