@@ -278,9 +278,10 @@ impl<'s> Xclient<'s> {
         &self.client
     }
 
-    /// The session is that client's, and begins again: `220`. Gives back what was said.
-    pub fn accept(self) -> Client {
-        self.session.xclient_accepted(&self.client);
+    /// The session is that client's, and begins again: `220`. Gives back what was said. Where that named who has logged in, the client is
+    /// `identity` from here on, which may be another spelling of it.
+    pub fn accept(self, identity: Option<&str>) -> Client {
+        self.session.xclient_accepted(&self.client, identity);
         *self.client
     }
 

@@ -152,7 +152,7 @@ impl Session {
     }
 
     /// The session begins again, as that client's. What is not mentioned is as it was, but for the name after EHLO.
-    pub(crate) fn xclient_accepted(&mut self, client: &Client) {
+    pub(crate) fn xclient_accepted(&mut self, client: &Client, identity: Option<&str>) {
         self.unanswered = None;
         if let Told::Is(address) = client.address {
             self.circumstance.peer = address;
@@ -166,7 +166,7 @@ impl Session {
             Told::Unavailable | Told::No => self.extended,
         };
         match &client.login {
-            Told::Is(login) => self.identity = Some(login.clone()),
+            Told::Is(_) => self.identity = identity.map(Box::from),
             Told::Unavailable => self.identity = None,
             Told::No => {}
         }
