@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use events::MessageAccepted;
 use gate::delivery::{Passage, Promise};
@@ -79,25 +80,34 @@ impl Answers {
             Err(Unwanted::Refused(reply, Some(said))) => return question.reject_saying(reply, &said),
             Err(Unwanted::Discarded) => return question.discard(id),
         };
-        let Transaction { from, promise, freight, accounts, limited, sole_recipient, .. } = *transaction;
+        let Transaction { from, promise, freight, accounts, limited, sole_recipient, by, .. } = *transaction;
         let Message { incoming, header, .. } = message;
-        let passage = match self.turn(promise, &from.reverse_path).await {
+        let deadline = net::now() + self.shared.delivery.deadline();
+        let passage = match self.turn(promise, deadline, &from.reverse_path).await {
             Ok(passage) => passage,
             Err(reply) => return question.reject(reply),
         };
+        if let Some(reply) = self.too_late(by, &from.reverse_path) {
+            return question.reject(reply);
+        }
         let trace = self.trace(&question, id, &from, &fields, sole_recipient.as_ref());
         let accepted = Accepted { id, reverse_path: &from.reverse_path, accounts: &accounts, octets: freight.octets };
-        let receipt = match self.commit(passage, incoming, trace, accepted).await {
-            Ok(receipt) => receipt,
-            Err(reply) => return question.reject(reply),
+        let (receipt, stored) = match self.commit(incoming, trace, accepted).await {
+            Ok(receipt) => (receipt, net::now()),
+            Err(reply) => {
+                passage.failed(net::now());
+                return question.reject(reply);
+            }
         };
         let MailFrom { reverse_path, requests, utf8, .. } = &from;
         if let (Some(requests), Some(header)) = (requests, &header) {
             let smtp = Arc::clone(&self.settings.smtp);
             let (host, utf8, at) = (smtp.host.as_str(), *utf8, Timestamp::now());
             let report = Report { host, reverse_path, requests, utf8, message: id, header, at };
-            Box::pin(self.report(report, question.session().identity())).await;
+            Box::pin(self.report_by(deadline, report, question.session().identity())).await;
         }
+        // The report was committed in the message's turn; the store's pace is that of messages.
+        passage.stored(stored);
         question.accept(receipt);
         if !limited.is_empty() {
             Box::pin(recipients::warn(&self.shared, self.settings.quota_warning_percent, &limited)).await;
@@ -138,8 +148,7 @@ impl Answers {
     ///
     /// # Errors
     /// The reply, where its turn does not come in time or the server is leaving.
-    async fn turn(&mut self, promise: Promise, reverse_path: &ReversePath) -> Result<Passage, Reply> {
-        let deadline = net::now() + self.shared.delivery.deadline();
+    async fn turn(&mut self, promise: Promise, deadline: Instant, reverse_path: &ReversePath) -> Result<Passage, Reply> {
         let turn = pin!(net::clock::within(deadline, promise.turn(net::now())));
         let Some(passage) = self.seat.during(Phase::Store, net::now, turn).await else {
             let reply = Reply::STORE_SLOW.signed(self.deny(self.shared.delivery.late(net::now())));
@@ -155,22 +164,21 @@ impl Answers {
         Ok(passage)
     }
 
+    /// Why a message is not stored that was to be returned unless it is there in time (RFC 2852 §4).
+    fn too_late(&self, by: Option<Instant>, reverse_path: &ReversePath) -> Option<Reply> {
+        by.filter(|by| *by <= net::now())?;
+        self.refused(Reply::DELIVER_BY_PASSED, Some(reverse_path), &"the time in BY= has passed");
+        Some(Reply::DELIVER_BY_PASSED)
+    }
+
     /// Puts the message on stable storage, and tells of it.
     ///
     /// # Errors
     /// The reply that says why it is not there.
-    async fn commit(
-        &mut self,
-        passage: Passage,
-        incoming: Box<dyn Incoming>,
-        trace: Vec<u8>,
-        accepted: Accepted<'_>,
-    ) -> Result<Receipt, Reply> {
+    async fn commit(&mut self, incoming: Box<dyn Incoming>, trace: Vec<u8>, accepted: Accepted<'_>) -> Result<Receipt, Reply> {
         let begun = net::now();
         let outcome = self.seat.during(Phase::Store, net::now, incoming.commit(trace)).await;
-        let told = if outcome.is_ok() { Passage::stored } else { Passage::failed };
         let ended = net::now();
-        told(passage, ended);
         let Accepted { id: message, reverse_path, accounts: recipients, octets } = accepted;
         let receipt = outcome.map_err(|error| self.store_failed("commit", &error, Some(reverse_path)))?;
         let Shared { events, listener, .. } = &*self.shared;
