@@ -58,7 +58,7 @@ async fn a_trace_is_a_report_and_a_priority_stands_in_the_trace_field() {
     let house = Plan::submission().build().await;
     let mut client = house.log_in().await;
     sends(&mut client, "MAIL FROM:<ann@example.org> BY=60;NT MT-PRIORITY=3", &["RCPT TO:<bob@example.org>"]).await;
-    assert!(texts(&house, BOB)[0].contains("\r\n\tPRIORITY 3\r\n"));
+    assert!(texts(&house, BOB)[0].contains("\r\n\tPRIORITY 3;\r\n"));
     assert!(texts(&house, ANN)[0].contains("Final-Recipient: rfc822; bob@example.org\r\nAction: delivered"));
 }
 
