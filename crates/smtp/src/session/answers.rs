@@ -68,9 +68,10 @@ impl Session {
         self.idle(reply);
     }
 
-    pub(crate) fn rcpt_accepted(&mut self) {
+    pub(crate) fn rcpt_accepted(&mut self, requests: u32) {
         self.unanswered = None;
         if let Some(transaction) = &mut self.transaction {
+            transaction.requests = transaction.requests.saturating_add(requests);
             transaction.recipients = transaction.recipients.saturating_add(1);
         }
         self.say(Reply::RECIPIENT_OK);
