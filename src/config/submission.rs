@@ -14,7 +14,9 @@ use super::fault::Finding;
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Submission {
     /// Whether the sender in the envelope, and every address in From, must be the user's own: the account's address, an alias or another
-    /// address whose mail the account gets, or one in allowed. Others are answered 550 5.7.1. The null sender <> is everybody's.
+    /// address whose mail the account gets, as the directory or the query of [recipients] has it, or one in allowed. A list is not its
+    /// members', and what nobody but a catch-all takes is not the catch-all's: that, too, is for allowed. Others are answered 550 5.7.1, and
+    /// so is a From that not everybody reads alike, as one with groups. The null sender <> is everybody's.
     pub(crate) own_senders: bool,
     /// Senders that accounts may use though they are not their own, by whole address or by domain with an @ before it. An entry is a table of
     /// its own under the heading [[submission.allowed]], with the account's address in account and the list of them in senders.

@@ -156,7 +156,7 @@ pub(crate) struct Relay {
     /// networks too large to be one site's are refused.
     pub(crate) networks: Vec<Network>,
     /// Networks of proxies that may say for whom they speak, by XCLIENT: the client's address, its name, and who has logged in
-    /// there. From then on the client is counted everywhere, and not the proxy. Nobody else is offered it. Whoever gets an address in one of them can send to anybody as anybody, so the same networks are
+    /// there, who need not have an account here. From then on the client is counted everywhere, and not the proxy. Nobody else is offered it. Whoever gets an address in one of them can send to anybody as anybody, so the same networks are
     /// refused.
     pub(crate) xclient_networks: Vec<Network>,
     /// Networks of the mail servers of yours that may deliver to listen.lmtp; at first this machine. What they bring is taken as they

@@ -5,6 +5,7 @@
 //! a commit under way, whose outcome is open then, and which the drain waits for.
 
 mod authenticating;
+mod message;
 mod recipients;
 mod refusing;
 mod reporting;
@@ -13,32 +14,25 @@ mod xclient;
 
 pub(crate) use recipients::NearlyFull;
 
-use std::borrow::Cow;
 use std::cell::Cell;
 use std::net::IpAddr;
 use std::num::NonZeroU64;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use ::screening::Manners;
 use auth::Exchange;
-use events::{MessageAccepted, SessionId};
-use gate::delivery::{Passage, Promise};
+use events::SessionId;
+use gate::delivery::Promise;
 use gate::rates::{Limits, Measure, Sender};
-use gate::{Denial, Permit, Phase, Seat};
-use jiff::Timestamp;
-use mail::{ForwardPath, Host, MessageId, ReversePath};
+use gate::{Permit, Seat};
+use mail::{Host, ReversePath};
 use net::{Connection, Hold};
-use smtp::{Chunk, Data, EndOfData, Mail, MailFrom, Mechanism, Question, Reply};
+use smtp::{Mail, Mechanism, Question, Reply};
 
 use crate::freight::Freight;
-use crate::hops::Hops;
-use crate::report::Report;
-use crate::screening::{Arrived, Desk, Judged};
-use crate::submission;
-use crate::trace::Trace;
-use crate::transaction::{Message, Transaction};
+use crate::screening::Desk;
+use crate::transaction::Transaction;
 use crate::{Settings, Shared};
 
 /// One session's answers, and what they remember.
@@ -193,168 +187,9 @@ impl Answers {
         Ok((promise, freight))
     }
 
-    async fn data(&mut self, question: Data<'_>) {
-        let Some(transaction) = &mut self.transaction else { return };
-        if let Err(late) = transaction.promise.begin(net::now()) {
-            let (transaction, reply) = (self.transaction.take(), Reply::STORE_SLOW.signed(self.deny(late)));
-            self.refused(reply, transaction.as_ref().map(|transaction| &transaction.from.reverse_path), &late);
-            return question.reject(reply);
-        }
-        let id = MessageId::generate();
-        let envelope = transaction.envelope(id);
-        match self.seat.during(Phase::Store, net::now, self.shared.store.begin(envelope)).await {
-            Ok(incoming) => {
-                let (header, draft) = (transaction.is_reported().then(Box::default), self.draft(question.session()));
-                if let Some(transaction) = &mut self.transaction {
-                    transaction.message = Some(Message { id, incoming, hops: Hops::new(self.settings.hops), header, draft });
-                }
-                question.accept();
-            }
-            Err(error) => {
-                let reply = self.transaction_failed("begin", &error);
-                question.reject(reply);
-            }
-        }
-    }
-
-    async fn chunk(&mut self, question: Chunk<'_>) {
-        let Some(transaction) = self.transaction.as_mut() else { return };
-        let Some(message) = transaction.message.as_mut() else { return };
-        let text = question.text();
-        message.hops.watch(text);
-        if let Some(header) = &mut message.header {
-            header.watch(text);
-        }
-        transaction.freight.octets += text.len() as u64;
-        let drafted = message.draft.as_mut().map_or(Cow::Borrowed(text), |draft| draft.pass(text));
-        let kept = transaction.screened.as_mut().map_or(Cow::Borrowed(&*drafted), |screened| screened.pass(&drafted));
-        match self.seat.during(Phase::Store, net::now, message.incoming.write(&kept)).await {
-            Ok(()) => question.taken(),
-            Err(error) => {
-                let reply = self.transaction_failed("write", &error);
-                question.refuse(reply);
-            }
-        }
-    }
-
-    async fn end_of_data(&mut self, question: EndOfData<'_>) {
-        let Some(transaction) = self.transaction.take() else { return };
-        let Transaction { from, promise, freight, accounts, limited, sole_recipient, message: Some(message), mut screened, .. } =
-            *transaction
-        else {
-            return;
-        };
-        let (MailFrom { reverse_path, requests, utf8, release, .. }, octets) = (from, freight.octets);
-        let Message { id, mut incoming, hops, header, draft } = message;
-        if let Some(hops) = hops.too_many() {
-            self.refused(Reply::TOO_MANY_HOPS, Some(&reverse_path), &format_args!("{hops} Received fields"));
-            return question.reject(Reply::TOO_MANY_HOPS);
-        }
-        let draft = (draft, screened.as_deref_mut());
-        let missing = match self.finish_draft(&question, draft, (id, &reverse_path), &mut *incoming).await {
-            Ok(missing) => missing,
-            Err(reply) => return question.reject(reply),
-        };
-        let release = release.map(|release| submission::hold(release, SystemTime::now()));
-        if let Some(hold) = release.clone() {
-            incoming.hold(hold);
-        }
-        let mut fields = match screened {
-            Some(screened) => {
-                let arrived = Arrived { id, accounts: &accounts, incoming: &mut *incoming };
-                match self.desk().at_end(*screened, &question, &reverse_path, arrived).await {
-                    Judged::Deliver(results) => results,
-                    Judged::Hold(results, reason) => {
-                        // Until somebody decides, whatever its sender wants.
-                        incoming.hold(store::Hold { reason, until: None });
-                        results
-                    }
-                    Judged::Refuse(reply, None) => return question.reject(reply),
-                    Judged::Refuse(reply, Some(said)) => return question.reject_saying(reply, &said),
-                    Judged::Failed(error) => {
-                        let reply = self.store_failed("write", &error, Some(&reverse_path));
-                        return question.reject(reply);
-                    }
-                    Judged::Discard => return question.discard(id),
-                }
-            }
-            None => Vec::new(),
-        };
-        fields.extend(missing);
-        let deadline = net::now() + self.shared.delivery.deadline();
-        let Some(passage) = self.seat.during(Phase::Store, net::now, pin!(net::clock::within(deadline, promise.turn(net::now())))).await
-        else {
-            let reply = Reply::STORE_SLOW.signed(self.deny(self.shared.delivery.late(net::now())));
-            self.refused(reply, Some(&reverse_path), &"the store has become too slow since the message began");
-            return question.reject(reply);
-        };
-        let Some(hold) = self.shared.drain.hold() else {
-            let reply = Reply::RESTARTING.signed(self.deny(Denial::Restarting));
-            self.refused(reply, Some(&reverse_path), &"the server is leaving");
-            return question.reject(reply);
-        };
-        self.hold = Some(hold);
-        let priority = requests.as_ref().and_then(|requests| requests.priority);
-        let trace = self.trace(&question, id, &reverse_path, &fields, sole_recipient.as_ref(), priority);
-        let begun = net::now();
-        let outcome = self.seat.during(Phase::Store, net::now, incoming.commit(trace)).await;
-        let told = if outcome.is_ok() { Passage::stored } else { Passage::failed };
-        let ended = net::now();
-        told(passage, ended);
-        match outcome {
-            Ok(receipt) => {
-                let Shared { events, listener, .. } = &*self.shared;
-                let (session, commit) = (self.session, ended - begun);
-                let (reverse_path, recipients) = (&reverse_path, &accounts[..]);
-                events.emit(MessageAccepted { listener, session, message: id, reverse_path, recipients, octets, commit });
-                self.shared.gate.delivered(self.source, ended);
-                if let (Some(requests), Some(header)) = (&requests, &header) {
-                    let smtp = Arc::clone(&self.settings.smtp);
-                    let host = smtp.host.as_str();
-                    let report = Report { host, reverse_path, requests, utf8, message: id, header, at: Timestamp::now(), hold: release };
-                    Box::pin(self.report(report, question.session().identity())).await;
-                }
-                question.accept(receipt);
-                if !limited.is_empty() {
-                    Box::pin(recipients::warn(&self.shared, self.settings.quota_warning_percent, &limited)).await;
-                }
-            }
-            Err(error) => {
-                let reply = self.store_failed("commit", &error, Some(&reverse_path));
-                question.reject(reply);
-            }
-        }
-    }
-
     fn desk(&self) -> Desk<'_> {
         let Self { shared, settings, seat, session, source, manners, .. } = self;
         Desk { shared, settings, seat, session: *session, source: *source, manners: *manners }
-    }
-
-    fn trace(
-        &self,
-        question: &EndOfData<'_>,
-        id: MessageId,
-        reverse_path: &ReversePath,
-        fields: &[u8],
-        sole_recipient: Option<&ForwardPath>,
-        priority: Option<i8>,
-    ) -> Vec<u8> {
-        let session = question.session();
-        let trace = Trace {
-            reverse_path,
-            fields,
-            helo: session.helo().unwrap_or_default(),
-            peer: self.shows_client(session).then_some(self.source),
-            host: self.settings.smtp.host.as_str(),
-            protocol: session.protocol(),
-            tls: session.tls(),
-            id,
-            sole_recipient,
-            priority,
-            at: Timestamp::now(),
-        };
-        trace.fields()
     }
 
     /// Whom the rates count for.

@@ -11,6 +11,7 @@
 //! networks that may relay or deliver by LMTP and the write deadline. The waiting room changes for those in it, too.
 
 mod answers;
+mod elsewhere;
 mod freight;
 mod hops;
 mod report;

@@ -1,7 +1,7 @@
 //! The report that a sender has asked for: whom its message was delivered to (RFC 3461, RFC 3464).
 //!
-//! It goes to the maildrops that the reverse path stands for, and only where whoever has logged in is one of them: nothing is ever sent to a
-//! forged sender, and a null reverse path gets none. What it brings back is the header of the message, as RFC 3461 §4.3 has it
+//! It goes to the maildrop of the account that has sent the message and to no other, whatever the reverse path is: nothing is ever sent to
+//! a forged sender, and a null reverse path gets none. What it brings back is the header of the message, as RFC 3461 §4.3 has it
 //! for a report without a failure, as far as [`Header`] has kept it. Texts of the client's that stand in it are printable: they have passed
 //! the grammar of their parameters. Pure but for the message's id; cannot fail.
 
@@ -223,6 +223,7 @@ mod tests {
             message: "01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().unwrap(),
             header: &Header::default(),
             at: "2026-11-02T09:08:07Z".parse().unwrap(),
+            hold: None,
         };
         let (envelope, _, text) = report.compose(vec!["änn@example.org".into()]);
         let text = String::from_utf8(text).unwrap();

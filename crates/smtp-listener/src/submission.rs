@@ -1,11 +1,13 @@
 //! What is asked of people who send with a password, and done for them (RFC 6409 §§6, 8).
 //!
 //! The sender in the envelope and every mailbox in From must be the user's own: the account's address, an address whose mail the account
-//! gets, or one that the operator has allowed it. The null sender is everybody's. What a program has left out is put before the message: Date,
+//! gets, or one that the operator has allowed it. Whose mail comes through a list or the catch-all of a domain gets it without
+//! owning its address. The null sender is everybody's. What a program has left out is put before the message: Date,
 //! Message-ID, and From where there is none at all; Bcc is taken out. Nothing of it concerns who sends without a password.
 //!
 //! Refuses by reply; a directory that does not answer refuses for now. May be dropped at any time.
 
+mod authors;
 mod draft;
 
 use std::fmt::Write;
@@ -14,14 +16,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
 use mail::{ForwardPath, Host, Mailbox, MessageId, Release, ReversePath};
-use mail_parser::{HeaderName, HeaderValue};
+use recipients::Lookup;
 use smtp::{FutureRelease, Reply};
-use store::{Directory, Hold, Resolution};
+use store::{Directory, Hold, Resolution, Terms};
 
+use authors::authors;
 pub(crate) use draft::Draft;
 use draft::Found;
 
-use crate::trace;
+use crate::{elsewhere, trace};
 
 /// What the operator wants of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,12 +50,20 @@ pub struct Allowed {
     pub senders: Vec<String>,
 }
 
+/// Where it is known whose an address is.
+#[derive(Clone, Copy)]
+pub(crate) struct Known<'k> {
+    pub(crate) directory: &'k dyn Directory,
+    /// Who is asked about addresses of ours that the directory does not know.
+    pub(crate) lookup: Option<&'k Lookup>,
+}
+
 /// Whose a sender is not, and what its message hears.
 #[derive(Debug)]
 pub(crate) enum Fault {
     /// This is not the user's.
     NotOwn(String),
-    /// What From says is no list of mailboxes.
+    /// What From says is no list of mailboxes, or not the same one to everybody.
     Unreadable,
     /// Ours; not the user's.
     Directory(store::Error),
@@ -80,9 +91,9 @@ impl Submission {
     ///
     /// # Errors
     /// It may not, or the directory cannot tell.
-    pub(crate) async fn check_sender(&self, account: &str, sender: &ReversePath, directory: &dyn Directory) -> Result<(), Fault> {
+    pub(crate) async fn check_sender(&self, account: &str, sender: &ReversePath, known: Known<'_>) -> Result<(), Fault> {
         match sender {
-            ReversePath::Mailbox(mailbox) if self.own_senders => self.check(account, mailbox, directory).await,
+            ReversePath::Mailbox(mailbox) if self.own_senders => self.check(account, mailbox, known).await,
             _ => Ok(()),
         }
     }
@@ -91,12 +102,12 @@ impl Submission {
     ///
     /// # Errors
     /// It may not, that cannot be read, or the directory cannot tell.
-    pub(crate) async fn check_from(&self, account: &str, draft: &Draft, directory: &dyn Directory) -> Result<(), Fault> {
+    pub(crate) async fn check_from(&self, account: &str, draft: &Draft, known: Known<'_>) -> Result<(), Fault> {
         if !self.own_senders || !draft.found().from {
             return Ok(());
         }
         for mailbox in authors(draft)? {
-            self.check(account, &mailbox, directory).await?;
+            self.check(account, &mailbox, known).await?;
         }
         Ok(())
     }
@@ -111,7 +122,7 @@ impl Submission {
         fields.into_bytes()
     }
 
-    async fn check(&self, account: &str, mailbox: &Mailbox, directory: &dyn Directory) -> Result<(), Fault> {
+    async fn check(&self, account: &str, mailbox: &Mailbox, known: Known<'_>) -> Result<(), Fault> {
         let Host::Domain(domain) = mailbox.host() else { return Err(Fault::NotOwn(mailbox.to_string())) };
         let domain = format!("@{}", domain.as_str());
         let sender = mailbox.local_part().to_lowercase() + &domain;
@@ -119,8 +130,11 @@ impl Submission {
         if sender == account || self.allowed.iter().any(may) {
             return Ok(());
         }
-        match directory.resolve(&ForwardPath::Mailbox(mailbox.clone())).await.map_err(Fault::Directory)? {
-            Resolution::Accounts(owners, _) if owners.iter().any(|owner| **owner == *account) => Ok(()),
+        let found = elsewhere::resolve(known.directory, known.lookup, &ForwardPath::Mailbox(mailbox.clone())).await;
+        match found.map_err(Fault::Directory)? {
+            Resolution::Accounts(owners, terms) if owners.iter().any(|owner| **owner == *account) && terms.as_deref().is_none_or(owns) => {
+                Ok(())
+            }
             _ => Err(Fault::NotOwn(sender)),
         }
     }
@@ -144,6 +158,11 @@ impl Fault {
     }
 }
 
+/// Whether who gets an address's mail on these terms owns the address.
+fn owns(terms: &Terms) -> bool {
+    !terms.through_list && !terms.catch_all
+}
+
 fn add_missing(fields: &mut String, found: Found, account: &str, id: MessageId, host: &str, at: Timestamp) -> std::fmt::Result {
     if !found.date {
         fields.push_str("Date: ");
@@ -157,25 +176,4 @@ fn add_missing(fields: &mut String, found: Found, account: &str, id: MessageId, 
         write!(fields, "Message-ID: <{id}@{host}>\r\n")?;
     }
     Ok(())
-}
-
-/// The mailboxes of every From field; at least one for each.
-#[expect(clippy::disallowed_types, reason = "this module wraps mail-parser for the From field")]
-fn authors(draft: &Draft) -> Result<Vec<Mailbox>, Fault> {
-    let parser = mail_parser::MessageParser::new().default_header_ignore().header_address(HeaderName::From);
-    let header = [draft.from(), b"\r\n\r\n"].concat();
-    let parsed = parser.parse_headers(&header).filter(|_| !draft.found().too_much_from).ok_or(Fault::Unreadable)?;
-    let mut authors = Vec::new();
-    for field in parsed.headers().iter().filter(|field| field.name == HeaderName::From) {
-        let HeaderValue::Address(addresses) = &field.value else { return Err(Fault::Unreadable) };
-        let before = authors.len();
-        for address in addresses.iter() {
-            let text = address.address.as_deref().ok_or(Fault::Unreadable)?;
-            authors.push(text.parse().map_err(|_| Fault::NotOwn(text.to_owned()))?);
-        }
-        if authors.len() == before {
-            return Err(Fault::Unreadable);
-        }
-    }
-    if authors.is_empty() { Err(Fault::Unreadable) } else { Ok(authors) }
 }

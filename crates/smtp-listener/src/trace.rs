@@ -54,14 +54,15 @@ impl Trace<'_> {
             None => {}
         }
         write!(text, "by {} (Gatepost) with {} id {}", self.host, self.protocol, self.id)?;
+        if let Some(recipient) = self.sole_recipient {
+            write!(text, "\r\n\tfor {recipient}")?;
+        }
+        // Additional-Registered-Clauses come last.
         if let Some(tls) = self.tls {
             write!(text, "\r\n\ttls {}", tls.cipher)?;
         }
         if let Some(priority) = self.priority {
             write!(text, "\r\n\tPRIORITY {priority}")?;
-        }
-        if let Some(recipient) = self.sole_recipient {
-            write!(text, "\r\n\tfor {recipient}")?;
         }
         text.push_str(";\r\n\t");
         date(text, self.at)?;
@@ -113,13 +114,13 @@ mod tests {
         let text = "Return-Path: <ann@example.org>\r\n\
             Received: from client.example ([192.0.2.7])\r\n\
             \tby mx.example (Gatepost) with ESMTPS id 01ARZ3NDEKTSV4RRFFQ69G5FAV\r\n\
-            \ttls TLS_AES_128_GCM_SHA256\r\n\
-            \tfor <bob@example.net>;\r\n\
+            \tfor <bob@example.net>\r\n\
+            \ttls TLS_AES_128_GCM_SHA256;\r\n\
             \tMon, 2 Nov 2026 09:08:07 +0000\r\n";
         assert_eq!(str::from_utf8(&trace.fields()), Ok(text));
 
         let ranked = str::from_utf8(&Trace { priority: Some(-3), ..trace }.fields()).unwrap().to_owned();
-        assert_eq!(ranked, text.replace("_SHA256\r\n", "_SHA256\r\n\tPRIORITY -3\r\n"));
+        assert_eq!(ranked, text.replace("_SHA256;\r\n", "_SHA256\r\n\tPRIORITY -3;\r\n"));
 
         let plain = Trace {
             reverse_path: &ReversePath::Null,

@@ -3,6 +3,7 @@
 //! Dropping it at any point leaves nothing behind: the store forgets a message that was not committed.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use gate::Token;
 use gate::delivery::Promise;
@@ -34,6 +35,8 @@ pub(crate) struct Transaction {
     /// The last rate that has refused a recipient, and where that is written down.
     pub(crate) refused_by: Option<(Limit, Token)>,
     pub(crate) message: Option<Message>,
+    /// When it is of no use any more, and to be returned.
+    pub(crate) by: Option<Instant>,
     /// What is thought of it, where anything is asked.
     pub(crate) screened: Option<Box<Screened>>,
 }
@@ -61,7 +64,9 @@ impl Transaction {
     pub(crate) fn new(from: MailFrom, promise: Promise, freight: Freight) -> Self {
         let (accounts, limited, recipients, sole_recipient, refused_by, message, screened) =
             (Vec::new(), Vec::new(), 0, None, None, None, None);
-        Self { from, promise, freight, accounts, limited, recipients, sole_recipient, refused_by, message, screened }
+        let by = from.requests.as_ref().and_then(|requests| requests.deliver_by).filter(|by| by.or_return);
+        let by = by.map(|by| net::now() + Duration::from_secs(u64::try_from(by.seconds).unwrap_or_default()));
+        Self { from, promise, freight, accounts, limited, recipients, sole_recipient, refused_by, message, by, screened }
     }
 
     /// One recipient more, and the accounts it comes to.
@@ -99,7 +104,6 @@ impl Transaction {
 #[cfg(test)]
 mod tests {
     use std::net::IpAddr;
-    use std::time::Instant;
 
     use gate::Delivery;
     use gate::rates::{MailRates, Sender};

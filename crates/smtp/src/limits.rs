@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use mail::RecipientRequests;
+
 use crate::Reply;
 
 /// A command line with its CRLF, but for AUTH. RFC 5321 §4.5.3.1.4 asks for 512, and its extensions for more: SIZE 26, BODY 17, SMTPUTF8 10,
@@ -12,10 +14,10 @@ use crate::Reply;
 pub const COMMAND_LINE_BYTES: usize = 2048;
 /// An AUTH command or response with its CRLF (RFC 4954 §4).
 pub const AUTH_LINE_BYTES: usize = 12_288;
-/// What RCPT may ask for the recipients of one transaction besides delivery (NOTIFY, ORCPT): for each one its path and ORCPT, counted in
-/// pieces of 64 octets, at least one.
-pub const REQUESTS_BYTES: usize = REQUEST_BYTES * u8::MAX as usize;
-/// One piece of what is counted there.
+/// What RCPT may ask for the recipients of one transaction besides delivery (NOTIFY, ORCPT): for each one that is taken 64 octets, its path
+/// and ORCPT. A hundred fit whatever is asked for them (RFC 5321 §4.5.3.1.8).
+pub const REQUESTS_BYTES: usize = 80 << 10;
+/// What a recipient takes there beside its texts.
 pub(crate) const REQUEST_BYTES: usize = 64;
 /// A challenge in AUTH before it is base64, so that its line is a reply's.
 pub const CHALLENGE_BYTES: usize = (REPLY_LINE_BYTES - 6) / 4 * 3;
@@ -53,6 +55,12 @@ pub const MAILS_MOST: u32 = 999_999;
 /// Output that is written before more input is looked at, though the peer has sent some.
 pub(crate) const OUTPUT_BYTES: usize = 16 << 10;
 
+/// What the requests for a recipient take of [`REQUESTS_BYTES`].
+pub(crate) fn octets(requests: &RecipientRequests) -> usize {
+    let original = requests.original.as_ref().map_or(0, |original| original.address_type.len() + original.address.len());
+    REQUEST_BYTES + requests.recipient.len() + original
+}
+
 /// How much of a refused message is read to reach its end, so that the peer sees the reply; then the connection is closed.
 pub(crate) fn patience_bytes(message_bytes: u64) -> u64 {
     message_bytes.saturating_mul(2).max(1 << 20)
@@ -88,7 +96,7 @@ pub const TABLE: [Limit; 21] = [
     fixed("domain", Some(255), mail::DOMAIN_OCTETS as u64, "octets", "RFC 5321 §4.5.3.1.2", Reply::FORWARD_PATH_WRONG),
     fixed("label", Some(63), mail::LABEL_OCTETS as u64, "octets", "RFC 1035 §2.3.4", Reply::FORWARD_PATH_WRONG),
     fixed("text_line", Some(1000), u64::MAX, "octets", "RFC 5321 §4.5.3.1.6", Reply::MESSAGE_TOO_LARGE),
-    fixed("recipient_requests", None, REQUESTS_BYTES as u64, "octets", "RFC 3461 §4", Reply::TOO_MANY_RECIPIENTS),
+    fixed("recipient_requests", Some(100 * (64 + 256 + 499)), REQUESTS_BYTES as u64, "octets", "RFC 3461 §4", Reply::TOO_MANY_RECIPIENTS),
     set("message_bytes", Some(65_536), MESSAGE_BYTES, "octets", "RFC 5321 §4.5.3.1.7", Reply::MESSAGE_TOO_LARGE),
     set("recipients", Some(100), RECIPIENTS as u64, "recipients", "RFC 5321 §4.5.3.1.8", Reply::TOO_MANY_RECIPIENTS),
     set("bad_commands", None, BAD_COMMANDS as u64, "commands", "RFC 5321 §7.8", Reply::TOO_MANY_ERRORS),

@@ -11,6 +11,7 @@ use std::fmt::Display;
 
 use mail::{ForwardPath, MessageId, Receipt, RecipientRequests};
 
+use crate::limits::octets;
 use crate::{Client, MailFrom, Reply, Said, Session};
 
 /// A question, to be answered by value.
@@ -53,6 +54,8 @@ pub struct Rcpt<'s> {
     session: &'s mut Session,
     path: ForwardPath,
     requests: Option<Box<RecipientRequests>>,
+    /// What they take.
+    octets: u32,
 }
 
 /// DATA, or the first BDAT, with at least one recipient accepted.
@@ -153,7 +156,8 @@ impl<'s> Mail<'s> {
 
 impl<'s> Rcpt<'s> {
     pub(crate) fn new(session: &'s mut Session, path: ForwardPath, requests: Option<Box<RecipientRequests>>) -> Self {
-        Self { session, path, requests }
+        let octets = requests.as_deref().map_or(0, |requests| u32::try_from(octets(requests)).unwrap_or(u32::MAX));
+        Self { session, path, requests, octets }
     }
 
     /// The session that asks.
@@ -173,7 +177,7 @@ impl<'s> Rcpt<'s> {
 
     /// `250`: one recipient more. Gives it back, to be kept.
     pub fn accept(self) -> ForwardPath {
-        self.session.rcpt_accepted();
+        self.session.rcpt_accepted(self.octets);
         self.path
     }
 
@@ -278,9 +282,10 @@ impl<'s> Xclient<'s> {
         &self.client
     }
 
-    /// The session is that client's, and begins again: `220`. Gives back what was said.
-    pub fn accept(self) -> Client {
-        self.session.xclient_accepted(&self.client);
+    /// The session is that client's, and begins again: `220`. Gives back what was said. Where that named who has logged in, the client is
+    /// `identity` from here on, which may be another spelling of it.
+    pub fn accept(self, identity: Option<&str>) -> Client {
+        self.session.xclient_accepted(&self.client, identity);
         *self.client
     }
 

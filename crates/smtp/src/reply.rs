@@ -273,6 +273,7 @@ replies! {
     MESSAGE_TOO_LARGE = 552 "5.3.4" "Message too large", "SIZE, or the message itself, beyond the limit.";
     BARE_CR_OR_LF = 554 "5.6.0" "Message refused: it holds a CR or LF that is not part of a CR LF", "End of data (RFC 5321 §2.3.8). RFC 3463 has no code for it; 5.6.0 is media, undefined.";
     AUTHOR_NOT_YOURS = 550 "5.7.1" "The From field must name addresses of yours alone", "End of data after AUTH: as for the sender in the envelope.";
+    DELIVER_BY_PASSED = 554 "5.4.7" "The time by which to deliver has passed", "End of data: MAIL has asked by `BY=` to have the message back then (RFC 2852 §4).";
     TOO_MANY_HOPS = 554 "5.4.6" "Too many hops, this message is in a loop", "End of data: too many Received fields (RFC 5321 §6.3).";
 
     // What we think of it. Codes by RFC 7372 and RFC 3463.

@@ -27,7 +27,7 @@ use crate::{Circumstance, Client, MailFrom, Reply, Said, Settings, Tls};
 
 pub use facts::Phase;
 
-/// One session, a plain value: no task, no socket, at most 360 octets and the client's name.
+/// One session, a plain value: no task, no socket, at most 368 octets and the client's name.
 #[derive(Debug)]
 pub struct Session {
     settings: Arc<Settings>,
@@ -329,8 +329,8 @@ struct Transaction {
     traced: bool,
     /// Some recipient was refused.
     refused: bool,
-    /// What was asked for recipients, in pieces of [`REQUEST_BYTES`](crate::limits::REQUEST_BYTES).
-    requests: u8,
+    /// Octets of what was asked for recipients, at most [`REQUESTS_BYTES`](crate::limits::REQUESTS_BYTES).
+    requests: u32,
     recipients: u32,
     chunks: Option<Chunks>,
 }

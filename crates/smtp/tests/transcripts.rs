@@ -284,7 +284,11 @@ impl Script {
             }
             Question::Chunk(chunk) => chunk.taken(),
             Question::Xclient(xclient) => {
-                xclient.accept();
+                let login = match &xclient.client().login {
+                    Told::Is(login) => Some(login.to_lowercase()),
+                    Told::Unavailable | Told::No => None,
+                };
+                xclient.accept(login.as_deref());
             }
             Question::EndOfData(end) => {
                 self.kept = std::mem::take(&mut self.arriving);

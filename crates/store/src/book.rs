@@ -99,6 +99,8 @@ pub struct Terms {
     pub closed: Vec<Closed>,
     /// Addresses elsewhere that it is to go to as well, each once, for whoever can send it there.
     pub outside: Vec<Arc<str>>,
+    /// It goes through a list, open or not.
+    pub through_list: bool,
     /// Nobody has the address: it is the domain's catch-all that takes it.
     pub catch_all: bool,
 }
@@ -242,7 +244,8 @@ impl Book {
         if !self.has_terms && found.lists.is_empty() && !found.catch_all {
             return None;
         }
-        let (mut terms, mut seen) = (Terms { catch_all: found.catch_all, ..Terms::default() }, BTreeSet::new());
+        let (through_list, catch_all) = (!found.lists.is_empty(), found.catch_all);
+        let (mut terms, mut seen) = (Terms { through_list, catch_all, ..Terms::default() }, BTreeSet::new());
         for account in found.accounts.iter().filter_map(|name| self.accounts.get(name)) {
             terms.allowances.extend(self.allowance(account).map(|allowance| (Arc::clone(&account.name), allowance)));
             terms.outside.extend(account.forwards.iter().filter(|address| seen.insert(Arc::clone(address))).cloned());

@@ -19,13 +19,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use events::{MaildropNearlyFull, StoreFailed};
 use gate::Phase;
 use gate::rates::Measure;
-use mail::ForwardPath;
-use recipients::Lookup;
 use smtp::{Rcpt, Reply};
 use store::{Error, Load, Resolution, Terms};
 
 use super::Answers;
 use crate::Shared;
+use crate::elsewhere::{ask, is_open};
 use crate::transaction::Limited;
 
 impl Answers {
@@ -41,7 +40,7 @@ impl Answers {
     async fn go_on(&mut self, question: Rcpt<'_>, rest: Rest) {
         let (question, rest) = match (rest, self.settings.lookup.clone()) {
             (Rest::NobodyHere(found), Some(lookup)) => {
-                let asked = Box::pin(ask(&self.shared, &lookup, question.forward_path(), found));
+                let asked = Box::pin(ask(&*self.shared.store, &lookup, question.forward_path(), found));
                 let found = self.seat.during(Phase::Store, net::now, asked).await;
                 match self.found(question, found, false) {
                     Some(rest) => rest,
@@ -143,31 +142,6 @@ enum Rest {
     NobodyHere(Resolution),
     /// To see whether the terms are kept.
     Terms(Vec<Arc<str>>, Box<Terms>),
-}
-
-/// Whether the directory knows of nobody who has an address of ours.
-fn is_open(found: &Resolution) -> bool {
-    match found {
-        Resolution::UnknownUser => true,
-        Resolution::Accounts(_, Some(terms)) => terms.catch_all,
-        _ => false,
-    }
-}
-
-/// What the lookup says of an address; what the directory has `found`, where that knows of nobody, either. No answer is a failure, and not
-/// that there is nobody.
-async fn ask(shared: &Shared, lookup: &Lookup, recipient: &ForwardPath, found: Resolution) -> Result<Resolution, Error> {
-    let ForwardPath::Mailbox(mailbox) = recipient else { return Ok(found) };
-    let book = shared.store.book().await?;
-    for name in book.names(mailbox) {
-        let accounts = lookup.accounts(&name).await.map_err(|error| Error::Unavailable(format!("[recipients]: {error}")))?;
-        if !accounts.is_empty() {
-            let resolved = book.of_accounts(&accounts);
-            return resolved
-                .map_err(|stranger| Error::Unavailable(format!("[recipients]: the query gives {stranger:?}, which is no account")));
-        }
-    }
-    Ok(found)
 }
 
 /// Tells of those who are nearly full by the message that was just delivered.

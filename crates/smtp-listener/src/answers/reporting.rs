@@ -1,39 +1,47 @@
-//! Reports of delivery: into the sender's own maildrop, before its 250 is said.
+//! Reports of delivery: into the maildrop of the account that has sent the message, before its 250 is said.
 //!
-//! The message has been accepted by then, and stays so whatever comes of the report; what comes of it is an event. May be dropped at any
-//! time, as [`Answers::answer`] may.
+//! Whatever the reverse path stands for, nobody else hears of it: an address may be several people's, and the header that comes back is
+//! the sender's alone to see. It is stored in the message's own turn at the store, and by its deadline. The message has been accepted by then, and stays so whatever comes of the report; what comes of it is an
+//! event. May be dropped at any time, as [`Answers::answer`] may.
 
 use std::fmt::Display;
 use std::sync::Arc;
+use std::time::Instant;
 
 use events::DeliveryReported;
 use gate::Phase;
-use mail::{ForwardPath, ReversePath};
-use store::{Error, Resolution};
+use mail::ReversePath;
+use store::Error;
 
 use super::Answers;
 use crate::report::Report;
 
 impl Answers {
-    /// Gives `identity`, who has sent the message, the report about it.
-    pub(super) async fn report(&mut self, report: Report<'_>, identity: Option<&str>) {
-        let outcome = match self.hearers(report.reverse_path, identity).await {
-            Ok(Some(accounts)) => self.store_report(&report, accounts).await,
-            Ok(None) if *report.reverse_path == ReversePath::Null => return,
-            Ok(None) => return self.reported(&report, Some(&"the reverse path is not the sender's own")),
-            Err(error) => Err(error),
-        };
-        self.reported(&report, outcome.as_ref().err().map(|error| error as &dyn Display));
+    /// Gives `identity`, who has sent the message, the report about it, unless that takes until after `deadline`: the reply to the message
+    /// does not wait any longer.
+    pub(super) async fn report_by(&mut self, deadline: Instant, report: Report<'_>, identity: Option<&str>) {
+        if net::clock::within(deadline, self.report(&report, identity)).await.is_none() {
+            self.reported(&report, Some(&"the store was too slow for the report"));
+        }
     }
 
-    /// The accounts a report to `reverse_path` comes to, if that of whoever has logged in is one of them.
-    async fn hearers(&mut self, reverse_path: &ReversePath, identity: Option<&str>) -> Result<Option<Vec<Arc<str>>>, Error> {
-        let ReversePath::Mailbox(mailbox) = reverse_path else { return Ok(None) };
-        let recipient = ForwardPath::Mailbox(mailbox.clone());
-        match self.seat.during(Phase::Store, net::now, self.shared.store.resolve(&recipient)).await? {
-            Resolution::Accounts(accounts, _) if accounts.iter().any(|account| Some(&**account) == identity) => Ok(Some(accounts)),
-            _ => Ok(None),
+    async fn report(&mut self, report: &Report<'_>, identity: Option<&str>) {
+        if *report.reverse_path == ReversePath::Null {
+            return;
         }
+        let outcome = match self.hearer(identity).await {
+            Ok(Some(account)) => self.store_report(report, vec![account]).await,
+            Ok(None) => return self.reported(report, Some(&"whoever has sent the message has no account here")),
+            Err(error) => Err(error),
+        };
+        self.reported(report, outcome.as_ref().err().map(|error| error as &dyn Display));
+    }
+
+    /// The account that has logged in; whom a proxy speaks for need not have one here.
+    async fn hearer(&mut self, identity: Option<&str>) -> Result<Option<Arc<str>>, Error> {
+        let Some(login) = identity else { return Ok(None) };
+        let account = self.seat.during(Phase::Store, net::now, self.shared.store.account(login)).await?;
+        Ok(account.map(|account| account.name))
     }
 
     async fn store_report(&mut self, report: &Report<'_>, accounts: Vec<Arc<str>>) -> Result<(), Error> {

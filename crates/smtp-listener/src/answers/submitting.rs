@@ -13,7 +13,7 @@ use store::Incoming;
 
 use super::Answers;
 use crate::screening::Screened;
-use crate::submission::{Draft, Fault};
+use crate::submission::{Draft, Fault, Known, Submission};
 
 impl Answers {
     /// Whether the sender is the user's own, where one has logged in.
@@ -22,8 +22,8 @@ impl Answers {
     /// The reply, where it is not.
     pub(super) async fn own_sender(&mut self, question: &Mail<'_>) -> Result<(), Reply> {
         let Some(account) = question.session().identity() else { return Ok(()) };
-        let (sender, store) = (&question.from().reverse_path, &*self.shared.store);
-        let checked = self.seat.during(Phase::Store, net::now, pin!(self.settings.submission.check_sender(account, sender, store))).await;
+        let (submission, sender) = (&self.settings.submission, &question.from().reverse_path);
+        let checked = self.seat.during(Phase::Store, net::now, pin!(submission.check_sender(account, sender, self.known()))).await;
         checked.map_err(|fault| self.not_own(&fault, fault.at_mail(), sender))
     }
 
@@ -34,8 +34,8 @@ impl Answers {
 
     /// Who looks at the header of this session's messages; nobody, where that is left to the client.
     pub(super) fn draft(&self, session: &Session) -> Option<Box<Draft>> {
-        let is_looked_at = self.settings.submission.own_senders || self.settings.submission.complete_header;
-        (is_looked_at && session.identity().is_some()).then(Box::default)
+        let Submission { own_senders, complete_header, .. } = self.settings.submission;
+        ((own_senders || complete_header) && session.identity().is_some()).then(|| Box::new(Draft::new(complete_header)))
     }
 
     /// The message has come: stores what was held back of it, and looks whose it says it is. The fields that it lacks.
@@ -50,20 +50,24 @@ impl Answers {
         incoming: &mut dyn Incoming,
     ) -> Result<Vec<u8>, Reply> {
         let (Some(mut draft), Some(account)) = (draft, question.session().identity()) else { return Ok(Vec::new()) };
-        let (submission, store, rest) = (&self.settings.submission, &*self.shared.store, draft.rest());
+        let (submission, rest) = (&self.settings.submission, draft.rest());
         let rest = screened.map_or(Cow::Borrowed(&*rest), |screened| screened.pass(&rest));
         let written = self.seat.during(Phase::Store, net::now, incoming.write(&rest)).await;
         written.map_err(|error| self.store_failed("write", &error, Some(sender)))?;
-        let checked = self.seat.during(Phase::Store, net::now, pin!(submission.check_from(account, &draft, store))).await;
+        let checked = self.seat.during(Phase::Store, net::now, pin!(submission.check_from(account, &draft, self.known()))).await;
         checked.map_err(|fault| self.not_own(&fault, fault.at_end(), sender))?;
         Ok(submission.missing_fields(account, &draft, id, self.settings.smtp.host.as_str(), Timestamp::now()))
+    }
+
+    fn known(&self) -> Known<'_> {
+        Known { directory: &*self.shared.store, lookup: self.settings.lookup.as_deref() }
     }
 
     fn not_own(&self, fault: &Fault, reply: Reply, sender: &ReversePath) -> Reply {
         match fault {
             Fault::Directory(error) => return self.store_failed("resolve", error, Some(sender)),
             Fault::NotOwn(address) => self.refused(reply, Some(sender), &format_args!("{} is not the user's own", events::Said(address))),
-            Fault::Unreadable => self.refused(reply, Some(sender), &"From is no list of mailboxes that can be read"),
+            Fault::Unreadable => self.refused(reply, Some(sender), &"From is no list of mailboxes that everybody reads alike"),
         }
         reply
     }

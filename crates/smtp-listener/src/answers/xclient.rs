@@ -3,6 +3,7 @@
 //! May be dropped at any time, as [`Answers::answer`] may.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use ::screening::Manners;
 use bytes::BytesMut;
@@ -18,13 +19,16 @@ impl Answers {
     /// logged in with the proxy has logged in, and the gate judges where the client is as if it had connected here.
     pub(super) async fn xclient(&mut self, question: Xclient<'_>, permit: &mut Permit) {
         self.transaction = None;
-        let (told, mut address) = (question.client(), None);
+        let (told, mut address, mut identity) = (question.client(), None, None);
         if let Told::Is(client) = told.address {
             address = Some(client);
         }
         match &told.login {
             Told::Is(login) => match self.speak_for_user(login, address.unwrap_or(self.source)).await {
-                Ok(()) => permit.authenticate(),
+                Ok(account) => {
+                    permit.authenticate();
+                    identity = Some(account);
+                }
                 Err(reply) => return question.reject(reply),
             },
             Told::Unavailable => {
@@ -44,22 +48,22 @@ impl Answers {
             (self.source, self.manners) = (client, Manners::Unknown);
             self.seat.speak_for(client, permit.draw());
         }
-        question.accept();
+        question.accept(identity.as_deref());
     }
 
-    /// The session is that of a user who has logged in with the proxy: it counts as one of theirs. Somebody without an account here
-    /// counts by the name the proxy says.
-    async fn speak_for_user(&mut self, login: &str, source: IpAddr) -> Result<(), Reply> {
+    /// The session is that of a user who has logged in with the proxy: it counts as one of theirs. The name of the account, however the proxy
+    /// spells it; somebody without an account here goes by the canonical spelling of what the proxy says.
+    async fn speak_for_user(&mut self, login: &str, source: IpAddr) -> Result<Arc<str>, Reply> {
         let known = self.seat.during(Phase::Store, net::now, self.shared.store.account(login)).await;
         let known = known.map_err(|error| {
             self.shared.events.emit(StoreFailed { operation: "account", cause: &error, now: net::now() });
             rescue::reply(&error)
         })?;
-        let account = known.map_or_else(|| login.to_lowercase().into(), |account| account.name);
+        let account = known.map_or_else(|| mail::canonical(login).into(), |account| account.name);
         let Shared { events, listener, .. } = &*self.shared;
         let session = self.session;
         self.shared.log_in(&self.seat, session, source, &account).map_err(|full| self.user_full(full, &account))?;
         events.emit(AuthSucceeded { listener, session, source, account: &account, mechanism: "XCLIENT" });
-        Ok(())
+        Ok(account)
     }
 }

@@ -1,8 +1,9 @@
 //! The header of a message as its author's program made it, looked at while it passes in pieces (RFC 6409 §8).
 //!
-//! Bcc and Resent-Bcc fields are taken out, since whoever receives a copy must not learn of the others (RFC 5322 §3.6.3). What the From
-//! fields say is kept, at most [`FROM_OCTETS`] of it, and whether there are Date and Message-ID. All else passes octet for octet, the body
-//! untouched and uncopied; at most [`NAME_OCTETS`] are held back, those of a name that is still coming. Cannot fail.
+//! Bcc and Resent-Bcc fields are taken out where that is wanted, since whoever receives a copy must not learn of the others (RFC 5322
+//! §3.6.3). What the From fields say is kept, at most [`FROM_OCTETS`] of it, and whether there are Date and Message-ID. All else passes
+//! octet for octet, the body untouched and uncopied; at most [`NAME_OCTETS`] are held back, those of a name that is still coming, and blanks
+//! beyond them, which only a name we look for can have behind it, are left out. Cannot fail.
 
 use std::borrow::Cow;
 
@@ -10,6 +11,8 @@ use std::borrow::Cow;
 #[derive(Debug, Default)]
 pub(crate) struct Draft {
     state: State,
+    /// Whether Bcc is taken out.
+    hides: bool,
     /// What has come of a line whose field is not known yet.
     held: Vec<u8>,
     /// The From fields, whole and unfolded by nobody.
@@ -47,6 +50,11 @@ enum Field {
 }
 
 impl Draft {
+    /// Of a message that has not begun; whether Bcc is taken out of it.
+    pub(crate) fn new(hides: bool) -> Self {
+        Self { hides, ..Self::default() }
+    }
+
     /// The next piece, without what is taken out or still looked at.
     pub(crate) fn pass<'t>(&mut self, piece: &'t [u8]) -> Cow<'t, [u8]> {
         if self.state == State::Body {
@@ -82,7 +90,8 @@ impl Draft {
         match self.state {
             State::Body => passed.push(octet),
             State::Within(field) => self.within(field, octet, passed),
-            State::Ended(field) if matches!(octet, b' ' | b'\t') => self.within(field, octet, passed),
+            State::Ended(field) if is_blank(octet) => self.within(field, octet, passed),
+            State::Name if self.held.len() >= NAME_OCTETS && is_blank(octet) => {}
             State::Ended(_) | State::Name => {
                 self.held.push(octet);
                 self.name(passed);
@@ -93,10 +102,10 @@ impl Draft {
     fn within(&mut self, field: Field, octet: u8, passed: &mut Vec<u8>) {
         self.state = if octet == b'\n' { State::Ended(field) } else { State::Within(field) };
         match field {
-            Field::Hidden => return,
+            Field::Hidden if self.hides => return,
             Field::From if self.from.len() < FROM_OCTETS => self.from.push(octet),
             Field::From => self.found.too_much_from = true,
-            Field::Other => {}
+            Field::Hidden | Field::Other => {}
         }
         passed.push(octet);
     }
@@ -112,7 +121,8 @@ impl Draft {
                 return;
             }
             [name @ .., b':'] => self.found.field(name.trim_ascii_end()),
-            held if held.ends_with(b"\n") || held.len() >= NAME_OCTETS => Field::Other,
+            held if held.ends_with(b"\n") => Field::Other,
+            held if held.len() >= NAME_OCTETS && !awaits_colon(held) => Field::Other,
             _ => return,
         };
         let line = std::mem::take(&mut self.held);
@@ -135,9 +145,20 @@ impl Found {
     }
 }
 
+/// Whether a name we look for is whole, and blanks have come behind it: any number of them may (RFC 5322 §4.5).
+fn awaits_colon(held: &[u8]) -> bool {
+    let name = held.trim_ascii_end();
+    held.last().copied().is_some_and(is_blank) && KNOWN.iter().any(|known| name.eq_ignore_ascii_case(known))
+}
+
+fn is_blank(octet: u8) -> bool {
+    matches!(octet, b' ' | b'\t')
+}
+
+const KNOWN: [&[u8]; 5] = [b"from", b"date", b"message-id", b"bcc", b"resent-bcc"];
 /// From fields with a hundred mailboxes.
 const FROM_OCTETS: usize = 8 << 10;
-/// The longest name looked for, with the blanks that obsolete syntax allows behind it (RFC 5322 §4.5).
+/// The longest name looked for, with blanks behind it.
 const NAME_OCTETS: usize = 64;
 
 #[cfg(test)]
@@ -147,7 +168,7 @@ mod tests {
     /// What passes of a message that comes in pieces of every size, which is the same, and what is found in it.
     fn passed(message: &[u8]) -> (String, String, Found) {
         let of = |step: usize| {
-            let mut draft = Draft::default();
+            let mut draft = Draft::new(true);
             let mut passed: Vec<u8> = message.chunks(step).flat_map(|piece| draft.pass(piece).into_owned()).collect();
             passed.extend(draft.rest());
             (String::from_utf8(passed).unwrap(), String::from_utf8(draft.from().to_vec()).unwrap(), draft.found())
@@ -180,6 +201,26 @@ mod tests {
         assert_eq!(from, "from:\r\n ann@example.org\r\nFrom : bob@example.org\r\n");
         assert_eq!(found, Found { date: false, message_id: true, from: true, too_much_from: false });
         assert!(text.ends_with("\r\n\r\nDate: x\r\nFrom: y\r\n"));
+    }
+
+    #[test]
+    fn blanks_hide_no_field() {
+        for blanks in [59, 60, 61, 63, 64, 65, 1000] {
+            let (blanks, few) = (" \t".repeat(blanks), |name: &str| format!("{name}{}", " \t".repeat(100)).split_at(64).0.to_owned());
+            let header = format!("Bcc{blanks}: a@x.example\r\n\tb@x.example\r\nFrom{blanks}: ann@example.org\r\nDate{blanks}: x\r\n\r\n");
+            let (text, from, found) = passed(header.as_bytes());
+            assert_eq!(from, format!("{}: ann@example.org\r\n", few("From")));
+            assert_eq!(text, format!("{from}{}: x\r\n\r\n", few("Date")));
+            assert_eq!(found, Found { date: true, message_id: false, from: true, too_much_from: false });
+            let other = format!("X-Other{blanks}: x\r\nBcc{}is no field\r\n\r\n", " ".repeat(20));
+            assert_eq!(passed(other.as_bytes()).0, other);
+        }
+    }
+
+    #[test]
+    fn bcc_stays_where_it_may() {
+        let text = b"Bcc: a@x.example\r\n b@x.example\r\nFrom: ann@example.org\r\n\r\n";
+        assert_eq!(*Draft::new(false).pass(text), *text);
     }
 
     #[test]

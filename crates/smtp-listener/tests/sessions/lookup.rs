@@ -6,12 +6,16 @@ use std::time::Duration;
 
 use recipients::{Lookup, Settings};
 use rusqlite::Connection;
+use smtp_listener::Submission;
 use store::{Change, Directory as _, QuotaChange};
 
-use crate::house::{ANN, BOB, House, Plan};
+use crate::house::{ANN, BOB, House, PASSWORD, Plan, plain};
 
 async fn asking(database: &Path) -> House {
-    let mut plan = Plan::relay();
+    with(Plan::relay(), database).await
+}
+
+async fn with(mut plan: Plan, database: &Path) -> House {
     plan.settings.lookup = Some(Arc::new(Lookup::new(Settings {
         database: database.to_owned(),
         query: "SELECT account FROM virtual WHERE address = ?1".into(),
@@ -76,4 +80,23 @@ async fn without_an_answer_nobody_is_refused_for_good() {
     client.asks("RCPT TO:<ann@example.org>", "250 2.1.5").await;
     database(&dir.path().join("not-there.sqlite"));
     client.asks("RCPT TO:<info@example.org>", "250 2.1.5").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_is_its_owners_by_that_database_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("people.sqlite");
+    let mut plan = Plan::submission();
+    plan.settings.submission = Submission { own_senders: true, ..Submission::default() };
+    let house = with(plan, &path).await;
+    let (name, catch_all) = ("example.org".parse().unwrap(), Some(ANN.to_owned()));
+    house.store.change(Change::SetDomain { name, delimiter: Some("+".into()), catch_all, quota: QuotaChange::default() }).await.unwrap();
+    let mut ann = house.log_in().await;
+    ann.asks("MAIL FROM:<info@example.org>", "451 4.3.0").await;
+    database(&path);
+    let mut bob = house.connect_tls().await;
+    bob.asks("EHLO client.example", "250-mx.example").await;
+    bob.asks(&plain("", BOB, PASSWORD), "235 2.7.0").await;
+    ann.asks("MAIL FROM:<info@example.org>", "550 5.7.1").await;
+    bob.asks("MAIL FROM:<Info+shop@example.org>", "250 2.1.0").await;
 }

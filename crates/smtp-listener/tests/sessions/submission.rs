@@ -1,6 +1,7 @@
 //! Whose a sender is, and what is done for a message on its way in (RFC 6409).
 
 use smtp_listener::{Allowed, Submission};
+use store::{Change, Directory as _, Posting, QuotaChange};
 
 use crate::house::{ANN, BOB, Client, House, Plan, plain};
 
@@ -71,6 +72,7 @@ async fn every_author_in_from_is_the_users_own() {
         "From: \r\n\r\n",
         "From: nobody in particular\r\n\r\n",
         "From: undisclosed:;\r\n\r\n",
+        "From: <mallory@evil.example>:;, <ann@example.org>\r\n\r\n",
     ];
     for text in refused {
         send(&mut client, text, FROM_NOT_YOURS).await;
@@ -146,4 +148,69 @@ async fn another_user_owns_other_senders() {
     client.asks("MAIL FROM:<ann@example.org>", NOT_YOURS).await;
     client.asks("MAIL FROM:<orders@shop.example>", NOT_YOURS).await;
     client.asks("MAIL FROM:<all@example.org>", "250 2.1.0").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_key_does_its_own_part() {
+    let text = "From: bob@example.org\r\nBcc: hidden@example.org\r\n\r\n";
+    let mine = text.replace("bob@", "ann@");
+    let (house, mut client) = with(Submission { own_senders: true, ..Submission::default() }).await;
+    send(&mut client, text, FROM_NOT_YOURS).await;
+    send(&mut client, &mine, "250 2.0.0").await;
+    let stored = String::from_utf8(house.store.texts(BOB).remove(0)).unwrap();
+    assert!(stored.ends_with(&format!("\r\n{mine}")) && !stored.contains("Message-ID"), "{stored}");
+    let (house, mut client) = with(Submission { complete_header: true, ..Submission::default() }).await;
+    send(&mut client, text, "250 2.0.0").await;
+    let stored = String::from_utf8(house.store.texts(BOB).remove(0)).unwrap();
+    assert!(stored.ends_with("\r\nFrom: bob@example.org\r\n\r\n") && stored.contains("\r\nMessage-ID: <"), "{stored}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_gets_mail_by_a_list_or_as_the_catch_all_owns_no_address_of_it() {
+    let (house, mut client) = ann().await;
+    let list = |name: &str, posting| Change::AddList { name: name.into(), posting, members: vec![ANN.into()] };
+    let targets = vec![ANN.into(), "ours@example.org".into()];
+    let (name, catch_all) = ("example.org".parse().unwrap(), Some(ANN.to_owned()));
+    for change in [
+        list("ours@example.org", Posting::Members),
+        list("open@example.org", Posting::Anyone),
+        Change::PutAlias { name: "both@example.org".into(), targets },
+        Change::SetDomain { name, delimiter: Some("+".into()), catch_all, quota: QuotaChange::default() },
+    ] {
+        house.store.change(change).await.unwrap();
+    }
+    for (sender, reply) in [
+        ("ours@example.org", NOT_YOURS),
+        ("open@example.org", NOT_YOURS),
+        ("both@example.org", NOT_YOURS),
+        ("unused@example.org", NOT_YOURS),
+        ("ann+shop@example.org", "250 2.1.0"),
+        ("sales@example.org", "250 2.1.0"),
+        ("postmaster@example.org", "250 2.1.0"),
+    ] {
+        client.asks(&format!("MAIL FROM:<{sender}>"), reply).await;
+        client.asks("RSET", "250 ").await;
+    }
+    send(&mut client, "From: open@example.org\r\n\r\n", FROM_NOT_YOURS).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn whom_a_proxy_speaks_for_is_the_account_however_it_is_spelt() {
+    let mut plan = Plan::submission();
+    plan.settings.submission = Submission { own_senders: true, complete_header: true, ..Submission::default() };
+    plan.settings.xclient_networks = vec!["127.0.0.0/8".parse().unwrap()];
+    let house = plan.build().await;
+    let mut client = house.connect_tls().await;
+    client.asks("XCLIENT LOGIN=Ann@EXAMPLE.org HELO=client.example PROTO=ESMTP", "220 ").await;
+    client.asks("MAIL FROM:<bob@example.org>", NOT_YOURS).await;
+    send(&mut client, "Subject: from whom\r\n\r\n", "250 2.0.0").await;
+    let text = String::from_utf8(house.store.texts(BOB).remove(0)).unwrap();
+    assert!(text.contains("\r\nFrom: <ann@example.org>\r\n"), "{text}");
+    // Without an account here: its own name, where that is an address.
+    client.asks("XCLIENT LOGIN=Guest@Other.example HELO=client.example PROTO=ESMTP", "220 ").await;
+    client.asks("MAIL FROM:<ann@example.org>", NOT_YOURS).await;
+    client.asks("MAIL FROM:<guest@other.example>", "250 2.1.0").await;
+    client.asks("RSET", "250 ").await;
+    client.asks("XCLIENT LOGIN=guest HELO=client.example PROTO=ESMTP", "220 ").await;
+    client.asks("MAIL FROM:<guest@example.org>", NOT_YOURS).await;
 }

@@ -68,9 +68,10 @@ impl Session {
         self.idle(reply);
     }
 
-    pub(crate) fn rcpt_accepted(&mut self) {
+    pub(crate) fn rcpt_accepted(&mut self, requests: u32) {
         self.unanswered = None;
         if let Some(transaction) = &mut self.transaction {
+            transaction.requests = transaction.requests.saturating_add(requests);
             transaction.recipients = transaction.recipients.saturating_add(1);
         }
         self.say(Reply::RECIPIENT_OK);
@@ -152,7 +153,7 @@ impl Session {
     }
 
     /// The session begins again, as that client's. What is not mentioned is as it was, but for the name after EHLO.
-    pub(crate) fn xclient_accepted(&mut self, client: &Client) {
+    pub(crate) fn xclient_accepted(&mut self, client: &Client, identity: Option<&str>) {
         self.unanswered = None;
         if let Told::Is(address) = client.address {
             self.circumstance.peer = address;
@@ -166,7 +167,7 @@ impl Session {
             Told::Unavailable | Told::No => self.extended,
         };
         match &client.login {
-            Told::Is(login) => self.identity = Some(login.clone()),
+            Told::Is(_) => self.identity = identity.map(Box::from),
             Told::Unavailable => self.identity = None,
             Told::No => {}
         }

@@ -3,14 +3,13 @@
 use std::fmt::Display;
 
 use bytes::{Buf, BytesMut};
-use mail::RecipientRequests;
 use mail::line::{Line, Lines};
 
 use super::{Ask, Chunks, Session, Stage, Step};
 use crate::arguments::{self, MailFrom, Refusal};
 use crate::command::{BdatSize, Command, Fault, begins_auth};
 use crate::extensions::{self, Offer};
-use crate::limits::{AUTH_LINE_BYTES, COMMAND_LINE_BYTES, REQUEST_BYTES};
+use crate::limits::{AUTH_LINE_BYTES, COMMAND_LINE_BYTES, REQUESTS_BYTES, octets};
 use crate::sasl::{Exchange, Next};
 use crate::xclient::is_client_name;
 use crate::{Blanks, Client, Reply, Role};
@@ -157,12 +156,11 @@ impl Session {
         }
         match arguments::recipient(arguments, transaction.utf8, transaction.traced, offer) {
             Ok((path, requests)) => {
-                let asked = transaction.requests.checked_add(requests.as_deref().map_or(0, pieces));
-                let Some(asked) = asked.filter(|_| transaction.recipients < self.settings.recipients) else {
+                let asked = transaction.requests as usize + requests.as_deref().map_or(0, octets);
+                if asked > REQUESTS_BYTES || transaction.recipients >= self.settings.recipients {
                     self.rcpt_refused(Reply::TOO_MANY_RECIPIENTS);
                     return Step::Again;
-                };
-                transaction.requests = asked;
+                }
                 Step::Ask(Ask::Rcpt(path, requests))
             }
             Err(refusal) => {
@@ -366,10 +364,4 @@ impl Session {
         }
         if reply == Reply::MESSAGE_TOO_LARGE { Step::Refused { reply, reverse_path: None } } else { Step::Again }
     }
-}
-
-/// What the requests for a recipient count for.
-fn pieces(requests: &RecipientRequests) -> u8 {
-    let original = requests.original.as_ref().map_or(0, |original| original.address_type.len() + original.address.len());
-    u8::try_from(1 + (requests.recipient.len() + original) / REQUEST_BYTES).unwrap_or(u8::MAX)
 }

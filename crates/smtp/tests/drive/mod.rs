@@ -183,7 +183,7 @@ fn answer(question: Question<'_>, choices: &mut Choices<'_>, agreed: &mut bool) 
         (.., Question::Auth(auth)) if choices.one_in(3) => auth.challenge(&vec![choices.next(); choices.next().into()]),
         (.., Question::Auth(auth)) => auth.accept("tim"),
         (.., Question::Xclient(xclient)) => {
-            xclient.accept();
+            xclient.accept(Some("ann@example.org"));
         }
         (.., Question::Mail(mail)) => {
             mail.accept();
