@@ -15,7 +15,10 @@ pub const AUTH_LINE_BYTES: usize = 12_288;
 /// What RCPT may ask for the recipients of one transaction besides delivery (NOTIFY, ORCPT): for each one its path and ORCPT, counted in
 /// pieces of 64 octets, at least one.
 pub const REQUESTS_BYTES: usize = REQUEST_BYTES * u8::MAX as usize;
-/// One piece of what is counted there.
+/// Accounts that the recipients of one transaction come to, where that is more than [`Settings::recipients`](crate::Settings::recipients)
+/// allows. One recipient is taken whatever it comes to, so that there is mail for every list.
+pub const RECIPIENT_ACCOUNTS: usize = 1000;
+/// One piece of what [`REQUESTS_BYTES`] counts.
 pub(crate) const REQUEST_BYTES: usize = 64;
 /// A challenge in AUTH before it is base64, so that its line is a reply's.
 pub const CHALLENGE_BYTES: usize = (REPLY_LINE_BYTES - 6) / 4 * 3;
@@ -78,7 +81,7 @@ pub struct Limit {
 }
 
 /// Every limit of the SMTP server.
-pub const TABLE: [Limit; 21] = [
+pub const TABLE: [Limit; 22] = [
     fixed("command_line", Some(512), COMMAND_LINE_BYTES as u64, "octets", "RFC 5321 §4.5.3.1.4", Reply::LINE_TOO_LONG),
     fixed("auth_line", Some(12_288), AUTH_LINE_BYTES as u64, "octets", "RFC 4954 §4", Reply::AUTH_LINE_TOO_LONG),
     fixed("reply_line", Some(512), REPLY_LINE_BYTES as u64, "octets", "RFC 5321 §4.5.3.1.5", Reply::LINE_TOO_LONG),
@@ -89,6 +92,7 @@ pub const TABLE: [Limit; 21] = [
     fixed("label", Some(63), mail::LABEL_OCTETS as u64, "octets", "RFC 1035 §2.3.4", Reply::FORWARD_PATH_WRONG),
     fixed("text_line", Some(1000), u64::MAX, "octets", "RFC 5321 §4.5.3.1.6", Reply::MESSAGE_TOO_LARGE),
     fixed("recipient_requests", None, REQUESTS_BYTES as u64, "octets", "RFC 3461 §4", Reply::TOO_MANY_RECIPIENTS),
+    fixed("recipient_accounts", None, RECIPIENT_ACCOUNTS as u64, "accounts", "RFC 5321 §7.8", Reply::TOO_MANY_RECIPIENTS),
     set("message_bytes", Some(65_536), MESSAGE_BYTES, "octets", "RFC 5321 §4.5.3.1.7", Reply::MESSAGE_TOO_LARGE),
     set("recipients", Some(100), RECIPIENTS as u64, "recipients", "RFC 5321 §4.5.3.1.8", Reply::TOO_MANY_RECIPIENTS),
     set("bad_commands", None, BAD_COMMANDS as u64, "commands", "RFC 5321 §7.8", Reply::TOO_MANY_ERRORS),

@@ -234,8 +234,8 @@ impl Book {
 
     /// What an account may hold, where there is a limit.
     pub fn allowance(&self, account: &Account) -> Option<Allowance> {
-        let of_domain = || Some(self.domains.get(&account.name.rsplit_once('@')?.1.parse::<Domain>().ok()?)?.quota);
-        account.quota.or(of_domain().unwrap_or_default())
+        let of_domain = account.name.rsplit_once('@').and_then(|(_, host)| self.domains.get(host));
+        account.quota.or(of_domain.map(|domain| domain.quota).unwrap_or_default())
     }
 
     fn terms(&self, found: &Found<'_>) -> Option<Box<Terms>> {
