@@ -315,3 +315,34 @@ fn the_costs_in_use_are_those_of_the_hashes_there_are() {
         assert_eq!(costs(&again), expected, "as an engine reads it: {change:?}");
     }
 }
+
+#[test]
+fn the_postmaster_is_neither_closed_nor_full() {
+    let mut book = book();
+    let name = |name: &str| format!("{name}@example.org");
+    let limit = Some(Limit::At(0));
+    let domain = || "example.org".parse().unwrap();
+    let quota = QuotaChange { octets: limit, messages: limit };
+    for change in [
+        Change::AddList { name: name("closed"), posting: Posting::Members, members: vec![name("ann"), "x@elsewhere.example".into()] },
+        Change::PutDomain { name: domain(), postmaster: Some(name("closed")) },
+        Change::SetDomain { name: domain(), delimiter: None, catch_all: Some(name("closed")), quota },
+    ] {
+        book.apply(change).unwrap();
+    }
+    let terms = |book: &Book, path: &str| match book.resolve(&ForwardPath::parse(path).unwrap()) {
+        Resolution::Accounts(_, Some(terms)) => (terms.closed.len(), terms.allowances.len(), terms.outside.len()),
+        other => panic!("{path}: {other:?}"),
+    };
+    let postmasters = ["<postmaster>", "<Postmaster@example.org>", "<postmaster+x@example.org>"];
+    for path in postmasters {
+        assert_eq!(terms(&book, path), (0, 0, 1), "{path}");
+    }
+    for path in ["<closed@example.org>", "<nobody@example.org>"] {
+        assert_eq!(terms(&book, path), (1, 1, 1), "{path}");
+    }
+    book.apply(Change::PutAlias { name: name("postmaster"), targets: vec![name("closed")] }).unwrap();
+    for path in postmasters {
+        assert_eq!(terms(&book, path), (0, 0, 1), "an address of its own: {path}");
+    }
+}
