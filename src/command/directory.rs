@@ -111,8 +111,13 @@ fn password(with: &WithPassword, done: &str, request: impl Fn(String, PasswordHa
     let place = Place::find(&with.server)?;
     let new = NewPassword::obtain(&with.password, &with.name)?;
     let hash = auth::hash_password(&new.secret, &place.config().auth)?;
-    let verifier = place.config().auth.scram.then(|| auth::scram_verifier(&new.secret)).flatten();
-    place.administer(request(with.name.clone(), PasswordHash(hash), verifier.map(PasswordHash)))?;
+    let mut verifier = None;
+    if place.config().auth.scram
+        && let Reply::Salt(salt) = place.administer(DirectoryRequest::Salt { name: with.name.clone() })?
+    {
+        verifier = Some(PasswordHash(auth::scram_verifier(&new.secret, &salt)));
+    }
+    place.administer(request(with.name.clone(), PasswordHash(hash), verifier))?;
     let mut out = io::stdout().lock();
     writeln!(out, "{} {done}", with.name)?;
     if new.generated {
@@ -128,14 +133,15 @@ fn change(server: &Server, request: DirectoryRequest, done: &str) -> Outcome {
 }
 
 fn show_all(server: &Server, json: bool, request: DirectoryRequest) -> Outcome {
-    let reply = Place::find(server)?.administer(request)?;
+    let place = Place::find(server)?;
+    let reply = place.administer(request)?;
     let mut out = io::stdout().lock();
     match reply {
         Reply::Users(users) if json => print_json(&mut out, &users)?,
         Reply::Domains(domains) if json => print_json(&mut out, &domains)?,
         Reply::Aliases(aliases) if json => print_json(&mut out, &aliases)?,
         Reply::Lists(lists) if json => print_json(&mut out, &lists)?,
-        Reply::Users(users) => users.iter().try_for_each(|user| writeln!(out, "{}", line_of_user(user)))?,
+        Reply::Users(users) => users.iter().try_for_each(|user| writeln!(out, "{}", line_of_user(user, place.config().auth.scram)))?,
         Reply::Domains(domains) => domains.iter().try_for_each(|domain| writeln!(out, "{}", line_of(domain)))?,
         Reply::Lists(lists) => lists.iter().try_for_each(|list| {
             let posting = match list.posting {
@@ -166,13 +172,14 @@ fn line_of(domain: &admin::Domain) -> String {
     format!("{}{unicode}{postmaster}{delimiter}{catch_all}{quota}{messages}", domain.name)
 }
 
-/// An account, what it holds and what it may.
-fn line_of_user(user: &admin::User) -> String {
+/// An account, what it holds and what it may; where SCRAM is wanted, whether it stands in its way.
+fn line_of_user(user: &admin::User, scram: bool) -> String {
     let of = |most: Option<String>| most.map(|most| format!(" of {most}")).unwrap_or_default();
     let (octets, messages) =
         (of(user.quota.octets.map(|octets| ByteSize(octets).to_string())), of(user.quota.messages.map(|n| n.to_string())));
     let forwards = user.forwards.iter().map(|address| format!("  forward {address}")).collect::<String>();
-    format!("{}  messages {}{messages}  size {}{octets}{forwards}", user.name, user.messages, rounded(user.octets))
+    let scram = if scram && !user.scram { "  no SCRAM yet" } else { "" };
+    format!("{}  messages {}{messages}  size {}{octets}{forwards}{scram}", user.name, user.messages, rounded(user.octets))
 }
 
 /// A size to a tenth of its unit, as in 1.2MiB.

@@ -61,6 +61,8 @@ pub struct LookedUp<'c> {
     /// What hashes there are have cost.
     costs: Vec<Arc<str>>,
     account: Option<Account>,
+    /// The directory's.
+    secret: [u8; 32],
 }
 
 /// Who somebody is, or why that is not said.
@@ -132,7 +134,8 @@ impl Authenticator {
         // In this order: what the hash cost when it was the last of its kind is among them.
         let costs = self.directory.costs().await?;
         let account = self.directory.account(&login).await?;
-        Ok(LookedUp { claim, login, costs, account })
+        let secret = self.directory.secret().await?;
+        Ok(LookedUp { claim, login, costs, account, secret })
     }
 
     /// Whether the claim is right. Nobody may act as somebody else, and no password is looked at for it.
@@ -142,7 +145,7 @@ impl Authenticator {
     /// # Errors
     /// See [`Error`]; the attempt does not count.
     pub async fn verify(&self, looked_up: LookedUp<'_>) -> Result<Verdict, Error> {
-        let LookedUp { claim: Claim { acting_as, password, source, .. }, login, costs, account: known } = looked_up;
+        let LookedUp { claim: Claim { acting_as, password, source, .. }, login, costs, account: known, secret } = looked_up;
         if acting_as.is_some_and(|other| !other.is_empty() && canonical(other) != login) {
             return Ok(Verdict::Wrong { delay: Duration::ZERO });
         }
@@ -174,8 +177,9 @@ impl Authenticator {
             }
         };
         let renew = known.as_ref().map(|account| self.renewal(account));
-        let verified = !limits.scram || known.as_ref().is_some_and(|account| scram::is_current(account.verifier.as_deref()));
-        let comparison = Comparison { password, stored, costs, verified };
+        let to_have_one = |account: &&Account| limits.scram && !scram::is_current(account.verifier.as_deref());
+        let unverified = known.as_ref().filter(to_have_one).map(|account| scram::salt_of(&account.name, &secret));
+        let comparison = Comparison { password, stored, costs, unverified };
         let renew = move |anew| renew.map_or((), |renew| renew(anew));
         let compared = match self.hashing.compare(comparison, renew).await {
             Ok(Compared::Unusable(cause)) => Err(Error::StoredHash { account: login, cause }),
@@ -227,6 +231,13 @@ impl Authenticator {
             }
             None => Verdict::Wrong { delay: limits.delay(&by_source, &by_account) },
         }
+    }
+
+    /// Whether SCRAM can be offered at present: everybody who has an account can prove themselves by it. A program that is offered it does not
+    /// try another mechanism when it hears that the password is wrong, so one account without a verifier is one that cannot log in.
+    /// It is so for all names or for none, and tells nobody who exists.
+    pub async fn offers_scram(&self) -> bool {
+        self.limits().scram && matches!(self.directory.unverified().await, Ok(0))
     }
 
     pub(crate) fn directory(&self) -> &dyn Directory {

@@ -19,7 +19,7 @@ use bytes::BytesMut;
 use events::{HandshakeCompleted, HandshakeFailed, SessionAdmitted, SessionEnd, SessionEnded, SessionId};
 use gate::{Class, Denial, Enrolment, Newcomer, Parting, Permit, Phase, Seat};
 use net::{Connection, Expected, NetError, Read};
-use smtp::{Deadline, Overdue, Reply, Session, Tls, Want};
+use smtp::{Circumstance, Deadline, Mechanisms, Overdue, Reply, Session, Tls, Want};
 
 use crate::answers::Answers;
 use crate::{Settings, Shared};
@@ -98,8 +98,10 @@ async fn converse(course: &Course, connection: &mut Connection, permit: &mut Per
         Some(held_back) => held_back.await?,
         None => Manners::Unknown,
     };
+    // Boxed, as all that only the beginning needs.
+    let withheld = if settings.smtp.auth { Box::pin(shared.withheld(seat, &settings)).await } else { Mechanisms::NONE };
     let tls = if shared.implicit_tls { Some(Box::pin(encrypt(course, connection)).await?) } else { None };
-    let here = shared.circumstance(&settings, connection.peer().ip(), tls);
+    let here = Circumstance { withheld, ..shared.circumstance(&settings, connection.peer().ip(), tls) };
     let mut session = Session::new(Arc::clone(&settings.smtp), here, net::now());
     let mut answers = Answers::new(Arc::clone(shared), settings, Arc::clone(seat), id, here.peer, manners);
     answers.bind(connection);

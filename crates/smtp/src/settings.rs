@@ -95,8 +95,8 @@ impl Settings {
 
     /// The mechanisms that AUTH takes on a connection with this TLS: bound to the channel only where it can be told from others, and by
     /// certificate only where there is one.
-    pub(crate) fn offered(&self, tls: Tls) -> Mechanisms {
-        let mut offered = self.mechanisms;
+    pub(crate) fn offered(&self, tls: Tls, withheld: Mechanisms) -> Mechanisms {
+        let mut offered = self.mechanisms.except(withheld);
         if !tls.exporter {
             offered = offered.without(Mechanism::ScramSha256Plus);
         }
@@ -130,12 +130,14 @@ pub struct Circumstance {
     pub xclient: bool,
     /// Transactions it may begin, from 1 to [`limits::MAILS_MOST`], announced by LIMITS (RFC 9422); none for no limit.
     pub mails: Option<u32>,
+    /// Mechanisms of [`Settings::mechanisms`] that are neither offered nor taken in this session.
+    pub withheld: Mechanisms,
 }
 
 impl Circumstance {
     /// A client in clear that is nobody special.
     pub fn new(peer: IpAddr) -> Self {
-        Self { peer, tls: None, xclient: false, mails: None }
+        Self { peer, tls: None, xclient: false, mails: None, withheld: Mechanisms::NONE }
     }
 }
 

@@ -96,6 +96,7 @@ impl Play {
             tls: has("tls").then_some(Tls { exporter: !has("no-exporter"), certificate: has("certificate"), ..TLS }),
             xclient: has("xclient"),
             mails: given.iter().find_map(|word| word.strip_prefix("mails=")).map(|most| most.parse().unwrap()),
+            withheld: if has("scram-withheld") { Mechanisms::SCRAM } else { Mechanisms::NONE },
             ..Circumstance::new(IpAddr::from([192, 0, 2, 7]))
         };
         let now = Instant::now();

@@ -321,13 +321,13 @@ mod tests {
         let name = |text: &str| text.to_owned();
         for change in [
             Change::PutDomain { name: "example.org".parse().unwrap(), postmaster: None },
-            Change::AddAccount { name: name("ann@example.org"), password_hash: name("1") },
-            Change::AddAccount { name: name("bob@example.org"), password_hash: name("2") },
+            Change::AddAccount { name: name("ann@example.org"), password_hash: name("1"), verifier: None },
+            Change::AddAccount { name: name("bob@example.org"), password_hash: name("2"), verifier: None },
             Change::PutAlias { name: name("all@example.org"), targets: vec![name("bob@example.org"), name("ann@example.org")] },
             Change::PutAlias { name: name("gone@example.org"), targets: vec![name("bob@example.org")] },
             Change::RemoveAlias { name: name("gone@example.org") },
             Change::PutVerifier { name: name("ann@example.org"), stored: name("1"), verifier: name("old") },
-            Change::SetPassword { name: name("ann@example.org"), password_hash: name("3") },
+            Change::SetPassword { name: name("ann@example.org"), password_hash: name("3"), verifier: None },
             Change::PutVerifier { name: name("bob@example.org"), stored: name("2"), verifier: name("bobs") },
             Change::PutDomain { name: "example.org".parse().unwrap(), postmaster: Some(name("bob@example.org")) },
             Change::PutDomain { name: "example.net".parse().unwrap(), postmaster: None },

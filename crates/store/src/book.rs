@@ -115,6 +115,8 @@ pub struct Book {
     secret: [u8; 32],
     /// How many accounts have a hash of this cost.
     costs: BTreeMap<Arc<str>, u64>,
+    /// How many accounts have no verifier.
+    unverified: u64,
     /// Whether anybody has a quota or forwards mail: where nobody does, nobody's is looked up.
     has_terms: bool,
 }
@@ -186,6 +188,11 @@ impl Book {
     /// What the accounts' password hashes [cost], each once.
     pub fn costs(&self) -> impl Iterator<Item = &Arc<str>> {
         self.costs.keys()
+    }
+
+    /// How many accounts have no [verifier](Account::verifier).
+    pub fn unverified(&self) -> u64 {
+        self.unverified
     }
 
     /// The account of this login name, in any spelling.
@@ -337,6 +344,7 @@ impl Book {
 
     /// The account as it is from now on.
     fn put(&mut self, account: Account) {
+        self.unverified += u64::from(account.verifier.is_none());
         if let Some(cost) = cost(&account.password_hash) {
             *self.costs.entry(cost.into()).or_default() += 1;
         }
@@ -345,8 +353,9 @@ impl Book {
         }
     }
 
-    /// One account less has a hash of this one's cost.
+    /// One account less has a hash of this one's cost, and no verifier where it has none.
     fn uncount(&mut self, account: &Account) {
+        self.unverified -= u64::from(account.verifier.is_none());
         let Some(cost) = cost(&account.password_hash) else { return };
         if let Some(accounts) = self.costs.get_mut(cost) {
             *accounts -= 1;

@@ -111,7 +111,7 @@ async fn the_accounts_of_a_transaction_are_bounded_but_not_those_of_a_list() {
     let house = of_ann(Limit::Unsaid, Limit::At(5)).await;
     let names: Vec<_> = (0..RECIPIENT_ACCOUNTS).map(|number| format!("user-{number}@example.org")).collect();
     for name in &names {
-        house.store.change(Change::AddAccount { name: name.clone(), password_hash: String::new() }).await.unwrap();
+        house.store.change(Change::AddAccount { name: name.clone(), password_hash: String::new(), verifier: None }).await.unwrap();
     }
     let alias = |name: &str, targets: Vec<String>| Change::PutAlias { name: format!("{name}@example.org"), targets };
     let with_ann = names.iter().cloned().chain([ANN.to_owned()]).collect();

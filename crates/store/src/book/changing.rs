@@ -27,10 +27,10 @@ impl Book {
                 self.set_domain(&name, delimiter.as_deref(), catch_all.as_deref(), quota)
             }
             Change::RemoveDomain { name } => self.remove_domain(&name),
-            Change::AddAccount { name, password_hash } => self.add_account(&name, &password_hash),
-            Change::SetPassword { name, password_hash } => {
+            Change::AddAccount { name, password_hash, verifier } => self.add_account(&name, &password_hash, verifier),
+            Change::SetPassword { name, password_hash, verifier } => {
                 let account = self.known_account(&name)?;
-                self.put(Account { password_hash: password_hash.into(), verifier: None, ..account });
+                self.put(Account { password_hash: password_hash.into(), verifier: verifier.map(Into::into), ..account });
                 Ok(())
             }
             Change::RenewHash { name, stored, password_hash } => {
@@ -204,10 +204,11 @@ impl Book {
         Ok(())
     }
 
-    fn add_account(&mut self, name: &str, password_hash: &str) -> Result<(), ChangeError> {
+    fn add_account(&mut self, name: &str, password_hash: &str, verifier: Option<String>) -> Result<(), ChangeError> {
         let name = self.free_address(name)?;
         let (quota, forwards) = (Quota::default(), Vec::new());
-        let account = Account { name, password_hash: password_hash.into(), verifier: None, serial: self.next_serial, quota, forwards };
+        let (password_hash, verifier, serial) = (password_hash.into(), verifier.map(Into::into), self.next_serial);
+        let account = Account { name, password_hash, verifier, serial, quota, forwards };
         self.next_serial += 1;
         self.put(account);
         Ok(())

@@ -5,8 +5,8 @@ fn book() -> Book {
     let mut book = Book::default();
     for change in [
         Change::PutDomain { name: "example.org".parse().unwrap(), postmaster: None },
-        Change::AddAccount { name: "zoe@example.org".into(), password_hash: "z".into() },
-        Change::AddAccount { name: "Ann@Example.ORG".into(), password_hash: "a".into() },
+        Change::AddAccount { name: "zoe@example.org".into(), password_hash: "z".into(), verifier: None },
+        Change::AddAccount { name: "Ann@Example.ORG".into(), password_hash: "a".into(), verifier: None },
         Change::PutAlias { name: "sales@example.org".into(), targets: vec!["ann@example.org".into()] },
         Change::PutAlias {
             name: "all@example.org".into(),
@@ -125,13 +125,22 @@ fn whoever_comes_first_has_the_mail() {
 fn a_change_that_would_break_something_names_it_and_changes_nothing() {
     let before = book();
     for (change, why) in [
-        (Change::AddAccount { name: "ann".into(), password_hash: String::new() }, "\"ann\" is not an address: write name@domain"),
         (
-            Change::AddAccount { name: "a@example.com".into(), password_hash: String::new() },
+            Change::AddAccount { name: "ann".into(), password_hash: String::new(), verifier: None },
+            "\"ann\" is not an address: write name@domain",
+        ),
+        (
+            Change::AddAccount { name: "a@example.com".into(), password_hash: String::new(), verifier: None },
             "example.com is not a local domain: add it first with `gatepost domain add example.com`",
         ),
-        (Change::AddAccount { name: "ANN@example.org".into(), password_hash: String::new() }, "account ann@example.org exists already"),
-        (Change::AddAccount { name: "sales@example.org".into(), password_hash: String::new() }, "alias sales@example.org exists already"),
+        (
+            Change::AddAccount { name: "ANN@example.org".into(), password_hash: String::new(), verifier: None },
+            "account ann@example.org exists already",
+        ),
+        (
+            Change::AddAccount { name: "sales@example.org".into(), password_hash: String::new(), verifier: None },
+            "alias sales@example.org exists already",
+        ),
         (
             Change::RemoveAccount { name: "ann@example.org".into() },
             "ann@example.org is still used by alias all@example.org: change that first",
@@ -180,7 +189,10 @@ fn a_change_that_would_break_something_names_it_and_changes_nothing() {
             "there is no account, alias or list y@example.org",
         ),
         (Change::RemoveList { name: "all@example.org".into() }, "there is no list all@example.org"),
-        (Change::SetPassword { name: "y@example.org".into(), password_hash: String::new() }, "there is no account y@example.org"),
+        (
+            Change::SetPassword { name: "y@example.org".into(), password_hash: String::new(), verifier: None },
+            "there is no account y@example.org",
+        ),
         (
             Change::RenewHash { name: "ann@example.org".into(), stored: "old".into(), password_hash: "new".into() },
             "the password of ann@example.org has been changed meanwhile and stays as it is now",
@@ -301,10 +313,10 @@ fn the_costs_in_use_are_those_of_the_hashes_there_are() {
     let name = |name: &str| format!("{name}@example.org");
     for (change, expected) in [
         (Change::PutDomain { name: "example.org".parse().unwrap(), postmaster: None }, ""),
-        (Change::AddAccount { name: name("ann"), password_hash: hash(8) }, "8,t=1,p=1"),
-        (Change::AddAccount { name: name("bob"), password_hash: hash(8) }, "8,t=1,p=1"),
-        (Change::AddAccount { name: name("cyd"), password_hash: "no hash".into() }, "8,t=1,p=1"),
-        (Change::SetPassword { name: name("ann"), password_hash: hash(9) }, "8,t=1,p=1 9,t=1,p=1"),
+        (Change::AddAccount { name: name("ann"), password_hash: hash(8), verifier: None }, "8,t=1,p=1"),
+        (Change::AddAccount { name: name("bob"), password_hash: hash(8), verifier: None }, "8,t=1,p=1"),
+        (Change::AddAccount { name: name("cyd"), password_hash: "no hash".into(), verifier: None }, "8,t=1,p=1"),
+        (Change::SetPassword { name: name("ann"), password_hash: hash(9), verifier: None }, "8,t=1,p=1 9,t=1,p=1"),
         (Change::RenewHash { name: name("bob"), stored: hash(8), password_hash: hash(9) }, "9,t=1,p=1"),
         (Change::RemoveAccount { name: name("ann") }, "9,t=1,p=1"),
         (Change::RemoveAccount { name: name("bob") }, ""),
