@@ -198,7 +198,7 @@ impl Authenticator {
                 by_account.forgive();
                 Ok(Verdict::Refused { throttle: Throttle::Busy, retry_after: BUSY })
             }
-            (Ok(_), _) => Ok(Verdict::Wrong { delay: limits.delay(&by_source, &by_account) }),
+            (Ok(_), _) => Ok(Verdict::Wrong { delay: limits.delay(by_source.in_a_row().max(by_account.in_a_row())) }),
             (Err(error), _) => {
                 by_source.forgive();
                 by_account.forgive();
@@ -229,7 +229,21 @@ impl Authenticator {
                 self.familiar.insert(familiar);
                 Verdict::Right { account }
             }
-            None => Verdict::Wrong { delay: limits.delay(&by_source, &by_account) },
+            None => Verdict::Wrong { delay: limits.delay(by_source.in_a_row().max(by_account.in_a_row())) },
+        }
+    }
+
+    /// What follows where a certificate has said who somebody is, who has this account or none. There is nothing to guess of an account: the
+    /// source alone is counted, and what others guess keeps nobody out.
+    pub(crate) fn judge_vouched(&self, source: IpAddr, account: Option<Arc<str>>) -> Verdict {
+        let (limits, source) = (self.limits(), prefix(source).to_string());
+        match (limits.sources.attempt(&source), account) {
+            (Err(retry_after), _) => Verdict::Refused { throttle: Throttle::Source, retry_after },
+            (Ok(by_source), Some(account)) => {
+                by_source.forgive();
+                Verdict::Right { account }
+            }
+            (Ok(by_source), None) => Verdict::Wrong { delay: limits.delay(by_source.in_a_row()) },
         }
     }
 
@@ -307,8 +321,8 @@ impl Limits {
     }
 
     /// Doubles with each failure in a row, of the account or the source, whichever has more.
-    fn delay(&self, by_source: &Attempt<'_>, by_account: &Attempt<'_>) -> Duration {
-        let doublings = by_source.in_a_row().max(by_account.in_a_row()).saturating_sub(1).min(31);
+    fn delay(&self, in_a_row: u32) -> Duration {
+        let doublings = in_a_row.saturating_sub(1).min(31);
         self.first_delay.saturating_mul(1 << doublings).min(self.longest_delay)
     }
 }

@@ -151,7 +151,10 @@ async fn converse(course: &Course, connection: &mut Connection, permit: &mut Per
                 write(connection, session.output(), course).await?;
                 let tls = Box::pin(encrypt(course, connection)).await?;
                 session = session.secured(tls, net::now());
-                answers.bind(connection);
+                // A proxy shakes hands for itself, whomever it speaks for.
+                if session.peer() == connection.peer().ip() {
+                    answers.bind(connection);
+                }
             }
             Want::Close => {
                 let _held_back = answers.failed(session.take_failures(), session.identity());

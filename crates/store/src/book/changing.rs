@@ -137,11 +137,15 @@ impl Book {
         Ok(found)
     }
 
-    /// An address that mail for it leaves us for.
+    /// An address that mail for it leaves us for: its local part in its own case, its domain as DNS has it.
     fn address_elsewhere(&self, address: &str) -> Result<Arc<str>, ChangeError> {
         let mailbox: Mailbox = address.parse().map_err(|_| ChangeError::Address(address.into()))?;
         match mailbox.host() {
-            Host::Domain(domain) if !self.domains.contains_key(domain) => Ok(mailbox.to_string().into()),
+            Host::Domain(domain) if !self.domains.contains_key(domain) => {
+                let written = mailbox.to_string();
+                let local_part = written.rsplit_once('@').map_or(&*written, |(local_part, _)| local_part);
+                Ok(format!("{local_part}@{}", domain.as_str()).into())
+            }
             _ => Err(ChangeError::NotElsewhere(address.into())),
         }
     }

@@ -270,6 +270,14 @@ fn mail_goes_on_to_other_hosts_and_never_back_here() {
     let put = Change::PutDomain { name: "elsewhere.example".parse().unwrap(), postmaster: None };
     let used = "elsewhere.example is still used by the forwarding of ann@example.org: change that first";
     assert_eq!(refused(&mut book, put.clone()), used);
+    book.apply(forward(&["Ann@BÜCHER.example", "\"a@b\"@elsewhere.example", "Ann@xn--bcher-kva.example"])).unwrap();
+    let kept = book.account("ann@example.org").unwrap().forwards.join(" ");
+    assert_eq!(kept, "Ann@xn--bcher-kva.example \"a@b\"@elsewhere.example", "one address, however its domain is written");
+    let put_other = Change::PutDomain { name: "xn--bcher-kva.example".parse().unwrap(), postmaster: None };
+    assert_eq!(
+        refused(&mut book, put_other),
+        "xn--bcher-kva.example is still used by the forwarding of ann@example.org: change that first"
+    );
     book.apply(forward(&[])).unwrap();
     book.apply(put).unwrap();
     assert_eq!(book.resolve(&ForwardPath::parse("<zoe@example.org>").unwrap()), Resolution::Accounts(vec!["zoe@example.org".into()], None));

@@ -191,6 +191,11 @@ async fn a_certificate_says_who_its_owner_is() {
     }
     assert_eq!(verdict(says(Some(ANN), "bob@example.org").await.unwrap()), wrong(0));
     assert_eq!(verdict(says(Some(NOBODY), "").await.unwrap()), wrong(500));
+    for n in 0..20 {
+        tried(&authenticator, ANN, "guess", format!("203.0.113.{n}").parse().unwrap()).await;
+    }
+    assert_eq!(refused(&tried(&authenticator, ANN, "right", AWAY).await), Some(Throttle::Account));
+    assert_eq!(verdict(says(Some(ANN), "").await.unwrap()), right(), "others' guesses keep nobody out");
     assert!(matches!(says(None, ANN).await.unwrap(), Round::Malformed), "whoever has no certificate says nothing by it");
     store.set(Condition::Unavailable);
     assert!(says(Some(ANN), "").await.is_err());
