@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use admin::{DirectoryRequest, PasswordHash, QuotaChange, Reply};
-use mail::ByteSize;
+use mail::{ByteSize, Host, Mailbox};
 
 use super::Outcome;
 use super::place::Place;
@@ -93,12 +93,12 @@ pub(crate) fn list(list: &List) -> Outcome {
         List::Add(add) => {
             let (name, posting, members) = (add.name.clone(), who(add.posting), add.members.clone());
             let done = format!("mail for {} goes to {}", add.name, add.members.join(", "));
-            change(&add.server, DirectoryRequest::AddList { name, posting, members }, &done)
+            put_list(&add.server, DirectoryRequest::AddList { name, posting, members }, (&add.name, &add.members), &done)
         }
         List::Set(set) => {
             let ListSettings { posting, join, leave } = set.settings.clone();
             let request = DirectoryRequest::SetList { name: set.name.clone(), posting: posting.map(who), join, leave };
-            change(&set.server, request, &format!("{} set", set.name))
+            put_list(&set.server, request, (&set.name, &set.settings.join), &format!("{} set", set.name))
         }
         List::Remove(named) => {
             change(&named.server, DirectoryRequest::RemoveList { name: named.name.clone() }, &format!("{} removed", named.name))
@@ -129,6 +129,23 @@ fn password(with: &WithPassword, done: &str, request: impl Fn(String, PasswordHa
 fn change(server: &Server, request: DirectoryRequest, done: &str) -> Outcome {
     Place::find(server)?.administer(request)?;
     writeln!(io::stdout(), "{done}")?;
+    Ok(Exit::Done)
+}
+
+/// Changes a list, and says so where some of those who join it are at other hosts.
+fn put_list(server: &Server, request: DirectoryRequest, (list, join): (&str, &[String]), done: &str) -> Outcome {
+    let place = Place::find(server)?;
+    place.administer(request)?;
+    let Reply::Domains(domains) = place.administer(DirectoryRequest::ListDomains)? else {
+        return Err(format!("{list} is changed, but the server does not say which domains are its own").into());
+    };
+    let is_ours = |host: &Mailbox| match host.host() {
+        Host::Domain(host) => domains.iter().any(|domain| domain.name == host.as_str()),
+        Host::Literal(_) => false,
+    };
+    let any_elsewhere = join.iter().filter_map(|member| member.parse::<Mailbox>().ok()).any(|member| !is_ours(&member));
+    let later = if any_elsewhere { MEMBERS_LATER } else { "" };
+    writeln!(io::stdout(), "{done}{later}")?;
     Ok(Exit::Done)
 }
 
@@ -196,6 +213,8 @@ fn print_json(out: &mut impl Write, value: &impl serde::Serialize) -> io::Result
     serde_json::to_writer_pretty(&mut *out, value)?;
     writeln!(out)
 }
+
+const MEMBERS_LATER: &str = "; this version cannot send to other hosts: members elsewhere get the list's mail from the version on that can";
 
 const FORWARDED_LATER: &str =
     "; this version cannot send to other hosts: forwarding begins with the version that can, and all mail stays here, too";

@@ -98,12 +98,6 @@ impl People {
     }
 }
 
-/// From version 2 to 3: a place for the verifiers of SCRAM, which a version that does not know them would leave behind when a password is
-/// set. Done again it changes nothing.
-pub(crate) fn make_room_for_verifiers(path: &Path) -> rusqlite::Result<()> {
-    private_database(path)?.execute_batch(SCHEMA)
-}
-
 fn failed(error: &rusqlite::Error) -> Error {
     let cause = format!("writing the directory: {error}");
     if is_full(error) { Error::Full(cause) } else { Error::Unavailable(cause) }
@@ -277,8 +271,9 @@ fn save_alias(db: &Transaction<'_>, name: &str, alias: Option<&Alias>) -> rusqli
     Ok(())
 }
 
-/// From version 2 to 3: tables for what domains and accounts have been given since, without a row for those that version 2 knew. A
-/// program of version 2 would take mail as if nothing were in them.
+/// Tables for what domains and accounts have been given since, without a row for those that were known before: from version 3 to 4 for
+/// their settings, which an earlier program would take mail without, and from 4 to 5 for the verifiers of SCRAM, which it would leave
+/// behind when a password is set. Done again it changes nothing.
 pub(crate) fn add_tables(path: &Path) -> rusqlite::Result<()> {
     private_database(path)?.execute_batch(SCHEMA)
 }

@@ -2,6 +2,7 @@
 //!
 //! A change that is refused has changed nothing. What is let in keeps what resolving relies on: no name dangles, nothing leads back to itself.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use mail::{Domain, Host, Mailbox};
@@ -235,7 +236,13 @@ impl Book {
     }
 
     fn leads_to(&self, targets: &[Arc<str>], name: &str) -> bool {
-        targets.iter().any(|target| **target == *name || self.group(target).is_some_and(|(targets, _)| self.leads_to(targets, name)))
+        let (mut open, mut seen) = (vec![targets], BTreeSet::new());
+        while let Some(targets) = open.pop() {
+            for target in targets.iter().filter(|target| seen.insert(&***target)) {
+                open.extend(self.group(target).map(|(targets, _)| targets));
+            }
+        }
+        seen.contains(name)
     }
 
     /// What an address is, in a word.

@@ -366,3 +366,20 @@ fn the_postmaster_is_neither_closed_nor_full() {
         assert_eq!(terms(&book, path), (0, 0, 1), "an address of its own: {path}");
     }
 }
+
+#[test]
+fn aliases_of_aliases_are_walked_once_each() {
+    let mut book = book();
+    let name = |level: usize, side: char| format!("{side}{level}@example.org");
+    let mut below = vec!["ann@example.org".to_owned(), "zoe@example.org".into()];
+    // Twice as many ways at each level.
+    for level in 0..100 {
+        for side in ['a', 'b'] {
+            book.apply(Change::PutAlias { name: name(level, side), targets: below.clone() }).unwrap();
+        }
+        below = ['a', 'b'].map(|side| name(level, side)).to_vec();
+    }
+    assert_eq!(resolved(&book, "<a99@example.org>"), "ann@example.org zoe@example.org");
+    let back = book.apply(Change::PutAlias { name: name(0, 'a'), targets: vec![name(99, 'b')] }).unwrap_err();
+    assert_eq!(back.to_string(), "alias a0@example.org would lead back to itself");
+}
