@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use admin::{DirectoryRequest, PasswordHash, QuotaChange, Reply};
-use mail::ByteSize;
+use mail::{ByteSize, Host, Mailbox};
 
 use super::Outcome;
 use super::place::Place;
@@ -93,12 +93,12 @@ pub(crate) fn list(list: &List) -> Outcome {
         List::Add(add) => {
             let (name, posting, members) = (add.name.clone(), who(add.posting), add.members.clone());
             let done = format!("mail for {} goes to {}", add.name, add.members.join(", "));
-            change(&add.server, DirectoryRequest::AddList { name, posting, members }, &done)
+            put_list(&add.server, DirectoryRequest::AddList { name, posting, members }, (&add.name, &add.members), &done)
         }
         List::Set(set) => {
             let ListSettings { posting, join, leave } = set.settings.clone();
             let request = DirectoryRequest::SetList { name: set.name.clone(), posting: posting.map(who), join, leave };
-            change(&set.server, request, &format!("{} set", set.name))
+            put_list(&set.server, request, (&set.name, &set.settings.join), &format!("{} set", set.name))
         }
         List::Remove(named) => {
             change(&named.server, DirectoryRequest::RemoveList { name: named.name.clone() }, &format!("{} removed", named.name))
@@ -111,8 +111,13 @@ fn password(with: &WithPassword, done: &str, request: impl Fn(String, PasswordHa
     let place = Place::find(&with.server)?;
     let new = NewPassword::obtain(&with.password, &with.name)?;
     let hash = auth::hash_password(&new.secret, &place.config().auth)?;
-    let verifier = place.config().auth.scram.then(|| auth::scram_verifier(&new.secret)).flatten();
-    place.administer(request(with.name.clone(), PasswordHash(hash), verifier.map(PasswordHash)))?;
+    let mut verifier = None;
+    if place.config().auth.scram
+        && let Reply::Salt(salt) = place.administer(DirectoryRequest::Salt { name: with.name.clone() })?
+    {
+        verifier = Some(PasswordHash(auth::scram_verifier(&new.secret, &salt)));
+    }
+    place.administer(request(with.name.clone(), PasswordHash(hash), verifier))?;
     let mut out = io::stdout().lock();
     writeln!(out, "{} {done}", with.name)?;
     if new.generated {
@@ -127,15 +132,33 @@ fn change(server: &Server, request: DirectoryRequest, done: &str) -> Outcome {
     Ok(Exit::Done)
 }
 
+/// Changes a list, and says so where some of those who join it are at other hosts.
+fn put_list(server: &Server, request: DirectoryRequest, (list, join): (&str, &[String]), done: &str) -> Outcome {
+    let place = Place::find(server)?;
+    place.administer(request)?;
+    let Reply::Domains(domains) = place.administer(DirectoryRequest::ListDomains)? else {
+        return Err(format!("{list} is changed, but the server does not say which domains are its own").into());
+    };
+    let is_ours = |host: &Mailbox| match host.host() {
+        Host::Domain(host) => domains.iter().any(|domain| domain.name == host.as_str()),
+        Host::Literal(_) => false,
+    };
+    let any_elsewhere = join.iter().filter_map(|member| member.parse::<Mailbox>().ok()).any(|member| !is_ours(&member));
+    let later = if any_elsewhere { MEMBERS_LATER } else { "" };
+    writeln!(io::stdout(), "{done}{later}")?;
+    Ok(Exit::Done)
+}
+
 fn show_all(server: &Server, json: bool, request: DirectoryRequest) -> Outcome {
-    let reply = Place::find(server)?.administer(request)?;
+    let place = Place::find(server)?;
+    let reply = place.administer(request)?;
     let mut out = io::stdout().lock();
     match reply {
         Reply::Users(users) if json => print_json(&mut out, &users)?,
         Reply::Domains(domains) if json => print_json(&mut out, &domains)?,
         Reply::Aliases(aliases) if json => print_json(&mut out, &aliases)?,
         Reply::Lists(lists) if json => print_json(&mut out, &lists)?,
-        Reply::Users(users) => users.iter().try_for_each(|user| writeln!(out, "{}", line_of_user(user)))?,
+        Reply::Users(users) => users.iter().try_for_each(|user| writeln!(out, "{}", line_of_user(user, place.config().auth.scram)))?,
         Reply::Domains(domains) => domains.iter().try_for_each(|domain| writeln!(out, "{}", line_of(domain)))?,
         Reply::Lists(lists) => lists.iter().try_for_each(|list| {
             let posting = match list.posting {
@@ -166,13 +189,14 @@ fn line_of(domain: &admin::Domain) -> String {
     format!("{}{unicode}{postmaster}{delimiter}{catch_all}{quota}{messages}", domain.name)
 }
 
-/// An account, what it holds and what it may.
-fn line_of_user(user: &admin::User) -> String {
+/// An account, what it holds and what it may; where SCRAM is wanted, whether it stands in its way.
+fn line_of_user(user: &admin::User, scram: bool) -> String {
     let of = |most: Option<String>| most.map(|most| format!(" of {most}")).unwrap_or_default();
     let (octets, messages) =
         (of(user.quota.octets.map(|octets| ByteSize(octets).to_string())), of(user.quota.messages.map(|n| n.to_string())));
     let forwards = user.forwards.iter().map(|address| format!("  forward {address}")).collect::<String>();
-    format!("{}  messages {}{messages}  size {}{octets}{forwards}", user.name, user.messages, rounded(user.octets))
+    let scram = if scram && !user.scram { "  no SCRAM yet" } else { "" };
+    format!("{}  messages {}{messages}  size {}{octets}{forwards}{scram}", user.name, user.messages, rounded(user.octets))
 }
 
 /// A size to a tenth of its unit, as in 1.2MiB.
@@ -189,6 +213,8 @@ fn print_json(out: &mut impl Write, value: &impl serde::Serialize) -> io::Result
     serde_json::to_writer_pretty(&mut *out, value)?;
     writeln!(out)
 }
+
+const MEMBERS_LATER: &str = "; this version cannot send to other hosts: members elsewhere get the list's mail from the version on that can";
 
 const FORWARDED_LATER: &str =
     "; this version cannot send to other hosts: forwarding begins with the version that can, and all mail stays here, too";

@@ -53,7 +53,7 @@ fn furnish(server: &Server, domain: &str, accounts: &[(&str, &str)], messages: &
         store.change(Change::PutDomain { name: domain.parse().unwrap(), postmaster: None }).await.unwrap();
         for (account, password) in accounts {
             let password_hash = auth::hash_password(&Secret::new(password.as_bytes()), &auth::Settings::default()).unwrap();
-            store.change(Change::AddAccount { name: format!("{account}@{domain}"), password_hash }).await.unwrap();
+            store.change(Change::AddAccount { name: format!("{account}@{domain}"), password_hash, verifier: None }).await.unwrap();
         }
         let owner: Arc<str> = format!("{}@{domain}", accounts[0].0).into();
         for (number, message) in (1u128..).zip(messages) {

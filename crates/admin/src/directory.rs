@@ -12,11 +12,15 @@ pub async fn administer(directory: &dyn Directory, request: DirectoryRequest) ->
     if let DirectoryRequest::Resolve { recipient } = &request {
         return resolve(directory, recipient).await;
     }
+    if let DirectoryRequest::Salt { name } = &request {
+        let secret = directory.secret().await;
+        return secret.map_or_else(|error| Reply::Refused(vec![error.to_string()]), |secret| Reply::Salt(auth::scram_salt(name, &secret)));
+    }
     if request == DirectoryRequest::ListUsers {
         return users(directory).await.unwrap_or_else(|error| Reply::Refused(vec![error.to_string()]));
     }
     let done = match task(request) {
-        Ok(Task::Change(change, and_then)) => make(directory, change, and_then).await.map(|()| Reply::Done),
+        Ok(Task::Change(change)) => directory.change(change).await.map(|()| Reply::Done),
         Ok(Task::Show(show)) => directory.book().await.map(|book| show(&book)).map_err(ChangeError::from),
         Err(why) => return Reply::Refused(vec![why]),
     };
@@ -42,6 +46,7 @@ pub(crate) fn describe(request: &DirectoryRequest) -> Option<(&'static str, Stri
         | DirectoryRequest::ListUsers
         | DirectoryRequest::ListDomains
         | DirectoryRequest::ListAliases
+        | DirectoryRequest::Salt { .. }
         | DirectoryRequest::Resolve { .. } => {
             return None;
         }
@@ -49,35 +54,20 @@ pub(crate) fn describe(request: &DirectoryRequest) -> Option<(&'static str, Stri
     Some((change, name.clone()))
 }
 
-/// Makes a change, and the one that needs it, if any. Between the two an account has its new password and no verifier yet; the next login by it
-/// makes one then.
-async fn make(directory: &dyn Directory, change: Change, and_then: Option<Change>) -> Result<(), ChangeError> {
-    directory.change(change).await?;
-    match and_then {
-        Some(change) => directory.change(change).await,
-        None => Ok(()),
-    }
-}
-
 enum Task {
-    Change(Change, Option<Change>),
+    Change(Change),
     Show(fn(&Book) -> Reply),
 }
 
 /// What a request comes to, or why it makes no sense.
 fn task(request: DirectoryRequest) -> Result<Task, String> {
     let domain = |name: String| name.parse().map_err(|error| format!("{name:?} is not a domain: {error}"));
-    let mut and_then = None;
     let change = match request {
         DirectoryRequest::AddUser { name, password_hash, verifier } => {
-            let password_hash = usable(password_hash)?;
-            and_then = put_verifier(&name, &password_hash, verifier)?;
-            Change::AddAccount { name, password_hash }
+            Change::AddAccount { name, password_hash: usable(password_hash)?, verifier: of_scram(verifier)? }
         }
         DirectoryRequest::SetPassword { name, password_hash, verifier } => {
-            let password_hash = usable(password_hash)?;
-            and_then = put_verifier(&name, &password_hash, verifier)?;
-            Change::SetPassword { name, password_hash }
+            Change::SetPassword { name, password_hash: usable(password_hash)?, verifier: of_scram(verifier)? }
         }
         DirectoryRequest::RemoveUser { name } => Change::RemoveAccount { name },
         DirectoryRequest::PutDomain { name, postmaster } => Change::PutDomain { name: domain(name)?, postmaster },
@@ -95,9 +85,11 @@ fn task(request: DirectoryRequest) -> Result<Task, String> {
         DirectoryRequest::ListDomains => return Ok(Task::Show(domains)),
         DirectoryRequest::ListAliases => return Ok(Task::Show(aliases)),
         DirectoryRequest::ListUsers => return Err("accounts are listed with what they hold".into()),
-        DirectoryRequest::Resolve { recipient } => return Err(format!("{recipient} is looked up, not changed")),
+        DirectoryRequest::Resolve { recipient: name } | DirectoryRequest::Salt { name } => {
+            return Err(format!("{name} is looked up, not changed"));
+        }
     };
-    Ok(Task::Change(change, and_then))
+    Ok(Task::Change(change))
 }
 
 async fn resolve(directory: &dyn Directory, recipient: &str) -> Reply {
@@ -118,7 +110,8 @@ async fn users(directory: &dyn Directory) -> Result<Reply, store::Error> {
     for account in book.accounts() {
         let Load { octets, messages } = directory.load(&account.name).await?;
         let forwards = account.forwards.iter().map(ToString::to_string).collect();
-        users.push(User { name: account.name.to_string(), octets, messages, quota: quota(book.allowance(account)), forwards });
+        let (name, quota, scram) = (account.name.to_string(), quota(book.allowance(account)), account.verifier.is_some());
+        users.push(User { name, octets, messages, quota, forwards, scram });
     }
     Ok(Reply::Users(users))
 }
@@ -175,12 +168,11 @@ fn who(posting: Posting) -> store::Posting {
     }
 }
 
-fn put_verifier(name: &str, stored: &str, verifier: Option<PasswordHash>) -> Result<Option<Change>, String> {
-    let Some(PasswordHash(verifier)) = verifier else { return Ok(None) };
-    if !verifier.starts_with("SCRAM-SHA-256$") {
-        return Err("the verifier must be one of SCRAM-SHA-256".into());
+fn of_scram(verifier: Option<PasswordHash>) -> Result<Option<String>, String> {
+    match verifier {
+        Some(PasswordHash(verifier)) if !verifier.starts_with("SCRAM-SHA-256$") => Err("the verifier must be one of SCRAM-SHA-256".into()),
+        verifier => Ok(verifier.map(|PasswordHash(verifier)| verifier)),
     }
-    Ok(Some(Change::PutVerifier { name: name.to_owned(), stored: stored.to_owned(), verifier }))
 }
 
 /// A password in place of its hash would be stored for everybody to read, and would never be right.

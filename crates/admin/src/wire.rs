@@ -115,6 +115,8 @@ pub enum DirectoryRequest {
     ListLists,
     /// Whose mailbox mail for this address goes to.
     Resolve { recipient: String },
+    /// What a SCRAM verifier of this account is salted with, whether there is such an account or not.
+    Salt { name: String },
 }
 
 /// What `auth::hash_password`, or `auth::scram_verifier`, made of a password. Does not print.
@@ -146,6 +148,8 @@ pub enum Reply {
     Aliases(Vec<Alias>),
     /// The lists.
     Lists(Vec<List>),
+    /// What a verifier is salted with.
+    Salt([u8; 16]),
     /// Where mail for an address goes.
     Resolved(Resolved),
     /// Why a connection was refused.
@@ -231,6 +235,8 @@ pub struct User {
     pub quota: Quota,
     /// Addresses elsewhere that its mail is to go to as well.
     pub forwards: Vec<String>,
+    /// Whether it has what SCRAM takes; while somebody has not, SCRAM is not offered.
+    pub scram: bool,
 }
 
 /// What an account or a domain may hold from now on; what is not there stays.

@@ -72,6 +72,8 @@ pub struct LookedUp<'c> {
     /// What hashes there are have cost.
     costs: Vec<Arc<str>>,
     account: Option<Account>,
+    /// The directory's.
+    secret: [u8; 32],
 }
 
 /// Who somebody is, or why that is not said.
@@ -149,7 +151,8 @@ impl Authenticator {
         // In this order: what the hash cost when it was the last of its kind is among them.
         let costs = self.directory.costs().await?;
         let account = self.directory.account(&login).await?;
-        Ok(LookedUp { claim, login, costs, account })
+        let secret = self.directory.secret().await?;
+        Ok(LookedUp { claim, login, costs, account, secret })
     }
 
     /// Whether the claim is right. Nobody may act as somebody else, and no password is looked at for it.
@@ -159,7 +162,7 @@ impl Authenticator {
     /// # Errors
     /// See [`Error`]; the attempt does not count.
     pub async fn verify(&self, looked_up: LookedUp<'_>) -> Result<Verdict, Error> {
-        let LookedUp { claim: Claim { acting_as, password, source, .. }, login, costs, account: known } = looked_up;
+        let LookedUp { claim: Claim { acting_as, password, source, .. }, login, costs, account: known, secret } = looked_up;
         if acting_as.is_some_and(|other| !other.is_empty() && canonical(other) != login) {
             return Ok(Verdict::Wrong { delay: Duration::ZERO });
         }
@@ -191,8 +194,9 @@ impl Authenticator {
             }
         };
         let renew = known.as_ref().map(|account| self.renewal(account));
-        let verified = !limits.scram || known.as_ref().is_some_and(|account| scram::is_current(account.verifier.as_deref()));
-        let comparison = Comparison { password, stored, costs, verified };
+        let to_have_one = |account: &&Account| limits.scram && !scram::is_current(account.verifier.as_deref());
+        let unverified = known.as_ref().filter(to_have_one).map(|account| scram::salt_of(&account.name, &secret));
+        let comparison = Comparison { password, stored, costs, unverified };
         let renew = move |anew| renew.map_or((), |renew| renew(anew));
         let compared = match self.hashing.compare(comparison, renew).await {
             Ok(Compared::Unusable(cause)) => Err(Error::StoredHash { account: login, cause }),
@@ -211,7 +215,7 @@ impl Authenticator {
                 by_account.forgive();
                 Ok(Verdict::Refused { throttle: Throttle::Busy, retry_after: BUSY })
             }
-            (Ok(_), _) => Ok(Verdict::Wrong { delay: limits.delay(&by_source, &by_account) }),
+            (Ok(_), _) => Ok(Verdict::Wrong { delay: limits.delay(by_source.in_a_row().max(by_account.in_a_row())) }),
             (Err(error), _) => {
                 by_source.forgive();
                 by_account.forgive();
@@ -259,6 +263,27 @@ impl Authenticator {
 
     pub(crate) fn bearer(&self) -> Option<Arc<Bearer>> {
         self.bearer.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What follows where a certificate has said who somebody is, who has this account or none. There is nothing to guess of an account: the
+    /// source alone is counted, and what others guess keeps nobody out.
+    pub(crate) fn judge_vouched(&self, source: IpAddr, account: Option<Arc<str>>) -> Verdict {
+        let (limits, source) = (self.limits(), prefix(source).to_string());
+        match (limits.sources.attempt(&source), account) {
+            (Err(retry_after), _) => Verdict::Refused { throttle: Throttle::Source, retry_after },
+            (Ok(by_source), Some(account)) => {
+                by_source.forgive();
+                Verdict::Right { account }
+            }
+            (Ok(by_source), None) => Verdict::Wrong { delay: limits.delay(by_source.in_a_row()) },
+        }
+    }
+
+    /// Whether SCRAM can be offered at present: everybody who has an account can prove themselves by it. A program that is offered it does not
+    /// try another mechanism when it hears that the password is wrong, so one account without a verifier is one that cannot log in.
+    /// It is so for all names or for none, and tells nobody who exists.
+    pub async fn offers_scram(&self) -> bool {
+        self.limits().scram && matches!(self.directory.unverified().await, Ok(0))
     }
 
     pub(crate) fn directory(&self) -> &dyn Directory {
@@ -329,8 +354,8 @@ impl Limits {
     }
 
     /// Doubles with each failure in a row, of the account or the source, whichever has more.
-    fn delay(&self, by_source: &Attempt<'_>, by_account: &Attempt<'_>) -> Duration {
-        let doublings = by_source.in_a_row().max(by_account.in_a_row()).saturating_sub(1).min(31);
+    fn delay(&self, in_a_row: u32) -> Duration {
+        let doublings = in_a_row.saturating_sub(1).min(31);
         self.first_delay.saturating_mul(1 << doublings).min(self.longest_delay)
     }
 }
@@ -338,7 +363,7 @@ impl Limits {
 impl Counted<'_> {
     /// It was not right: how long to hold the answer back.
     pub(crate) fn fail(self) -> Duration {
-        self.limits.delay(&self.by_source, &self.by_account)
+        self.limits.delay(self.by_source.in_a_row().max(self.by_account.in_a_row()))
     }
 
     /// It could not be looked at, through no fault of the client's.

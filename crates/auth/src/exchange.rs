@@ -134,7 +134,7 @@ impl Authenticator {
             return Ok(over(login, Verdict::Wrong { delay: Duration::ZERO }));
         }
         let account = self.directory().account(&login).await?;
-        let verdict = self.judge(&login, message.source, account.map(|account| account.name));
+        let verdict = self.judge_vouched(message.source, account.map(|account| account.name));
         Ok(over(login, verdict))
     }
 

@@ -16,7 +16,7 @@ use mail::Secret;
 use store::cost;
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::scram::Verifier;
+use crate::scram::{Salt, Verifier, salt_of};
 use crate::{Error, Settings};
 
 /// The hash to keep for this password, as a PHC string with a salt of its own. Takes a processor for some ten milliseconds: in async code
@@ -28,10 +28,15 @@ pub fn hash_password(password: &Secret, settings: &Settings) -> Result<String, E
     hash(password, params(settings)?)
 }
 
-/// The SCRAM verifier to keep for this password beside its hash, with a salt of its own; none of a password that SCRAM cannot say (RFC 4013).
-/// As dear as [`hash_password`].
-pub fn scram_verifier(password: &Secret) -> Option<String> {
-    Verifier::of(password).map(|verifier| verifier.to_string())
+/// What a SCRAM verifier of this account is salted with, by the directory's [secret](store::Book::secret).
+pub fn scram_salt(account: &str, secret: &[u8; 32]) -> [u8; 16] {
+    salt_of(&mail::canonical(account), secret)
+}
+
+/// The SCRAM verifier to keep for this password beside its hash, with the [`scram_salt`] of its account. Of a password that SCRAM cannot say
+/// (RFC 4013) it is one that no proof holds for. As dear as [`hash_password`].
+pub fn scram_verifier(password: &Secret, salt: &[u8; 16]) -> String {
+    Verifier::of(password, salt).to_string()
 }
 
 /// Compares passwords with hashes.
@@ -61,8 +66,8 @@ pub(crate) struct Comparison {
     pub(crate) stored: Option<Arc<str>>,
     /// What stored hashes cost.
     pub(crate) costs: Vec<Arc<str>>,
-    /// Whether the account has its SCRAM verifier.
-    pub(crate) verified: bool,
+    /// Where the account has no SCRAM verifier and is to have one: its salt.
+    pub(crate) unverified: Option<Salt>,
 }
 
 /// What is to be kept of a password that was right, where it is not yet.
@@ -135,13 +140,13 @@ impl Hashing {
             let compared = work.compare(&comparison, &now);
             let same = compared == Compared::Same;
             let outdated = same && comparison.stored.as_deref().and_then(cost) != Some(&now);
-            let unverified = same && !comparison.verified;
-            let place = (outdated || unverified).then_some(place);
+            let unverified = comparison.unverified.as_ref().filter(|_| same);
+            let place = (outdated || unverified.is_some()).then_some(place);
             // Whoever asked may have gone; the password was right all the same.
             let _gone = answer.send(compared);
             let password = &comparison.password;
             let anew = Anew {
-                verifier: unverified.then(|| scram_verifier(password)).flatten(),
+                verifier: unverified.map(|salt| scram_verifier(password, salt)),
                 password_hash: outdated.then(|| work.renew(password, params)).flatten(),
             };
             if anew.verifier.is_some() || anew.password_hash.is_some() {

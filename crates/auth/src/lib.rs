@@ -10,8 +10,8 @@
 //!   answer: each cost in use is paid once, whatever [`Settings::hash_memory`] was before.
 //! - A hash that was made otherwise than hashes are made now is made anew when its owner logs in, after the answer; a password that was set
 //!   meanwhile stays.
-//! - Of a right password that has no SCRAM verifier one is made in the same way. A name without one, or without an account, is
-//!   answered with a salt of its own that stays the same, and fails like a wrong password.
+//! - Of a right password that has no SCRAM verifier one is made in the same way. SCRAM is offered when the last account has one. A name
+//!   without one, or without an account, is answered with a salt of its own that stays the same, and fails like a wrong password.
 //! - Each attempt counts against the account and against the source before its password is looked at, and is forgiven when it was
 //!   right: a client that hangs up, or tries from a hundred connections at once, gains nothing. What comes too fast is refused
 //!   without a look at the password. A source from which the account was used before has a count of its own, so that others'
@@ -40,7 +40,7 @@ mod settings;
 
 pub use authenticator::{Authenticator, Claim, LookedUp, Verdict};
 pub use exchange::{Exchange, Message, Round};
-pub use hashing::{hash_password, scram_verifier};
+pub use hashing::{hash_password, scram_salt, scram_verifier};
 pub use settings::{Fault, Settings};
 
 /// Why it could not be said who somebody is. Never the client's fault.

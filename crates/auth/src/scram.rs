@@ -65,11 +65,27 @@ pub(crate) enum Proof {
 
 type Key = [u8; SHA256_OUTPUT_LEN];
 
+/// What a password is salted with.
+pub(crate) type Salt = [u8; SALT_OCTETS];
+
+/// The salt of this name, always the same for it and this secret, whoever has it: it says neither who has an account nor when a
+/// password was changed.
+pub(crate) fn salt_of(name: &str, secret: &[u8; 32]) -> Salt {
+    let mut salt = Salt::default();
+    salt.iter_mut().zip(derived("salt", name, secret)).for_each(|(octet, from)| *octet = from);
+    salt
+}
+
+fn derived(what: &str, name: &str, secret: &[u8; 32]) -> Key {
+    keyed(secret, format!("{what} {name}").as_bytes())
+}
+
 impl Verifier {
-    /// Of this password with a salt of its own. Takes a processor for some ten milliseconds. None of a password that SASLprep
-    /// (RFC 4013) does not let through, which nobody can prove by SCRAM.
-    pub(crate) fn of(password: &Secret) -> Option<Self> {
-        Self::salted(password, &rand::random::<[u8; SALT_OCTETS]>(), ITERATIONS)
+    /// Of this password. Takes a processor for some ten milliseconds. Of a password that SASLprep (RFC 4013) does not let through, which
+    /// nobody can say in SCRAM, it is one that no proof holds for.
+    pub(crate) fn of(password: &Secret, salt: &Salt) -> Self {
+        let unsayable = || Self { iterations: ITERATIONS, salt: salt.to_vec(), stored_key: rand::random(), server_key: rand::random() };
+        Self::salted(password, salt, ITERATIONS).unwrap_or_else(unsayable)
     }
 
     fn salted(password: &Secret, salt: &[u8], iterations: NonZeroU32) -> Option<Self> {
@@ -82,9 +98,8 @@ impl Verifier {
 
     /// One for a name that has none, always the same for it and this secret. No proof holds for it.
     pub(crate) fn made_up(name: &str, secret: &[u8; 32]) -> Self {
-        let part = |what: &str| keyed(secret, format!("{what} {name}").as_bytes());
-        let salt = part("salt").into_iter().take(SALT_OCTETS).collect();
-        Self { iterations: ITERATIONS, salt, stored_key: part("stored"), server_key: part("server") }
+        let [stored_key, server_key] = ["stored", "server"].map(|what| derived(what, name, secret));
+        Self { iterations: ITERATIONS, salt: salt_of(name, secret).to_vec(), stored_key, server_key }
     }
 
     /// What [`Verifier`] displays as.

@@ -24,8 +24,9 @@ pub struct Settings {
 
     /// Whether SCRAM-SHA-256, and SCRAM-SHA-256-PLUS under TLS 1.3, are offered beside PLAIN and LOGIN: the password itself is not sent. It
     /// takes a verifier of the password, kept beside its hash and cheaper to guess from than that, should the file be stolen. The
-    /// verifier is made when a password is set, and when somebody logs in by PLAIN, LOGIN or USER who has none yet; until then a program
-    /// that prefers SCRAM hears that the password is wrong. With false none is made, and those that are there stay.
+    /// verifier is made when a password is set, and when somebody logs in by PLAIN, LOGIN or USER who has none yet. SCRAM is offered
+    /// when the last account has one, from the next session on, because a program that prefers it does not try another; `gatepost user
+    /// list` says who has none. With false none is made, and those that are there stay.
     pub scram: bool,
 
     /// How many passwords are compared at once; each takes a processor and hash_memory for some ten milliseconds.

@@ -4,6 +4,7 @@
 //! in its non-transitional form. How it was written is remembered as far as to say it again in UTF-8 or in ASCII, because a reply or a
 //! transfer without SMTPUTF8 must not have the one, and people read the other.
 
+use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -81,6 +82,13 @@ impl PartialOrd for Domain {
 impl Ord for Domain {
     fn cmp(&self, other: &Self) -> Ordering {
         self.name.cmp(&other.name)
+    }
+}
+
+/// Ordered and hashed as its name is.
+impl Borrow<str> for Domain {
+    fn borrow(&self) -> &str {
+        &self.name
     }
 }
 

@@ -67,6 +67,11 @@ impl Mechanisms {
         Self(self.0 & !(1 << mechanism as u16))
     }
 
+    /// Without any of those.
+    pub const fn except(self, others: Self) -> Self {
+        Self(self.0 & !others.0)
+    }
+
     /// Those of both.
     pub const fn and(self, others: Self) -> Self {
         Self(self.0 | others.0)
@@ -108,6 +113,7 @@ mod tests {
         let all = Mechanisms::PASSWORD.and(Mechanisms::SCRAM);
         assert_eq!(all.to_string(), "SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN");
         assert_eq!(all.without(Mechanism::ScramSha256Plus).to_string(), "SCRAM-SHA-256 PLAIN LOGIN");
+        assert_eq!(all.except(Mechanisms::SCRAM), Mechanisms::PASSWORD);
         assert_eq!(all.named(b"scram-sha-256"), Some(Mechanism::ScramSha256));
         assert_eq!(Mechanisms::PASSWORD.named(b"SCRAM-SHA-256"), None);
         assert_eq!(all.iter().count(), 4);

@@ -17,7 +17,7 @@ use std::time::Instant;
 use events::{HandshakeCompleted, HandshakeFailed, SessionAdmitted, SessionEnd, SessionEnded, SessionId};
 use gate::{Denial, Enrolment, Newcomer, Parting, Permit, Phase, Seat};
 use net::{Connection, Expected, NetError, Read};
-use pop3::{Circumstance, Farewell, Session, Tls, Want};
+use pop3::{Circumstance, Farewell, Mechanism, Mechanisms, Session, Tls, Want};
 
 use crate::Shared;
 use crate::answers::Answers;
@@ -94,7 +94,11 @@ async fn converse(course: &Course, connection: &mut Connection, permit: &mut Per
     let settings = Arc::clone(&shared.settings.load().pop3);
     let tls = if shared.implicit_tls { Some(Box::pin(encrypt(course, connection)).await?) } else { None };
     let mut answers = Answers::new(Arc::clone(shared), &settings, Arc::clone(seat), id, connection.peer().ip());
-    let mut session = Session::new(settings, Circumstance { tls }, net::now());
+    // Some account could not prove itself by it; see there.
+    let is_wanted = settings.mechanisms.contains(Mechanism::ScramSha256);
+    let offers_scram = is_wanted && seat.during(Phase::Store, net::now, Box::pin(shared.authenticator.offers_scram())).await;
+    let withheld = if offers_scram { Mechanisms::NONE } else { Mechanisms::SCRAM };
+    let mut session = Session::new(settings, Circumstance { tls }, net::now()).withholding(withheld);
     loop {
         if connection.drain_requested() || shared.gate.is_draining() {
             session.drain(|| answers.deny(None, Denial::Restarting));

@@ -125,7 +125,7 @@ impl Session {
     /// The mechanisms that AUTH takes: bound to the channel only where it can be told from others, and by certificate only where there is one.
     pub(crate) fn offered(&self) -> Mechanisms {
         let tls = self.tls.unwrap_or_default();
-        let mut offered = self.settings.mechanisms;
+        let mut offered = self.settings.mechanisms.except(self.withheld);
         if !tls.exporter {
             offered = offered.without(Mechanism::ScramSha256Plus);
         }

@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, BytesMut};
-use mail::Token;
 use mail::line::{Line, Lines};
+use mail::{Mechanisms, Token};
 
 use crate::command::Command;
 use crate::limits;
@@ -82,6 +82,7 @@ pub struct Session {
     pub(crate) failures: u16,
     commands: u32,
     ending: Option<Ending>,
+    pub(crate) withheld: Mechanisms,
 }
 
 impl Session {
@@ -92,11 +93,17 @@ impl Session {
         session
     }
 
+    /// With mechanisms of [`Settings::mechanisms`] that are neither offered nor taken in it.
+    #[must_use]
+    pub fn withholding(self, withheld: Mechanisms) -> Self {
+        Self { withheld, ..self }
+    }
+
     /// The session under TLS that follows this one after STLS: a new value without a greeting (RFC 2595 §4), in which nothing lives on
-    /// but the settings, the time that has been used up, and a [`Session::drain`].
+    /// but the settings, what is withheld, the time that has been used up, and a [`Session::drain`].
     pub fn secured(self, tls: Tls, now: Instant) -> Self {
-        let Self { started, ending, failures, commands, .. } = self;
-        Self { started, ending, failures, commands, ..Self::silent(self.settings, Some(tls), now) }
+        let Self { started, ending, failures, commands, withheld, .. } = self;
+        Self { started, ending, failures, commands, withheld, ..Self::silent(self.settings, Some(tls), now) }
     }
 
     fn silent(settings: Arc<Settings>, tls: Option<Tls>, now: Instant) -> Self {
@@ -115,6 +122,7 @@ impl Session {
             failures: 0,
             commands: 0,
             ending: None,
+            withheld: Mechanisms::NONE,
         }
     }
 

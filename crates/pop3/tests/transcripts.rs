@@ -69,6 +69,8 @@ impl<'d> Play<'d> {
         settings.check().unwrap();
         let tls = Tls { exporter: !transcript.is_given("no-exporter"), certificate: transcript.is_given("certificate") };
         let session = Session::new(Arc::new(settings), Circumstance { tls: transcript.is_given("tls").then_some(tls) }, now);
+        let withheld = if transcript.is_given("scram-withheld") { Mechanisms::SCRAM } else { Mechanisms::NONE };
+        let session = session.withholding(withheld);
         let (input, said) = (BytesMut::new(), BytesMut::new());
         Self { transcript, cutting, now, session, input, said, upgrade: false, closed: false, next: None, deleted: vec![] }
     }

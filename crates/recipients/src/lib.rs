@@ -5,7 +5,8 @@
 //! those which somebody has. The database is an SQLite file, opened for reading for each question, so that a file which replaces it is seen.
 //!
 //! Questions wait on threads that may; at most [`AT_ONCE`] of them. One that takes too long is interrupted and is an error, as everything is that
-//! is not an answer: never "nobody". Errors are not remembered. Dropping the future of [`Lookup::accounts`] interrupts its question.
+//! is not an answer: never "nobody". Errors are not remembered. Dropping the future of [`Lookup::accounts`] interrupts its question, which also looks
+//! at the time itself as it works: none keeps its place for much longer than it may take.
 
 mod memory;
 
@@ -120,9 +121,9 @@ impl Lookup {
     async fn ask(&self, address: &str) -> Result<Vec<String>, Error> {
         let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| Error::GivenUp)?;
         let (settings, address, question) = (Arc::clone(&self.settings), address.to_owned(), Question::default());
-        let asked = question.clone();
+        let (asked, deadline) = (question.clone(), Instant::now() + settings.timeout);
         let answer = tokio::task::spawn_blocking(move || {
-            let answer = query(&settings, &address, &asked);
+            let answer = query(&settings, &address, &asked, deadline);
             drop(place);
             answer
         });
@@ -154,6 +155,13 @@ impl Question {
         }
         wanted
     }
+
+    /// Has the database look now and then whether the answer is still waited for. An interruption alone would be lost where it comes before a
+    /// statement begins, and as often as one does.
+    fn watch(&self, db: &mut Connection, deadline: Instant) -> rusqlite::Result<()> {
+        let progress = Arc::clone(&self.0);
+        db.progress_handler(LOOK_AFTER, Some(move || Instant::now() >= deadline || matches!(*lock(&progress), Progress::GivenUp)))
+    }
 }
 
 impl Drop for Question {
@@ -172,11 +180,12 @@ fn open(path: &Path, timeout: Duration) -> Result<Connection, Error> {
 }
 
 /// Waits for the disk, and for whoever writes to the database.
-fn query(settings: &Settings, address: &str, question: &Question) -> Result<Vec<String>, Error> {
-    let db = open(&settings.database, settings.timeout)?;
+fn query(settings: &Settings, address: &str, question: &Question, deadline: Instant) -> Result<Vec<String>, Error> {
+    let mut db = open(&settings.database, deadline.saturating_duration_since(Instant::now()))?;
     if !question.begin(&db) {
         return Err(Error::GivenUp);
     }
+    question.watch(&mut db, deadline)?;
     let mut statement = db.prepare(&settings.query)?;
     let mut rows = statement.query([address])?;
     let mut accounts = Vec::new();
@@ -196,6 +205,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Questions that wait for the database at once, each with a thread; others wait without one.
 pub const AT_ONCE: usize = 4;
+/// Steps of SQLite's machine between two looks at the time: some microseconds.
+const LOOK_AFTER: i32 = 10_000;
 /// Accounts that one address may stand for.
 pub const MOST_ACCOUNTS: usize = 1000;
 

@@ -74,3 +74,19 @@ fn a_query_that_cannot_be_asked_says_why() {
     assert!(check(&path, "SELECT nothing FROM nowhere WHERE ?1").is_err());
     assert!(matches!(check(&dir.path().join("gone"), QUERY), Err(Error::Open { .. })));
 }
+
+#[test]
+fn a_question_ends_by_itself_when_its_time_is_over_or_nobody_waits() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = database(dir.path());
+    let endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT ?1 FROM n WHERE x < 0";
+    let settings = settings(path, endless);
+    // Nobody interrupts either.
+    let (kept, now) = (Question::default(), Instant::now());
+    assert!(matches!(query(&settings, "a@example.org", &kept, now + Duration::from_millis(20)), Err(Error::Query(_))));
+    let mut db = open(&settings.database, settings.timeout).unwrap();
+    assert!(kept.begin(&db));
+    kept.watch(&mut db, now + Duration::from_secs(3600)).unwrap();
+    *lock(&kept.0) = Progress::GivenUp;
+    assert!(db.query_row(endless, ["a@example.org"], |_| Ok(())).is_err());
+}

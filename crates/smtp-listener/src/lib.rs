@@ -23,6 +23,7 @@ mod trace;
 mod transaction;
 
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,11 +34,12 @@ use bytes::BytesMut;
 use events::{Events, ListenerFaulted, ProxyRefused, SessionId, SessionRefused, SourceBanned, UserSessionsRefused};
 use gate::rates::MailRates;
 use gate::{
-    Arrival, Ban, Delivery, Denial, Gate, Holders, IpNet, ListenerId, Permit, Protocol, Refusal, ReplyLine, Seat, Usage, UserFull, Wait,
+    Arrival, Ban, Delivery, Denial, Gate, Holders, IpNet, ListenerId, Permit, Phase, Protocol, Refusal, ReplyLine, Seat, Usage, UserFull,
+    Wait,
 };
 use net::{Admission, Connection, Drain, ProxyFault, Service, Tls, Turn, WaitingRoom};
 use recipients::Lookup;
-use smtp::Circumstance;
+use smtp::{Circumstance, Mechanism, Mechanisms};
 use store::Store;
 
 use crate::answers::NearlyFull;
@@ -213,8 +215,18 @@ impl Shared {
         // Servers of ours speak for themselves, and are let in for what they are.
         let is_lmtp = settings.smtp.role == smtp::Role::Lmtp;
         let xclient = !is_lmtp && settings.xclient_networks.iter().any(|network| network.contains(&peer));
-        let future_release = settings.submission.future_release();
-        Circumstance { peer, tls, xclient, mails: Some(messages(settings.messages, self.gate.usage())), future_release }
+        let (future_release, mails) = (settings.submission.future_release(), Some(messages(settings.messages, self.gate.usage())));
+        Circumstance { tls, xclient, mails, future_release, ..Circumstance::new(peer) }
+    }
+
+    /// What must not be offered at present.
+    async fn withheld(&self, seat: &Seat, settings: &Settings) -> Mechanisms {
+        let is_wanted = settings.smtp.mechanisms.contains(Mechanism::ScramSha256);
+        if is_wanted && !seat.during(Phase::Store, net::now, pin!(self.authenticator.offers_scram())).await {
+            Mechanisms::SCRAM
+        } else {
+            Mechanisms::NONE
+        }
     }
 
     /// Counts a session for its user, who has given the right password; or tells the operator who holds the user's others.

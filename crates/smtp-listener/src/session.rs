@@ -19,7 +19,7 @@ use bytes::BytesMut;
 use events::{HandshakeCompleted, HandshakeFailed, SessionAdmitted, SessionEnd, SessionEnded, SessionId};
 use gate::{Class, Denial, Enrolment, Newcomer, Parting, Permit, Phase, Seat};
 use net::{Connection, Expected, NetError, Read};
-use smtp::{Deadline, Overdue, Reply, Session, Tls, Want};
+use smtp::{Circumstance, Deadline, Mechanisms, Overdue, Reply, Session, Tls, Want};
 
 use crate::answers::Answers;
 use crate::{Settings, Shared};
@@ -98,8 +98,10 @@ async fn converse(course: &Course, connection: &mut Connection, permit: &mut Per
         Some(held_back) => held_back.await?,
         None => Manners::Unknown,
     };
+    // Boxed, as all that only the beginning needs.
+    let withheld = if settings.smtp.auth { Box::pin(shared.withheld(seat, &settings)).await } else { Mechanisms::NONE };
     let tls = if shared.implicit_tls { Some(Box::pin(encrypt(course, connection)).await?) } else { None };
-    let here = shared.circumstance(&settings, connection.peer().ip(), tls);
+    let here = Circumstance { withheld, ..shared.circumstance(&settings, connection.peer().ip(), tls) };
     let mut session = Session::new(Arc::clone(&settings.smtp), here, net::now());
     let mut answers = Answers::new(Arc::clone(shared), settings, Arc::clone(seat), id, here.peer, manners);
     answers.bind(connection);
@@ -149,7 +151,10 @@ async fn converse(course: &Course, connection: &mut Connection, permit: &mut Per
                 write(connection, session.output(), course).await?;
                 let tls = Box::pin(encrypt(course, connection)).await?;
                 session = session.secured(tls, net::now());
-                answers.bind(connection);
+                // A proxy shakes hands for itself, whomever it speaks for.
+                if session.peer() == connection.peer().ip() {
+                    answers.bind(connection);
+                }
             }
             Want::Close => {
                 let _held_back = answers.failed(session.take_failures(), session.identity());

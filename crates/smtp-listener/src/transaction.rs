@@ -25,7 +25,7 @@ pub(crate) struct Transaction {
     pub(crate) promise: Promise,
     /// What it costs its sender.
     pub(crate) freight: Freight,
-    /// Each once, however many recipients come to it.
+    /// Each once, however many recipients come to it, in order.
     pub(crate) accounts: Vec<Arc<str>>,
     /// Those of them that may not hold as much as there is room for.
     pub(crate) limited: Vec<Limited>,
@@ -67,6 +67,21 @@ impl Transaction {
         let by = from.requests.as_ref().and_then(|requests| requests.deliver_by).filter(|by| by.or_return);
         let by = by.map(|by| net::now() + Duration::from_secs(u64::try_from(by.seconds).unwrap_or_default()));
         Self { from, promise, freight, accounts, limited, recipients, sole_recipient, refused_by, message, by, screened }
+    }
+
+    /// Whether there is room for one recipient more that comes to these accounts, each once: for the first one always, and then for `most`
+    /// accounts in all, which is what memory is reckoned for.
+    pub(crate) fn has_room(&self, accounts: &[Arc<str>], most: usize) -> bool {
+        let (known, all) = (self.accounts.len(), self.accounts.len() + accounts.len());
+        known == 0 || all <= most || {
+            let new = accounts.iter().filter(|account| !self.has(account)).count();
+            new == 0 || known + new <= most
+        }
+    }
+
+    /// Whether an account gets the message already.
+    pub(crate) fn has(&self, account: &Arc<str>) -> bool {
+        self.accounts.binary_search(account).is_ok()
     }
 
     /// One recipient more, and the accounts it comes to.
@@ -129,5 +144,13 @@ mod tests {
         assert_eq!(recipients, [Arc::clone(&ann), bob]);
         assert!(Arc::ptr_eq(&recipients[0], &ann), "the directory's own name, not a copy");
         assert_eq!(transaction.sole_recipient, None);
+        let accounts = |names: &str| names.split(' ').map(|name| format!("{name}@example.org").into()).collect::<Vec<Arc<str>>>();
+        for (names, most, has_room) in
+            [("eve", 2, false), ("eve", 3, true), ("ann eve", 3, true), ("ann eve zoe", 3, false), ("bob ann", 1, true)]
+        {
+            assert_eq!(transaction.has_room(&accounts(names), most), has_room, "{names}, {most} at most");
+        }
+        transaction.accounts.clear();
+        assert!(transaction.has_room(&accounts("ann bob eve"), 2), "a list is never too large for a message of its own");
     }
 }

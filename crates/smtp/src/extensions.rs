@@ -58,7 +58,7 @@ pub(crate) fn answer(settings: &Settings, here: &Circumstance, blanks: &Blanks<'
     if settings.auth
         && let Some(tls) = here.tls
     {
-        let offered = settings.offered(tls);
+        let offered = settings.offered(tls, here.withheld);
         Reply::HELLO.line("AUTH {detail}", false, &Blanks { detail: Some(&offered), ..*blanks }, out);
     }
     if here.xclient {

@@ -15,9 +15,12 @@ pub const COMMAND_LINE_BYTES: usize = 2048;
 /// An AUTH command or response with its CRLF (RFC 4954 §4).
 pub const AUTH_LINE_BYTES: usize = 12_288;
 /// What RCPT may ask for the recipients of one transaction besides delivery (NOTIFY, ORCPT): for each one that is taken 64 octets, its path
-/// and ORCPT. A hundred fit whatever is asked for them (RFC 5321 §4.5.3.1.8).
-pub const REQUESTS_BYTES: usize = 80 << 10;
-/// What a recipient takes there beside its texts.
+/// and ORCPT. A hundred fit with 345 octets of those each (RFC 5321 §4.5.3.1.8); beyond it the rest is for another transaction.
+pub const REQUESTS_BYTES: usize = 40 << 10;
+/// Accounts that the recipients of one transaction come to, where that is more than [`Settings::recipients`](crate::Settings::recipients)
+/// allows. One recipient is taken whatever it comes to, so that there is mail for every list.
+pub const RECIPIENT_ACCOUNTS: usize = 1000;
+/// What a recipient takes of [`REQUESTS_BYTES`] beside its texts.
 pub(crate) const REQUEST_BYTES: usize = 64;
 /// A challenge in AUTH before it is base64, so that its line is a reply's.
 pub const CHALLENGE_BYTES: usize = (REPLY_LINE_BYTES - 6) / 4 * 3;
@@ -86,7 +89,7 @@ pub struct Limit {
 }
 
 /// Every limit of the SMTP server.
-pub const TABLE: [Limit; 21] = [
+pub const TABLE: [Limit; 22] = [
     fixed("command_line", Some(512), COMMAND_LINE_BYTES as u64, "octets", "RFC 5321 §4.5.3.1.4", Reply::LINE_TOO_LONG),
     fixed("auth_line", Some(12_288), AUTH_LINE_BYTES as u64, "octets", "RFC 4954 §4", Reply::AUTH_LINE_TOO_LONG),
     fixed("reply_line", Some(512), REPLY_LINE_BYTES as u64, "octets", "RFC 5321 §4.5.3.1.5", Reply::LINE_TOO_LONG),
@@ -96,7 +99,8 @@ pub const TABLE: [Limit; 21] = [
     fixed("domain", Some(255), mail::DOMAIN_OCTETS as u64, "octets", "RFC 5321 §4.5.3.1.2", Reply::FORWARD_PATH_WRONG),
     fixed("label", Some(63), mail::LABEL_OCTETS as u64, "octets", "RFC 1035 §2.3.4", Reply::FORWARD_PATH_WRONG),
     fixed("text_line", Some(1000), u64::MAX, "octets", "RFC 5321 §4.5.3.1.6", Reply::MESSAGE_TOO_LARGE),
-    fixed("recipient_requests", Some(100 * (64 + 256 + 499)), REQUESTS_BYTES as u64, "octets", "RFC 3461 §4", Reply::TOO_MANY_RECIPIENTS),
+    fixed("recipient_requests", None, REQUESTS_BYTES as u64, "octets", "RFC 3461 §4", Reply::TOO_MANY_RECIPIENTS),
+    fixed("recipient_accounts", None, RECIPIENT_ACCOUNTS as u64, "accounts", "RFC 5321 §7.8", Reply::TOO_MANY_RECIPIENTS),
     set("message_bytes", Some(65_536), MESSAGE_BYTES, "octets", "RFC 5321 §4.5.3.1.7", Reply::MESSAGE_TOO_LARGE),
     set("recipients", Some(100), RECIPIENTS as u64, "recipients", "RFC 5321 §4.5.3.1.8", Reply::TOO_MANY_RECIPIENTS),
     set("bad_commands", None, BAD_COMMANDS as u64, "commands", "RFC 5321 §7.8", Reply::TOO_MANY_ERRORS),

@@ -96,8 +96,8 @@ impl Settings {
 
     /// The mechanisms that AUTH takes on a connection with this TLS: bound to the channel only where it can be told from others, and by
     /// certificate only where there is one.
-    pub(crate) fn offered(&self, tls: Tls) -> Mechanisms {
-        let mut offered = self.mechanisms;
+    pub(crate) fn offered(&self, tls: Tls, withheld: Mechanisms) -> Mechanisms {
+        let mut offered = self.mechanisms.except(withheld);
         if !tls.exporter {
             offered = offered.without(Mechanism::ScramSha256Plus);
         }
@@ -133,6 +133,8 @@ pub struct Circumstance {
     pub mails: Option<u32>,
     /// How long a message may be held for whoever submits it (RFC 4865); none where that is not offered.
     pub future_release: Option<FutureRelease>,
+    /// Mechanisms of [`Settings::mechanisms`] that are neither offered nor taken in this session.
+    pub withheld: Mechanisms,
 }
 
 /// How long a message may be held for its sender: what EHLO announces, and what is refused beyond.
@@ -157,7 +159,7 @@ impl FutureRelease {
 impl Circumstance {
     /// A client in clear that is nobody special.
     pub fn new(peer: IpAddr) -> Self {
-        Self { peer, tls: None, xclient: false, mails: None, future_release: None }
+        Self { peer, tls: None, xclient: false, mails: None, future_release: None, withheld: Mechanisms::NONE }
     }
 }
 

@@ -103,6 +103,7 @@ impl Play {
                 let interval: std::num::NonZeroU32 = most.parse().unwrap();
                 FutureRelease { interval, until: 1_795_420_800 + interval.get() }
             }),
+            withheld: if has("scram-withheld") { Mechanisms::SCRAM } else { Mechanisms::NONE },
             ..Circumstance::new(IpAddr::from([192, 0, 2, 7]))
         };
         let now = Instant::now();

@@ -87,7 +87,7 @@ async fn embedded(dir: &Path, writers: usize, run: Duration) -> u64 {
     store.change(store::Change::PutDomain { name: "example.org".parse().unwrap(), postmaster: None }).await.unwrap();
     for writer in 0..writers {
         let (name, password_hash) = (format!("user{writer}@example.org"), String::new());
-        store.change(store::Change::AddAccount { name, password_hash }).await.unwrap();
+        store.change(store::Change::AddAccount { name, password_hash, verifier: None }).await.unwrap();
     }
     let end = Instant::now() + run;
     let tasks: Vec<_> = (0..writers)

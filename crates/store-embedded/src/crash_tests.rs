@@ -390,7 +390,7 @@ async fn a_maildrop_without_an_account_is_swept_at_open() {
     people.change(store::Change::RemoveAccount { name: BOB.into() }).unwrap();
     drop(people);
     let store = world.open().unwrap();
-    store.change(store::Change::AddAccount { name: BOB.into(), password_hash: "new".into() }).await.unwrap();
+    store.change(store::Change::AddAccount { name: BOB.into(), password_hash: "new".into(), verifier: None }).await.unwrap();
     assert_eq!(store.open(BOB).await.unwrap().listing().len(), 0);
     assert_eq!(store.open(ANN).await.unwrap().listing().len(), 1);
 }

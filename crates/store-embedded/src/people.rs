@@ -104,12 +104,6 @@ impl People {
     }
 }
 
-/// From version 2 to 3: a place for the verifiers of SCRAM, which a version that does not know them would leave behind when a password is
-/// set. Done again it changes nothing.
-pub(crate) fn make_room_for_verifiers(path: &Path) -> rusqlite::Result<()> {
-    private_database(path)?.execute_batch(SCHEMA)
-}
-
 fn failed(error: &rusqlite::Error) -> Error {
     let cause = format!("writing the directory: {error}");
     if is_full(error) { Error::Full(cause) } else { Error::Unavailable(cause) }
@@ -283,8 +277,9 @@ fn save_alias(db: &Transaction<'_>, name: &str, alias: Option<&Alias>) -> rusqli
     Ok(())
 }
 
-/// From version 2 to 3: tables for what domains and accounts have been given since, without a row for those that version 2 knew. A
-/// program of version 2 would take mail as if nothing were in them.
+/// Tables for what domains and accounts have been given since, without a row for those that were known before: from version 3 to 4 for
+/// their settings, which an earlier program would take mail without, and from 4 to 5 for the verifiers of SCRAM, which it would leave
+/// behind when a password is set. Done again it changes nothing.
 pub(crate) fn add_tables(path: &Path) -> rusqlite::Result<()> {
     private_database(path)?.execute_batch(SCHEMA)
 }
@@ -327,13 +322,13 @@ mod tests {
         let name = |text: &str| text.to_owned();
         for change in [
             Change::PutDomain { name: "example.org".parse().unwrap(), postmaster: None },
-            Change::AddAccount { name: name("ann@example.org"), password_hash: name("1") },
-            Change::AddAccount { name: name("bob@example.org"), password_hash: name("2") },
+            Change::AddAccount { name: name("ann@example.org"), password_hash: name("1"), verifier: None },
+            Change::AddAccount { name: name("bob@example.org"), password_hash: name("2"), verifier: None },
             Change::PutAlias { name: name("all@example.org"), targets: vec![name("bob@example.org"), name("ann@example.org")] },
             Change::PutAlias { name: name("gone@example.org"), targets: vec![name("bob@example.org")] },
             Change::RemoveAlias { name: name("gone@example.org") },
             Change::PutVerifier { name: name("ann@example.org"), stored: name("1"), verifier: name("old") },
-            Change::SetPassword { name: name("ann@example.org"), password_hash: name("3") },
+            Change::SetPassword { name: name("ann@example.org"), password_hash: name("3"), verifier: None },
             Change::PutVerifier { name: name("bob@example.org"), stored: name("2"), verifier: name("bobs") },
             Change::PutDomain { name: "example.org".parse().unwrap(), postmaster: Some(name("bob@example.org")) },
             Change::PutDomain { name: "example.net".parse().unwrap(), postmaster: None },

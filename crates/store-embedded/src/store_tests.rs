@@ -57,7 +57,7 @@ pub(crate) fn small() -> Settings {
 pub(crate) async fn add_accounts(store: &Embedded, names: &[&str]) {
     store.change(Change::PutDomain { name: "example.org".parse().unwrap(), postmaster: None }).await.unwrap();
     for name in names {
-        store.change(Change::AddAccount { name: (*name).into(), password_hash: "x".into() }).await.unwrap();
+        store.change(Change::AddAccount { name: (*name).into(), password_hash: "x".into(), verifier: None }).await.unwrap();
     }
 }
 

@@ -24,7 +24,7 @@ const STEPS: &[Step] = &[
     |_, directory| spelling::unify(directory).map_err(io::Error::other),
     |_, _| Ok(()),
     |_, directory| people::add_tables(directory).map_err(io::Error::other),
-    |_, directory| people::make_room_for_verifiers(directory).map_err(io::Error::other),
+    |_, directory| people::add_tables(directory).map_err(io::Error::other),
     |_, _| Ok(()),
 ];
 

@@ -66,6 +66,28 @@ async fn a_store_of_every_version_is_opened_with_and_without_its_index() {
 }
 
 #[tokio::test]
+async fn stores_of_the_versions_between_are_carried_forward() {
+    let (settings, verifiers) = (["domain_settings", "quotas", "forwards", "lists", "list_members"], ["verifiers", "secret"]);
+    let all = [&settings[..], &verifiers].concat();
+    for (version, later_tables) in [(2, &all[..]), (3, &all), (4, &verifiers)] {
+        let dir = tempfile::tempdir().unwrap();
+        make_fixture(dir.path()).await;
+        let directory = rusqlite::Connection::open(dir.path().join("directory.sqlite")).unwrap();
+        for table in later_tables {
+            directory.execute_batch(&format!("DROP TABLE {table}")).unwrap();
+        }
+        drop(directory);
+        std::fs::write(dir.path().join("VERSION"), format!("{version}\n")).unwrap();
+        check_fixture(dir.path()).await;
+        assert_eq!(std::fs::read_to_string(dir.path().join("VERSION")).unwrap(), format!("{}\n", crate::version::CURRENT));
+        let store = Embedded::open(dir.path(), small()).unwrap();
+        let book = store.book().await.unwrap();
+        assert_eq!((book.unverified(), book.lists().count()), (2, 0), "of version {version}");
+        assert_ne!(book.secret(), [0; 32], "of version {version}");
+    }
+}
+
+#[tokio::test]
 async fn accounts_of_version_1_get_their_verifiers() {
     let dir = copy_of("version-1", true);
     let settings = Settings { segment: ByteSize::kib(64), inline_body: ByteSize::kib(4), ..small() };

@@ -19,7 +19,7 @@ async fn a_poll_of_a_hundred_thousand_unchanged_messages_allocates_next_to_nothi
     let settings = Settings { segment: ByteSize::mib(4), inline_body: ByteSize::kib(64), reserve_free: ByteSize(0), ..Settings::default() };
     let store = Arc::new(Embedded::open(dir.path(), settings).unwrap());
     store.change(Change::PutDomain { name: "example.org".parse().unwrap(), postmaster: None }).await.unwrap();
-    store.change(Change::AddAccount { name: ANN.into(), password_hash: "x".into() }).await.unwrap();
+    store.change(Change::AddAccount { name: ANN.into(), password_hash: "x".into(), verifier: None }).await.unwrap();
     let senders: Vec<_> = (0..SENDERS).map(|_| tokio::spawn(deliver(Arc::clone(&store), MESSAGES / SENDERS))).collect();
     for sender in senders {
         sender.await.unwrap();

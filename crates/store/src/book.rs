@@ -7,7 +7,8 @@
 //! 2. where the domain has a delimiter and the local part has one after its first character, that of the address without it and the
 //!    detail behind it (RFC 5233): `ann+shop@` is `ann@`, unless somebody is called `ann+shop@`;
 //! 3. for `postmaster`, with a detail or without, the domain's postmaster: the one that was named, else the domain's first account, else
-//!    that of another domain, so that there is one as soon as there is any account (RFC 5321 §4.5.1);
+//!    that of another domain, so that there is one as soon as there is any account (RFC 5321 §4.5.1). Whoever it is, mail for this
+//!    address is taken from anybody, whatever the quota;
 //! 4. the domain's catch-all.
 //!
 //! Aliases and lists may name accounts and each other in any of our domains. Addresses elsewhere, to which mail of an account or a list goes as
@@ -116,6 +117,8 @@ pub struct Book {
     secret: [u8; 32],
     /// How many accounts have a hash of this cost.
     costs: BTreeMap<Arc<str>, u64>,
+    /// How many accounts have no verifier.
+    unverified: u64,
     /// Whether anybody has a quota or forwards mail: where nobody does, nobody's is looked up.
     has_terms: bool,
 }
@@ -127,6 +130,8 @@ struct Found<'b> {
     /// The lists on the way there.
     lists: Vec<&'b List>,
     catch_all: bool,
+    /// It is the postmaster's, who is reached on no terms.
+    postmaster: bool,
 }
 
 impl Book {
@@ -187,6 +192,11 @@ impl Book {
         self.costs.keys()
     }
 
+    /// How many accounts have no [verifier](Account::verifier).
+    pub fn unverified(&self) -> u64 {
+        self.unverified
+    }
+
     /// The account of this login name, in any spelling.
     pub fn account(&self, login: &str) -> Option<&Account> {
         self.accounts.get(login).or_else(|| self.accounts.get(mail::canonical(login).as_str()))
@@ -195,7 +205,7 @@ impl Book {
     /// Whose maildrops a recipient's mail goes to.
     pub fn resolve(&self, recipient: &ForwardPath) -> Resolution {
         let found = match recipient {
-            ForwardPath::Postmaster => self.any_postmaster(),
+            ForwardPath::Postmaster => self.any_postmaster().map(|found| Found { postmaster: true, ..found }),
             ForwardPath::Mailbox(mailbox) => match self.domain_of(mailbox) {
                 None => return Resolution::Foreign,
                 Some(domain) => self.lookup(mailbox, domain),
@@ -236,8 +246,8 @@ impl Book {
 
     /// What an account may hold, where there is a limit.
     pub fn allowance(&self, account: &Account) -> Option<Allowance> {
-        let of_domain = || Some(self.domains.get(&account.name.rsplit_once('@')?.1.parse::<Domain>().ok()?)?.quota);
-        account.quota.or(of_domain().unwrap_or_default())
+        let of_domain = account.name.rsplit_once('@').and_then(|(_, host)| self.domains.get(host));
+        account.quota.or(of_domain.map(|domain| domain.quota).unwrap_or_default())
     }
 
     fn terms(&self, found: &Found<'_>) -> Option<Box<Terms>> {
@@ -247,23 +257,25 @@ impl Book {
         let (through_list, catch_all) = (!found.lists.is_empty(), found.catch_all);
         let (mut terms, mut seen) = (Terms { through_list, catch_all, ..Terms::default() }, BTreeSet::new());
         for account in found.accounts.iter().filter_map(|name| self.accounts.get(name)) {
-            terms.allowances.extend(self.allowance(account).map(|allowance| (Arc::clone(&account.name), allowance)));
+            let allowance = self.allowance(account).filter(|_| !found.postmaster);
+            terms.allowances.extend(allowance.map(|allowance| (Arc::clone(&account.name), allowance)));
             terms.outside.extend(account.forwards.iter().filter(|address| seen.insert(Arc::clone(address))).cloned());
         }
         for list in &found.lists {
-            terms.closed.extend(self.closed(list));
+            terms.closed.extend(self.closed(list).filter(|_| !found.postmaster));
             terms.outside.extend(list.outside.iter().filter(|address| seen.insert(Arc::clone(address))).cloned());
         }
         (terms != Terms::default()).then(|| Box::new(terms))
     }
 
+    /// Nobody may post to a list of which it cannot be told who may.
     fn closed(&self, list: &List) -> Option<Closed> {
         let posters = match list.posting {
             Posting::Anyone => return None,
-            Posting::Members => Posters::Accounts(self.expand(&list.name)?.accounts),
-            Posting::Domain => Posters::Domain(list.name.rsplit_once('@')?.1.parse().ok()?),
+            Posting::Members => self.expand(&list.name).map(|found| Posters::Accounts(found.accounts)),
+            Posting::Domain => list.name.rsplit_once('@').and_then(|(_, host)| host.parse().ok()).map(Posters::Domain),
         };
-        Some(Closed { name: Arc::clone(&list.name), posters })
+        Some(Closed { name: Arc::clone(&list.name), posters: posters.unwrap_or(Posters::Accounts(Vec::new())) })
     }
 
     /// What is to be known before anybody is looked up.
@@ -281,19 +293,19 @@ impl Book {
     }
 
     fn lookup(&self, mailbox: &Mailbox, domain: &DomainRecord) -> Option<Found<'_>> {
-        let name = name_of(mailbox, domain);
-        self.expand(&name).or_else(|| self.look_further(name, domain))
+        let mut name = name_of(mailbox, domain);
+        let found = self.expand(&name).or_else(|| self.look_further(&mut name, domain))?;
+        Some(Found { postmaster: is_postmaster(&name), ..found })
     }
 
-    /// For an address that nobody has as it is written.
-    fn look_further(&self, mut name: String, domain: &DomainRecord) -> Option<Found<'_>> {
-        if cut_detail(&mut name, domain)
-            && let Some(found) = self.expand(&name)
+    /// For an address that nobody has as it is written. What is left in `name` has no detail.
+    fn look_further(&self, name: &mut String, domain: &DomainRecord) -> Option<Found<'_>> {
+        if cut_detail(name, domain)
+            && let Some(found) = self.expand(name)
         {
             return Some(found);
         }
-        let is_postmaster = name.strip_prefix("postmaster").is_some_and(|rest| rest.starts_with('@'));
-        let postmaster = is_postmaster.then(|| self.postmaster(domain).or_else(|| self.any_postmaster())).flatten();
+        let postmaster = is_postmaster(name).then(|| self.postmaster(domain).or_else(|| self.any_postmaster())).flatten();
         postmaster.or_else(|| Some(Found { catch_all: true, ..self.expand(domain.catch_all.as_ref()?)? }))
     }
 
@@ -335,6 +347,7 @@ impl Book {
 
     /// The account as it is from now on.
     fn put(&mut self, account: Account) {
+        self.unverified += u64::from(account.verifier.is_none());
         if let Some(cost) = cost(&account.password_hash) {
             *self.costs.entry(cost.into()).or_default() += 1;
         }
@@ -343,8 +356,9 @@ impl Book {
         }
     }
 
-    /// One account less has a hash of this one's cost.
+    /// One account less has a hash of this one's cost, and no verifier where it has none.
     fn uncount(&mut self, account: &Account) {
+        self.unverified -= u64::from(account.verifier.is_none());
         let Some(cost) = cost(&account.password_hash) else { return };
         if let Some(accounts) = self.costs.get_mut(cost) {
             *accounts -= 1;
@@ -361,6 +375,11 @@ fn name_of(mailbox: &Mailbox, domain: &DomainRecord) -> String {
     name.push('@');
     name.push_str(domain.name.as_str());
     name
+}
+
+/// Whether it is the address that every domain must have (RFC 5321 §4.5.1).
+fn is_postmaster(name: &str) -> bool {
+    name.strip_prefix("postmaster").is_some_and(|rest| rest.starts_with('@'))
 }
 
 /// Takes the delimiter and the detail out of a name; whether it has any.

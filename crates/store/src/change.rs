@@ -36,13 +36,17 @@ pub enum Change {
         name: String,
         /// The Argon2id hash in PHC string format.
         password_hash: String,
+        /// What SCRAM compares it with, see [`Account::verifier`](crate::Account::verifier), where it was made.
+        verifier: Option<String>,
     },
-    /// A new password. A SCRAM verifier of the one before goes with it.
+    /// A new password. A SCRAM verifier of the one before goes with that.
     SetPassword {
         /// The account's address.
         name: String,
         /// The Argon2id hash in PHC string format.
         password_hash: String,
+        /// What SCRAM compares it with, see [`Account::verifier`](crate::Account::verifier), where it was made.
+        verifier: Option<String>,
     },
     /// Another hash of the same password, if the stored one is still `stored`: whoever set another password meanwhile wins.
     RenewHash {

@@ -118,7 +118,7 @@ async fn reopen<E: Engine>(engine: &E, store: Arc<E::Store>) -> Arc<E::Store> {
 }
 
 fn add(name: &str) -> Change {
-    Change::AddAccount { name: name.into(), password_hash: format!("$argon2id$of-{name}") }
+    Change::AddAccount { name: name.into(), password_hash: format!("$argon2id$of-{name}"), verifier: None }
 }
 
 async fn change(store: &impl Store, change: Change) {

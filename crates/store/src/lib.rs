@@ -173,6 +173,14 @@ pub trait Directory: Send + Sync {
         Ok(self.book().await?.costs().cloned().collect())
     }
 
+    /// How many accounts [have no verifier](Book::unverified).
+    ///
+    /// # Errors
+    /// As [`Directory::resolve`].
+    async fn unverified(&self) -> Result<u64, Error> {
+        Ok(self.book().await?.unverified())
+    }
+
     /// The directory's [secret](Book::secret).
     ///
     /// # Errors

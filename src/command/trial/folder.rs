@@ -123,14 +123,13 @@ impl Folder {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let change = |change| runtime.block_on(store.change(change));
         change(Change::PutDomain { name: DOMAIN.parse()?, postmaster: None })?;
+        let salts = runtime.block_on(store.secret())?;
         for name in ["ann", "bob"] {
             let (name, password) = (format!("{name}@{DOMAIN}"), password::generate());
             let secret = Secret::new(password.as_bytes());
             let stored = auth::hash_password(&secret, &auth::Settings::default())?;
-            change(Change::AddAccount { name: name.clone(), password_hash: stored.clone() })?;
-            if let Some(verifier) = auth::scram_verifier(&secret) {
-                change(Change::PutVerifier { name: name.clone(), stored, verifier })?;
-            }
+            let verifier = Some(auth::scram_verifier(&secret, &auth::scram_salt(&name, &salts)));
+            change(Change::AddAccount { name: name.clone(), password_hash: stored, verifier })?;
             self.accounts.insert(name, password);
         }
         store.close();

@@ -207,7 +207,8 @@ async fn people_domains_and_aliases_come_and_go() {
         assert_eq!(directory(&server, request.clone()).await, Reply::Done, "{request:?}");
     }
     let quota = admin::Quota { octets: Some(1 << 30), messages: Some(5) };
-    let user = admin::User { name: name.clone(), octets: 0, messages: 0, quota, forwards: vec!["ann@elsewhere.example".into()] };
+    let user =
+        admin::User { name: name.clone(), octets: 0, messages: 0, quota, forwards: vec!["ann@elsewhere.example".into()], scram: true };
     assert_eq!(directory(&server, DirectoryRequest::ListUsers).await, Reply::Users(vec![user]));
     let domain = admin::Domain {
         name: "example.org".into(),

@@ -29,8 +29,8 @@ fn settings() -> Settings {
 async fn set_password(store: &Memory, name: &str, password: &str) {
     let (name, password_hash) = (name.to_owned(), hash_password(&Secret::new(password), &settings()).unwrap());
     let change = match store.account(&name).await.unwrap() {
-        None => Change::AddAccount { name, password_hash },
-        Some(_) => Change::SetPassword { name, password_hash },
+        None => Change::AddAccount { name, password_hash, verifier: None },
+        Some(_) => Change::SetPassword { name, password_hash, verifier: None },
     };
     store.change(change).await.unwrap();
 }
@@ -276,7 +276,7 @@ async fn a_store_that_is_away_is_nobodys_failure() {
 #[tokio::test(start_paused = true)]
 async fn a_stored_hash_that_is_none_is_our_fault() {
     let (store, authenticator) = with(settings()).await;
-    store.change(Change::SetPassword { name: ANN.into(), password_hash: "secret".into() }).await.unwrap();
+    store.change(Change::SetPassword { name: ANN.into(), password_hash: "secret".into(), verifier: None }).await.unwrap();
     for _ in 0..20 {
         let answer = verify(&authenticator, claim(ANN, "secret", HOME)).await;
         assert!(matches!(answer, Err(Error::StoredHash { ref account, .. }) if account == ANN), "{answer:?}");

@@ -168,9 +168,11 @@ fn passwords_are_prepared() {
         assert_eq!(verifier(typed), verifier(prepared), "{typed:?}");
     }
     for never in [&b"\xff"[..], b"a\x07", "\u{627}1".as_bytes()] {
-        assert_eq!(Verifier::of(&Secret::new(never)), None);
+        let (one, two) = (Verifier::of(&Secret::new(never), &[7; 16]), Verifier::of(&Secret::new(never), &[7; 16]));
+        assert_ne!(one, two, "nobody knows the keys");
+        assert_eq!((one.salt, one.iterations), (two.salt, two.iterations));
     }
-    let (one, two) = (Verifier::of(&Secret::new("pencil")).unwrap(), Verifier::of(&Secret::new("pencil")).unwrap());
+    let (one, two) = (Verifier::of(&Secret::new("pencil"), &[1; 16]), Verifier::of(&Secret::new("pencil"), &[2; 16]));
     assert_ne!(one.salt, two.salt);
     assert_eq!((one.iterations, one.salt.len()), (ITERATIONS, SALT_OCTETS));
 }
@@ -179,7 +181,8 @@ fn passwords_are_prepared() {
 fn a_name_that_nobody_has_looks_like_any() {
     let (secret, other) = ([7; 32], [8; 32]);
     let made_up = Verifier::made_up("nobody@example.org", &secret);
-    let real = Verifier::of(&Secret::new("pencil")).unwrap();
+    let real = Verifier::of(&Secret::new("pencil"), &salt_of("nobody@example.org", &secret));
+    assert_eq!(made_up.salt, real.salt, "a name has its salt before it has an account, and with every password");
     assert_eq!((made_up.iterations, made_up.salt.len()), (real.iterations, real.salt.len()));
     assert_eq!(made_up, Verifier::made_up("nobody@example.org", &secret), "for good");
     assert_ne!(made_up.salt, Verifier::made_up("nobodi@example.org", &secret).salt);

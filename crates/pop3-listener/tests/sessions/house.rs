@@ -80,10 +80,11 @@ impl Plan {
         let Self { settings, auth, rates, directory, pipe } = self;
         let store = Memory::new(GRACE);
         let password_hash = auth::hash_password(&Secret::new(PASSWORD), &auth).unwrap();
+        let verifier = Some(auth::scram_verifier(&Secret::new(PASSWORD), &[7; 16]));
         for change in [
             Change::PutDomain { name: "example.org".parse().unwrap(), postmaster: None },
-            Change::AddAccount { name: ANN.into(), password_hash: password_hash.clone() },
-            Change::AddAccount { name: BOB.into(), password_hash },
+            Change::AddAccount { name: ANN.into(), password_hash: password_hash.clone(), verifier: verifier.clone() },
+            Change::AddAccount { name: BOB.into(), password_hash, verifier },
         ] {
             store.change(change).await.unwrap();
         }

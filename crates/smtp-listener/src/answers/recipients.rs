@@ -7,6 +7,9 @@
 //! sessions are about to bring is not counted before it is on stable storage, nor is what a client sends beyond the size it declared, so a
 //! maildrop may come to hold more than its quota, by one message of each session that was under way.
 //!
+//! An account that gets the message already is not asked about again, however many recipients come to it, and beyond so many accounts the
+//! client is told to send the rest in another transaction: memory is bounded whatever is asked.
+//!
 //! An address that nobody has is asked about elsewhere, where that is configured, before the domain's catch-all has it.
 //!
 //! Fails as the store does: with a temporary reply. May be dropped at any time.
@@ -19,6 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use events::{MaildropNearlyFull, StoreFailed};
 use gate::Phase;
 use gate::rates::Measure;
+use smtp::limits::RECIPIENT_ACCOUNTS;
 use smtp::{Rcpt, Reply};
 use store::{Error, Load, Resolution, Terms};
 
@@ -74,6 +78,14 @@ impl Answers {
     fn found<'q>(&mut self, question: Rcpt<'q>, found: Result<Resolution, Error>, ask: bool) -> Option<(Rcpt<'q>, Rest)> {
         match found {
             Ok(found) if ask && is_open(&found) => return Some((question, Rest::NobodyHere(found))),
+            Ok(Resolution::Accounts(accounts, _)) if !self.has_room(&accounts) => {
+                let more = accounts.len();
+                self.refuse_recipient(
+                    question,
+                    Reply::TOO_MANY_RECIPIENTS,
+                    &format_args!("the recipients come to too many accounts, this one to {more}"),
+                );
+            }
             Ok(Resolution::Accounts(accounts, None)) => self.take(question, accounts, Vec::new()),
             Ok(Resolution::Accounts(accounts, Some(terms))) => return Some((question, Rest::Terms(accounts, terms))),
             Ok(Resolution::UnknownUser) => self.refuse_recipient(question, Reply::MAILBOX_UNKNOWN, &"no such account or alias"),
@@ -97,6 +109,12 @@ impl Answers {
         question.session().identity().is_some() || self.shared.may_relay(self.source)
     }
 
+    /// Whether the message may go to these, too (invariant 6).
+    fn has_room(&self, accounts: &[Arc<str>]) -> bool {
+        let most = usize::try_from(self.settings.smtp.recipients).unwrap_or(usize::MAX).max(RECIPIENT_ACCOUNTS);
+        self.transaction.as_ref().is_none_or(|transaction| transaction.has_room(accounts, most))
+    }
+
     fn take(&mut self, mut question: Rcpt<'_>, accounts: Vec<Arc<str>>, limited: Vec<Limited>) {
         let (requests, recipient) = (question.take_requests(), question.accept());
         if let Some(transaction) = &mut self.transaction {
@@ -111,8 +129,12 @@ impl Answers {
         if let Some(list) = terms.closed.iter().find(|list| !list.admits(poster)) {
             return self.refuse_recipient(question, Reply::POSTING_DENIED, &format_args!("list {} is not open to the sender", list.name));
         }
-        let mut limited = Vec::with_capacity(terms.allowances.len());
-        for (account, allowance) in terms.allowances {
+        let mut allowances = terms.allowances;
+        if let Some(transaction) = &self.transaction {
+            allowances.retain(|(account, _)| !transaction.has(account));
+        }
+        let mut limited = Vec::with_capacity(allowances.len());
+        for (account, allowance) in allowances {
             let before = match self.seat.during(Phase::Store, net::now, self.shared.store.load(&account)).await {
                 Ok(before) => before,
                 Err(error) => return self.resolve_failed(question, &error),

@@ -48,6 +48,8 @@ impl Answers {
             (self.source, self.manners) = (client, Manners::Unknown);
             self.seat.speak_for(client, permit.draw());
         }
+        // Those are the proxy's.
+        self.bond = None;
         question.accept(identity.as_deref());
     }
 

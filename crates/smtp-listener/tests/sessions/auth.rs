@@ -6,6 +6,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use net::clock;
+use store::{Change, Directory as _};
 
 use crate::house::{ANN, BOB, Client, House, PASSWORD, Plan, SECOND, plain, timed};
 
@@ -87,6 +88,21 @@ fn with_scram() -> Plan {
     smtp.mechanisms = smtp.mechanisms.and(smtp::Mechanisms::SCRAM);
     plan.settings.smtp = smtp.into();
     plan
+}
+
+#[tokio::test(start_paused = true)]
+async fn scram_is_offered_while_everybody_can_use_it() {
+    let house = with_scram().build().await;
+    let new = || Change::AddAccount { name: "new@example.org".into(), password_hash: "$argon2id$none".into(), verifier: None };
+    for (change, offered) in [(None, true), (Some(new()), false), (Some(Change::RemoveAccount { name: "new@example.org".into() }), true)] {
+        if let Some(change) = change {
+            house.store.change(change).await.unwrap();
+        }
+        let mut client = house.connect_tls().await;
+        client.says("EHLO client.example\r\n").await;
+        assert_eq!(client.reply().await.contains("AUTH SCRAM-SHA-256"), offered);
+        client.asks("AUTH SCRAM-SHA-256", if offered { "334" } else { "504 5.5.4" }).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -105,10 +105,11 @@ impl Plan {
         let Self { settings, auth, rates, delivery, implicit_tls, pipe, before_store, directory } = self;
         let store = Memory::new(MINUTE);
         let password_hash = auth::hash_password(&Secret::new(PASSWORD), &auth).unwrap();
+        let verifier = Some(auth::scram_verifier(&Secret::new(PASSWORD), &[7; 16]));
         for change in [
             Change::PutDomain { name: "example.org".parse().unwrap(), postmaster: None },
-            Change::AddAccount { name: ANN.into(), password_hash: password_hash.clone() },
-            Change::AddAccount { name: BOB.into(), password_hash },
+            Change::AddAccount { name: ANN.into(), password_hash: password_hash.clone(), verifier: verifier.clone() },
+            Change::AddAccount { name: BOB.into(), password_hash, verifier },
             Change::PutAlias { name: "sales@example.org".into(), targets: vec![ANN.into()] },
             Change::PutAlias { name: "all@example.org".into(), targets: vec!["sales@example.org".into(), BOB.into(), ANN.into()] },
         ] {

@@ -83,3 +83,13 @@ async fn whoever_has_logged_in_posts_where_the_account_may() {
     client.hears("250 2.0.0").await;
     assert_eq!((house.store.texts(ANN).len(), house.store.texts(BOB).len()), (1, 1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_postmaster_that_is_a_closed_list_hears_everybody() {
+    let house = with_lists(Plan::relay()).await;
+    let bobs = Some("bobs@example.org".into());
+    house.store.change(Change::PutDomain { name: "example.org".parse().unwrap(), postmaster: bobs }).await.unwrap();
+    let mut client = house.greet().await;
+    let taken = "250 2.1.5";
+    ask(&mut client, &[("bobs@example.org", DENIED), ("Postmaster@example.org", taken), ("postmaster", taken)]).await;
+}

@@ -1,5 +1,6 @@
 //! What a full mailbox does to mail for it, and to nobody else.
 
+use smtp::limits::RECIPIENT_ACCOUNTS;
 use store::{Change, Directory as _, Limit, Maildrops as _, QuotaChange};
 
 use crate::house::{ANN, BOB, Client, House};
@@ -84,4 +85,48 @@ async fn a_mailbox_that_comes_near_its_quota_is_told_of_once() {
         client.hears("250 2.0.0").await;
     }
     assert_eq!((house.metric(NEARLY_FULL), house.store.texts(ANN).len()), (2, 10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_gets_the_message_already_is_not_asked_about_again() {
+    let house = of_ann(Limit::Unsaid, Limit::At(1)).await;
+    let mut client = house.greet().await;
+    client.begins(&[ANN]).await;
+    client.says("\r\nthe first\r\n.\r\n").await;
+    client.hears("250 2.0.0").await;
+    deletes(&house, 1).await;
+    client.asks("MAIL FROM:<sender@elsewhere.example>", "250 2.1.0").await;
+    client.asks("RCPT TO:<ann@example.org>", "250 2.1.5").await;
+    sends(&mut house.greet().await, 1).await;
+    for recipient in ["all@example.org", "ann+shop@example.org", "ann@example.org"] {
+        client.asks(&format!("RCPT TO:<{recipient}>"), "250 2.1.5").await;
+    }
+    client.asks("RSET", "250").await;
+    client.asks("MAIL FROM:<sender@elsewhere.example>", "250 2.1.0").await;
+    client.asks("RCPT TO:<all@example.org>", FULL).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_accounts_of_a_transaction_are_bounded_but_not_those_of_a_list() {
+    let house = of_ann(Limit::Unsaid, Limit::At(5)).await;
+    let names: Vec<_> = (0..RECIPIENT_ACCOUNTS).map(|number| format!("user-{number}@example.org")).collect();
+    for name in &names {
+        house.store.change(Change::AddAccount { name: name.clone(), password_hash: String::new(), verifier: None }).await.unwrap();
+    }
+    let alias = |name: &str, targets: Vec<String>| Change::PutAlias { name: format!("{name}@example.org"), targets };
+    let with_ann = names.iter().cloned().chain([ANN.to_owned()]).collect();
+    for change in [alias("thousand", names), alias("more", with_ann)] {
+        house.store.change(change).await.unwrap();
+    }
+    let mut client = house.greet().await;
+    for recipients in [
+        [("thousand", "250 2.1.5"), ("user-7", "250 2.1.5"), ("thousand", "250 2.1.5"), ("ann", "452 4.5.3"), ("more", "452 4.5.3")],
+        [("more", "250 2.1.5"), ("more", "250 2.1.5"), ("ann", "250 2.1.5"), ("bob", "452 4.5.3"), ("all", "452 4.5.3")],
+    ] {
+        client.asks("MAIL FROM:<sender@elsewhere.example>", "250 2.1.0").await;
+        for (recipient, reply) in recipients {
+            client.asks(&format!("RCPT TO:<{recipient}@example.org>"), reply).await;
+        }
+        client.asks("RSET", "250").await;
+    }
 }

@@ -109,7 +109,7 @@ async fn a_local_domain_is_local_in_either_form() {
     let house = House::relay().await;
     for change in [
         Change::PutDomain { name: "bücher.example".parse().unwrap(), postmaster: None },
-        Change::AddAccount { name: "joe@bücher.example".into(), password_hash: "none".into() },
+        Change::AddAccount { name: "joe@bücher.example".into(), password_hash: "none".into(), verifier: None },
         Change::PutAlias { name: "all@xn--bcher-kva.example".into(), targets: vec!["joe@bücher.example".into()] },
     ] {
         house.store.change(change).await.unwrap();

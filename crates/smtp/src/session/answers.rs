@@ -4,8 +4,8 @@ use std::fmt::Display;
 
 use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
-use mail::MessageId;
 use mail::dot::Decoder;
+use mail::{Mechanism, MessageId};
 
 use super::{Counts, Session, Stage, Text, Transaction};
 use crate::limits::CHALLENGE_BYTES;
@@ -152,7 +152,8 @@ impl Session {
         self.say_of_message(reply, detail, replies);
     }
 
-    /// The session begins again, as that client's. What is not mentioned is as it was, but for the name after EHLO.
+    /// The session begins again, as that client's. What is not mentioned is as it was, but for the name after EHLO. Channel and certificate
+    /// are the proxy's and say nothing of its client, after another handshake either.
     pub(crate) fn xclient_accepted(&mut self, client: &Client, identity: Option<&str>) {
         self.unanswered = None;
         if let Told::Is(address) = client.address {
@@ -171,6 +172,7 @@ impl Session {
             Told::Unavailable => self.identity = None,
             Told::No => {}
         }
+        self.circumstance.withheld = self.circumstance.withheld.with(Mechanism::ScramSha256Plus).with(Mechanism::External);
         self.counts = Counts::default();
         self.excused = false;
         self.mails = 0;

@@ -254,7 +254,7 @@ impl Session {
             Reply::AUTH_ALREADY
         } else if self.transaction.is_some() {
             Reply::NOT_IN_A_TRANSACTION
-        } else if let Some(mechanism) = self.settings.offered(tls).named(mechanism.as_bytes()) {
+        } else if let Some(mechanism) = self.settings.offered(tls, self.circumstance.withheld).named(mechanism.as_bytes()) {
             let mut exchange = Exchange::new(mechanism);
             let next = match initial {
                 Some(response) => exchange.respond_initially(response),

@@ -85,8 +85,11 @@ async fn mail_of_a_renamed_account_comes_and_goes_as_any() {
     let targets = vec!["zoe@example.org".into()];
     store.change(Change::PutAlias { name: "all-2@bücher.example".into(), targets }).await.unwrap();
     store.change(Change::RemoveAccount { name: bob.into() }).await.unwrap();
-    store.change(Change::AddAccount { name: "bob@bücher.example".into(), password_hash: "another bob".into() }).await.unwrap();
-    store.change(Change::SetPassword { name: ann.into(), password_hash: "new".into() }).await.unwrap();
+    store
+        .change(Change::AddAccount { name: "bob@bücher.example".into(), password_hash: "another bob".into(), verifier: None })
+        .await
+        .unwrap();
+    store.change(Change::SetPassword { name: ann.into(), password_hash: "new".into(), verifier: None }).await.unwrap();
     deliver(&store, &[bob], b"for the new bob\r\n").await.unwrap();
     drop(store);
     for index in ["kept", "lost"] {

@@ -281,7 +281,7 @@ fn site() -> tempfile::TempDir {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let domain = Change::PutDomain { name: "mx.example".parse().unwrap(), postmaster: None };
         let people = ACCOUNTS.into_iter().filter(|account| *account != GONE);
-        let people = people.map(|name| Change::AddAccount { name: name.into(), password_hash: "none".into() });
+        let people = people.map(|name| Change::AddAccount { name: name.into(), password_hash: "none".into(), verifier: None });
         [domain].into_iter().chain(people).for_each(|change| runtime.block_on(store.change(change)).unwrap());
         store.close();
         files(dir.path())

@@ -2,6 +2,7 @@
 //!
 //! A change that is refused has changed nothing. What is let in keeps what resolving relies on: no name dangles, nothing leads back to itself.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use mail::{Domain, Host, Mailbox};
@@ -27,10 +28,10 @@ impl Book {
                 self.set_domain(&name, delimiter.as_deref(), catch_all.as_deref(), quota)
             }
             Change::RemoveDomain { name } => self.remove_domain(&name),
-            Change::AddAccount { name, password_hash } => self.add_account(&name, &password_hash),
-            Change::SetPassword { name, password_hash } => {
+            Change::AddAccount { name, password_hash, verifier } => self.add_account(&name, &password_hash, verifier),
+            Change::SetPassword { name, password_hash, verifier } => {
                 let account = self.known_account(&name)?;
-                self.put(Account { password_hash: password_hash.into(), verifier: None, ..account });
+                self.put(Account { password_hash: password_hash.into(), verifier: verifier.map(Into::into), ..account });
                 Ok(())
             }
             Change::RenewHash { name, stored, password_hash } => {
@@ -137,11 +138,15 @@ impl Book {
         Ok(found)
     }
 
-    /// An address that mail for it leaves us for.
+    /// An address that mail for it leaves us for: its local part in its own case, its domain as DNS has it.
     fn address_elsewhere(&self, address: &str) -> Result<Arc<str>, ChangeError> {
         let mailbox: Mailbox = address.parse().map_err(|_| ChangeError::Address(address.into()))?;
         match mailbox.host() {
-            Host::Domain(domain) if !self.domains.contains_key(domain) => Ok(mailbox.to_string().into()),
+            Host::Domain(domain) if !self.domains.contains_key(domain) => {
+                let written = mailbox.to_string();
+                let local_part = written.rsplit_once('@').map_or(&*written, |(local_part, _)| local_part);
+                Ok(format!("{local_part}@{}", domain.as_str()).into())
+            }
             _ => Err(ChangeError::NotElsewhere(address.into())),
         }
     }
@@ -204,10 +209,11 @@ impl Book {
         Ok(())
     }
 
-    fn add_account(&mut self, name: &str, password_hash: &str) -> Result<(), ChangeError> {
+    fn add_account(&mut self, name: &str, password_hash: &str, verifier: Option<String>) -> Result<(), ChangeError> {
         let name = self.free_address(name)?;
         let (quota, forwards) = (Quota::default(), Vec::new());
-        let account = Account { name, password_hash: password_hash.into(), verifier: None, serial: self.next_serial, quota, forwards };
+        let (password_hash, verifier, serial) = (password_hash.into(), verifier.map(Into::into), self.next_serial);
+        let account = Account { name, password_hash, verifier, serial, quota, forwards };
         self.next_serial += 1;
         self.put(account);
         Ok(())
@@ -230,7 +236,13 @@ impl Book {
     }
 
     fn leads_to(&self, targets: &[Arc<str>], name: &str) -> bool {
-        targets.iter().any(|target| **target == *name || self.group(target).is_some_and(|(targets, _)| self.leads_to(targets, name)))
+        let (mut open, mut seen) = (vec![targets], BTreeSet::new());
+        while let Some(targets) = open.pop() {
+            for target in targets.iter().filter(|target| seen.insert(&***target)) {
+                open.extend(self.group(target).map(|(targets, _)| targets));
+            }
+        }
+        seen.contains(name)
     }
 
     /// What an address is, in a word.

@@ -5,8 +5,8 @@ fn book() -> Book {
     let mut book = Book::default();
     for change in [
         Change::PutDomain { name: "example.org".parse().unwrap(), postmaster: None },
-        Change::AddAccount { name: "zoe@example.org".into(), password_hash: "z".into() },
-        Change::AddAccount { name: "Ann@Example.ORG".into(), password_hash: "a".into() },
+        Change::AddAccount { name: "zoe@example.org".into(), password_hash: "z".into(), verifier: None },
+        Change::AddAccount { name: "Ann@Example.ORG".into(), password_hash: "a".into(), verifier: None },
         Change::PutAlias { name: "sales@example.org".into(), targets: vec!["ann@example.org".into()] },
         Change::PutAlias {
             name: "all@example.org".into(),
@@ -125,13 +125,22 @@ fn whoever_comes_first_has_the_mail() {
 fn a_change_that_would_break_something_names_it_and_changes_nothing() {
     let before = book();
     for (change, why) in [
-        (Change::AddAccount { name: "ann".into(), password_hash: String::new() }, "\"ann\" is not an address: write name@domain"),
         (
-            Change::AddAccount { name: "a@example.com".into(), password_hash: String::new() },
+            Change::AddAccount { name: "ann".into(), password_hash: String::new(), verifier: None },
+            "\"ann\" is not an address: write name@domain",
+        ),
+        (
+            Change::AddAccount { name: "a@example.com".into(), password_hash: String::new(), verifier: None },
             "example.com is not a local domain: add it first with `gatepost domain add example.com`",
         ),
-        (Change::AddAccount { name: "ANN@example.org".into(), password_hash: String::new() }, "account ann@example.org exists already"),
-        (Change::AddAccount { name: "sales@example.org".into(), password_hash: String::new() }, "alias sales@example.org exists already"),
+        (
+            Change::AddAccount { name: "ANN@example.org".into(), password_hash: String::new(), verifier: None },
+            "account ann@example.org exists already",
+        ),
+        (
+            Change::AddAccount { name: "sales@example.org".into(), password_hash: String::new(), verifier: None },
+            "alias sales@example.org exists already",
+        ),
         (
             Change::RemoveAccount { name: "ann@example.org".into() },
             "ann@example.org is still used by alias all@example.org: change that first",
@@ -180,7 +189,10 @@ fn a_change_that_would_break_something_names_it_and_changes_nothing() {
             "there is no account, alias or list y@example.org",
         ),
         (Change::RemoveList { name: "all@example.org".into() }, "there is no list all@example.org"),
-        (Change::SetPassword { name: "y@example.org".into(), password_hash: String::new() }, "there is no account y@example.org"),
+        (
+            Change::SetPassword { name: "y@example.org".into(), password_hash: String::new(), verifier: None },
+            "there is no account y@example.org",
+        ),
         (
             Change::RenewHash { name: "ann@example.org".into(), stored: "old".into(), password_hash: "new".into() },
             "the password of ann@example.org has been changed meanwhile and stays as it is now",
@@ -258,6 +270,14 @@ fn mail_goes_on_to_other_hosts_and_never_back_here() {
     let put = Change::PutDomain { name: "elsewhere.example".parse().unwrap(), postmaster: None };
     let used = "elsewhere.example is still used by the forwarding of ann@example.org: change that first";
     assert_eq!(refused(&mut book, put.clone()), used);
+    book.apply(forward(&["Ann@BÜCHER.example", "\"a@b\"@elsewhere.example", "Ann@xn--bcher-kva.example"])).unwrap();
+    let kept = book.account("ann@example.org").unwrap().forwards.join(" ");
+    assert_eq!(kept, "Ann@xn--bcher-kva.example \"a@b\"@elsewhere.example", "one address, however its domain is written");
+    let put_other = Change::PutDomain { name: "xn--bcher-kva.example".parse().unwrap(), postmaster: None };
+    assert_eq!(
+        refused(&mut book, put_other),
+        "xn--bcher-kva.example is still used by the forwarding of ann@example.org: change that first"
+    );
     book.apply(forward(&[])).unwrap();
     book.apply(put).unwrap();
     assert_eq!(book.resolve(&ForwardPath::parse("<zoe@example.org>").unwrap()), Resolution::Accounts(vec!["zoe@example.org".into()], None));
@@ -301,10 +321,10 @@ fn the_costs_in_use_are_those_of_the_hashes_there_are() {
     let name = |name: &str| format!("{name}@example.org");
     for (change, expected) in [
         (Change::PutDomain { name: "example.org".parse().unwrap(), postmaster: None }, ""),
-        (Change::AddAccount { name: name("ann"), password_hash: hash(8) }, "8,t=1,p=1"),
-        (Change::AddAccount { name: name("bob"), password_hash: hash(8) }, "8,t=1,p=1"),
-        (Change::AddAccount { name: name("cyd"), password_hash: "no hash".into() }, "8,t=1,p=1"),
-        (Change::SetPassword { name: name("ann"), password_hash: hash(9) }, "8,t=1,p=1 9,t=1,p=1"),
+        (Change::AddAccount { name: name("ann"), password_hash: hash(8), verifier: None }, "8,t=1,p=1"),
+        (Change::AddAccount { name: name("bob"), password_hash: hash(8), verifier: None }, "8,t=1,p=1"),
+        (Change::AddAccount { name: name("cyd"), password_hash: "no hash".into(), verifier: None }, "8,t=1,p=1"),
+        (Change::SetPassword { name: name("ann"), password_hash: hash(9), verifier: None }, "8,t=1,p=1 9,t=1,p=1"),
         (Change::RenewHash { name: name("bob"), stored: hash(8), password_hash: hash(9) }, "9,t=1,p=1"),
         (Change::RemoveAccount { name: name("ann") }, "9,t=1,p=1"),
         (Change::RemoveAccount { name: name("bob") }, ""),
@@ -314,4 +334,52 @@ fn the_costs_in_use_are_those_of_the_hashes_there_are() {
         let again = Book::new(book.domains().cloned(), book.accounts().cloned(), book.aliases().cloned(), book.lists().cloned());
         assert_eq!(costs(&again), expected, "as an engine reads it: {change:?}");
     }
+}
+
+#[test]
+fn the_postmaster_is_neither_closed_nor_full() {
+    let mut book = book();
+    let name = |name: &str| format!("{name}@example.org");
+    let limit = Some(Limit::At(0));
+    let domain = || "example.org".parse().unwrap();
+    let quota = QuotaChange { octets: limit, messages: limit };
+    for change in [
+        Change::AddList { name: name("closed"), posting: Posting::Members, members: vec![name("ann"), "x@elsewhere.example".into()] },
+        Change::PutDomain { name: domain(), postmaster: Some(name("closed")) },
+        Change::SetDomain { name: domain(), delimiter: None, catch_all: Some(name("closed")), quota },
+    ] {
+        book.apply(change).unwrap();
+    }
+    let terms = |book: &Book, path: &str| match book.resolve(&ForwardPath::parse(path).unwrap()) {
+        Resolution::Accounts(_, Some(terms)) => (terms.closed.len(), terms.allowances.len(), terms.outside.len()),
+        other => panic!("{path}: {other:?}"),
+    };
+    let postmasters = ["<postmaster>", "<Postmaster@example.org>", "<postmaster+x@example.org>"];
+    for path in postmasters {
+        assert_eq!(terms(&book, path), (0, 0, 1), "{path}");
+    }
+    for path in ["<closed@example.org>", "<nobody@example.org>"] {
+        assert_eq!(terms(&book, path), (1, 1, 1), "{path}");
+    }
+    book.apply(Change::PutAlias { name: name("postmaster"), targets: vec![name("closed")] }).unwrap();
+    for path in postmasters {
+        assert_eq!(terms(&book, path), (0, 0, 1), "an address of its own: {path}");
+    }
+}
+
+#[test]
+fn aliases_of_aliases_are_walked_once_each() {
+    let mut book = book();
+    let name = |level: usize, side: char| format!("{side}{level}@example.org");
+    let mut below = vec!["ann@example.org".to_owned(), "zoe@example.org".into()];
+    // Twice as many ways at each level.
+    for level in 0..100 {
+        for side in ['a', 'b'] {
+            book.apply(Change::PutAlias { name: name(level, side), targets: below.clone() }).unwrap();
+        }
+        below = ['a', 'b'].map(|side| name(level, side)).to_vec();
+    }
+    assert_eq!(resolved(&book, "<a99@example.org>"), "ann@example.org zoe@example.org");
+    let back = book.apply(Change::PutAlias { name: name(0, 'a'), targets: vec![name(99, 'b')] }).unwrap_err();
+    assert_eq!(back.to_string(), "alias a0@example.org would lead back to itself");
 }

@@ -40,7 +40,7 @@ pub async fn the_directory_survives_a_restart(engine: &impl Engine) {
         Change::PutAlias { name: "sales@example.net".into(), targets: vec![ANN.into(), "dan@example.net".into()] },
         Change::PutAlias { name: "old@example.org".into(), targets: vec![ANN.into()] },
         Change::RemoveAlias { name: "old@example.org".into() },
-        Change::SetPassword { name: ANN.into(), password_hash: "$argon2id$new".into() },
+        Change::SetPassword { name: ANN.into(), password_hash: "$argon2id$new".into(), verifier: None },
         Change::RemoveAccount { name: CYD.into() },
         Change::RemoveDomain { name: "example.com".parse().unwrap() },
         Change::SetDomain {
@@ -147,7 +147,7 @@ pub async fn a_new_password_is_seen_at_once(engine: &impl Engine) {
     let store = open(engine, NEVER).await;
     for number in 0..20 {
         let hash = format!("$argon2id$number-{number}");
-        change(&*store, Change::SetPassword { name: ANN.into(), password_hash: hash.clone() }).await;
+        change(&*store, Change::SetPassword { name: ANN.into(), password_hash: hash.clone(), verifier: None }).await;
         assert_eq!(*store.account(ANN).await.unwrap().unwrap().password_hash, *hash);
     }
 }
@@ -171,7 +171,7 @@ pub async fn a_renewed_hash_never_replaces_a_new_password(engine: &impl Engine) 
     let mut stored = "$argon2id$renewed".to_owned();
     for number in 0..20 {
         let new = format!("$argon2id$new-{number}");
-        let set = Change::SetPassword { name: ANN.into(), password_hash: new.clone() };
+        let set = Change::SetPassword { name: ANN.into(), password_hash: new.clone(), verifier: None };
         let [renewing, setting] = [renewal(&stored, "$argon2id$raced"), set].map(|change| {
             let store = Arc::clone(&store);
             tokio::spawn(async move { store.change(change).await })
@@ -243,7 +243,7 @@ pub async fn a_verifier_is_of_one_password(engine: &impl Engine) {
     let store = reopen(engine, store).await;
     assert_eq!(store.account(ANN).await.unwrap().unwrap().verifier.as_deref(), Some("SCRAM-SHA-256$1:x$x:x"));
     assert_eq!(store.secret().await.unwrap(), secret, "for good");
-    for owner in [Change::SetPassword { name: ANN.into(), password_hash: "$argon2id$new".into() }, add(ANN)] {
+    for owner in [Change::SetPassword { name: ANN.into(), password_hash: "$argon2id$new".into(), verifier: None }, add(ANN)] {
         if matches!(owner, Change::AddAccount { .. }) {
             change(&*store, put("$argon2id$new")).await;
             change(&*store, Change::RemoveAccount { name: ANN.into() }).await;

@@ -35,7 +35,7 @@ const ANN: &str = "ann@example.org";
 async fn store() -> Memory {
     let store = Memory::new(GRACE);
     store.change(Change::PutDomain { name: "example.org".parse().unwrap(), postmaster: None }).await.unwrap();
-    store.change(Change::AddAccount { name: ANN.into(), password_hash: String::new() }).await.unwrap();
+    store.change(Change::AddAccount { name: ANN.into(), password_hash: String::new(), verifier: None }).await.unwrap();
     store
 }
 

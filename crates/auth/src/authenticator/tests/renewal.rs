@@ -24,7 +24,7 @@ async fn with_old_hashes() -> (Memory, Authenticator) {
     let (store, _) = with(settings()).await;
     let other = Settings { hash_memory: ByteSize::kib(32), ..settings() };
     let password_hash = hash_password(&Secret::new("bobs"), &other).unwrap();
-    store.change(Change::AddAccount { name: "bob@example.org".into(), password_hash }).await.unwrap();
+    store.change(Change::AddAccount { name: "bob@example.org".into(), password_hash, verifier: None }).await.unwrap();
     let authenticator = Authenticator::new(Arc::new(store.clone()), &dearer()).unwrap();
     (store, authenticator)
 }
@@ -73,7 +73,7 @@ async fn a_password_that_is_set_while_its_hash_is_made_anew_stays() {
     let ann = store.account(ANN).await.unwrap().unwrap();
     let (renew, new) = (authenticator.renewal(&ann), hash_password(&Secret::new("right"), &dearer()).unwrap());
     set_password(&store, ANN, "new").await;
-    let anew = Anew { password_hash: Some(new), verifier: crate::scram_verifier(&Secret::new("right")) };
+    let anew = Anew { password_hash: Some(new), verifier: Some(crate::scram_verifier(&Secret::new("right"), &[7; 16])) };
     tokio::task::spawn_blocking(move || renew(anew)).await.unwrap();
     assert_eq!(store.account(ANN).await.unwrap().unwrap().verifier, None);
     assert_eq!(tried(&authenticator, ANN, "right", HOME).await, wrong(500));

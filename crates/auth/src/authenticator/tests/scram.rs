@@ -74,7 +74,8 @@ async fn with_verifier(settings: Settings) -> (Memory, Authenticator) {
 
 async fn put_verifier(store: &Memory, password: &str) {
     let stored = store.account(ANN).await.unwrap().unwrap().password_hash.to_string();
-    let verifier = crate::scram_verifier(&Secret::new(password)).unwrap();
+    let salt = crate::scram_salt(ANN, &store.secret().await.unwrap());
+    let verifier = crate::scram_verifier(&Secret::new(password), &salt);
     store.change(Change::PutVerifier { name: ANN.into(), stored, verifier }).await.unwrap();
 }
 
@@ -123,6 +124,49 @@ async fn a_login_by_password_makes_the_verifier_and_a_guess_does_not() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn it_is_offered_when_the_last_account_has_its_verifier() {
+    let (store, authenticator) = with(settings()).await;
+    set_password(&store, "bob@example.org", "\u{7}bell").await;
+    let mut offered = vec![authenticator.offers_scram().await];
+    for (name, password) in [(ANN, "right"), ("bob@example.org", "\u{7}bell")] {
+        assert!(matches!(tried(&authenticator, name, password, HOME).await, Verdict::Right { .. }));
+        settled(&authenticator).await;
+        offered.push(authenticator.offers_scram().await);
+    }
+    assert_eq!(offered, [false, false, true], "a password that SCRAM cannot say holds nobody up");
+    authenticator.apply(&Settings { scram: false, ..settings() }).unwrap();
+    assert!(!authenticator.offers_scram().await);
+    authenticator.apply(&settings()).unwrap();
+    store.set(Condition::Unavailable);
+    assert!(!authenticator.offers_scram().await);
+    store.set(Condition::Ready);
+    set_password(&store, "eve@example.org", "eves").await;
+    assert!(!authenticator.offers_scram().await, "eve has none");
+    store.change(Change::RemoveAccount { name: "eve@example.org".into() }).await.unwrap();
+    assert!(authenticator.offers_scram().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_salt_says_nothing_of_who_has_an_account_or_has_changed_a_password() {
+    let (store, authenticator) = with(settings()).await;
+    let salt = async || {
+        let server_first = client(&authenticator, HOME).greeted("n,,", ANN).await;
+        server_first.split(',').nth(1).unwrap().to_owned()
+    };
+    let before = salt().await;
+    for password in ["right", "new"] {
+        set_password(&store, ANN, password).await;
+        assert_eq!(salt().await, before);
+        assert_eq!(tried(&authenticator, ANN, password, HOME).await, right());
+        settled(&authenticator).await;
+        assert!(store.account(ANN).await.unwrap().unwrap().verifier.is_some());
+        assert_eq!(salt().await, before);
+    }
+    store.change(Change::RemoveAccount { name: ANN.into() }).await.unwrap();
+    assert_eq!(salt().await, before);
+}
+
+#[tokio::test(start_paused = true)]
 async fn no_verifier_is_made_where_none_is_wanted() {
     let (store, authenticator) = with(Settings { scram: false, ..settings() }).await;
     assert_eq!(tried(&authenticator, ANN, "right", HOME).await, right());
@@ -147,6 +191,11 @@ async fn a_certificate_says_who_its_owner_is() {
     }
     assert_eq!(verdict(says(Some(ANN), "bob@example.org").await.unwrap()), wrong(0));
     assert_eq!(verdict(says(Some(NOBODY), "").await.unwrap()), wrong(500));
+    for n in 0..20 {
+        tried(&authenticator, ANN, "guess", format!("203.0.113.{n}").parse().unwrap()).await;
+    }
+    assert_eq!(refused(&tried(&authenticator, ANN, "right", AWAY).await), Some(Throttle::Account));
+    assert_eq!(verdict(says(Some(ANN), "").await.unwrap()), right(), "others' guesses keep nobody out");
     assert!(matches!(says(None, ANN).await.unwrap(), Round::Malformed), "whoever has no certificate says nothing by it");
     store.set(Condition::Unavailable);
     assert!(says(Some(ANN), "").await.is_err());
