@@ -99,12 +99,11 @@ impl<'t> Traced<'t> {
         assert!(from.ends_with(" ([127.0.0.1])"), "{from}");
         let by = after(line(), "\tby mail.example.org (Gatepost) with ");
         let (protocol, id) = by.split_once(" id ").unwrap();
-        let mut next = line();
-        let cipher = next.strip_prefix("\ttls ").map(str::to_owned);
-        if cipher.is_some() {
-            next = line();
-        }
-        let recipient = after(next, "\tfor ").strip_suffix(';').unwrap().to_owned();
+        let recipient = after(line(), "\tfor ");
+        let (recipient, cipher) = match recipient.strip_suffix(';') {
+            Some(recipient) => (recipient.to_owned(), None),
+            None => (recipient, Some(after(line(), "\ttls ").strip_suffix(';').unwrap().to_owned())),
+        };
         let date = after(line(), "\t");
         assert!(date.len() >= 30 && date.ends_with(" +0000"), "{date}");
         Self { reverse_path, protocol: protocol.into(), id: id.into(), cipher, recipient, message: rest }
