@@ -65,7 +65,7 @@ fn change_everything(server: &Server) {
     done(&["user", "set", "eve@example.net", "--forward", "eve@elsewhere.example"], &format!("eve@example.net set; {later}\n"));
     assert!(server.succeed(&["user", "list"]).ends_with("eve@example.net  messages 0  size 0B of 2GiB  forward eve@elsewhere.example\n"));
     done(&["user", "set", "eve@example.net", "--forward", ""], "eve@example.net set\n");
-    let added = "mail for team@example.net goes to ann@example.org, x@elsewhere.example\n";
+    let added = "mail for team@example.net goes to ann@example.org, x@elsewhere.example; this version cannot send to other hosts: members elsewhere get the list's mail from the version on that can\n";
     done(&["list", "add", "team@example.net", ANN, "x@elsewhere.example"], added);
     done(&["list", "set", "team@example.net", "--posting", "domain", "--join", BOB], "team@example.net set\n");
     done(&["list", "list"], "team@example.net  posting domain  ann@example.org bob@example.org x@elsewhere.example\n");
@@ -82,7 +82,7 @@ fn change_everything(server: &Server) {
     assert_eq!(names, [ANN, BOB, "eve@example.net"]);
     assert_eq!(listed.lines().last(), Some("eve@example.net  messages 0  size 0B of 2GiB"));
     let listed: serde_json::Value = serde_json::from_str(&server.succeed(&["user", "list", "--json"])).unwrap();
-    let eve = serde_json::json!({"name": "eve@example.net", "octets": 0, "messages": 0, "quota_octets": 2u64 << 30, "quota_messages": null, "forwards": []});
+    let eve = serde_json::json!({"name": "eve@example.net", "octets": 0, "messages": 0, "quota_octets": 2u64 << 30, "quota_messages": null, "forwards": [], "scram": true});
     assert_eq!(listed[2], eve);
     refused(&add(ANN), "account ann@example.org exists already");
     refused(&add("ann"), "\"ann\" is not an address: write name@domain");
