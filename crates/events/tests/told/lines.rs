@@ -21,34 +21,16 @@ fn a_flood_of_refusals_is_counted_but_not_written() {
     let (log, events) = (Log::default(), Events::new(UNIX_EPOCH));
     let listener = &events.listener("smtp");
     let start = Instant::now();
+    let refused = |now| {
+        let (source, cause) = (Ipv4Addr::LOCALHOST.into(), &"full [R4.0000]");
+        events.emit(SessionRefused { listener, source, rule: "R4", limit: "gate.max_inbound", known_good: false, cause, now });
+    };
     tracing::subscriber::with_default(log.clone(), || {
-        for millis in 0..=10_000 {
-            let now = start + Duration::from_millis(millis);
-            events.emit(SessionRefused {
-                listener,
-                source: Ipv4Addr::LOCALHOST.into(),
-                rule: "R4",
-                limit: "gate.max_inbound",
-                known_good: false,
-                cause: &"full [R4.0000]",
-                now,
-            });
-        }
+        (0..=10_000).for_each(|millis| refused(start + Duration::from_millis(millis)));
     });
     let left_out = || log.lines().iter().map(|line| line.values["left_out"].clone()).collect::<Vec<_>>();
     assert_eq!(left_out(), ["0", "9999"]);
     tracing::subscriber::with_default(log.clone(), || {
-        let refused = |now| {
-            events.emit(SessionRefused {
-                listener,
-                source: Ipv4Addr::LOCALHOST.into(),
-                rule: "R4",
-                limit: "gate.max_inbound",
-                known_good: false,
-                cause: &"full [R4.0000]",
-                now,
-            });
-        };
         (0..3).for_each(|_| refused(start + Duration::from_secs(11)));
         (11..60).for_each(|seconds| events.tell_left_out(start + Duration::from_secs(seconds)));
     });
