@@ -23,6 +23,7 @@ mod harness;
 mod lifecycle;
 mod live;
 mod lookup;
+mod occupied;
 mod opendkim;
 mod postfix;
 mod programs;

@@ -79,8 +79,8 @@ fn curl_and_python_by_signed_tokens() {
             assert_eq!(python(&server, service, wrong), no, "{service}");
         }
     }
-    assert_eq!(server.maildrop(ANN).len(), 3);
     server.eventually("the log tells of all", |server| server.log().matches("authentication succeeded").count() == 8);
+    assert_eq!(server.maildrop(ANN).len(), 3);
     let log = server.log();
     assert!(log.contains("OAUTHBEARER") && log.contains("XOAUTH2"));
     for token in [&bobs, &anns, &old] {
