@@ -13,6 +13,7 @@ mod capacity;
 mod change;
 mod document;
 mod fault;
+mod networks;
 mod recipients;
 mod rules;
 mod schema;

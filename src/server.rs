@@ -26,7 +26,7 @@ use auth::Authenticator;
 use auth::oauth::Bearer;
 use events::{CertificateLoaded, CertificateRejected, Events, ServerDraining, ServerStarted, ServerStopped};
 use gate::{Delivery, Gate, MailRates};
-use net::{Budget, Certificates, Counters, Drain, NetError};
+use net::{Budget, Certificates, Drain, NetError};
 use sd_notify::NotifyState;
 use store_embedded::Embedded;
 use tokio::runtime::{Builder, Runtime};
@@ -110,25 +110,9 @@ async fn serve(plan: Plan, hangup: Signal, ready: impl FnOnce(&[Listening])) -> 
     let (started, began) = (SystemTime::now(), Instant::now());
     let mut signals = Signals::with(hangup)?;
     let Plan { config, lines, file, bound, store, log } = plan;
-    let (events, drain, counters) = (Events::new(started), Drain::new(), Arc::new(Counters::default()));
-    let gate = Arc::new(Gate::with_rates(config.gate.clone(), &config.rates)?);
-    gate.let_in(config.let_in());
-    let authenticator = Arc::new(Authenticator::new(store.clone(), &config.auth)?);
-    authenticator.trust(Bearer::new(&config.oauth)?);
-    let (rates, delivery) = (Arc::new(MailRates::new(&config.rates)), Delivery::new(&config.delivery));
-    let certificates = bound.certificates();
-    let services = Services {
-        gate: Arc::clone(&gate),
-        rates,
-        delivery,
-        store: store.clone(),
-        authenticator,
-        login_delay: Arc::default(),
-        events: events.clone(),
-        drain: drain.clone(),
-        budget: Budget::default(),
-        counters: Arc::clone(&counters),
-    };
+    let (events, drain) = (Events::new(started), Drain::new());
+    let services = services(&config, &store, &events, &drain)?;
+    let (gate, certificates) = (Arc::clone(&services.gate), bound.certificates());
     let listeners = Arc::new(Listeners::start(bound, &services, &config)?);
     let listening = listeners.listening();
     figures::attend(&services, &store, &log, listening.iter().map(|listening| listening.address.port()).collect());
@@ -174,6 +158,26 @@ async fn serve(plan: Plan, hangup: Signal, ready: impl FnOnce(&[Listening])) -> 
     leave(&gate, &drain, &events, &mut signals, reloader.drain_time()).await;
     remembered::save(&gate, &data_dir);
     Ok(())
+}
+
+/// What the listeners stand on.
+fn services(config: &Config, store: &Arc<Embedded>, events: &Events, drain: &Drain) -> Result<Services, ServerError> {
+    let gate = Arc::new(Gate::with_rates(config.gate.clone(), &config.rates)?);
+    gate.let_in(config.let_in());
+    let authenticator = Arc::new(Authenticator::new(store.clone(), &config.auth)?);
+    authenticator.trust(Bearer::new(&config.oauth)?);
+    Ok(Services {
+        gate,
+        rates: Arc::new(MailRates::new(&config.rates)),
+        delivery: Delivery::new(&config.delivery),
+        store: store.clone(),
+        authenticator,
+        login_delay: Arc::default(),
+        events: events.clone(),
+        drain: drain.clone(),
+        budget: Budget::default(),
+        counters: Arc::default(),
+    })
 }
 
 /// Ends every session, in its own time and then in ours.

@@ -206,36 +206,48 @@ impl Screening {
 
     /// What does not hold.
     pub(super) fn findings(&self) -> Vec<Finding> {
-        let mut found = Vec::new();
-        for (index, rule) in self.checks.iter().enumerate() {
-            let fault = |message: String| Finding::error("screening.checks", message).at(index);
-            let name = format!("{:?}", rule.check.as_str());
-            if self.checks.iter().take(index).any(|earlier| earlier.check == rule.check) {
-                found.push(fault(format!("{name} is asked already: write each check once")));
-            }
-            if rule.fail == Fail::Policy && !rule.check.has_policy() {
-                found.push(fault(format!(
-                    "{name} knows no policy: fail = \"policy\" is for those that do, such as \"dmarc\"; write what is to follow"
-                )));
-            }
-            if rule.check == Check::Greylist && rule.fail != Fail::Defer {
-                found.push(fault(format!("{name} asks senders to come back, and nothing else: write fail = \"defer\"")));
-            }
-            if rule.listeners.is_empty() {
-                found.push(fault(format!("{name} is asked nowhere: write listeners = [\"smtp\"], or leave it out")));
-            }
-            if rule.listeners.iter().any(|listener| *listener != Listener::Smtp) && !rule.check.is_about_content() {
-                let message =
-                    "is asked about strangers, and those who submit mail have logged in: write listeners = [\"smtp\"], or leave it out";
-                found.push(fault(format!("{name} {message}")));
-            }
-            if rule.timeout.0.is_zero() || rule.timeout > LONGEST {
-                found.push(fault(format!("timeout of {name} must be more than 0s and at most {LONGEST}: this is {}", rule.timeout)));
-            }
-        }
+        let mut found: Vec<_> = self.checks.iter().enumerate().flat_map(|(index, rule)| self.wrong_with(index, rule)).collect();
         found.extend(self.late_at_mail());
         found.extend(services::findings(self));
         found.extend(attachments::findings(&self.attachments, self.asks(Check::Attachments)));
+        found.extend(self.of_dns());
+        found.extend(self.of_strangers());
+        found
+    }
+
+    /// Of one check.
+    fn wrong_with(&self, index: usize, rule: &Rule) -> Vec<Finding> {
+        let mut found = Vec::new();
+        let fault = |message: String| Finding::error("screening.checks", message).at(index);
+        let name = format!("{:?}", rule.check.as_str());
+        if self.checks.iter().take(index).any(|earlier| earlier.check == rule.check) {
+            found.push(fault(format!("{name} is asked already: write each check once")));
+        }
+        if rule.fail == Fail::Policy && !rule.check.has_policy() {
+            found.push(fault(format!(
+                "{name} knows no policy: fail = \"policy\" is for those that do, such as \"dmarc\"; write what is to follow"
+            )));
+        }
+        if rule.check == Check::Greylist && rule.fail != Fail::Defer {
+            found.push(fault(format!("{name} asks senders to come back, and nothing else: write fail = \"defer\"")));
+        }
+        if rule.listeners.is_empty() {
+            found.push(fault(format!("{name} is asked nowhere: write listeners = [\"smtp\"], or leave it out")));
+        }
+        if rule.listeners.iter().any(|listener| *listener != Listener::Smtp) && !rule.check.is_about_content() {
+            let message =
+                "is asked about strangers, and those who submit mail have logged in: write listeners = [\"smtp\"], or leave it out";
+            found.push(fault(format!("{name} {message}")));
+        }
+        if rule.timeout.0.is_zero() || rule.timeout > LONGEST {
+            found.push(fault(format!("timeout of {name} must be more than 0s and at most {LONGEST}: this is {}", rule.timeout)));
+        }
+        found
+    }
+
+    /// Of the servers and lists in DNS.
+    fn of_dns(&self) -> Vec<Finding> {
+        let mut found = Vec::new();
         if self.dns_timeout.0.is_zero() || self.dns_timeout > LONGEST {
             let message = format!("must be more than 0s and at most {LONGEST}: this is {}", self.dns_timeout);
             found.push(Finding::error("screening.dns_timeout", message));
@@ -246,23 +258,6 @@ impl Screening {
         if self.dns_lists.len() > LISTS_MOST {
             let message = format!("has {} lists, which are all asked at once: write at most {LISTS_MOST}", self.dns_lists.len());
             found.push(Finding::error("screening.dns_lists", message));
-        }
-        if self.greylist_delay.0.is_zero() || self.greylist_delay > GREYLIST_LONGEST {
-            let message = format!("must be more than 0s and at most {GREYLIST_LONGEST}: this is {}", self.greylist_delay);
-            found.push(Finding::error("screening.greylist_delay", message));
-        }
-        if self.asks(Check::Early) && self.early_wait.0.is_zero() {
-            found.push(Finding::error(
-                "screening.early_wait",
-                "is 0s, and \"early\" is among the checks: write how long a greeting is held back, as in \"3s\"",
-            ));
-        }
-        if self.early_wait > EARLY_LONGEST {
-            let message = format!("must be at most {EARLY_LONGEST}: this is {}", self.early_wait);
-            found.push(Finding::error("screening.early_wait", message));
-        }
-        if self.greylist_senders == 0 {
-            found.push(Finding::error("screening.greylist_senders", "must be at least 1, or nobody could come back"));
         }
         if self.dns_lists_threshold == 0 {
             found.push(Finding::error("screening.dns_lists_threshold", "must be at least 1, or everybody would be on enough lists"));
@@ -278,6 +273,29 @@ impl Screening {
                 .then(|| Finding::error("screening.dns_servers", format!("{server} has no port: write its port, mostly 53")).at(index))
         };
         found.extend(self.dns_servers.iter().enumerate().filter_map(portless));
+        found
+    }
+
+    /// Of the waits that strangers are given.
+    fn of_strangers(&self) -> Vec<Finding> {
+        let mut found = Vec::new();
+        if self.greylist_delay.0.is_zero() || self.greylist_delay > GREYLIST_LONGEST {
+            let message = format!("must be more than 0s and at most {GREYLIST_LONGEST}: this is {}", self.greylist_delay);
+            found.push(Finding::error("screening.greylist_delay", message));
+        }
+        if self.greylist_senders == 0 {
+            found.push(Finding::error("screening.greylist_senders", "must be at least 1, or nobody could come back"));
+        }
+        if self.asks(Check::Early) && self.early_wait.0.is_zero() {
+            found.push(Finding::error(
+                "screening.early_wait",
+                "is 0s, and \"early\" is among the checks: write how long a greeting is held back, as in \"3s\"",
+            ));
+        }
+        if self.early_wait > EARLY_LONGEST {
+            let message = format!("must be at most {EARLY_LONGEST}: this is {}", self.early_wait);
+            found.push(Finding::error("screening.early_wait", message));
+        }
         found
     }
 }

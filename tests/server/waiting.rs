@@ -87,7 +87,7 @@ fn a_session_that_only_sits_there_gives_way_to_one_who_waits() {
     let explained = server.succeed(&["gate", "explain", token(&said)]);
     assert!(explained.contains("this session had only sat there") && explained.contains("gate.give_way_after = \"5s\" now"), "{explained}");
     assert!(waits.hear().starts_with("+OK "));
-    assert_eq!(server.metric("gatepost_sessions_ended_total", "end=\"gave_way\""), 1);
+    server.eventually("its end is counted", |server| server.metric("gatepost_sessions_ended_total", "end=\"gave_way\"") == 1);
 }
 
 /// A connection that is seen to wait.

@@ -1,8 +1,10 @@
-//! SASL mechanisms by their names (RFC 4422 §3.1), and sets of them.
-//!
-//! Names are all there is here: how a mechanism goes is for those who speak it.
+//! SASL mechanisms by their names (RFC 4422 §3.1), sets of them, and the [exchange](Exchange) in which a client uses one.
+
+mod exchange;
 
 use std::fmt;
+
+pub use exchange::{Credentials, Exchange, Fault, Response, Said, Turn};
 
 /// A mechanism. In the order in which they are announced, the strongest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -100,16 +100,7 @@ async fn converse(course: &Course, connection: &mut Connection, permit: &mut Per
     let withheld = if offers_scram { Mechanisms::NONE } else { Mechanisms::SCRAM };
     let mut session = Session::new(settings, Circumstance { tls }, net::now()).withholding(withheld);
     loop {
-        if connection.drain_requested() || shared.gate.is_draining() {
-            session.drain(|| answers.deny(None, Denial::Restarting));
-        } else {
-            session.undo_drain();
-        }
-        match seat.parting() {
-            Some(Parting::Ended) => session.dismiss(),
-            Some(Parting::GivesWay) => session.give_way(|| answers.deny(None, Denial::PlaceNeeded)),
-            None => {}
-        }
+        heed(course, connection, &mut session, &answers);
         match session.next(&mut connection.input, net::now()) {
             Want::Answer(question) => {
                 answers.answer(question, connection).await?;
@@ -154,6 +145,21 @@ async fn converse(course: &Course, connection: &mut Connection, permit: &mut Per
                 return Ok(ended(session.farewell()));
             }
         }
+    }
+}
+
+/// Tells the session what has come from elsewhere than its client: that the server leaves, or stays after all, that it is to end or to give its
+/// place up.
+fn heed(course: &Course, connection: &Connection, session: &mut Session, answers: &Answers) {
+    if connection.drain_requested() || course.shared.gate.is_draining() {
+        session.drain(|| answers.deny(None, Denial::Restarting));
+    } else {
+        session.undo_drain();
+    }
+    match course.seat().parting() {
+        Some(Parting::Ended) => session.dismiss(),
+        Some(Parting::GivesWay) => session.give_way(|| answers.deny(None, Denial::PlaceNeeded)),
+        None => {}
     }
 }
 

@@ -3,13 +3,13 @@
 //! USER says the same of every name. PASS counts only as the very next command. A login that is not accepted, for whatever reason,
 //! counts toward [`Settings::auth_failures`](crate::Settings::auth_failures).
 
+use mail::sasl::{Credentials, Exchange, Fault, Response, Said, Turn};
 use mail::{Mechanism, Mechanisms, Secret, Token};
 
 use crate::command::Command;
 use crate::limits;
 use crate::maildrop::{Maildrop, Opened};
 use crate::reply::{self, Refusal, Reply};
-use crate::sasl::{Credentials, Exchange, Outcome, Response, Said};
 use crate::session::{Farewell, Session};
 use crate::state::{Ask, Asked, Login, State};
 
@@ -97,22 +97,22 @@ impl Session {
             self.say(".");
             return None;
         };
-        let begun = Exchange::begin(mechanism, self.offered());
-        let outcome = begun.and_then(|exchange| match initial {
-            Some(response) => exchange.initial(response),
-            None => Ok(Outcome::Challenge(exchange)),
-        });
-        self.exchange(outcome)
+        match self.offered().named(mechanism) {
+            Some(mechanism) => self.exchange(Exchange::new(mechanism).begin(initial)),
+            None => self.fault(Refusal::UnknownMechanism),
+        }
     }
 
-    fn exchange(&mut self, outcome: Result<Outcome, Refusal>) -> Option<Ask> {
+    fn exchange(&mut self, outcome: Result<Turn, Fault>) -> Option<Ask> {
         match outcome {
-            Ok(Outcome::Ask(said)) => return Some(self.ask(said)),
-            Ok(Outcome::Challenge(exchange)) => {
-                self.say(exchange.challenge());
+            Ok(Turn::Ask(said)) => return Some(self.ask(said)),
+            Ok(Turn::Prompt(exchange)) => {
+                self.say(Reply::Challenge { octets: exchange.prompt() });
                 self.expect_response(exchange);
             }
-            Err(refusal) => return self.fault(refusal),
+            Err(Fault::Cancelled) => return self.fault(Refusal::Cancelled),
+            Err(Fault::Malformed) => return self.fault(Refusal::BadResponse),
+            Err(Fault::NameNotUtf8) => return self.fault(Refusal::NameNotUtf8),
         }
         None
     }

@@ -1,11 +1,11 @@
 //! What the machine cannot decide. Each question borrows the session and is consumed by its answer; one that is dropped, also when
 //! the future that held it is, counts as a temporary failure of ours.
 
+use mail::sasl::Said;
 use mail::{MessageId, Token};
 
 use crate::maildrop::{Entry, Maildrop, Opened};
 use crate::reply::Refusal;
-use crate::sasl::Said;
 use crate::session::{Farewell, Session};
 use crate::transfer::Transfer;
 

@@ -16,13 +16,13 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, BytesMut};
 use mail::line::{Line, Lines};
+use mail::sasl::Exchange;
 use mail::{Mechanisms, Token};
 
 use crate::command::Command;
 use crate::limits;
 use crate::question::{Auth, Question, Retrieve, Update};
 use crate::reply::{self, Refusal, Reply};
-use crate::sasl::Exchange;
 use crate::settings::{Circumstance, Settings, Tls};
 use crate::state::{Ask, Asked, Ending, Login, State, Step};
 

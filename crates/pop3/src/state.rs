@@ -2,10 +2,10 @@
 //! comes to. Plain values; [`Session`](crate::Session) goes from one to the next.
 
 use mail::Token;
+use mail::sasl::{Exchange, Said};
 
 use crate::maildrop::{Entry, Opened};
 use crate::reply::Refusal;
-use crate::sasl::{Exchange, Said};
 use crate::session::Farewell;
 
 /// Where in RFC 1939's life of a session this one is.

@@ -92,35 +92,11 @@ impl Drop for Course {
 
 /// How the session has ended: with a last reply, or before that could be said.
 async fn converse(course: &Course, connection: &mut Connection, permit: &mut Permit) -> Result<SessionEnd, SessionEnd> {
-    let (shared, seat, id) = (&course.shared, course.seat(), course.id);
-    let settings = shared.settings.load_full();
-    let manners = match held_back(course, connection, &settings) {
-        Some(held_back) => held_back.await?,
-        None => Manners::Unknown,
-    };
-    // Boxed, as all that only the beginning needs.
-    let withheld = if settings.smtp.auth { Box::pin(shared.withheld(seat, &settings)).await } else { Mechanisms::NONE };
-    let tls = if shared.implicit_tls { Some(Box::pin(encrypt(course, connection)).await?) } else { None };
-    let here = Circumstance { withheld, ..shared.circumstance(&settings, connection.peer().ip(), tls) };
-    let mut session = Session::new(Arc::clone(&settings.smtp), here, net::now());
-    let mut answers = Answers::new(Arc::clone(shared), settings, Arc::clone(seat), id, here.peer, manners);
-    answers.bind(connection);
+    let seat = course.seat();
+    let (mut session, mut answers) = begin(course, connection).await?;
     loop {
-        if connection.drain_requested() || shared.gate.is_draining() {
-            session.drain(|| answers.deny(Denial::Restarting));
-        } else {
-            session.undo_drain();
-        }
-        let in_message = session.phase() == smtp::Phase::Message;
-        match seat.parting() {
-            Some(Parting::Ended) if !in_message => session.dismiss(Reply::SESSION_ENDED),
-            Some(Parting::GivesWay) => session.give_way(|| answers.deny(Denial::PlaceNeeded)),
-            _ => {}
-        }
         let now = net::now();
-        if session.is_over(now) {
-            session.timed_out(now, |overdue| answers.deny(timed_out(overdue)));
-        }
+        heed(course, connection, &mut session, &answers, now);
         match session.next(&mut connection.input, now) {
             Want::Answer(question) => {
                 answers.answer(question, permit).await;
@@ -169,6 +145,43 @@ async fn converse(course: &Course, connection: &mut Connection, permit: &mut Per
         if session.phase() != smtp::Phase::Authenticating {
             answers.forget_exchange();
         }
+    }
+}
+
+/// What comes before the greeting: TLS where it is implicit, and what is to be known by then.
+async fn begin(course: &Course, connection: &mut Connection) -> Result<(Session, Answers), SessionEnd> {
+    let (shared, seat) = (&course.shared, course.seat());
+    let settings = shared.settings.load_full();
+    let manners = match held_back(course, connection, &settings) {
+        Some(held_back) => held_back.await?,
+        None => Manners::Unknown,
+    };
+    // Boxed, as all that only the beginning needs.
+    let withheld = if settings.smtp.auth { Box::pin(shared.withheld(seat, &settings)).await } else { Mechanisms::NONE };
+    let tls = if shared.implicit_tls { Some(Box::pin(encrypt(course, connection)).await?) } else { None };
+    let here = Circumstance { withheld, ..shared.circumstance(&settings, connection.peer().ip(), tls) };
+    let session = Session::new(Arc::clone(&settings.smtp), here, net::now());
+    let mut answers = Answers::new(Arc::clone(shared), settings, Arc::clone(seat), course.id, here.peer, manners);
+    answers.bind(connection);
+    Ok((session, answers))
+}
+
+/// Tells the session what has come from elsewhere than its client: that the server leaves, or stays after all, that it is to end or to give its
+/// place up, that its time is over.
+fn heed(course: &Course, connection: &Connection, session: &mut Session, answers: &Answers, now: Instant) {
+    if connection.drain_requested() || course.shared.gate.is_draining() {
+        session.drain(|| answers.deny(Denial::Restarting));
+    } else {
+        session.undo_drain();
+    }
+    let in_message = session.phase() == smtp::Phase::Message;
+    match course.seat().parting() {
+        Some(Parting::Ended) if !in_message => session.dismiss(Reply::SESSION_ENDED),
+        Some(Parting::GivesWay) => session.give_way(|| answers.deny(Denial::PlaceNeeded)),
+        _ => {}
+    }
+    if session.is_over(now) {
+        session.timed_out(now, |overdue| answers.deny(timed_out(overdue)));
     }
 }
 

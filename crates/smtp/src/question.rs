@@ -9,10 +9,11 @@
 
 use std::fmt::Display;
 
+use mail::sasl::Said;
 use mail::{ForwardPath, MessageId, Receipt, RecipientRequests};
 
 use crate::limits::octets;
-use crate::{Client, MailFrom, Reply, Said, Session};
+use crate::{Client, MailFrom, Reply, Session};
 
 /// A question, to be answered by value.
 #[derive(Debug)]

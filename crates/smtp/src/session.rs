@@ -16,14 +16,14 @@ use std::time::Instant;
 use bytes::{Buf, BytesMut};
 use mail::dot::Decoder;
 use mail::line::{BareWatch, Lines};
+use mail::sasl::{Exchange, Said};
 use mail::{ForwardPath, RecipientRequests, ReversePath, Token};
 
 use crate::clock::{Awaited, Clock, Deadline, Overdue};
 use crate::command::BdatSize;
 use crate::limits::{COMMAND_LINE_BYTES, OUTPUT_BYTES};
 use crate::question::{Auth, Chunk, Data, EndOfData, Mail, Question, Rcpt, Xclient};
-use crate::sasl::Exchange;
-use crate::{Circumstance, Client, MailFrom, Reply, Said, Settings, Tls};
+use crate::{Circumstance, Client, MailFrom, Reply, Settings, Tls};
 
 pub use facts::Phase;
 

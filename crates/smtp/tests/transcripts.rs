@@ -316,7 +316,7 @@ fn reject(question: Question<'_>, reply: Reply) {
 fn asked(question: &mut Question<'_>) -> (&'static str, String) {
     match question {
         Question::Auth(auth) => {
-            let mechanism = auth.said().mechanism().name();
+            let mechanism = auth.said().method();
             let said = match auth.said() {
                 Said::Password(credentials) => {
                     let authzid = credentials.authzid.as_deref().map(|name| format!(" as {name}")).unwrap_or_default();

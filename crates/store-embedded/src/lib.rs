@@ -50,7 +50,11 @@ mod version;
 mod writer;
 
 #[cfg(test)]
+mod compaction_tests;
+#[cfg(test)]
 mod crash_tests;
+#[cfg(test)]
+mod fault_tests;
 #[cfg(test)]
 mod simulated_disk;
 #[cfg(test)]

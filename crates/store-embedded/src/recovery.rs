@@ -14,7 +14,7 @@ use crate::OpenError;
 use crate::backlog::{Logged, What};
 use crate::body_file::{BODIES, body_path};
 use crate::disk::Disk;
-use crate::index::{Index, is_damaged};
+use crate::index::{Index, has_other_format, is_damaged};
 use crate::preparer::SPARES;
 use crate::record::{Header, KeptEnvelope, Kind, decode_deletion, decode_removal, message_id};
 use crate::segment::{Found, LOG, Place, Segment, numbered, segment_path, spare_path};
@@ -248,6 +248,10 @@ fn release(disk: &dyn Disk, segment_bytes: u64, unused: Vec<Segment>, spares: &m
 }
 
 fn open_index(path: &Path) -> Result<(Index, Usage), OpenError> {
+    if has_other_format(path) {
+        tracing::info!("the index has the format of another version of this program: it is rebuilt from the log");
+        remove_index(path)?;
+    }
     match Index::open(path) {
         Err(error) if is_damaged(&error) => {
             tracing::warn!(%error, "the index is damaged: it is rebuilt from the log");

@@ -2,7 +2,7 @@
 //!
 //! A newer version is refused: what it holds is not known here. An older one is carried forward step by step, each step durable
 //! before the version that says so. A step must be repeatable, because it may be stopped anywhere.
-//! The index has a version of its own and is simply rebuilt.
+//! The index has a format of its own and is simply rebuilt when that is another.
 
 use std::io::{self, IoSlice};
 use std::path::Path;

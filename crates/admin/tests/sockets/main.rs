@@ -3,19 +3,18 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod gate_and_sessions;
+mod http;
+mod people;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-use admin::{
-    Admin, Control, ControlSocket, DirectoryRequest, Error, Http, Listening, Origin, Override, PasswordHash, Reloaded, Reply, Request,
-    Setting, Watch, ask,
-};
+use admin::{Admin, Control, ControlSocket, Error, Http, Listening, Origin, Override, Reloaded, Reply, Request, Setting, Watch, ask};
 use async_trait::async_trait;
 use events::Events;
 use gate::{Arrival, Gate, ListenerId, Portion, Settings};
@@ -124,10 +123,6 @@ async fn asked(path: PathBuf, request: Request) -> Result<Reply, Error> {
     spawn_blocking(move || ask(&path, &request)).await.unwrap()
 }
 
-async fn directory(server: &Server, request: DirectoryRequest) -> Reply {
-    asked(server.path(), Request::Directory(request)).await.unwrap()
-}
-
 /// What the socket answers to these octets until it hangs up or has answered `lines`.
 async fn raw(path: PathBuf, octets: Vec<u8>, lines: usize) -> Vec<String> {
     spawn_blocking(move || {
@@ -148,115 +143,6 @@ async fn raw(path: PathBuf, octets: Vec<u8>, lines: usize) -> Vec<String> {
     })
     .await
     .unwrap()
-}
-
-/// Status, head and body of a GET.
-async fn get(address: SocketAddr, path: &'static str) -> (u16, String, String) {
-    let answer = spawn_blocking(move || {
-        let mut stream = TcpStream::connect(address).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
-    });
-    let answer = answer.await.unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), head.to_lowercase(), body.to_owned())
-}
-
-#[tokio::test]
-async fn people_domains_and_aliases_come_and_go() {
-    let mut server = Server::new();
-    let _stop = server.control();
-    let hash = || PasswordHash("$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaA".into());
-    let verifier = || Some(PasswordHash("SCRAM-SHA-256$1:c2FsdA==$a2V5:a2V5".into()));
-    let name = "ann@example.org".to_owned();
-    let add = || DirectoryRequest::AddUser { name: name.clone(), password_hash: hash(), verifier: verifier() };
-    let first = directory(&server, add()).await;
-    let why = "example.org is not a local domain: add it first with `gatepost domain add example.org`";
-    assert_eq!(first, Reply::Refused(vec![why.into()]));
-    for request in [
-        DirectoryRequest::PutDomain { name: "Example.ORG".into(), postmaster: None },
-        add(),
-        DirectoryRequest::SetPassword { name: name.clone(), password_hash: hash(), verifier: verifier() },
-        DirectoryRequest::PutAlias { name: "sales@example.org".into(), targets: vec![name.clone()] },
-        DirectoryRequest::PutDomain { name: "example.org".into(), postmaster: Some("sales@example.org".into()) },
-        DirectoryRequest::SetDomain {
-            name: "Example.org".into(),
-            delimiter: Some("-".into()),
-            catch_all: Some(name.clone()),
-            quota: admin::QuotaChange { octets: Some(admin::Limit::At(1 << 30)), messages: None },
-        },
-        DirectoryRequest::SetUser {
-            name: name.clone(),
-            quota: admin::QuotaChange { octets: Some(admin::Limit::Domain), messages: Some(admin::Limit::At(5)) },
-            forwards: Some(vec!["ann@elsewhere.example".into()]),
-        },
-        DirectoryRequest::AddList {
-            name: "team@example.org".into(),
-            posting: admin::Posting::Members,
-            members: vec![name.clone(), "eve@elsewhere.example".into()],
-        },
-        DirectoryRequest::SetList {
-            name: "team@example.org".into(),
-            posting: Some(admin::Posting::Domain),
-            join: vec!["sales@example.org".into()],
-            leave: vec![],
-        },
-    ] {
-        assert_eq!(directory(&server, request.clone()).await, Reply::Done, "{request:?}");
-    }
-    let quota = admin::Quota { octets: Some(1 << 30), messages: Some(5) };
-    let user =
-        admin::User { name: name.clone(), octets: 0, messages: 0, quota, forwards: vec!["ann@elsewhere.example".into()], scram: true };
-    assert_eq!(directory(&server, DirectoryRequest::ListUsers).await, Reply::Users(vec![user]));
-    let domain = admin::Domain {
-        name: "example.org".into(),
-        unicode: None,
-        postmaster: Some("sales@example.org".into()),
-        delimiter: "-".into(),
-        catch_all: Some(name.clone()),
-        quota: admin::Quota { octets: Some(1 << 30), messages: None },
-    };
-    assert_eq!(
-        store::Directory::account(&server.store, &name).await.unwrap().unwrap().verifier.as_deref(),
-        Some("SCRAM-SHA-256$1:c2FsdA==$a2V5:a2V5")
-    );
-    assert_eq!(directory(&server, DirectoryRequest::ListDomains).await, Reply::Domains(vec![domain]));
-    let alias = admin::Alias { name: "sales@example.org".into(), targets: vec![name.clone()] };
-    assert_eq!(directory(&server, DirectoryRequest::ListAliases).await, Reply::Aliases(vec![alias]));
-    let members = vec![name.clone(), "sales@example.org".into(), "eve@elsewhere.example".into()];
-    let list = admin::List { name: "team@example.org".into(), posting: admin::Posting::Domain, members };
-    assert_eq!(directory(&server, DirectoryRequest::ListLists).await, Reply::Lists(vec![list]));
-    for request in [
-        DirectoryRequest::RemoveList { name: "team@example.org".into() },
-        DirectoryRequest::PutDomain { name: "example.org".into(), postmaster: None },
-        DirectoryRequest::RemoveAlias { name: "sales@example.org".into() },
-        DirectoryRequest::SetDomain {
-            name: "example.org".into(),
-            delimiter: None,
-            catch_all: Some(String::new()),
-            quota: admin::QuotaChange::default(),
-        },
-        DirectoryRequest::RemoveUser { name: name.clone() },
-        DirectoryRequest::RemoveDomain { name: "example.org".into() },
-    ] {
-        assert_eq!(directory(&server, request.clone()).await, Reply::Done, "{request:?}");
-    }
-    assert_eq!(directory(&server, DirectoryRequest::ListUsers).await, Reply::Users(vec![]));
-}
-
-#[tokio::test]
-async fn a_password_is_not_taken_for_its_hash() {
-    let mut server = Server::new();
-    let _stop = server.control();
-    let add = DirectoryRequest::AddUser { name: "ann@example.org".into(), password_hash: PasswordHash("hunter2".into()), verifier: None };
-    let Reply::Refused(why) = directory(&server, add).await else { panic!("a plain password was taken") };
-    assert!(!why.concat().contains("hunter2"), "{why:?}");
-    let (password_hash, verifier) = (PasswordHash("$argon2id$x".into()), Some(PasswordHash("hunter2".into())));
-    let set = DirectoryRequest::SetPassword { name: "ann@example.org".into(), password_hash, verifier };
-    let Reply::Refused(why) = directory(&server, set).await else { panic!("a plain password was taken") };
-    assert!(!why.concat().contains("hunter2"), "{why:?}");
 }
 
 #[tokio::test]
@@ -364,64 +250,4 @@ async fn what_is_in_the_way_is_named() {
     std::fs::write(&file, "kept").unwrap();
     assert!(matches!(ControlSocket::bind(&file), Err(Error::Socket { .. })));
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "kept");
-}
-
-#[tokio::test]
-async fn metrics_and_health_are_served() {
-    let mut server = Server::new();
-    let (address, stop) = server.http().await;
-    let (status, head, body) = get(address, "/metrics").await;
-    assert_eq!(status, 200);
-    assert!(head.contains("content-type: application/openmetrics-text; version=1.0.0; charset=utf-8"), "{head}");
-    assert!(body.contains("\ngatepost_gate_limit_sessions 2\n") && body.ends_with("# EOF\n"), "{body}");
-    assert_eq!(get(address, "/healthz").await.0, 200);
-    assert_eq!(get(address, "/nothing").await.0, 404);
-    assert_eq!(get(address, "/").await.0, 200);
-    stop.send(()).unwrap();
-    server.ended().await;
-}
-
-#[tokio::test]
-async fn readiness_says_why_not() {
-    let mut server = Server::new();
-    let (address, _stop) = server.http().await;
-    let ready = async || {
-        let (status, head, body) = get(address, "/readyz").await;
-        assert!(head.contains("content-type: application/json"), "{head}");
-        (status, body)
-    };
-    assert_eq!(ready().await, (200, "{\"ready\":true,\"node\":\"open\",\"reasons\":[]}\n".into()));
-    server.store.set(Condition::Unavailable);
-    let (status, body) = ready().await;
-    assert_eq!((status, body.contains("the store is unavailable: told to be unavailable")), (503, true), "{body}");
-    server.store.set(Condition::Ready);
-    assert_eq!(ready().await.0, 200);
-    server.gate.store_down();
-    assert_eq!(ready().await.0, 503);
-    server.gate.store_up();
-    assert_eq!(ready().await.0, 200);
-    server.gate.drain();
-    let (status, body) = ready().await;
-    assert_eq!((status, body.contains("\"node\":\"draining\"")), (503, true), "{body}");
-}
-
-#[tokio::test]
-async fn http_has_so_many_connections() {
-    let mut server = Server::new();
-    let (address, _stop) = server.http().await;
-    let mut silent: Vec<_> = (0..32).map(|_| TcpStream::connect(address).unwrap()).collect();
-    let mut waiting = JoinSet::new();
-    waiting.spawn(get(address, "/healthz"));
-    assert!(tokio::time::timeout(Duration::from_millis(100), waiting.join_next()).await.is_err());
-    silent.pop();
-    assert_eq!(waiting.join_next().await.unwrap().unwrap().0, 200);
-}
-
-#[tokio::test]
-async fn only_loopback_is_listened_on() {
-    for address in ["0.0.0.0:0", "192.0.2.1:0", "[::]:0"] {
-        assert!(matches!(Http::bind(address.parse().unwrap()).await, Err(Error::NotLoopback(_))), "{address}");
-    }
-    let taken = Http::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-    assert!(matches!(Http::bind(taken.address()).await, Err(Error::Bind { .. })));
 }

@@ -16,7 +16,7 @@ use crate::Shared;
 
 impl Answers {
     pub(super) async fn auth(&mut self, question: Auth<'_>) {
-        let mechanism = question.said().mechanism().name();
+        let mechanism = question.said().method();
         let rate = self.shared.rates.look(Measure::FailedCommands, &self.sender(None, None), Limits::ALL, net::now());
         if let Err(met) = rate {
             return question.reject(self.rate_met(Reply::FAILURE_RATE_AUTH, &met, None, None));

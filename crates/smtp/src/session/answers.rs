@@ -5,11 +5,11 @@ use std::fmt::Display;
 use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
 use mail::dot::Decoder;
+use mail::sasl::{Exchange, Response, Said};
 use mail::{Mechanism, MessageId};
 
 use super::{Counts, Session, Stage, Text, Transaction};
 use crate::limits::CHALLENGE_BYTES;
-use crate::sasl::{Exchange, Response, Said};
 use crate::{Client, Reply, Told};
 
 impl Session {
@@ -23,11 +23,16 @@ impl Session {
     pub(crate) fn auth_challenged(&mut self, said: &Said, challenge: &[u8]) {
         self.unanswered = None;
         let challenge = challenge.get(..CHALLENGE_BYTES).unwrap_or(challenge);
-        self.say_with(Reply::AUTH_CHALLENGE, Some(&Base64Display::new(challenge, &STANDARD)));
+        self.say_challenge(challenge);
         // A name and a password say everything at once: nothing follows them.
         if let Said::Response(Response { mechanism, .. }) = said {
             self.stage = Stage::Sasl(Exchange::Led { mechanism: *mechanism, first: false });
         }
+    }
+
+    /// The next line is to be a response.
+    pub(super) fn say_challenge(&mut self, challenge: &[u8]) {
+        self.say_with(Reply::AUTH_CHALLENGE, Some(&Base64Display::new(challenge, &STANDARD)));
     }
 
     pub(crate) fn auth_malformed(&mut self) {

@@ -4,13 +4,13 @@ use std::fmt::Display;
 
 use bytes::{Buf, BytesMut};
 use mail::line::{Line, Lines};
+use mail::sasl::{self, Exchange, Turn};
 
 use super::{Ask, Chunks, Session, Stage, Step};
 use crate::arguments::{self, MailFrom, Refusal};
 use crate::command::{BdatSize, Command, Fault, begins_auth};
 use crate::extensions::{self, Offer};
 use crate::limits::{AUTH_LINE_BYTES, COMMAND_LINE_BYTES, REQUESTS_BYTES, octets};
-use crate::sasl::{Exchange, Next};
 use crate::xclient::is_client_name;
 use crate::{Blanks, Client, Reply, Role};
 
@@ -255,43 +255,32 @@ impl Session {
         } else if self.transaction.is_some() {
             Reply::NOT_IN_A_TRANSACTION
         } else if let Some(mechanism) = self.settings.offered(tls, self.circumstance.withheld).named(mechanism.as_bytes()) {
-            let mut exchange = Exchange::new(mechanism);
-            let next = match initial {
-                Some(response) => exchange.respond_initially(response),
-                None => Next::Challenge(exchange.begin()),
-            };
-            return self.exchanged(exchange, next);
+            return self.exchanged(Exchange::new(mechanism).begin(initial.map(str::as_bytes)));
         } else {
             Reply::AUTH_MECHANISM_UNKNOWN
         };
         self.wrong(refusal)
     }
 
-    /// A response in an exchange: base64, or `*` to give up (RFC 4954 §4).
-    fn response(&mut self, mut exchange: Exchange, text: &[u8], behind: bool) -> Step {
+    /// A response in an exchange.
+    fn response(&mut self, exchange: Exchange, text: &[u8], behind: bool) -> Step {
         if behind {
             self.say_and_close(Reply::PIPELINED);
             return Step::Again;
         }
-        match str::from_utf8(text) {
-            Ok("*") => self.wrong(Reply::AUTH_CANCELLED),
-            Ok(response) => {
-                let next = exchange.respond(response);
-                self.exchanged(exchange, next)
-            }
-            Err(_) => self.wrong(Reply::AUTH_RESPONSE_WRONG),
-        }
+        self.exchanged(exchange.respond(text))
     }
 
-    fn exchanged(&mut self, exchange: Exchange, next: Next) -> Step {
-        match next {
-            Next::Challenge(challenge) => {
-                self.say_with(Reply::AUTH_CHALLENGE, Some(&challenge));
+    fn exchanged(&mut self, outcome: Result<Turn, sasl::Fault>) -> Step {
+        match outcome {
+            Ok(Turn::Ask(said)) => Step::Ask(Ask::Auth(Box::new(said))),
+            Ok(Turn::Prompt(exchange)) => {
+                self.say_challenge(exchange.prompt());
                 self.stage = Stage::Sasl(exchange);
                 Step::Again
             }
-            Next::Said(said) => Step::Ask(Ask::Auth(Box::new(said))),
-            Next::Malformed => self.wrong(Reply::AUTH_RESPONSE_WRONG),
+            Err(sasl::Fault::Cancelled) => self.wrong(Reply::AUTH_CANCELLED),
+            Err(sasl::Fault::Malformed | sasl::Fault::NameNotUtf8) => self.wrong(Reply::AUTH_RESPONSE_WRONG),
         }
     }
 

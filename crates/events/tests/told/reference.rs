@@ -3,74 +3,16 @@
 //! The tables are made from the registry and from one emission of each event. After a change, run this test with
 //! `GATEPOST_WRITE_DOCS=1` and look at the difference.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
-
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Display;
-use std::fmt::{self, Write};
+use std::fmt::{Display, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use events::*;
 use mail::{MessageId, ReversePath};
-use tracing::field::{Field, Visit};
-use tracing::{Metadata, Subscriber, span};
 
-/// What one log line held.
-#[derive(Debug, Clone)]
-struct LogLine {
-    level: String,
-    target: String,
-    text: String,
-    fields: Vec<String>,
-    values: BTreeMap<String, String>,
-}
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<LogLine>>>);
-
-impl Log {
-    fn lines(&self) -> Vec<LogLine> {
-        self.0.lock().unwrap().clone()
-    }
-}
-
-impl Subscriber for Log {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-    fn event(&self, event: &tracing::Event<'_>) {
-        let mut values = Values::default();
-        event.record(&mut values);
-        let fields: Vec<_> = event.metadata().fields().iter().map(|field| field.name().to_owned()).collect();
-        let text = values.0.remove("message").unwrap_or_default();
-        let fields = fields.into_iter().filter(|name| name != "message").collect();
-        let metadata = event.metadata();
-        let line = LogLine { level: metadata.level().to_string(), target: metadata.target().into(), text, fields, values: values.0 };
-        self.0.lock().unwrap().push(line);
-    }
-    fn enter(&self, _: &span::Id) {}
-    fn exit(&self, _: &span::Id) {}
-}
-
-#[derive(Default)]
-struct Values(BTreeMap<String, String>);
-
-impl Visit for Values {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.0.insert(field.name().into(), format!("{value:?}"));
-    }
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.0.insert(field.name().into(), value.into());
-    }
-}
+use crate::{Log, LogLine, encoded};
 
 /// Emits each event once.
 fn emit_each(events: &Events) {
@@ -151,12 +93,6 @@ fn emit_each(events: &Events) {
     events.emit(StoreDown { cause });
     events.emit(StoreRecovered { after: second });
     events.emit(MessageDamaged { message, cause });
-}
-
-fn encoded(events: &Events) -> String {
-    let mut text = String::new();
-    events.encode(&mut text).unwrap();
-    text
 }
 
 /// Every event once, and every figure.
@@ -246,14 +182,6 @@ fn a_figure_is_called_by_the_unit_it_is_in() {
 }
 
 #[test]
-fn a_certificate_is_logged_with_its_last_day() {
-    let (log, events) = (Log::default(), Events::new(UNIX_EPOCH));
-    let not_after = UNIX_EPOCH + Duration::from_secs(67_090_118_400);
-    tracing::subscriber::with_default(log.clone(), || events.emit(CertificateLoaded { certificate: "mx.pem", not_after }));
-    assert_eq!(log.lines()[0].values["not_after"], "4096-01-01T00:00:00Z");
-}
-
-#[test]
 fn events_add_up() {
     let (log, events) = (Log::default(), Events::new(UNIX_EPOCH));
     // A line first written where nobody listens may be lost to the listener of a test beside this one, too.
@@ -276,142 +204,9 @@ fn events_add_up() {
     assert!(!text.contains("messages_accepted_total{listener=\"pop3\"}"), "a listener has no metrics of another protocol");
 }
 
-#[test]
-fn a_flood_of_refusals_is_counted_but_not_written() {
-    let (log, events) = (Log::default(), Events::new(UNIX_EPOCH));
-    let listener = &events.listener("smtp");
-    let start = Instant::now();
-    tracing::subscriber::with_default(log.clone(), || {
-        for millis in 0..=10_000 {
-            let now = start + Duration::from_millis(millis);
-            events.emit(SessionRefused {
-                listener,
-                source: Ipv4Addr::LOCALHOST.into(),
-                rule: "R4",
-                limit: "gate.max_inbound",
-                known_good: false,
-                cause: &"full [R4.0000]",
-                now,
-            });
-        }
-    });
-    let left_out = || log.lines().iter().map(|line| line.values["left_out"].clone()).collect::<Vec<_>>();
-    assert_eq!(left_out(), ["0", "9999"]);
-    tracing::subscriber::with_default(log.clone(), || {
-        let refused = |now| {
-            events.emit(SessionRefused {
-                listener,
-                source: Ipv4Addr::LOCALHOST.into(),
-                rule: "R4",
-                limit: "gate.max_inbound",
-                known_good: false,
-                cause: &"full [R4.0000]",
-                now,
-            });
-        };
-        (0..3).for_each(|_| refused(start + Duration::from_secs(11)));
-        (11..60).for_each(|seconds| events.tell_left_out(start + Duration::from_secs(seconds)));
-    });
-    let end = &log.lines()[2];
-    assert_eq!((left_out().len(), end.text.as_str(), end.values["left_out"].as_str()), (3, "repetitions left out", "3"));
-    assert!(encoded(&events).contains("gatepost_sessions_refused_total{listener=\"smtp\",rule=\"R4\",limit=\"gate.max_inbound\"} 10004\n"));
-}
-
-#[test]
-fn a_known_good_source_that_is_refused_is_warned_of_in_a_flood_too() {
-    let (log, events) = (Log::default(), Events::new(UNIX_EPOCH));
-    let (listener, now, cause) = (&events.listener("smtp"), Instant::now(), &"full [R4.0000]");
-    tracing::subscriber::with_default(log.clone(), || {
-        let refused = |bits: u32, known_good| {
-            let source = Ipv4Addr::from_bits(bits).into();
-            events.emit(SessionRefused { listener, source, rule: "R4", limit: "gate.max_inbound", known_good, cause, now });
-        };
-        (0..10_000).for_each(|bits| refused(bits, false));
-        (0..3).for_each(|_| refused(10_000, true));
-    });
-    let warnings: Vec<_> = log.lines().into_iter().filter(|line| line.level == "WARN").collect();
-    assert_eq!(warnings.len(), 1);
-    let values = &warnings[0].values;
-    assert_eq!((values["class"].as_str(), values["rule"].as_str(), values["source"].as_str()), ("known_good", "R4", "0.0.39.16"));
-}
-
-/// One source's flood: its first few lines are written, then one in ten seconds; another source's line is written all the same.
-#[test]
-fn a_flood_of_guesses_and_refusals_shows_its_beginning() {
-    let (log, events) = (Log::default(), Events::new(UNIX_EPOCH));
-    let (listener, session) = (&events.listener("smtp"), events.next_session());
-    let emit = |source: IpAddr, now| {
-        events.emit(AuthFailed { listener, session, source, login: "ann", mechanism: "PLAIN", now });
-        events.emit(MessageRefused { listener, session, source, reverse_path: None, code: 552, cause: &"too large", now });
-        events.emit(RecipientRefused { listener, session, source, recipient: &"<x@example.org>", code: 550, cause: &"unknown", now });
-    };
-    let start = Instant::now();
-    tracing::subscriber::with_default(log.clone(), || {
-        (0..=10_000).for_each(|millis| emit(Ipv4Addr::LOCALHOST.into(), start + Duration::from_millis(millis)));
-        emit(Ipv4Addr::new(192, 0, 2, 7).into(), start);
-    });
-    for text in ["authentication failed", "message refused", "recipient refused"] {
-        let lines: Vec<_> = log.lines().into_iter().filter(|line| line.text == text).collect();
-        let left_out: Vec<_> = lines.iter().map(|line| line.values["left_out"].as_str()).collect();
-        assert_eq!(left_out, ["0", "0", "0", "0", "0", "0", "0", "0", "0", "0", "9990", "0"], "{text}");
-        assert_eq!(lines[11].values["source"], "192.0.2.7");
-    }
-    for sample in [
-        "authentications_total{listener=\"smtp\",outcome=\"failed\"} 10002\n",
-        "messages_refused_total{listener=\"smtp\",reply=\"5xx\"} 10002\n",
-        "recipients_refused_total{listener=\"smtp\",reply=\"5xx\"} 10002\n",
-    ] {
-        assert!(encoded(&events).contains(sample), "{sample}");
-    }
-}
-
-#[test]
-fn what_a_peer_says_cannot_forge_a_line() {
-    let (log, events) = (Log::default(), Events::new(UNIX_EPOCH));
-    let login = "ann\r\nauthentication succeeded".to_owned() + &"!".repeat(10_000);
-    tracing::subscriber::with_default(log.clone(), || {
-        let (listener, session, source) = (&events.listener("pop3"), events.next_session(), Ipv4Addr::LOCALHOST.into());
-        events.emit(AuthFailed { listener, session, source, login: &login, mechanism: "USER", now: Instant::now() });
-    });
-    let shown = log.lines()[0].values["login"].clone();
-    assert!(shown.starts_with("ann\\u{d}\\u{a}auth") && shown.ends_with("!...") && shown.len() < 200, "{shown}");
-}
-
-#[test]
-fn a_message_accepted_for_many_fits_a_line() {
-    let (log, events) = (Log::default(), Events::new(UNIX_EPOCH));
-    let recipients: Vec<_> = (0..1000).map(|number| format!("user{number}@example.org").into()).collect();
-    let message = MessageId::generate();
-    tracing::subscriber::with_default(log.clone(), || {
-        let (listener, session, reverse_path) = (&events.listener("smtp"), events.next_session(), &ReversePath::Null);
-        events.emit(MessageAccepted {
-            listener,
-            session,
-            message,
-            reverse_path,
-            recipients: &recipients,
-            octets: 1,
-            commit: Duration::ZERO,
-        });
-    });
-    let values = &log.lines()[0].values;
-    assert_eq!(values["to"], "user0@example.org,user1@example.org,user2@example.org,...");
-    assert_eq!((values["recipients"].as_str(), values["from"].as_str()), ("1000", "<>"));
-    assert_eq!(values["id"], message.to_string());
-    assert!(encoded(&events).contains("gatepost_recipients_accepted_total{listener=\"smtp\"} 1000\n"));
-}
-
-#[test]
-fn session_ids_go_on_after_a_restart() {
-    let first = Events::new(UNIX_EPOCH + Duration::from_secs(1_800_000_000));
-    let second = Events::new(UNIX_EPOCH + Duration::from_secs(1_800_000_001));
-    let ids: Vec<_> = [&first, &first, &second].map(Events::next_session).into();
-    assert!(ids.is_sorted_by(|a, b| a < b));
-}
-
 const HEAD: &str = "# Metrics and log lines
 
-Made from the code and compared with it by `crates/events/tests/reference.rs`; do not edit by hand.
+Made from the code and compared with it by `crates/events/tests/told/reference.rs`; do not edit by hand.
 
 `/metrics` on the admin listener answers in the OpenMetrics text format, which Prometheus reads. Labels are few: the listener's name in
 the configuration, the gate's rule, the class of a reply, an outcome. No account and no address is ever a label.
