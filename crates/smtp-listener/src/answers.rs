@@ -5,6 +5,7 @@
 //! a commit under way, whose outcome is open then, and which the drain waits for.
 
 mod authenticating;
+mod binary;
 mod message;
 mod recipients;
 mod refusing;

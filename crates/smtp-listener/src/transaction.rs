@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use gate::Token;
 use gate::delivery::Promise;
 use gate::rates::Limit;
+use mail::binary::Conversion;
 use mail::{Envelope, ForwardPath, MessageId, RecipientRequests};
 use smtp::MailFrom;
 use store::{Allowance, Incoming, Load};
@@ -53,6 +54,8 @@ pub(crate) struct Limited {
 pub(crate) struct Message {
     pub(crate) id: MessageId,
     pub(crate) incoming: Box<dyn Incoming>,
+    /// What makes lines of it, where it is not made of them.
+    pub(crate) conversion: Option<Box<Conversion>>,
     pub(crate) hops: Hops,
     /// What a report is to bring back, where one was asked for.
     pub(crate) header: Option<Box<Header>>,
@@ -131,7 +134,15 @@ mod tests {
         let (now, rates) = (Instant::now(), Arc::new(MailRates::new(&gate::rates::Settings::default())));
         let sender = Sender { source: IpAddr::from([192, 0, 2, 7]).into(), account: None, domain: None };
         let mut transaction = Transaction::new(
-            MailFrom { reverse_path: ReversePath::Null, size: None, body: BodyType::SevenBit, utf8: false, release: None, requests: None },
+            MailFrom {
+                reverse_path: ReversePath::Null,
+                size: None,
+                body: BodyType::SevenBit,
+                binary: false,
+                utf8: false,
+                release: None,
+                requests: None,
+            },
             Delivery::new(&gate::delivery::Settings::default()).promise(now).unwrap(),
             Freight::new(&rates, &sender, 0, now).unwrap(),
         );

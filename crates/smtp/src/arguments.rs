@@ -19,8 +19,10 @@ pub struct MailFrom {
     pub reverse_path: ReversePath,
     /// The octets SIZE= announced (RFC 1870), if any.
     pub size: Option<NonZeroU64>,
-    /// The form of the body BODY= announced (RFC 6152).
+    /// The form of the body BODY= announced (RFC 6152), or that of what a binary one is made of.
     pub body: BodyType,
+    /// Whether BODY= announced a binary one (RFC 3030 §3): it comes by BDAT, is not made of lines, and is to be.
+    pub binary: bool,
     /// Whether SMTPUTF8 was asked for (RFC 6531).
     pub utf8: bool,
     /// When it is to be released (RFC 4865); at once, mostly.
@@ -42,7 +44,8 @@ impl MailFrom {
     pub(crate) fn parse(arguments: &str, offer: Offer) -> Result<Self, Refusal> {
         let (path, parameters) = split("FROM:", arguments, Reply::REVERSE_PATH_WRONG)?;
         let reverse_path = ReversePath::parse(path).map_err(|why| Refusal::path(Reply::REVERSE_PATH_WRONG, why))?;
-        let mut from = Self { reverse_path, size: None, body: BodyType::SevenBit, utf8: false, release: None, requests: None };
+        let mut from =
+            Self { reverse_path, size: None, body: BodyType::SevenBit, binary: false, utf8: false, release: None, requests: None };
         let mut seen = Seen::default();
         for parameter in parameters.split(' ').filter(|text| !text.is_empty()) {
             if !offer.extended {
@@ -74,7 +77,7 @@ impl MailFrom {
             self.size = NonZeroU64::new(size(value)?);
             std::mem::replace(&mut seen.size, true)
         } else if is("BODY") {
-            self.body = body(value)?;
+            (self.body, self.binary) = body(value)?;
             std::mem::replace(&mut seen.body, true)
         } else if is("SMTPUTF8") {
             if value.is_some() {
@@ -191,10 +194,12 @@ fn size(value: Option<&str>) -> Result<u64, Refusal> {
     }
 }
 
-fn body(value: Option<&str>) -> Result<BodyType, Refusal> {
+/// The form it is kept in, and whether it has to be brought into that.
+fn body(value: Option<&str>) -> Result<(BodyType, bool), Refusal> {
     match value {
-        Some(value) if value.eq_ignore_ascii_case("7BIT") => Ok(BodyType::SevenBit),
-        Some(value) if value.eq_ignore_ascii_case("8BITMIME") => Ok(BodyType::EightBitMime),
+        Some(value) if value.eq_ignore_ascii_case("7BIT") => Ok((BodyType::SevenBit, false)),
+        Some(value) if value.eq_ignore_ascii_case("8BITMIME") => Ok((BodyType::EightBitMime, false)),
+        Some(value) if value.eq_ignore_ascii_case("BINARYMIME") => Ok((BodyType::EightBitMime, true)),
         _ => Err(Reply::PARAMETER_WRONG.into()),
     }
 }
@@ -226,6 +231,14 @@ mod tests {
         }
         let from = MailFrom::parse("FROM:<> size=00123 Body=8bitmime smtputf8 AUTH=<>", RELAY).unwrap();
         assert_eq!((from.size.map(NonZeroU64::get), from.body, from.utf8), (Some(123), BodyType::EightBitMime, true));
+        for (value, read) in [
+            ("7bit", (BodyType::SevenBit, false)),
+            ("8bitMIME", (BodyType::EightBitMime, false)),
+            ("BinaryMIME", (BodyType::EightBitMime, true)),
+        ] {
+            let from = MailFrom::parse(&format!("FROM:<a@b> BODY={value}"), RELAY).unwrap();
+            assert_eq!((from.body, from.binary), read);
+        }
         assert_eq!(MailFrom::parse("FROM:<a@b> SIZE=99999999999999999999", RELAY).unwrap().size, Some(NonZeroU64::MAX));
         assert!(MailFrom::parse("FROM:<jürgen@b> SMTPUTF8", RELAY).is_ok());
     }
@@ -238,9 +251,16 @@ mod tests {
         for arguments in ["FROM:", "FROM:a@b", "FROM:<a@b", "FROM:<postmaster>", "FROM:<a@b@c>"] {
             assert_eq!(reply(arguments), Reply::REVERSE_PATH_WRONG, "{arguments}");
         }
-        for parameter in
-            ["SIZE", "SIZE=", "SIZE=x", "SIZE=+1", "SIZE=1 SIZE=1", "SIZE=000000000000000000001", "BODY=BINARYMIME", "BODY=7BIT BODY=7BIT"]
-        {
+        for parameter in [
+            "SIZE",
+            "SIZE=",
+            "SIZE=x",
+            "SIZE=+1",
+            "SIZE=1 SIZE=1",
+            "SIZE=000000000000000000001",
+            "BODY=BINARY",
+            "BODY=7BIT BODY=BINARYMIME",
+        ] {
             assert_eq!(reply(&format!("FROM:<a@b> {parameter}")), Reply::PARAMETER_WRONG, "{parameter}");
         }
         for parameter in ["SMTPUTF8=1", "SMTPUTF8 SMTPUTF8", "AUTH=", "AUTH", "AUTH=<> AUTH=<>"] {

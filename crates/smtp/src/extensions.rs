@@ -37,6 +37,7 @@ pub(crate) fn answer(settings: &Settings, here: &Circumstance, blanks: &Blanks<'
     keyword("8BITMIME", false, out);
     keyword("ENHANCEDSTATUSCODES", false, out);
     keyword("CHUNKING", false, out);
+    keyword("BINARYMIME", false, out);
     keyword("SMTPUTF8", false, out);
     let offer = Offer::of(settings, here, true);
     if offer.reports {

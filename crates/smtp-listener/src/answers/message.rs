@@ -38,9 +38,10 @@ impl Answers {
         let envelope = transaction.envelope(id);
         match self.seat.during(Phase::Store, net::now, self.shared.store.begin(envelope)).await {
             Ok(incoming) => {
-                let (header, draft) = (transaction.is_reported().then(Box::default), self.draft(question.session()));
+                let (conversion, header) = (transaction.from.binary.then(Box::default), transaction.is_reported().then(Box::default));
+                let (draft, hops) = (self.draft(question.session()), Hops::new(self.settings.hops));
                 if let Some(transaction) = &mut self.transaction {
-                    transaction.message = Some(Message { id, incoming, hops: Hops::new(self.settings.hops), header, draft });
+                    transaction.message = Some(Message { id, incoming, conversion, hops, header, draft });
                 }
                 question.accept();
             }
@@ -52,17 +53,12 @@ impl Answers {
     }
 
     pub(super) async fn chunk(&mut self, question: Chunk<'_>) {
-        let Some(transaction) = self.transaction.as_mut() else { return };
-        let Some(message) = transaction.message.as_mut() else { return };
+        let Some(transaction) = self.transaction.as_mut().filter(|transaction| transaction.message.is_some()) else { return };
         let text = question.text();
-        message.hops.watch(text);
         transaction.freight.octets += text.len() as u64;
-        let drafted = message.draft.as_mut().map_or(Cow::Borrowed(text), |draft| draft.pass(text));
-        if let Some(header) = &mut message.header {
-            header.watch(&drafted);
-        }
-        let kept = transaction.screened.as_mut().map_or(Cow::Borrowed(&*drafted), |screened| screened.pass(&drafted));
-        match self.seat.during(Phase::Store, net::now, message.incoming.write(&kept)).await {
+        // Boxed, as what comes behind it: it is rare.
+        let kept = if transaction.from.binary { Box::pin(self.convert(text)).await } else { self.keep(text).await };
+        match kept {
             Ok(()) => question.taken(),
             Err(error) => {
                 let reply = self.transaction_failed("write", &error);
@@ -71,7 +67,25 @@ impl Answers {
         }
     }
 
+    /// Takes a piece of the message that is made of lines, and gives the store what is to be kept of it.
+    pub(super) async fn keep(&mut self, text: &[u8]) -> Result<(), store::Error> {
+        let Some(transaction) = self.transaction.as_mut() else { return Ok(()) };
+        let Some(message) = transaction.message.as_mut() else { return Ok(()) };
+        message.hops.watch(text);
+        let drafted = message.draft.as_mut().map_or(Cow::Borrowed(text), |draft| draft.pass(text));
+        if let Some(header) = &mut message.header {
+            header.watch(&drafted);
+        }
+        let kept = transaction.screened.as_mut().map_or(Cow::Borrowed(&*drafted), |screened| screened.pass(&drafted));
+        self.seat.during(Phase::Store, net::now, message.incoming.write(&kept)).await
+    }
+
     pub(super) async fn end_of_data(&mut self, question: EndOfData<'_>) {
+        if self.transaction.as_ref().is_some_and(|transaction| transaction.from.binary)
+            && let Err(reply) = Box::pin(self.end_conversion()).await
+        {
+            return question.reject(reply);
+        }
         let Some(mut transaction) = self.transaction.take() else { return };
         let Some(mut message) = transaction.message.take() else { return };
         let (id, screened) = (message.id, transaction.screened.take());

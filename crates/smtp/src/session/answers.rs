@@ -10,7 +10,7 @@ use mail::{Mechanism, MessageId};
 
 use super::{Counts, Session, Stage, Text, Transaction};
 use crate::limits::CHALLENGE_BYTES;
-use crate::{Client, Reply, Told};
+use crate::{Client, MailFrom, Reply, Told};
 
 impl Session {
     pub(crate) fn auth_accepted(&mut self, identity: Box<str>) {
@@ -58,11 +58,11 @@ impl Session {
         self.count_bad();
     }
 
-    pub(crate) fn mail_accepted(&mut self, utf8: bool, traced: bool) {
+    pub(crate) fn mail_accepted(&mut self, from: &MailFrom) {
         self.unanswered = None;
         self.excused = false;
         self.mails = self.mails.saturating_add(1);
-        self.transaction = Some(Transaction { utf8, traced, ..Transaction::default() });
+        self.transaction = Some(Transaction { utf8: from.utf8, traced: from.is_traced(), binary: from.binary, ..Transaction::default() });
         self.say(Reply::SENDER_OK);
     }
 

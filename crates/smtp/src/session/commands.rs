@@ -173,6 +173,8 @@ impl Session {
     fn data(&mut self) -> Step {
         match &self.transaction {
             Some(transaction) if transaction.chunks.is_some() => self.wrong(Reply::CHUNKS_UNDER_WAY),
+            // What state that leaves is for us to say (RFC 3030 §3): the one before.
+            Some(transaction) if transaction.binary => self.wrong(Reply::CHUNKS_ALONE),
             Some(transaction) if transaction.recipients > 0 => Step::Ask(Ask::Data),
             other => {
                 let reply = Self::no_message(other.as_ref().map(|transaction| transaction.refused));
