@@ -51,7 +51,9 @@ pub use server::{
     ServerDraining, ServerStarted, ServerStopped,
 };
 pub use session::{NotAnId, SessionEnd, SessionId};
-pub use smtp::{DeliveryReported, MaildropNearlyFull, MessageAccepted, MessageRefused, MessageScreened, RateMet, RecipientRefused};
+pub use smtp::{
+    DeliveryReported, ListCopyLeftOut, MaildropNearlyFull, MessageAccepted, MessageRefused, MessageScreened, RateMet, RecipientRefused,
+};
 pub use store::{MessageDamaged, StoreDown, StoreFailed, StoreFull, StoreRecovered};
 pub use tls::{HandshakeCompleted, HandshakeFailed};
 

@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use admin::{
-    Admin, Control, ControlSocket, DirectoryRequest, Error, Http, Listening, Origin, Override, PasswordHash, Reloaded, Reply, Request,
-    Setting, Watch, ask,
+    Admin, Control, ControlSocket, DirectoryRequest, Error, Http, Listening, Origin, Override, PasswordHash, RecipientExplained,
+    RecipientRequest, Reloaded, Reply, Request, Setting, Watch, ask,
 };
 use async_trait::async_trait;
 use events::Events;
@@ -40,6 +40,10 @@ impl Control for Reloads {
 
     fn setting(&self, key: &str) -> Setting {
         Setting { key: key.into(), value: "2".into(), origin: Origin::File { path: "/etc/gatepost/gatepost.toml".into(), line: 7 } }
+    }
+
+    async fn explain(&self, request: &RecipientRequest) -> Result<RecipientExplained, Vec<String>> {
+        Err(vec![format!("{} is not explained here", request.recipient)])
     }
 
     fn drain_time(&self) -> Duration {
