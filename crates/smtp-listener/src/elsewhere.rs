@@ -6,7 +6,7 @@ use mail::ForwardPath;
 use recipients::Lookup;
 use store::{Book, Directory, Error, Resolution};
 
-use crate::explaining::Steps;
+use crate::explaining::{Steps, few};
 
 /// What `recipient` comes to, whoever knows it. The server behind ours is not asked: it knows addresses, and not whose they are.
 pub(crate) async fn resolve(directory: &dyn Directory, lookup: Option<&Lookup>, recipient: &ForwardPath) -> Result<Resolution, Error> {
@@ -46,7 +46,7 @@ pub(crate) async fn by_database(
             steps.tell("recipients.query", || format!("the database knows of nobody with {name}"));
             continue;
         }
-        steps.tell("recipients.query", || format!("the database has {name} for {}", accounts.join(", ")));
+        steps.tell("recipients.query", || format!("the database has {name} for {}", few(&accounts)));
         let resolved = book.of_accounts(&accounts);
         return resolved
             .map(Some)

@@ -79,9 +79,7 @@ impl Inquiry<'_> {
                 limited.iter().take(MOST).for_each(|limited| found(limited.to_string()));
                 let why = "left out, as a list's mail is for the members that have room";
                 left_out.iter().take(MOST).for_each(|full| found(format!("{full}: full, and {why}")));
-                let more = accounts.len().saturating_sub(MOST);
-                let shown = accounts.get(..MOST).unwrap_or(&accounts).join(", ");
-                found(if more > 0 { format!("taken for {shown} and {more} more") } else { format!("taken for {shown}") });
+                found(format!("taken for {}", few(&accounts)));
                 Reply::RECIPIENT_OK
             }
             Judgement::Refused(reply, cause) => {
@@ -94,6 +92,15 @@ impl Inquiry<'_> {
             }
         };
         Ok(Explained { steps, reply })
+    }
+}
+
+/// The first of these names, and how many more there are.
+pub(crate) fn few(names: &[impl AsRef<str>]) -> String {
+    let shown = names.iter().take(MOST).map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(MOST) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
     }
 }
 

@@ -112,11 +112,11 @@ impl Answers {
         // The report was committed in the message's turn; the store's pace is that of messages.
         passage.stored(stored);
         question.accept(receipt);
-        if !limited.is_empty() {
-            Box::pin(recipients::warn(&self.shared, self.settings.quota_warning_percent, &limited)).await;
-        }
         for full in left_out.values().filter(|full| accounts.binary_search(&full.account).is_err()) {
             self.left_out(id, full);
+        }
+        if !limited.is_empty() {
+            Box::pin(recipients::warn(&self.shared, self.settings.quota_warning_percent, &limited)).await;
         }
     }
 
