@@ -10,6 +10,7 @@ mod figures;
 mod kernel;
 mod listeners;
 mod privileges;
+mod recipients;
 mod reload;
 mod remembered;
 mod screening;
@@ -39,6 +40,7 @@ use reload::{Reloader, Source};
 
 pub(crate) use listeners::{BACKLOG, Bound};
 pub(crate) use privileges::{Unprivileged, give_up, raise_descriptors, take_owner};
+pub(crate) use recipients::explain;
 pub(crate) use screening::{ScreenerError, screener};
 
 /// Why the server did not start, or stopped by itself.

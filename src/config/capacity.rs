@@ -67,6 +67,7 @@ fn descriptors(config: &Config, machine: &Machine) -> Option<String> {
     let (sessions, files) = (u64::from(config.gate.max_inbound), machine.log_files + STORE_FILES);
     // A listener's socket, what watches those who wait, and the descriptor it keeps to answer with when there is no other.
     let (lingering, asking) = (net::LINGERING_MOST as u64, config.screening.descriptors_most() + config.oauth.descriptors_most());
+    let asking = asking + config.recipients.descriptors_most();
     let rest = 3 * addresses + introductions + net::REFUSALS_MOST as u64 + asking + REST;
     let (beside, most) = ((lingering + files + rest).saturating_add(waiting), machine.descriptors?);
     let needed = sessions.saturating_add(beside);
@@ -89,15 +90,17 @@ fn memory(config: &Config, machine: &Machine) -> Option<String> {
     let accounts = u64::from(config.limits.recipients).max(smtp::limits::RECIPIENT_ACCOUNTS as u64).saturating_mul(ACCOUNT_OCTETS);
     let session = SESSION_OCTETS.saturating_add(accounts.next_multiple_of(1 << 10)).saturating_add(config.screening.session_octets());
     let screening = config.screening.octets_most();
-    let beside = [bodies, hashes, rates, screening].into_iter().fold(BASE_OCTETS, u64::saturating_add);
+    let recipients = config.recipients.octets_most();
+    let beside = [bodies, hashes, rates, screening, recipients].into_iter().fold(BASE_OCTETS, u64::saturating_add);
     let needed = sessions.saturating_mul(session).saturating_add(beside);
-    let screened =
-        if screening > 0 { format!(" screening {}MiB (screening.checks, screening.dns_cache),", mib(screening)) } else { String::new() };
+    let part = |octets, what: &str, keys: &str| if octets > 0 { format!(" {what} {}MiB ({keys}),", mib(octets)) } else { String::new() };
+    let screened = part(screening, "screening", "screening.checks, screening.dns_cache");
+    let asked = part(recipients, "recipients", "recipients.remembered");
     (needed > most).then(|| {
         format!(
             "max_inbound * {}KiB + {}MiB <= memory does not hold: {sessions} * {}KiB + {}MiB = {}MiB > {}MiB, which {owner} has; each session \
              may take {}KiB while it brings a large message, messages in memory {}MiB (store.body_memory), passwords {}MiB \
-             (auth.concurrent_hashes * auth.hash_memory), rates {}MiB (rates.keys),{screened} the rest {}MiB; give it more memory or {}",
+             (auth.concurrent_hashes * auth.hash_memory), rates {}MiB (rates.keys),{screened}{asked} the rest {}MiB; give it more memory or {}",
             session >> 10,
             mib(beside),
             session >> 10,
@@ -229,6 +232,9 @@ mod tests {
             screened.contains("may take 894KiB") && screened.contains("screening 256MiB (screening.checks, screening.dns_cache), the rest"),
             "{screened}"
         );
+        let recipients = toml::from_str("call_forward = '127.0.0.1:24'").unwrap();
+        let asking = &said(&Config { recipients, ..config(1000) }, &machine(906))[0];
+        assert!(asking.contains("rates 0MiB (rates.keys), recipients 26MiB (recipients.remembered), the rest"), "{asking}");
         assert!(said(&config(1), &machine(204))[0].contains("no max_inbound holds there"));
     }
 

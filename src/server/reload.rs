@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use admin::{Control, Origin, Override, Reloaded, Setting};
+use admin::{Control, Origin, Override, RecipientExplained, RecipientRequest, Reloaded, Setting};
 use async_trait::async_trait;
 use auth::Authenticator;
 use auth::oauth::Bearer;
@@ -19,7 +19,9 @@ use gate::{Delivery, Gate, MailRates};
 use jiff::{SignedDuration, Timestamp};
 use mail::Span;
 use net::Certificates;
+use store_embedded::Embedded;
 
+use super::explain;
 use super::listeners::{Listeners, Services};
 use crate::config::{Change, Config, LoadError, Loaded, Machine, TakesEffect};
 use crate::log::Log;
@@ -41,6 +43,7 @@ pub(crate) struct Reloader {
     rates: Arc<MailRates>,
     delivery: Delivery,
     authenticator: Arc<Authenticator>,
+    store: Arc<Embedded>,
     listeners: Arc<Listeners>,
     certificates: Option<Arc<Certificates>>,
     log: Arc<Log>,
@@ -82,7 +85,7 @@ impl Reloader {
         certificates: Option<Arc<Certificates>>,
         log: Arc<Log>,
     ) -> Self {
-        let Services { gate, rates, delivery, authenticator, events, .. } = services;
+        let Services { gate, rates, delivery, authenticator, store, events, .. } = services;
         Self {
             file: source.file,
             in_force: std::sync::Mutex::new(InForce { config: config.clone(), lines: source.lines, set: None }),
@@ -91,6 +94,7 @@ impl Reloader {
             rates: Arc::clone(rates),
             delivery: delivery.clone(),
             authenticator: Arc::clone(authenticator),
+            store: Arc::clone(store),
             listeners,
             certificates,
             log,
@@ -196,6 +200,11 @@ impl Control for Reloader {
         let in_force = self.lock();
         let origin = in_force.lines.get(key).map_or(Origin::Default, |line| Origin::File { path: self.file.clone(), line: *line });
         Setting { key: key.to_owned(), value: in_force.config.written(key), origin }
+    }
+
+    async fn explain(&self, request: &RecipientRequest) -> Result<RecipientExplained, Vec<String>> {
+        let config = self.lock().config.clone();
+        explain(&*self.store, &config, |key| self.setting(key), request).await
     }
 
     fn drain_time(&self) -> Duration {

@@ -158,6 +158,7 @@ async fn answer(admin: &Admin, line: &[u8]) -> Reply {
             reply
         }
         Ok(Request::Quarantine(request)) => admin.decide(request).await,
+        Ok(Request::Recipient(request)) => admin.control.explain(&request).await.map_or_else(Reply::Refused, Reply::Recipient),
         Ok(Request::Gate(request)) => admin.steer(request),
         Ok(Request::Sessions(request)) => admin.sessions(request),
         Ok(Request::Bans(request)) => admin.ban(request),

@@ -107,20 +107,6 @@ pub struct DeliveryReported<'e> {
     pub now: Instant,
 }
 
-/// A message has brought a maildrop near its quota, once for each time it gets there.
-pub struct MaildropNearlyFull<'e> {
-    /// Where it came.
-    pub listener: &'e Listener,
-    /// Whose.
-    pub account: &'e str,
-    /// Octets in it.
-    pub octets: u64,
-    /// Messages in it.
-    pub messages: u64,
-    /// What it may hold.
-    pub quota: &'e dyn Display,
-}
-
 /// A sender has met a rate, and was told to come back.
 pub struct RateMet<'e> {
     /// Where.
@@ -237,19 +223,6 @@ impl Event for DeliveryReported<'_> {
     }
 }
 
-impl Event for MaildropNearlyFull<'_> {
-    fn count(&self, metrics: &crate::Metrics) {
-        metrics.smtp.nearly_full.get_or_create(&self.listener.label()).inc();
-    }
-
-    fn log(&self, _: u64) {
-        warn!(
-            target: "gatepost::smtp", listener = %self.listener, account = %Said(self.account), octets = self.octets,
-            messages = self.messages, quota = %self.quota, "maildrop nearly full",
-        );
-    }
-}
-
 impl Event for RateMet<'_> {
     fn count(&self, metrics: &crate::Metrics) {
         metrics.smtp.rates_met.get_or_create(&RateLabels { listener: self.listener.shared_name(), rate: self.rate }).inc();
@@ -327,7 +300,6 @@ pub(crate) struct Metrics {
     refused: Family<ReplyLabels, Counter>,
     recipients_refused: Family<ReplyLabels, Counter>,
     reports: Family<ReportLabels, Counter>,
-    nearly_full: Family<ListenerLabel, Counter>,
     rates_met: Family<RateLabels, Counter>,
     screened: Family<VerdictLabels, Counter>,
     checks: Family<CheckLabels, Counter>,
@@ -353,7 +325,6 @@ impl Metrics {
             refused: Family::default(),
             recipients_refused: Family::default(),
             reports: Family::default(),
-            nearly_full: Family::default(),
             rates_met: Family::default(),
             screened: Family::default(),
             checks: Family::default(),
@@ -374,7 +345,6 @@ impl Metrics {
             "Reports of delivery that senders asked for (NOTIFY=SUCCESS), by whether they were given",
             metrics.reports.clone(),
         );
-        registry.register("maildrops_nearly_full", "Times a message has brought a maildrop near its quota", metrics.nearly_full.clone());
         registry.register("messages_screened", "Messages that were screened, by what became of them", metrics.screened.clone());
         registry.register("screening_checks", "Checks of screened messages, by what they came to", metrics.checks.clone());
         metrics

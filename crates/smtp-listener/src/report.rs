@@ -28,6 +28,8 @@ pub(crate) struct Report<'r> {
     /// Who hears of it, as MAIL said; with its brackets.
     pub(crate) reverse_path: &'r ReversePath,
     pub(crate) requests: &'r Requests,
+    /// Of the recipients in them, in their order: whether they stand for several, and are no list.
+    pub(crate) several: &'r [bool],
     /// Whether addresses may be UTF-8, and the report must say so (RFC 6533).
     pub(crate) utf8: bool,
     /// The message that was delivered.
@@ -95,8 +97,8 @@ impl Report<'_> {
         write!(text, "MIME-Version: 1.0\r\nContent-Type: multipart/report; report-type={status};\r\n\tboundary=\"{id}\"\r\n\r\n")?;
         write!(text, "--{id}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n")?;
         write!(text, "{host} has delivered your message to\r\n\r\n")?;
-        for RecipientRequests { recipient, .. } in self.requests.to_report() {
-            write!(text, "  {recipient}\r\n")?;
+        for (RecipientRequests { recipient, .. }, several) in self.recipients() {
+            write!(text, "  {recipient}{}\r\n", if several { ", who are several" } else { "" })?;
         }
         write!(text, "\r\nThat says that it lies in a mailbox, and not that it has been read.\r\n\r\n")?;
         write!(text, "--{id}\r\nContent-Type: message/{status}\r\n")?;
@@ -109,7 +111,14 @@ impl Report<'_> {
         write!(text, "\r\n--{id}\r\nContent-Type: {major}/{header}\r\nContent-Transfer-Encoding: 8bit\r\n\r\n")
     }
 
-    /// The fields of RFC 3464 §2: of the message, then of each recipient.
+    /// Those whom it tells of, and whether each stands for several.
+    fn recipients(&self) -> impl Iterator<Item = (&RecipientRequests, bool)> {
+        let all = self.requests.recipients.iter().zip(self.several.iter().copied());
+        all.filter(|(asked, _)| self.requests.reports(asked))
+    }
+
+    /// The fields of RFC 3464 §2: of the message, then of each recipient. An alias of several is expanded, and a list that has the message has it
+    /// delivered (RFC 3461 §5.2.7, RFC 3464 §2.3.3).
     fn status(&self, text: &mut String) -> std::fmt::Result {
         if let Some(envelope_id) = &self.requests.envelope_id {
             write!(text, "Original-Envelope-Id: {envelope_id}\r\n")?;
@@ -117,14 +126,15 @@ impl Report<'_> {
         write!(text, "Reporting-MTA: dns; {}\r\nArrival-Date: ", self.host)?;
         trace::date(text, self.at)?;
         write!(text, "\r\n")?;
-        for RecipientRequests { recipient, original, .. } in self.requests.to_report() {
+        for (RecipientRequests { recipient, original, .. }, several) in self.recipients() {
             write!(text, "\r\n")?;
             if let Some(original) = original {
                 write!(text, "Original-Recipient: {}; {}\r\n", original.address_type, original.address)?;
             }
             let address_type = if recipient.is_ascii() { "rfc822" } else { "utf-8" };
             let recipient = recipient.trim_start_matches('<').trim_end_matches('>');
-            write!(text, "Final-Recipient: {address_type}; {recipient}\r\nAction: delivered\r\nStatus: 2.1.5\r\n")?;
+            let action = if several { "expanded" } else { "delivered" };
+            write!(text, "Final-Recipient: {address_type}; {recipient}\r\nAction: {action}\r\nStatus: 2.1.5\r\n")?;
         }
         Ok(())
     }
@@ -171,6 +181,7 @@ mod tests {
                 asked("<ann@example.org>", success, Some(original)),
                 asked("<bob@example.org>", success, None),
                 asked("<cyd@example.org>", Some(Notify::default()), None),
+                asked("<all@example.org>", success, None),
             ],
             ..Requests::default()
         };
@@ -180,6 +191,7 @@ mod tests {
             host: "mx.example",
             reverse_path: &ReversePath::parse("<ann@example.org>").unwrap(),
             requests: &requests,
+            several: &[false, false, true, true],
             utf8: false,
             message: "01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().unwrap(),
             header: &header,
@@ -200,12 +212,13 @@ mod tests {
              MIME-Version: 1.0\r\n\
              Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary=\"ID\"\r\n\r\n\
              --ID\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n\
-             mx.example has delivered your message to\r\n\r\n  <ann@example.org>\r\n  <bob@example.org>\r\n\r\n\
+             mx.example has delivered your message to\r\n\r\n  <ann@example.org>\r\n  <bob@example.org>\r\n  <all@example.org>, who are several\r\n\r\n\
              That says that it lies in a mailbox, and not that it has been read.\r\n\r\n\
              --ID\r\nContent-Type: message/delivery-status\r\n\r\n\
              Original-Envelope-Id: QQ 1\r\nReporting-MTA: dns; mx.example\r\nArrival-Date: Mon, 2 Nov 2026 09:08:07 +0000\r\n\r\n\
              Original-Recipient: rfc822; Sales@example.org\r\nFinal-Recipient: rfc822; ann@example.org\r\nAction: delivered\r\nStatus: 2.1.5\r\n\r\n\
              Final-Recipient: rfc822; bob@example.org\r\nAction: delivered\r\nStatus: 2.1.5\r\n\r\n\
+             Final-Recipient: rfc822; all@example.org\r\nAction: expanded\r\nStatus: 2.1.5\r\n\r\n\
              --ID\r\nContent-Type: text/rfc822-headers\r\nContent-Transfer-Encoding: 8bit\r\n\r\nSubject: hello\r\n\r\n--ID--\r\n"
         );
     }
@@ -219,6 +232,7 @@ mod tests {
             host: "mx.example",
             reverse_path: &ReversePath::parse("<änn@example.org>").unwrap(),
             requests: &Requests { recipients: vec![recipient], ..Requests::default() },
+            several: &[false],
             utf8: true,
             message: "01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().unwrap(),
             header: &Header::default(),

@@ -9,13 +9,13 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use events::MessageAccepted;
+use events::{ListCopyLeftOut, MessageAccepted};
 use gate::delivery::{Passage, Promise};
 use gate::{Denial, Phase};
 use jiff::Timestamp;
 use mail::{ForwardPath, MessageId, Receipt, ReversePath};
 use smtp::{Chunk, Data, EndOfData, MailFrom, Reply};
-use store::{Hold, Incoming};
+use store::{Hold, Incoming, Load};
 
 use super::{Answers, recipients};
 use crate::Shared;
@@ -24,7 +24,7 @@ use crate::report::Report;
 use crate::screening::{Arrived, Judged, Screened};
 use crate::submission;
 use crate::trace::Trace;
-use crate::transaction::{Message, Transaction};
+use crate::transaction::{Limited, Message, Transaction};
 
 impl Answers {
     pub(super) async fn data(&mut self, question: Data<'_>) {
@@ -97,7 +97,7 @@ impl Answers {
             Err(Unwanted::Refused(reply, Some(said))) => return question.reject_saying(reply, &said),
             Err(Unwanted::Discarded) => return question.discard(id),
         };
-        let Transaction { from, promise, freight, accounts, limited, sole_recipient, by, .. } = *transaction;
+        let Transaction { from, promise, freight, accounts, limited, left_out, several, sole_recipient, by, .. } = *transaction;
         let Message { incoming, header, .. } = message;
         let deadline = net::now() + self.shared.delivery.deadline();
         let passage = match self.turn(promise, deadline, &from.reverse_path).await {
@@ -120,12 +120,15 @@ impl Answers {
         if let (Some(requests), Some(header)) = (requests, &header) {
             let smtp = Arc::clone(&self.settings.smtp);
             let (host, utf8, at) = (smtp.host.as_str(), *utf8, Timestamp::now());
-            let report = Report { host, reverse_path, requests, utf8, message: id, header, at, hold: release };
+            let report = Report { host, reverse_path, requests, several: &several, utf8, message: id, header, at, hold: release };
             Box::pin(self.report_by(deadline, report, question.session().identity())).await;
         }
         // The report was committed in the message's turn; the store's pace is that of messages.
         passage.stored(stored);
         question.accept(receipt);
+        for full in left_out.values().filter(|full| accounts.binary_search(&full.account).is_err()) {
+            self.left_out(id, full);
+        }
         if !limited.is_empty() {
             Box::pin(recipients::warn(&self.shared, self.settings.quota_warning_percent, &limited)).await;
         }
@@ -209,6 +212,14 @@ impl Answers {
         events.emit(MessageAccepted { listener, session, message, reverse_path, recipients, octets, commit });
         self.shared.gate.delivered(self.source, ended);
         Ok(receipt)
+    }
+
+    /// A member of a list does not have the message.
+    fn left_out(&self, message: MessageId, full: &Limited) {
+        let Limited { account, allowance, before: Load { octets, messages } } = full;
+        let (listener, session, quota) = (&self.shared.listener, self.session, allowance);
+        let (octets, messages) = (*octets, *messages);
+        self.shared.events.emit(ListCopyLeftOut { listener, session, message, account, octets, messages, quota });
     }
 
     fn trace(

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use mail::{Envelope, ForwardPath, ReversePath};
 use smtp_listener::Submission;
 use store::memory::Memory;
-use store::{Account, Book, Change, ChangeError, Directory, Error, Incoming, Intake, Maildrop, Maildrops, Resolution, Store};
+use store::{Account, Book, Change, ChangeError, Directory, Error, Incoming, Intake, Maildrop, Maildrops, Posting, Resolution, Store};
 
 use crate::house::{ANN, BOB, Client, House, Plan, SECOND};
 
@@ -51,6 +51,24 @@ async fn a_sender_who_asks_hears_of_the_delivery_in_its_own_maildrop() {
     let id = message.split(" id ").nth(1).unwrap().split_whitespace().next().unwrap().parse().unwrap();
     let kept = house.store.requests(id).unwrap();
     assert_eq!((kept.envelope_id.as_deref(), kept.recipients.len()), (Some("QQ=1"), 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_alias_of_several_is_expanded_and_a_list_has_its_mail_delivered() {
+    let house = Plan::submission().build().await;
+    let list = Change::AddList { name: "team@example.org".into(), posting: Posting::Anyone, members: vec![ANN.into(), BOB.into()] };
+    let each = Change::PutAlias { name: "each@example.org".into(), targets: vec!["team@example.org".into(), ANN.into()] };
+    for change in [list, each] {
+        house.store.change(change).await.unwrap();
+    }
+    let mut client = house.log_in().await;
+    let rcpt = ["all", "sales", "team", "each", "bob"].map(|name| format!("RCPT TO:<{name}@example.org> NOTIFY=SUCCESS"));
+    sends(&mut client, "MAIL FROM:<ann@example.org>", &rcpt.each_ref().map(String::as_str)).await;
+    let report = &texts(&house, ANN)[1];
+    for (name, action) in [("all", "expanded"), ("sales", "delivered"), ("team", "delivered"), ("each", "expanded"), ("bob", "delivered")] {
+        let told = format!("Final-Recipient: rfc822; {name}@example.org\r\nAction: {action}\r\n");
+        assert!(report.contains(&told), "{told} is not in {report}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
