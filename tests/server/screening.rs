@@ -158,7 +158,7 @@ fn what_is_forged_is_refused_and_the_sender_is_told_why() {
     assert!(stored[0].contains("X-Gatepost-Screening: tag; iprev=fail spf=fail\r\n"), "{}", stored[0]);
     assert!(stored[1].contains("X-Gatepost-Screening: quarantine; iprev=fail spf=softfail dmarc=fail\r\n"), "{}", stored[1]);
     assert_eq!(server.metric("gatepost_messages_screened_total", "verdict=\"reject\""), 1);
-    assert!(server.log().contains("football.example.com does not stand behind it"));
+    server.eventually("it is logged", |server| server.log().contains("football.example.com does not stand behind it"));
 }
 
 #[test]
@@ -223,7 +223,7 @@ fn what_is_discarded_is_nowhere_and_its_sender_does_not_know() {
     assert_eq!(mailbox(&server), Vec::<String>::new());
     assert_eq!(server.metric("gatepost_messages_screened_total", "verdict=\"discard\""), 1);
     assert_eq!(server.metric("gatepost_messages_accepted_total", ""), 0);
-    assert!(server.log().contains("message screened"));
+    server.eventually("it is logged", |server| server.log().contains("message screened"));
 }
 
 #[test]
