@@ -77,6 +77,9 @@ pub(crate) struct Screening {
     pub(crate) early_wait: Span,
     /// How many greetings are held back at a time: each keeps a place of max_inbound. Further strangers are greeted at once.
     pub(crate) early_places: u32,
+    /// For how long a message that was quarantined is kept where nobody releases or removes it; then it is deleted, which the log tells. "0s" keeps it
+    /// until somebody decides. What its sender wants held (FUTURERELEASE) is none of this.
+    pub(crate) quarantine_keep: Span,
     /// DNS servers to ask, with their ports: ["127.0.0.1:53"]. Empty: those of /etc/resolv.conf. A resolver on the same machine or
     /// network is best: its answers are believed.
     pub(crate) dns_servers: Vec<Address>,
@@ -296,6 +299,7 @@ impl Default for Screening {
             hook_body: false,
             greylist_delay: Span::mins(2),
             greylist_senders: 100_000,
+            quarantine_keep: Span::mins(30 * 24 * 60),
             early_wait: Span::secs(0),
             early_places: 64,
             dns_servers: Vec::new(),

@@ -90,6 +90,7 @@ fn emit_each(events: &Events) {
     events.emit(ConfigurationRejected { cause });
     events.emit(DirectoryChanged { change: "account added", name: account });
     events.emit(QuarantineChanged { change: "message released", message: &message.to_string(), user: Some(account) });
+    events.emit(QuarantineExpired { messages: 2, octets: 100, keep: &"30d" });
     events.emit(LeftOut { kind: "R4", source: Some(source), left_out: 7 });
     events.emit(CertificateLoaded { certificate: "mx.pem", not_after: UNIX_EPOCH });
     events.emit(CertificateRejected { certificate: "mx.pem", cause });
