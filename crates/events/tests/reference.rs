@@ -130,7 +130,16 @@ fn emit_each(events: &Events) {
     events.emit(ListenerFaulted { listener: smtp, cause, now });
 
     let recipients = &["ann@example.org".into()];
-    events.emit(MessageAccepted { listener: smtp, session, message, reverse_path, recipients, octets: 10_240, commit: second });
+    events.emit(MessageAccepted {
+        listener: smtp,
+        session,
+        message,
+        reverse_path,
+        recipients,
+        octets: 10_240,
+        priority: Some(3),
+        commit: second,
+    });
     events.emit(MessageRefused { listener: smtp, session, source, reverse_path: None, code: 452, cause, now });
     let checks = &[("spf", "pass")];
     events.emit(MessageScreened { listener: smtp, session, source, reverse_path, verdict: "accept", checks, cause: None, now });
@@ -392,6 +401,7 @@ fn a_message_accepted_for_many_fits_a_line() {
             reverse_path,
             recipients: &recipients,
             octets: 1,
+            priority: None,
             commit: Duration::ZERO,
         });
     });
