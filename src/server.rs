@@ -10,6 +10,7 @@ mod figures;
 mod kernel;
 mod listeners;
 mod privileges;
+mod quarantine;
 mod recipients;
 mod reload;
 mod remembered;
@@ -144,6 +145,7 @@ async fn serve(plan: Plan, hangup: Signal, ready: impl FnOnce(&[Listening])) -> 
     for http in http {
         drain.spawn_background(http.serve(Arc::clone(&admin), std::future::pending()));
     }
+    drain.spawn_background(quarantine::keep(store.clone(), Arc::clone(&reloader), events.clone()));
     drain.spawn_background(look_after(Arc::clone(&admin), Arc::clone(&reloader)));
     if let Some(certificates) = certificates {
         watch(&drain, certificates, events.clone());

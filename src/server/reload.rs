@@ -131,6 +131,11 @@ impl Reloader {
         }
     }
 
+    /// For how long what is quarantined is kept; zero: until somebody decides.
+    pub(crate) fn quarantine_keep(&self) -> Span {
+        self.lock().config.screening.quarantine_keep
+    }
+
     fn put(&self, in_force: &mut InForce, set: Option<SetForATime>) -> Result<(), Vec<String>> {
         let applied = self.gate.apply(effective(&in_force.config.gate, set));
         applied.map_err(|error| error.faults.iter().map(|fault| format!("gate.{fault}")).collect::<Vec<_>>())?;

@@ -118,6 +118,8 @@ figures! {
     LogLinesLost Counter "log_lines_lost" "Log lines left out because nobody read the log fast enough";
     StoreReady Gauge "store_ready" "1 when the store takes messages";
     StoreMessages Gauge "store_messages" "Messages in all maildrops, one for each recipient";
+    StoreHeldMessages Gauge "store_held_messages" "Messages in quarantine, until somebody decides or quarantine_keep is over; one for each recipient";
+    StoreHeldOctets Gauge "store_held_octets" "Octets of those messages";
     StoreOctets Gauge "store_octets" "Octets of messages that are in a maildrop";
     StoreDiskOctets Gauge "store_disk_octets" "Octets the store takes up on disk";
     StoreDiskFree Gauge "store_disk_free_octets" "Octets free on the store's disk";

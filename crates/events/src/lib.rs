@@ -50,7 +50,7 @@ pub use repeats::{LeftOut, Repeat, Repeats};
 pub use said::Said;
 pub use server::{
     CertificateLoaded, CertificateRejected, ConfigurationRejected, ConfigurationReloaded, DirectoryChanged, QuarantineChanged,
-    ServerDraining, ServerStarted, ServerStopped,
+    QuarantineExpired, ServerDraining, ServerStarted, ServerStopped,
 };
 pub use session::{NotAnId, SessionEnd, SessionId};
 pub use smtp::{DeliveryReported, MessageAccepted, MessageRefused, MessageScreened, RateMet, RecipientRefused};

@@ -31,6 +31,8 @@ pub struct MessageAccepted<'e> {
     pub recipients: &'e [Arc<str>],
     /// Octets of its body.
     pub octets: u64,
+    /// What MT-PRIORITY said, where anything was (RFC 6710 §4.1).
+    pub priority: Option<i8>,
     /// How long the store took to put it on stable storage.
     pub commit: Duration,
 }
@@ -139,6 +141,7 @@ impl Event for MessageAccepted<'_> {
         info!(
             target: "gatepost::smtp", id = %self.message, session = %self.session, listener = %self.listener,
             from = %Said(self.reverse_path), to = %FirstFew(self.recipients), recipients = self.recipients.len(), octets = self.octets,
+            priority = self.priority,
             commit_seconds = self.commit.as_secs_f64(), "message accepted",
         );
     }

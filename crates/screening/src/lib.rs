@@ -34,6 +34,7 @@ mod rspamd;
 mod screener;
 mod screening;
 mod services;
+mod several;
 mod turns;
 mod verdict;
 

@@ -10,6 +10,7 @@ use mail_auth::{
 
 use crate::check::Check;
 use crate::envelope;
+use crate::hook;
 use crate::letter::Letter;
 use crate::milter::{self, Told};
 use crate::reading::{HEADER_OCTETS, IDENTITY_OCTETS, LINES_MOST, Text};
@@ -29,6 +30,8 @@ pub(crate) struct Message<'m> {
     dmarc: Option<DmarcOutput>,
     /// What milters have said so far.
     milters: Verdict,
+    /// What hooks have.
+    hooks: Verdict,
 }
 
 impl<'m> Message<'m> {
@@ -38,7 +41,7 @@ impl<'m> Message<'m> {
         text: &'m Text,
         message: Option<&'m AuthenticatedMessage<'m>>,
     ) -> Self {
-        Self { screener, sender, text, message, dkim: None, arc: None, dmarc: None, milters: Verdict::Accept }
+        Self { screener, sender, text, message, dkim: None, arc: None, dmarc: None, milters: Verdict::Accept, hooks: Verdict::Accept }
     }
 
     /// Asks one check. Those of the envelope are not asked here.
@@ -63,8 +66,8 @@ impl<'m> Message<'m> {
                 screening.added = fields;
                 found
             }
-            Check::Hook => match self.screener.services().hook() {
-                Some((http, hook)) => Box::pin(hook.ask(http, self.sender, letter, self.text.header(), screening)).await,
+            Check::Hook => match self.screener.services().hooks() {
+                Some(hooks) => Box::pin(hook::ask(hooks, self.sender, letter, self.text.header(), screening, &mut self.hooks)).await,
                 None => Found::new(Outcome::None, NO_SERVICE),
             },
             Check::Early | Check::Iprev | Check::Helo | Check::Lists | Check::Spf | Check::Greylist => {
@@ -165,7 +168,11 @@ impl<'m> Message<'m> {
 
     /// What a check has found before its time was over.
     pub(crate) fn known(&self, check: Check) -> Verdict {
-        if check == Check::Milter { self.milters } else { Verdict::Accept }
+        match check {
+            Check::Milter => self.milters,
+            Check::Hook => self.hooks,
+            _ => Verdict::Accept,
+        }
     }
 
     /// Authentication-Results, with all that was found (RFC 8601).

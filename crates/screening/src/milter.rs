@@ -21,6 +21,7 @@ use crate::http::addresses;
 use crate::letter::Letter;
 use crate::screener::Sender;
 use crate::screening::Found;
+use crate::several::Several;
 use crate::verdict::{Outcome, Verdict};
 use conversation::{Conversation, Error, Stream};
 
@@ -83,25 +84,15 @@ pub(crate) async fn ask(
     letter: &mut Letter<'_>,
     so_far: &mut Verdict,
 ) -> Told {
-    let (mut told, mut details) = (Told { found: Found::new(Outcome::Pass, ""), fields: String::new() }, Vec::new());
+    let (mut several, mut all) = (Several::new(), String::new());
     for milter in milters {
-        let Told { mut found, fields } = milter.ask(dns, host, sender, letter).await;
-        details.push(format!("{milter}: {}", found.detail));
-        told.fields.push_str(&fields);
-        let is_last = found.policy.is_final() || found.outcome == Outcome::Unsure;
-        if found.outcome == Outcome::Unsure {
-            found.policy = *so_far;
-        }
-        if is_last || found.policy > *so_far {
-            *so_far = found.policy;
-            told.found = found;
-        }
-        if is_last {
+        let Told { found, fields } = milter.ask(dns, host, sender, letter).await;
+        all.push_str(&fields);
+        if several.is_last(milter, found, so_far) {
             break;
         }
     }
-    told.found.detail = details.join("; ");
-    told
+    Told { found: several.found(), fields: all }
 }
 
 impl Milter {

@@ -9,7 +9,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use mail::{BodyType, Envelope, MessageId, RecipientRequests, Requests, ReversePath};
+use mail::{BodyType, Envelope, MessageId, RecipientRequests, Release, Requests, ReversePath};
 use store::Hold;
 
 use crate::trace;
@@ -36,8 +36,10 @@ pub(crate) struct Report<'r> {
     pub(crate) message: MessageId,
     pub(crate) header: &'r Header,
     pub(crate) at: Timestamp,
-    /// Until when the message is held, and so is what says that it was delivered.
-    pub(crate) hold: Option<Hold>,
+    /// What was asked for as FUTURERELEASE, and until when the message is held for it, and so is what says that it was delivered.
+    pub(crate) release: Option<(Release, Hold)>,
+    /// By when it was to be delivered, where that was asked for.
+    pub(crate) deliver_by: Option<Timestamp>,
 }
 
 impl Header {
@@ -126,6 +128,21 @@ impl Report<'_> {
         write!(text, "Reporting-MTA: dns; {}\r\nArrival-Date: ", self.host)?;
         trace::date(text, self.at)?;
         write!(text, "\r\n")?;
+        if let Some(by) = self.deliver_by {
+            // RFC 2852 §5.
+            write!(text, "Deliver-By-Date: ")?;
+            trace::date(text, by)?;
+            write!(text, "\r\n")?;
+        }
+        // RFC 4865 §5.1.2.
+        match self.release.as_ref().map(|(release, _)| release) {
+            Some(Release::After(seconds)) => write!(text, "Future-Release-Request: for;{seconds}\r\n")?,
+            Some(Release::At(time)) => {
+                let time = Timestamp::from_second(*time).unwrap_or(Timestamp::MAX);
+                write!(text, "Future-Release-Request: until;{time}\r\n")?;
+            }
+            None => {}
+        }
         for (RecipientRequests { recipient, original, .. }, several) in self.recipients() {
             write!(text, "\r\n")?;
             if let Some(original) = original {
@@ -196,7 +213,8 @@ mod tests {
             message: "01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().unwrap(),
             header: &header,
             at: "2026-11-02T09:08:07Z".parse().unwrap(),
-            hold: None,
+            release: Some((Release::At(1_793_610_000), Hold { reason: String::new(), until: None })),
+            deliver_by: Some("2026-11-02T09:09:07Z".parse().unwrap()),
         };
         let (envelope, trace, text) = report.compose(vec!["ann@example.org".into()]);
         assert_eq!((envelope.reverse_path, trace.as_slice()), (ReversePath::Null, &b"Return-Path: <>\r\n"[..]));
@@ -215,7 +233,8 @@ mod tests {
              mx.example has delivered your message to\r\n\r\n  <ann@example.org>\r\n  <bob@example.org>\r\n  <all@example.org>, who are several\r\n\r\n\
              That says that it lies in a mailbox, and not that it has been read.\r\n\r\n\
              --ID\r\nContent-Type: message/delivery-status\r\n\r\n\
-             Original-Envelope-Id: QQ 1\r\nReporting-MTA: dns; mx.example\r\nArrival-Date: Mon, 2 Nov 2026 09:08:07 +0000\r\n\r\n\
+             Original-Envelope-Id: QQ 1\r\nReporting-MTA: dns; mx.example\r\nArrival-Date: Mon, 2 Nov 2026 09:08:07 +0000\r\n\
+             Deliver-By-Date: Mon, 2 Nov 2026 09:09:07 +0000\r\nFuture-Release-Request: until;2026-11-02T09:00:00Z\r\n\r\n\
              Original-Recipient: rfc822; Sales@example.org\r\nFinal-Recipient: rfc822; ann@example.org\r\nAction: delivered\r\nStatus: 2.1.5\r\n\r\n\
              Final-Recipient: rfc822; bob@example.org\r\nAction: delivered\r\nStatus: 2.1.5\r\n\r\n\
              Final-Recipient: rfc822; all@example.org\r\nAction: expanded\r\nStatus: 2.1.5\r\n\r\n\
@@ -237,7 +256,8 @@ mod tests {
             message: "01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().unwrap(),
             header: &Header::default(),
             at: "2026-11-02T09:08:07Z".parse().unwrap(),
-            hold: None,
+            release: None,
+            deliver_by: None,
         };
         let (envelope, _, text) = report.compose(vec!["änn@example.org".into()]);
         let text = String::from_utf8(text).unwrap();

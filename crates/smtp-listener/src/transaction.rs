@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use gate::Token;
 use gate::delivery::Promise;
 use gate::rates::Limit;
+use jiff::Timestamp;
 use mail::binary::Conversion;
 use mail::{Envelope, ForwardPath, MessageId, RecipientRequests};
 use smtp::MailFrom;
@@ -45,6 +46,8 @@ pub(crate) struct Transaction {
     pub(crate) message: Option<Message>,
     /// When it is of no use any more, and to be returned.
     pub(crate) by: Option<Instant>,
+    /// When it was to be delivered, for its report.
+    pub(crate) deliver_by: Option<Timestamp>,
     /// What is thought of it, where anything is asked.
     pub(crate) screened: Option<Box<Screened>>,
 }
@@ -79,8 +82,9 @@ pub(crate) struct Message {
 
 impl Transaction {
     pub(crate) fn new(from: MailFrom, promise: Promise, freight: Freight) -> Self {
-        let by = from.requests.as_ref().and_then(|requests| requests.deliver_by).filter(|by| by.or_return);
-        let by = by.map(|by| net::now() + Duration::from_secs(u64::try_from(by.seconds).unwrap_or_default()));
+        let asked = from.requests.as_ref().and_then(|requests| requests.deliver_by);
+        let deliver_by = asked.map(|by| Timestamp::now().saturating_add(jiff::Span::new().seconds(by.seconds)).unwrap_or(Timestamp::MAX));
+        let by = asked.filter(|by| by.or_return).map(|by| net::now() + Duration::from_secs(u64::try_from(by.seconds).unwrap_or_default()));
         Self {
             from,
             promise,
@@ -94,6 +98,7 @@ impl Transaction {
             refused_by: None,
             message: None,
             by,
+            deliver_by,
             screened: None,
         }
     }

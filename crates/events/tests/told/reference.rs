@@ -32,6 +32,7 @@ fn emit_each(events: &Events) {
     events.emit(ConfigurationRejected { cause });
     events.emit(DirectoryChanged { change: "account added", name: account });
     events.emit(QuarantineChanged { change: "message released", message: &message.to_string(), user: Some(account) });
+    events.emit(QuarantineExpired { messages: 2, octets: 100, keep: &"30d" });
     events.emit(LeftOut { kind: "R4", source: Some(source), left_out: 7 });
     events.emit(CertificateLoaded { certificate: "mx.pem", not_after: UNIX_EPOCH });
     events.emit(CertificateRejected { certificate: "mx.pem", cause });
@@ -71,7 +72,16 @@ fn emit_each(events: &Events) {
     events.emit(ListenerFaulted { listener: smtp, cause, now });
 
     let recipients = &["ann@example.org".into()];
-    events.emit(MessageAccepted { listener: smtp, session, message, reverse_path, recipients, octets: 10_240, commit: second });
+    events.emit(MessageAccepted {
+        listener: smtp,
+        session,
+        message,
+        reverse_path,
+        recipients,
+        octets: 10_240,
+        priority: Some(3),
+        commit: second,
+    });
     events.emit(MessageRefused { listener: smtp, session, source, reverse_path: None, code: 452, cause, now });
     let checks = &[("spf", "pass")];
     events.emit(MessageScreened { listener: smtp, session, source, reverse_path, verdict: "accept", checks, cause: None, now });

@@ -89,15 +89,15 @@ impl Answers {
         let Some(mut transaction) = self.transaction.take() else { return };
         let Some(mut message) = transaction.message.take() else { return };
         let (id, screened) = (message.id, transaction.screened.take());
-        let release = transaction.from.release.map(|release| submission::hold(release, SystemTime::now()));
-        release.iter().cloned().for_each(|hold| message.incoming.hold(hold));
+        let release = transaction.from.release.map(|release| (release, submission::hold(release, SystemTime::now())));
+        release.iter().for_each(|(_, hold)| message.incoming.hold(hold.clone()));
         let fields = match self.judge(&question, &transaction.from.reverse_path, &transaction.accounts, &mut message, screened).await {
             Ok(fields) => fields,
             Err(Unwanted::Refused(reply, None)) => return question.reject(reply),
             Err(Unwanted::Refused(reply, Some(said))) => return question.reject_saying(reply, &said),
             Err(Unwanted::Discarded) => return question.discard(id),
         };
-        let Transaction { from, promise, freight, accounts, limited, left_out, several, sole_recipient, by, .. } = *transaction;
+        let Transaction { from, promise, freight, accounts, limited, left_out, several, sole_recipient, by, deliver_by, .. } = *transaction;
         let Message { incoming, header, .. } = message;
         let deadline = net::now() + self.shared.delivery.deadline();
         let passage = match self.turn(promise, deadline, &from.reverse_path).await {
@@ -108,7 +108,8 @@ impl Answers {
             return question.reject(reply);
         }
         let trace = self.trace(&question, id, &from, &fields, sole_recipient.as_ref());
-        let accepted = Accepted { id, reverse_path: &from.reverse_path, accounts: &accounts, octets: freight.octets };
+        let accepted =
+            Accepted { id, reverse_path: &from.reverse_path, accounts: &accounts, octets: freight.octets, priority: priority(&from) };
         let (receipt, stored) = match self.commit(incoming, trace, accepted).await {
             Ok(receipt) => (receipt, net::now()),
             Err(reply) => {
@@ -120,7 +121,7 @@ impl Answers {
         if let (Some(requests), Some(header)) = (requests, &header) {
             let smtp = Arc::clone(&self.settings.smtp);
             let (host, utf8, at) = (smtp.host.as_str(), *utf8, Timestamp::now());
-            let report = Report { host, reverse_path, requests, several: &several, utf8, message: id, header, at, hold: release };
+            let report = Report { host, reverse_path, requests, several: &several, utf8, message: id, header, at, release, deliver_by };
             Box::pin(self.report_by(deadline, report, question.session().identity())).await;
         }
         // The report was committed in the message's turn; the store's pace is that of messages.
@@ -205,11 +206,11 @@ impl Answers {
         let begun = net::now();
         let outcome = self.seat.during(Phase::Store, net::now, incoming.commit(trace)).await;
         let ended = net::now();
-        let Accepted { id: message, reverse_path, accounts: recipients, octets } = accepted;
+        let Accepted { id: message, reverse_path, accounts: recipients, octets, priority } = accepted;
         let receipt = outcome.map_err(|error| self.store_failed("commit", &error, Some(reverse_path)))?;
         let Shared { events, listener, .. } = &*self.shared;
         let (session, commit) = (self.session, ended - begun);
-        events.emit(MessageAccepted { listener, session, message, reverse_path, recipients, octets, commit });
+        events.emit(MessageAccepted { listener, session, message, reverse_path, recipients, octets, priority, commit });
         self.shared.gate.delivered(self.source, ended);
         Ok(receipt)
     }
@@ -241,7 +242,7 @@ impl Answers {
             tls: session.tls(),
             id,
             sole_recipient,
-            priority: from.requests.as_ref().and_then(|requests| requests.priority),
+            priority: priority(from),
             at: Timestamp::now(),
         };
         trace.fields()
@@ -256,10 +257,16 @@ enum Unwanted {
     Discarded,
 }
 
+/// What MT-PRIORITY said.
+fn priority(from: &MailFrom) -> Option<i8> {
+    from.requests.as_ref().and_then(|requests| requests.priority)
+}
+
 /// What is told of a message that was stored.
 struct Accepted<'a> {
     id: MessageId,
     reverse_path: &'a ReversePath,
     accounts: &'a [Arc<str>],
     octets: u64,
+    priority: Option<i8>,
 }

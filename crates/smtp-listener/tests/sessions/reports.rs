@@ -77,7 +77,14 @@ async fn a_trace_is_a_report_and_a_priority_stands_in_the_trace_field() {
     let mut client = house.log_in().await;
     sends(&mut client, "MAIL FROM:<ann@example.org> BY=60;NT MT-PRIORITY=3", &["RCPT TO:<bob@example.org>"]).await;
     assert!(texts(&house, BOB)[0].contains("\r\n\tPRIORITY 3;\r\n"));
-    assert!(texts(&house, ANN)[0].contains("Final-Recipient: rfc822; bob@example.org\r\nAction: delivered"));
+    let report = &texts(&house, ANN)[0];
+    assert!(report.contains("Final-Recipient: rfc822; bob@example.org\r\nAction: delivered"), "{report}");
+    let date = |field: &str| {
+        let date = report.split(&format!("\r\n{field}: ")).nth(1).unwrap().split("\r\n").next().unwrap();
+        jiff::fmt::rfc2822::parse(date).unwrap().timestamp()
+    };
+    let left = date("Deliver-By-Date").duration_since(date("Arrival-Date")).as_secs();
+    assert!((0..=60).contains(&left), "{report}");
 }
 
 #[tokio::test(start_paused = true)]
