@@ -54,6 +54,11 @@ impl Budget {
         done
     }
 
+    /// What refusing has cost so far, in processor time.
+    pub fn spent(&self) -> Duration {
+        self.account().refusing
+    }
+
     /// Whether refusing has to wait.
     pub(crate) fn is_spent(&self) -> bool {
         self.account().is_spent(clock::now(), self.0.used)
