@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -392,9 +393,9 @@ impl<S: Service> Door<S> {
         let Some((place, tcp)) = taken_over else {
             return self.counters.refused_unanswered.add();
         };
-        let (tls, line, counters) = (tls.clone(), self.reply.to_vec(), Arc::clone(&self.counters));
+        let (tls, line, counters, budget) = (tls.clone(), self.reply.to_vec(), Arc::clone(&self.counters), self.budget.clone());
         self.drain.spawn(async move {
-            let said = tls.refuse(tcp, &line).await;
+            let said = budget.charged(pin!(tls.refuse(tcp, &line))).await;
             if said { &counters.refused_answered } else { &counters.refused_unanswered }.add();
             drop(place);
         });
