@@ -150,11 +150,12 @@ impl Gate {
         self.pool.vacancy()
     }
 
-    /// Has a session give its place up if somebody waits for one; to be called about once a second, for sessions that have rested long
-    /// enough only since.
+    /// Has a session give its place up if somebody waits for one, and those who wait ask again; to be called about once a second, for
+    /// sessions that have rested long enough only since.
     pub fn look_for_places(&self, now: Instant) {
         if self.vacancy().is_awaited() {
             self.want_place(&self.rules.load(), self.lacking(), now);
+            self.vacancy().tell();
         }
     }
 

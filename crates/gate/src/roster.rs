@@ -1,8 +1,8 @@
 //! Every session in use: who it is, what it does, what it has cost, and the way to end it.
 //!
 //! A session enrols when it begins and tells its [`Seat`] what it does; whoever wants to know asks the [`Roster`]. A session that
-//! is to end is marked and its task woken; it looks at [`Seat::parting`] at each command boundary and ends itself, so that
-//! nothing is cut in the middle of a promise.
+//! is to end is marked and its task woken; it looks at [`Seat::parting`] at each command boundary, and while it shakes hands, and ends
+//! itself, so that nothing is cut in the middle of a promise.
 //!
 //! Guarantees: a session is on the roster from [`Roster::enrol`] until its [`Enrolment`] is dropped, on every path; so is the
 //! count of its user's sessions, from the login on. A session costs the roster under 300 octets.
@@ -15,6 +15,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
 
 use crate::day::Day;
 use crate::permit::ListenerId;
@@ -84,6 +86,7 @@ impl Roster {
             told: SlotTime::default(),
             next_search: None,
             giving_way: None,
+            in_vain: None,
         }))
     }
 
@@ -159,14 +162,31 @@ impl Roster {
         if book.next_search.is_some_and(|next| now < next) || book.giving_way.is_some_and(is_leaving) {
             return;
         }
-        let sessions = u32::try_from(book.seats.len()).unwrap_or(u32::MAX);
-        book.next_search = Some(now + SEARCH_PAUSE.max(SEARCH_PAUSE_PER_SESSION.saturating_mul(sessions)));
+        book.next_search = Some(now + book.search_pause());
         let resting = book.seats.values().filter_map(|seat| Some((seat, seat.at_rest(wanted, now).filter(|rested| *rested >= least)?)));
         if let Some((seat, _)) = resting.max_by_key(|(seat, rested)| (!spared(seat.source()), *rested)) {
             seat.part(Parting::GivesWay);
             let leaving = (seat.id(), now + LEAVING);
             book.giving_way = Some(leaving);
         }
+    }
+
+    /// Has one session give its place up that a client of `network` has in the lane for those about to show a password, if one was only sat in
+    /// for [`LANE_SITS`]: the one for longest. Whether there was one. As it walks over all sessions, nothing is done when the last search
+    /// for that network was in vain only just now.
+    pub(crate) fn lane_gives_way(&self, network: IpNet, now: Instant) -> bool {
+        let mut book = self.lock();
+        if book.in_vain.is_some_and(|(before, until)| before == network && now < until) {
+            return false;
+        }
+        let sitting = book.seats.values().filter_map(|seat| Some((seat, seat.sits_in_lane(network, now)?)));
+        let longest = sitting.filter(|(_, sat)| *sat >= LANE_SITS).max_by_key(|(_, sat)| *sat);
+        longest.inspect(|(seat, _)| seat.part(Parting::GivesWay));
+        let found = longest.is_some();
+        if !found {
+            book.in_vain = Some((network, now + book.search_pause()));
+        }
+        found
     }
 
     /// What all sessions since the start have spent their time on, until `now`. Never less than what it was the last time.
@@ -257,9 +277,16 @@ struct Book {
     next_search: Option<Instant>,
     /// Who has been asked for a place last, and until when it is waited for.
     giving_way: Option<(u64, Instant)>,
+    /// The network for which the lane was looked through last in vain, and when it may be again.
+    in_vain: Option<(IpNet, Instant)>,
 }
 
 impl Book {
+    fn search_pause(&self) -> Duration {
+        let sessions = u32::try_from(self.seats.len()).unwrap_or(u32::MAX);
+        SEARCH_PAUSE.max(SEARCH_PAUSE_PER_SESSION.saturating_mul(sessions))
+    }
+
     fn leave(&mut self, seat: &Seat) {
         let Some(account) = seat.words().user.take() else { return };
         if let Some(held) = self.users.get_mut(&account) {
@@ -281,6 +308,9 @@ const SEARCH_PAUSE_PER_SESSION: Duration = Duration::from_micros(20);
 
 /// How long a session that gives way may take to leave, the client's close included, before another one is asked.
 const LEAVING: Duration = Duration::from_secs(2);
+
+/// Longer than a mail program takes to answer, from anywhere on earth; what it asks a person for it asks before it connects.
+const LANE_SITS: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests;

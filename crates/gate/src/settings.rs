@@ -51,7 +51,8 @@ pub struct Settings {
     /// How many places of the reserve may be had at once by clients that are about to show a password, on the submission and
     /// POP3 ports, when they would be refused otherwise: so people get in however many strangers there are, even behind
     /// the same address. One source, at its widest, may have half of them, rounded up; with the password the place is free for the
-    /// next one. A number, or a part of the reserve, rounded up. Must be at most the reserve; 0 switches it off.
+    /// next one, and so it is where somebody has only sat in it for 2 seconds when another client of that source needs one. A number, or a
+    /// part of the reserve, rounded up. Must be at most the reserve; 0 switches it off.
     pub authenticating_places: Portion,
 
     /// How many sessions one client address may have at once: an IPv4 address, or an IPv6 /64. The next one gets

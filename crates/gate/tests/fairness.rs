@@ -6,7 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use gate::{
-    Arrival, Class, ClientSettings, Day, Draw, Gate, Level, Limit, ListenerId, Permit, Portion, Privilege, Refusal, Rule, Settings,
+    Arrival, Class, ClientSettings, Day, Draw, Enrolment, Gate, Level, Limit, ListenerId, Newcomer, Permit, Phase, Portion, Privilege,
+    Refusal, Rule, Settings,
 };
 
 /// No ceiling by address stands in the way of what is tested.
@@ -152,6 +153,43 @@ fn who_never_shows_a_password_has_half_of_the_lane_at_most() {
     person.authenticate();
     guessers[0].authenticate();
     assert!(submits(&gate, v4(0, 9)).is_ok(), "a right password makes room");
+}
+
+/// The office's own address has its part of the lane, too, and shows no password there.
+#[test]
+fn who_only_sits_in_the_lane_makes_room_for_somebody_behind_the_same_address() {
+    let gate = open(Settings { max_inbound: 100, first_places: Portion::Places(0), fair_share_alpha: 0.0, ..wide() });
+    let _flood = flood(&gate, 200, |_| v4(0, 7));
+    let start = Instant::now();
+    let at = |millis| start + Duration::from_millis(millis);
+    let comes = |network, millis| gate.admit(&Arrival { authenticates: true, now: at(millis), ..arrival(v4(network, 7)) });
+    let enrol = |id, permit: &Permit| {
+        gate.roster().enrol(Newcomer { id, listener: ListenerId(0), source: v4(0, 7), draw: permit.draw(), admitted_at: start })
+    };
+    let permits: Vec<_> = (0..3).map(|_| comes(0, 0).unwrap()).collect();
+    let mut sessions: Vec<_> = permits.into_iter().zip(0..).map(|(permit, id)| (enrol(id, &permit), permit)).collect();
+    // One is in a handshake, one waits between two commands, and one of them is at work.
+    for (number, phase) in [Phase::Tls, Phase::Client, Phase::Own].into_iter().enumerate() {
+        let seat = sessions[number].0.seat();
+        seat.rest(true);
+        seat.enter(phase, at(100 * number as u64));
+    }
+    let leaving =
+        |sessions: &[(Enrolment, Permit)]| sessions.iter().map(|(session, _)| session.seat().parting().is_some()).collect::<Vec<_>>();
+    assert!(comes(0, 1_999).is_err(), "they may still show a password");
+    let mut person = comes(0, 2_010).unwrap();
+    assert_eq!((person.draw(), leaving(&sessions)), (Draw::Authenticating, vec![true, false, false]));
+    assert!(comes(0, 2_020).is_err(), "the other has not sat for long enough");
+    person.authenticate();
+    drop(sessions.remove(0));
+    // The place that was given up is the next one's, and nobody else has to.
+    let mut next = comes(0, 2_200).unwrap();
+    assert_eq!(leaving(&sessions), [false, false]);
+    next.authenticate();
+    let _sits = comes(0, 2_210).unwrap();
+    assert!(comes(0, 2_220).is_ok() && leaving(&sessions) == [true, false]);
+    assert!(comes(0, 9_000).is_err(), "who is at work stays, and who is on the way out is not asked again");
+    assert_eq!(comes(1, 9_000).unwrap().draw(), Draw::Authenticating, "others have theirs");
 }
 
 #[test]
