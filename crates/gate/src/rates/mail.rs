@@ -167,6 +167,12 @@ impl MailRates {
         concerned.for_each(|(_, limiter, key)| limiter.owe(key, n, now));
     }
 
+    /// Makes up, by `limits`, for what was had beside what was asked for: [`MailRates::take`] was asked for `asked`, and it came to `had`.
+    pub fn settle(&self, measure: Measure, asked: u32, had: u32, sender: &Sender<'_>, limits: Limits, now: Instant) {
+        let concerned = self.asked(measure, sender).filter(|(limit, ..)| limits.hold(*limit));
+        concerned.for_each(|(_, limiter, key)| limiter.settle(key, asked, had, now));
+    }
+
     /// Gives back what was taken in vain, by `limits`.
     pub fn give_back(&self, measure: Measure, n: u32, sender: &Sender<'_>, limits: Limits) {
         let concerned = self.asked(measure, sender).filter(|(limit, ..)| limits.hold(*limit));
@@ -274,6 +280,11 @@ impl Limits {
     /// Those of one scope.
     pub fn in_scope(scope: Scope) -> Self {
         Limit::ALL.into_iter().filter(|limit| limit.scope == scope).fold(Self::NONE, Self::and)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(self) -> bool {
+        self == Self::NONE
     }
 
     fn of(limits: &[Limit]) -> Self {

@@ -3,7 +3,7 @@
 use gate::rates::Settings;
 use net::clock;
 
-use crate::house::{ANN, House, MINUTE, PASSWORD, Plan, SECOND, plain, timed};
+use crate::house::{ANN, Client, House, MINUTE, PASSWORD, Plan, SECOND, plain, timed};
 
 async fn house(rates: Settings) -> House {
     Plan { rates, ..Plan::relay() }.build().await
@@ -105,6 +105,42 @@ async fn octets_are_refused_before_they_are_sent_and_never_after() {
     clock::pause(MINUTE / 2).await;
     client.asks("MAIL FROM:<>", "250 2.1.0").await;
     assert_eq!(house.store.texts(ANN).len(), 1);
+}
+
+/// Sends `kib` KiB, with `parameters` at MAIL.
+async fn sends(client: &mut Client, parameters: &str, kib: usize) {
+    client.asks(&format!("MAIL FROM:<>{parameters}"), "250 2.1.0").await;
+    client.asks("RCPT TO:<ann@example.org>", "250 2.1.5").await;
+    client.asks("DATA", "354").await;
+    client.says(format!("{}\r\n", "x".repeat(62)).repeat(kib * 16) + ".\r\n").await;
+    client.hears("250 2.0.0").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_announces_more_than_a_rate_has_pays_for_what_was_sent() {
+    let house = house(Settings { bytes_per_source: "60KiB/1m".parse().unwrap(), ..Settings::default() }).await;
+    let mut client = house.greet().await;
+    client.asks("MAIL FROM:<> SIZE=10000000", "250 2.1.0").await;
+    client.asks("RSET", "250").await;
+    sends(&mut client, " SIZE=10000000", 60).await;
+    client.asks("MAIL FROM:<>", "451 4.7.1 mx.example Too much mail in a short time").await;
+    clock::pause(MINUTE).await;
+    sends(&mut client, " SIZE=10000000", 180).await;
+    clock::pause(2 * MINUTE).await;
+    client.asks("MAIL FROM:<>", "451 4.7.1").await;
+    clock::pause(2 * SECOND).await;
+    client.asks("MAIL FROM:<>", "250 2.1.0").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_sent_unannounced_is_made_up_for_whole() {
+    let house = house(Settings { bytes_per_source: "60KiB/1m".parse().unwrap(), ..Settings::default() }).await;
+    let (mut one, mut other) = (house.greet().await, house.greet().await);
+    tokio::join!(sends(&mut one, "", 600), sends(&mut other, "", 600));
+    clock::pause(18 * MINUTE).await;
+    house.greet().await.asks("MAIL FROM:<>", "451 4.7.1 mx.example Too much mail in a short time").await;
+    clock::pause(2 * MINUTE).await;
+    house.greet().await.asks("MAIL FROM:<>", "250 2.1.0").await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -30,7 +30,7 @@ fn octets_beyond_what_was_announced_are_owed() {
     let (rates, start) = (rates("bytes_per_source = \"60KiB/1m\""), Instant::now());
     let take = |seconds| rates.take(Measure::Kib, 1, &sender(None, "a.example"), start + Duration::from_secs(seconds)).is_ok();
     assert!(take(0));
-    rates.owe(Measure::Kib, 99, &sender(None, "a.example"), Limits::ALL, start);
+    rates.settle(Measure::Kib, 1, 100, &sender(None, "a.example"), Limits::ALL, start);
     assert!(!take(0) && !take(40) && take(41));
 }
 
