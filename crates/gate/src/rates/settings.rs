@@ -46,8 +46,10 @@ pub struct Settings {
     pub recipients_per_sender_domain: Rate,
 
     /// Octets of messages from one source, as in "100MiB/1h". Asked at MAIL, with the size that the client announces there; what a
-    /// message has beyond that is taken afterwards, so that no message is refused that has been sent. "451 4.7.1 ... Too much mail in a
-    /// short time, try again in ... seconds".
+    /// message has beyond that is taken afterwards, so that no message is refused that has been sent. All of it: after 300 MiB the next
+    /// message is taken two hours later. "451 4.7.1 ... Too much mail in a short time, try again in ... seconds".
+    ///
+    /// What may come at once, which is the burst, should not be less than limits.message_bytes.
     pub bytes_per_source: ByteRate,
     /// Octets from one account.
     pub bytes_per_account: ByteRate,
