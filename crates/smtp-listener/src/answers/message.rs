@@ -113,7 +113,7 @@ impl Answers {
         passage.stored(stored);
         question.accept(receipt);
         if !limited.is_empty() {
-            Box::pin(recipients::warn(&self.shared, self.settings.quota_warning_percent, &limited)).await;
+            Box::pin(recipients::warn(&self.shared, &self.seat, self.settings.quota_warning_percent, &limited)).await;
         }
     }
 
