@@ -163,8 +163,13 @@ there is nothing to tell it in.
 ";
 
 const RATES: &str = "A table of bounded size counts for each source, account and sender domain on its own (`rates.keys`). When there are more, they share what
-is left over: a flood of addresses takes no memory and gets round nothing, but a newcomer may be told to come back. A million IPv6 /64s stay
-under the bound, and their /48 still limits them (`crates/gate/tests/rates.rs`).
+is left over: a flood of addresses takes no memory and no source gets round its rate by it, but a newcomer may be told to come back. A
+million IPv6 /64s stay under the bound (`crates/gate/tests/rates.rs`).
+
+A source is an IPv4 address or an IPv6 /64, and whoever has an IPv6 /48 has 65,536 of those. Only the rates of connections know wider
+networks: a million /64s of 16 sites come in as often as 16 sites may by `rates.connections_per_site`
+(`crates/gate/src/rates/arrivals.rs`). To bound the mail of a whole network write that, `rates.connections_per_network` for a /24 or /56, and
+`limits.messages`, which says how many messages a connection may bring.
 
 `rates.shadow = [\"messages_per_account\"]` has a rate counted and not enforced, to try it out:
 `gatepost_rates_shadow_messages_per_account_total`, one for each, and `gatepost gate status` say how often it would have refused.

@@ -14,8 +14,9 @@ use crate::settings::Fault;
 /// 10" is 10 at once and then one a second; "off" is no limit. All of these can be changed while the server runs, and a rate that is
 /// changed starts over. What is refused does not count.
 ///
-/// A source is an IPv4 address or an IPv6 /64; an account is who has authenticated; a sender domain is what stands behind the
-/// @ in MAIL FROM, which anybody can write there. Replies are temporary: an honest sender comes back and loses nothing.
+/// A source is an IPv4 address or an IPv6 /64, and for wider networks there are connections_per_network and connections_per_site; an account
+/// is who has authenticated; a sender domain is what stands behind the @ in MAIL FROM, which anybody can write there. Replies are
+/// temporary: an honest sender comes back and loses nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
