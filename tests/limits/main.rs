@@ -168,7 +168,8 @@ million IPv6 /64s stay under the bound (`crates/gate/tests/rates.rs`).
 
 A source is an IPv4 address or an IPv6 /64, and whoever has an IPv6 /48 has 65,536 of those. Only the rates of connections know wider
 networks: a million /64s of 16 sites come in as often as 16 sites may by `rates.connections_per_site`
-(`crates/gate/src/rates/arrivals.rs`). To bound the mail of a whole network write that, `rates.connections_per_network` for a /24 or /56, and
+(`crates/gate/src/rates/arrivals.rs`). No rate by source, nor of connections, is for
+[clients](gate.md#clients) that are `exempt`. To bound the mail of a whole network write that, `rates.connections_per_network` for a /24 or /56, and
 `limits.messages`, which says how many messages a connection may bring.
 
 `rates.shadow = [\"messages_per_account\"]` has a rate counted and not enforced, to try it out:

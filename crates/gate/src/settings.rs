@@ -112,10 +112,10 @@ pub struct Settings {
     /// How long such a ban lasts. At least 1m and at most 30d.
     pub ban_time: Span,
 
-    /// Clients you know, each with a name, its networks and a class. "exempt" ones are under no limit by address, rate or share;
-    /// "trusted" ones are under no share. Both may have places of the reserve, and both need a place: max_inbound holds for
-    /// everybody. With sessions all clients of an entry together have that ceiling in place of the limits by address. A reason and
-    /// a last day (expires, in UTC) are for whoever reads this in a year.
+    /// Clients you know, each with a name, its networks and a class. "exempt" ones are under no limit by address and no share, nor any
+    /// rate of connections or per source; "trusted" ones are under no share. Both may have places of the reserve, and both need a
+    /// place: max_inbound holds for everybody. With sessions all clients of an entry together have that ceiling in place of the limits
+    /// by address. A reason and a last day (expires, in UTC) are for whoever reads this in a year.
     ///
     /// Of several networks that a client is in the longest prefix counts. Nothing is exempt by itself, 127.0.0.1 not either. An
     /// entry is a table of its own under the heading [[gate.clients]], or an element of this list:

@@ -341,7 +341,8 @@ impl Answers {
 
     /// Whom the rates count for.
     fn sender<'s>(&self, account: Option<&'s str>) -> Sender<'s> {
-        Sender { source: self.source.into(), account, domain: None }
+        let source = (!self.shared.gate.is_exempt(self.source)).then(|| self.source.into());
+        Sender { source, account, domain: None }
     }
 
     /// Whether the user may have one more session, now that the password was right.

@@ -12,7 +12,7 @@ use gate::rates::{Limits, MailRates, Measure, RateExceeded, Sender};
 /// Dropping it settles the account.
 pub(crate) struct Freight {
     rates: Arc<MailRates>,
-    source: Source,
+    source: Option<Source>,
     account: Option<Box<str>>,
     domain: Option<Box<str>>,
     asked_kib: u32,

@@ -74,8 +74,8 @@ pub struct Limits(u16);
 /// Who sends, as far as it is known.
 #[derive(Clone, Copy, Debug)]
 pub struct Sender<'s> {
-    /// From where.
-    pub source: Source,
+    /// From where; `None` of a client that [no limit by source](crate::Gate::is_exempt) holds for.
+    pub source: Option<Source>,
     /// Who has authenticated.
     pub account: Option<&'s str>,
     /// The domain of MAIL FROM.
@@ -305,7 +305,7 @@ impl Scope {
 
     fn key<'s>(self, sender: &'s Sender<'_>) -> Option<Key<'s>> {
         match self {
-            Self::Source => sender.source.prefix(Level::Address).map(Key::Prefix),
+            Self::Source => sender.source?.prefix(Level::Address).map(Key::Prefix),
             Self::Account => sender.account.map(Key::Name),
             Self::SenderDomain => sender.domain.map(Key::Domain),
         }

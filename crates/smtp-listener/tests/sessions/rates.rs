@@ -1,6 +1,7 @@
 //! Rates: who goes too fast is told to come back, and the session goes on.
 
 use gate::rates::Settings;
+use gate::{ClientSettings, Privilege};
 use net::clock;
 
 use crate::house::{ANN, Client, House, MINUTE, PASSWORD, Plan, SECOND, plain, timed};
@@ -22,6 +23,30 @@ async fn messages_of_a_source_over_all_its_sessions() {
     assert_eq!((told.cause.key(), told.share[0].sessions), (Some("rates.messages_per_source"), 2));
     clock::pause(MINUTE / 2).await;
     one.asks("MAIL FROM:<>", "250 2.1.0").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_is_exempt_is_under_no_rate_by_source() {
+    let (once, kib) = ("1/1h".parse().unwrap(), "1KiB/1h".parse().unwrap());
+    let per_source = Settings { messages_per_source: once, recipients_per_source: once, bytes_per_source: kib, ..Settings::default() };
+    let twice = "2/1h".parse().unwrap();
+    let house = house(Settings { failed_commands_per_source: once, messages_per_sender_domain: twice, ..per_source }).await;
+    let networks = vec!["127.0.0.0/8".parse().unwrap()];
+    let near = ClientSettings { name: "near".into(), networks, class: Privilege::Exempt, sessions: None, reason: None, expires: None };
+    house.gate.apply(gate::Settings { clients: vec![near], ..gate::Settings::default() }).unwrap();
+    let mut client = house.greet().await;
+    for _ in 0..3 {
+        client.asks("WHAT", "500").await;
+        sends(&mut client, " SIZE=4096", 4).await;
+    }
+    for reply in ["250", "250", "451 4.7.1 mx.example Too many messages"] {
+        client.asks("MAIL FROM:<a@elsewhere.example>", reply).await;
+        client.asks("RSET", "250").await;
+    }
+    house.gate.apply(gate::Settings::default()).unwrap();
+    client.asks("MAIL FROM:<>", "250 2.1.0").await;
+    client.asks("RSET", "250").await;
+    client.asks("MAIL FROM:<>", "451 4.7.1 mx.example Too many messages").await;
 }
 
 #[tokio::test(start_paused = true)]

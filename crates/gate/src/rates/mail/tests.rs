@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use super::*;
 
 fn sender<'s>(account: Option<&'s str>, domain: &'s str) -> Sender<'s> {
-    Sender { source: Source::from(IpAddr::from([192, 0, 2, 7])), account, domain: Some(domain) }
+    Sender { source: Some(Source::from(IpAddr::from([192, 0, 2, 7]))), account, domain: Some(domain) }
 }
 
 fn rates(text: &str) -> MailRates {
@@ -23,6 +23,14 @@ fn each_scope_counts_for_itself_and_who_refuses_gives_back() {
     assert_eq!(take(Some("ann"), "example.com"), Err("messages_per_account"));
     assert_eq!(take(None, "example.com"), Ok(()));
     assert_eq!(rates.take(Measure::Recipients, 1000, &sender(None, "example.org"), now), Ok(Limits::NONE), "no limit");
+}
+
+#[test]
+fn who_has_no_source_is_under_the_other_rates() {
+    let (rates, now) = (rates("messages_per_source = \"1/1h\"\nmessages_per_account = \"2/1h\""), Instant::now());
+    let exempt = Sender { source: None, ..sender(Some("ann"), "example.org") };
+    let take = || rates.take(Measure::Messages, 1, &exempt, now).map(drop).map_err(|met| met.limit.key());
+    assert_eq!([take(), take(), take()], [Ok(()), Ok(()), Err("messages_per_account")]);
 }
 
 #[test]
