@@ -35,12 +35,14 @@ fn never_reached(gate: &gate::Settings, document: &Document<'_>) -> Vec<Finding>
         let message = format!("{key} <= max_inbound does not hold: {count} > {most}; one {whose} {}", hint(key));
         Finding::error(format!("gate.{key}"), message)
     });
-    let users = gate.users.iter().enumerate().filter_map(|(index, user)| {
-        let count = user.sessions.filter(|count| *count > most)?;
-        let message = format!("sessions <= max_inbound does not hold for {:?}: {count} > {most}; it {}", user.name, hint("sessions"));
-        Some(Finding::error("gate.users", message).at(index))
+    let clients = gate.clients.iter().enumerate().map(|(index, client)| ("gate.clients", index, &client.name, client.sessions));
+    let users = gate.users.iter().enumerate().map(|(index, user)| ("gate.users", index, &user.name, user.sessions));
+    let entries = clients.chain(users).filter_map(|(key, index, name, sessions)| {
+        let count = sessions.filter(|count| *count > most)?;
+        let message = format!("sessions <= max_inbound does not hold for {name:?}: {count} > {most}; it {}", hint("sessions"));
+        Some(Finding::error(key, message).at(index))
     });
-    ceilings.chain(users).collect()
+    ceilings.chain(entries).collect()
 }
 
 /// Rates of octets that have less at once than one message may be: it is taken, and its sender pays for it afterwards.

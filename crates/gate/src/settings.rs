@@ -268,13 +268,8 @@ impl Settings {
             if client.networks.is_empty() {
                 fault(format!("{name:?} has no networks: it would be nobody; list some, or take the entry out"));
             }
-            match client.sessions {
-                Some(0) => fault(format!("sessions >= 1 does not hold for {name:?}: it would be refused always; {DENY}")),
-                Some(sessions) if sessions > self.max_inbound && self.max_inbound > 0 => {
-                    let most = self.max_inbound;
-                    fault(format!("sessions <= max_inbound does not hold for {name:?}: {sessions} > {most}; it could never have as many"));
-                }
-                _ => {}
+            if client.sessions == Some(0) {
+                fault(format!("sessions >= 1 does not hold for {name:?}: it would be refused always; {DENY}"));
             }
             for network in &client.networks {
                 if network.0.prefix_len() == 0 {
