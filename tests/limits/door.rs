@@ -88,9 +88,7 @@ pub(crate) fn places(keys: &Keys) -> String {
     ]);
     for (key, scene) in SCENES {
         let refusal = scene.refusal("");
-        // The reserve is why a place of `max_inbound` is not to be had.
-        let met = if key == "gate.reserve" { "gate.max_inbound" } else { key };
-        assert_eq!(refusal.rule.key(), Some(met));
+        assert_eq!(refusal.rule.key(), Some(key));
         let (smtp, pop3) = heard(&refusal);
         let shadow = in_shadow(refusal.rule.limit());
         table.row([&code(key), keys.default(key), "connection", refusal.rule.id(), &smtp, &pop3, &refused(&refusal), shadow]);
@@ -164,6 +162,10 @@ pub(crate) fn on_the_way(keys: &Keys) -> String {
     let key = "timeouts.write";
     let ended = labelled("gatepost_sessions_ended_total", "end", SessionEnd::TimedOut.as_str());
     table.row([&code(key), keys.default(key), "a client taking what it is sent", "closed", "", &ended]);
+    let (key, bounds) = ("screening.early_wait", "how long a stranger's greeting is held back");
+    table.row([&code(key), keys.default(key), bounds, "greeted", "", ""]);
+    let (key, bounds) = ("screening.early_places", "greetings held back at once");
+    table.row([&code(key), keys.default(key), bounds, "greeted at once", "", ""]);
     let (most, time) = (net::REFUSALS_MOST.to_string(), net::REFUSAL_TIME.as_secs());
     let refusals = format!("refusals said inside TLS at once, {time} seconds each");
     table.row(["refusal handshakes", &most, &refusals, "closed without a word", "", &unanswered]);

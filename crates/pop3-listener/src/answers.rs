@@ -361,7 +361,7 @@ impl Answers {
         let limits = Limits::in_scope(if named.is_some() { Scope::Account } else { Scope::Source });
         let met = self.shared.rates.look(Measure::FailedCommands, &self.sender(named), limits, now).err()?;
         let (Shared { events, listener, .. }, session, source) = (&*self.shared, self.session, self.source);
-        events.emit(RateMet { listener, session, source, account: named, rate: met.limit.key(), wait: met.wait, now });
+        events.emit(RateMet { listener, session, source, account: named, limit: met.limit.path(), wait: met.wait, now });
         self.rate_met = true;
         Some(self.deny(account, met))
     }

@@ -1,6 +1,6 @@
 //! How much mail, and how many failed commands: per source, per account and per sender domain.
 //!
-//! A limit is a [`Measure`] and a [`Scope`]; its [key](Limit::key) in the configuration is also its label in metrics and its row
+//! A limit is a [`Measure`] and a [`Scope`]; its [key](Limit::path) in the configuration is also its label in metrics and its row
 //! in the documentation. Every scope that is known of a sender is asked, narrowest first in the order of the text; one that refuses gives the
 //! others back what they took. A limit in shadow refuses nobody: it counts whom it would have refused, and takes nothing from them.
 
@@ -226,13 +226,13 @@ impl Limit {
         ]
     };
 
-    /// Its key in the configuration, its label in metrics.
+    /// Its key in its table of the configuration.
     pub fn key(self) -> &'static str {
         self.path().split_once('.').map_or_else(|| self.path(), |(_table, key)| key)
     }
 
-    /// The key with its table.
-    pub(crate) fn path(self) -> &'static str {
+    /// The key with its table, which is its label in metrics.
+    pub fn path(self) -> &'static str {
         match (self.measure, self.scope) {
             (Measure::Messages, Scope::Source) => "rates.messages_per_source",
             (Measure::Messages, Scope::Account) => "rates.messages_per_account",

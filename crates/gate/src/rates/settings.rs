@@ -1,6 +1,6 @@
 //! The rates an operator writes, the table `[rates]` of the configuration.
 //!
-//! The doc comments of [`Settings`] are the commented example configuration and the reference; a key is also the label of the
+//! The doc comments of [`Settings`] are the commented example configuration and the reference; a key, with its table, is also the label of the
 //! metric that counts who met the limit. [`Settings::validate`] finds every fault. Refuses: unknown keys, while reading.
 
 use ::mail::{ByteRate, Rate, Span};

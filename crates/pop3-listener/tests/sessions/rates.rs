@@ -27,7 +27,7 @@ async fn failed_commands_of_a_source_over_all_its_sessions_close_the_login() {
     }
     let mut client = house.connect().await;
     client.logs_in(LATER).await;
-    assert_eq!(house.metric("rates_met_total{listener=\"pop3s\",rate=\"failed_commands_per_source\"}"), 1);
+    assert_eq!(house.metric("rates_met_total{listener=\"pop3s\",limit=\"rates.failed_commands_per_source\"}"), 1);
     clock::pause(MINUTE).await;
     client.logs_in("+OK").await;
 }
@@ -70,7 +70,7 @@ async fn an_account_has_its_own_rate_and_who_has_no_password_learns_nothing() {
     let mut client = house.connect().await;
     client.asks(&plain("", ANN, "wrong"), "-ERR [AUTH]").await;
     client.logs_in(LATER).await;
-    assert_eq!(house.metric("rates_met_total{listener=\"pop3s\",rate=\"failed_commands_per_account\"}"), 1);
+    assert_eq!(house.metric("rates_met_total{listener=\"pop3s\",limit=\"rates.failed_commands_per_account\"}"), 1);
     client.asks(&plain("", BOB, PASSWORD), "+OK").await;
 }
 

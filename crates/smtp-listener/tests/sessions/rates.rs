@@ -18,7 +18,7 @@ async fn messages_of_a_source_over_all_its_sessions() {
     other.asks("MAIL FROM:<>", "250 2.1.0").await;
     one.asks("RSET", "250").await;
     one.asks("MAIL FROM:<>", "451 4.7.1 mx.example Too many messages in a short time, try again in ").await;
-    assert_eq!(house.metric("rates_met_total{listener=\"smtp\",rate=\"messages_per_source\"}"), 1);
+    assert_eq!(house.metric("rates_met_total{listener=\"smtp\",limit=\"rates.messages_per_source\"}"), 1);
     let told = house.gate.explain("R11.0000").unwrap();
     assert_eq!((told.cause.key(), told.share[0].sessions), (Some("rates.messages_per_source"), 2));
     clock::pause(MINUTE / 2).await;
@@ -78,7 +78,7 @@ async fn a_transaction_has_one_token_for_all_recipients_that_a_rate_refuses() {
         let reply = client.reply().await;
         assert!(reply.starts_with("450 4.7.1") && reply.ends_with(" seconds [R11.0000]\r\n"), "{reply}");
     }
-    assert_eq!(house.metric("rates_met_total{listener=\"smtp\",rate=\"recipients_per_source\"}"), 300);
+    assert_eq!(house.metric("rates_met_total{listener=\"smtp\",limit=\"rates.recipients_per_source\"}"), 300);
     client.asks("DATA", "354").await;
     client.says(".\r\n").await;
     client.hears("250 2.0.0").await;
