@@ -27,7 +27,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    pub(crate) fn new(rule: Rule, sequence: u32) -> Self {
+    pub(crate) fn new(rule: Rule, sequence: u64) -> Self {
         Self { rule, token: Token::new(rule.id(), sequence), known_good: false }
     }
 }
