@@ -118,9 +118,9 @@ impl fmt::Display for Text<'_> {
             Rule::PoolFull { .. } | Rule::UnreservedFull { .. } | Rule::OutOfDescriptors => {
                 f.write_str("Too many connections, try again later")
             }
-            Rule::SourceFull { prefix, limit, .. }
-            | Rule::ClientFull { network: prefix, limit, .. }
-            | Rule::ShareSpent { prefix, share: limit, .. } => {
+            // Which networks are an entry's, and how many sessions they have together, is the operator's.
+            Rule::ClientFull { .. } => f.write_str("Too many connections from your network, try again later"),
+            Rule::SourceFull { prefix, limit, .. } | Rule::ShareSpent { prefix, share: limit, .. } => {
                 write!(f, "Too many connections from [{}] (limit {limit}), try again later", Bare(prefix))
             }
             Rule::TooOften { prefix: Some(prefix), retry_seconds } => {
@@ -167,12 +167,7 @@ mod tests {
         let share_spent = Rule::ShareSpent { prefix: network, held: 10, share: 10, free: 20 };
         let table = [
             (Rule::Ramping { general: 3, places: 3 }, "4.3.2", "Service restarting, try again shortly", "R1"),
-            (
-                Rule::ClientFull { network, held: 10, limit: 10 },
-                "4.7.0",
-                "Too many connections from [192.0.2.0/24] (limit 10), try again later",
-                "R2",
-            ),
+            (Rule::ClientFull { network, held: 10, limit: 10 }, "4.7.0", "Too many connections from your network, try again later", "R2"),
             (share_spent, "4.7.0", "Too many connections from [192.0.2.0/24] (limit 10), try again later", "R2"),
             (too_often(Some("192.0.2.7/32")), "4.7.0", "Connecting too often from [192.0.2.7], try again in 30 seconds", "R3"),
             (too_often(Some("192.0.2.0/24")), "4.7.0", "Connecting too often from [192.0.2.0/24], try again in 30 seconds", "R3"),
