@@ -10,6 +10,7 @@
 //! Fails: [`LoadError`]; whoever reloads keeps the values in force.
 
 mod capacity;
+mod ceilings;
 mod change;
 mod document;
 mod fault;

@@ -76,6 +76,12 @@ fn effective(gate: &gate::Settings, set: Option<SetForATime>) -> gate::Settings 
     gate::Settings { max_inbound: set.map_or(gate.max_inbound, |set| set.max_inbound), ..gate.clone() }
 }
 
+/// What is wrong with so many sessions: for the gate itself, and for the rates, which may hold some of them back. By key.
+fn faults_of_sessions(gate: &gate::Settings, rates: &gate::rates::Settings) -> impl Iterator<Item = String> {
+    let of_rates = rates.validate(gate.max_inbound).into_iter().map(|fault| format!("rates.{}: {}", fault.key, fault.message));
+    gate.validate().into_iter().map(|fault| format!("gate.{}: {}", fault.key, fault.message)).chain(of_rates)
+}
+
 impl Reloader {
     pub(crate) fn new(
         source: Source,
@@ -137,8 +143,12 @@ impl Reloader {
     }
 
     fn put(&self, in_force: &mut InForce, set: Option<SetForATime>) -> Result<(), Vec<String>> {
-        let applied = self.gate.apply(effective(&in_force.config.gate, set));
-        applied.map_err(|error| error.faults.iter().map(|fault| format!("gate.{fault}")).collect::<Vec<_>>())?;
+        let gate = effective(&in_force.config.gate, set);
+        let faults: Vec<_> = faults_of_sessions(&gate, &in_force.config.rates).collect();
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        self.gate.apply(gate).map_err(|error| vec![error.to_string()])?;
         in_force.set = set;
         Ok(())
     }
@@ -155,7 +165,7 @@ impl Reloader {
         };
         // All of it or nothing: who could refuse is asked before anything changes.
         let (set, gate) = (in_force.set, effective(&new.gate, in_force.set));
-        let faults = gate.validate().into_iter().map(|fault| format!("gate.{fault}{}", set.map_or("", |_| SET_BESIDE)));
+        let faults = faults_of_sessions(&gate, &new.rates).map(|fault| fault + set.map_or("", |_| SET_BESIDE));
         let beyond = set.map(|set| new.not_held(set.max_inbound, &Machine::here(&new.data_dir))).unwrap_or_default();
         let faults = faults.chain(beyond.into_iter().map(|fault| format!("{fault}{SET_BESIDE}")));
         let faults: Vec<_> = faults.chain(new.auth.validate().into_iter().map(|fault| format!("auth.{fault}"))).collect();

@@ -292,6 +292,28 @@ fn a_limit_for_a_time_goes_before_the_file_and_ends_by_itself() {
 }
 
 #[test]
+fn a_limit_for_a_time_may_be_below_a_ceiling_and_not_below_what_it_must_hold() {
+    let client = "{ name = 'office', networks = ['192.0.2.0/28'], class = 'trusted', sessions = 20 }";
+    let server =
+        Server::start(&format!("[gate]\nmax_inbound = 30\nreserve = 4\nclients = [{client}]\n[rates]\ntarpit = '1s'\ntarpit_places = 9\n"));
+    server.succeed(&["gate", "set", "max_inbound", "10", "--for", "1h"]);
+    let refused = |arguments: &[&str], why: &[&str]| {
+        let output = server.command(arguments);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && why.iter().all(|part| said.contains(part)), "{said}");
+        assert_eq!(server.status()["max_inbound"], 10);
+    };
+    let tarpit = "rates.tarpit_places: tarpit_places < gate.max_inbound does not hold: ";
+    refused(&["gate", "set", "max_inbound", "9", "--for", "1h"], &[&format!("{tarpit}9 >= 9")]);
+    refused(&["gate", "set", "max_inbound", "4", "--for", "1h"], &["gate.reserve: reserve < max_inbound does not hold: 4 >= 4", tarpit]);
+    // The file is right by itself, and not beside what is set.
+    server.edit("tarpit_places = 9", "tarpit_places = 10");
+    refused(&["reload"], &[&format!("{tarpit}10 >= 10"), "max_inbound is set for a time"]);
+    server.succeed(&["gate", "set", "max_inbound", "--undo"]);
+    server.succeed(&["reload"]);
+}
+
+#[test]
 fn a_gate_that_is_full_says_so_and_what_to_do() {
     let server = Server::start(&gate(2));
     let held = [server.hello(), server.hello()];

@@ -71,7 +71,7 @@ figures! {
     SlotTlsMicros Seconds "slot_tls_seconds" "Time sessions spent on TLS handshakes";
     SlotOwnMicros Seconds "slot_own_seconds" "Time sessions spent on our own work, passwords included";
     SlotStoreMicros Seconds "slot_store_seconds" "Time sessions spent waiting for the store";
-    SlotTarpitMicros Seconds "slot_tarpit_seconds" "Time sessions spent making clients wait that had done wrong";
+    SlotTarpitMicros Seconds "slot_tarpit_seconds" "Time sessions spent making clients wait that had done wrong, and strangers before the greeting";
     SlotScreeningMicros Seconds "slot_screening_seconds" "Time sessions spent screening messages, which is to wait for DNS";
     Introductions Gauge "net_proxy_headers_awaited" "Connections of trusted proxies whose PROXY header has not come yet";
     Proxied Counter "net_proxied_connections" "Connections that a trusted proxy made on behalf of a client";

@@ -119,8 +119,8 @@ pub struct RateMet<'e> {
     pub source: IpAddr,
     /// Who has authenticated.
     pub account: Option<&'e str>,
-    /// The rate, by its key under `rates` in the configuration.
-    pub rate: &'static str,
+    /// The rate, by its key in the configuration, with its table: `rates.messages_per_account`.
+    pub limit: &'static str,
     /// After how long it may go on.
     pub wait: Duration,
     /// When.
@@ -228,19 +228,19 @@ impl Event for DeliveryReported<'_> {
 
 impl Event for RateMet<'_> {
     fn count(&self, metrics: &crate::Metrics) {
-        metrics.smtp.rates_met.get_or_create(&RateLabels { listener: self.listener.shared_name(), rate: self.rate }).inc();
+        metrics.smtp.rates_met.get_or_create(&LimitLabels { listener: self.listener.shared_name(), limit: self.limit }).inc();
     }
 
     fn log(&self, left_out: u64) {
         let account = self.account.map(Said).map(tracing::field::display);
         info!(
-            target: "gatepost::smtp", session = %self.session, listener = %self.listener, source = %self.source, account, rate = self.rate,
+            target: "gatepost::smtp", session = %self.session, listener = %self.listener, source = %self.source, account, limit = self.limit,
             wait_seconds = self.wait.as_secs_f64(), left_out, "rate met",
         );
     }
 
     fn repeat(&self) -> Option<Repeat> {
-        Some(Repeat { kind: self.rate, source: Some(self.source), burst: 1, now: self.now })
+        Some(Repeat { kind: self.limit, source: Some(self.source), burst: 1, now: self.now })
     }
 }
 
@@ -283,7 +283,7 @@ fn class(code: u16) -> &'static str {
     }
 }
 
-listener_and!(RateLabels, rate: &'static str);
+listener_and!(LimitLabels, limit: &'static str);
 listener_and!(ReportLabels, outcome: &'static str);
 listener_and!(ReplyLabels, reply: &'static str);
 listener_and!(VerdictLabels, verdict: &'static str);
@@ -303,7 +303,7 @@ pub(crate) struct Metrics {
     refused: Family<ReplyLabels, Counter>,
     recipients_refused: Family<ReplyLabels, Counter>,
     reports: Family<ReportLabels, Counter>,
-    rates_met: Family<RateLabels, Counter>,
+    rates_met: Family<LimitLabels, Counter>,
     screened: Family<VerdictLabels, Counter>,
     checks: Family<CheckLabels, Counter>,
 }
@@ -337,11 +337,7 @@ impl Metrics {
         registry.register("message_octets", "Octets of the bodies of accepted messages", metrics.octets.clone());
         registry.register("message_commit_seconds", "How long the store took to commit a message", metrics.commit_seconds.clone());
         registry.register("messages_refused", "Messages refused at MAIL, DATA or their end", metrics.refused.clone());
-        registry.register(
-            "rates_met",
-            "Commands told to come back because a rate was met, by its key under rates",
-            metrics.rates_met.clone(),
-        );
+        registry.register("rates_met", "Commands told to come back because a rate was met, by its key", metrics.rates_met.clone());
         registry.register("recipients_refused", "Recipients refused", metrics.recipients_refused.clone());
         registry.register(
             "delivery_reports",

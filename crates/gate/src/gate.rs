@@ -261,6 +261,12 @@ impl Gate {
         }
     }
 
+    /// Whether `peer` is a client that no limit by source holds for.
+    pub fn is_exempt(&self, peer: IpAddr) -> bool {
+        let (rules, address) = (self.rules.load(), Source::from(peer).address());
+        rules.clients.find(address, self.day()).is_some_and(|(_, client)| client.class() == Privilege::Exempt)
+    }
+
     /// The clients the operator has named, with what they hold.
     pub fn clients(&self) -> Vec<ClientUse> {
         self.rules.load().clients.in_use(self.day())

@@ -202,7 +202,8 @@ impl Answers {
             },
             ReversePath::Null => None,
         });
-        Sender { source: self.source.into(), account, domain }
+        let source = (!self.shared.gate.is_exempt(self.source)).then(|| self.source.into());
+        Sender { source, account, domain }
     }
 }
 

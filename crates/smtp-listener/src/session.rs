@@ -126,7 +126,11 @@ async fn converse(course: &Course, connection: &mut Connection, permit: &mut Per
             Want::Upgrade => {
                 write(connection, session.output(), course).await?;
                 let tls = Box::pin(encrypt(course, connection)).await?;
+                let was_known = session.identity().is_some();
                 session = session.secured(tls, net::now());
+                if was_known && let Err(line) = answers.forget_login(permit) {
+                    session.turn_away(&line);
+                }
                 // A proxy shakes hands for itself, whomever it speaks for.
                 if session.peer() == connection.peer().ip() {
                     answers.bind(connection);

@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn accounts_are_each_named_once_and_only_a_sole_recipient_is_remembered() {
         let (now, rates) = (Instant::now(), Arc::new(MailRates::new(&gate::rates::Settings::default())));
-        let sender = Sender { source: IpAddr::from([192, 0, 2, 7]).into(), account: None, domain: None };
+        let sender = Sender { source: Some(IpAddr::from([192, 0, 2, 7]).into()), account: None, domain: None };
         let mut transaction = Transaction::new(
             MailFrom {
                 reverse_path: ReversePath::Null,

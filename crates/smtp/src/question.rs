@@ -298,6 +298,6 @@ impl<'s> Xclient<'s> {
 
     /// That client may not come in: it is told so in `line`, which ends in CR LF, as if it had connected itself, and the session is over.
     pub fn turn_away(self, line: &[u8]) {
-        self.session.xclient_turned_away(line);
+        self.session.turn_away(line);
     }
 }

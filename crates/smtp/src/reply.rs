@@ -349,11 +349,11 @@ mod tests {
         for host in [labels.as_str(), &"h".repeat(mail::DOMAIN_OCTETS), "mx.example"] {
             let blanks = Blanks { host, ..Blanks::default() };
             for reply in Reply::ALL.iter().filter(|reply| reply.code() >= 400) {
-                let line = rendered(reply.with(u64::MAX).signed(Token::new("R10", u32::MAX)), &blanks);
+                let line = rendered(reply.with(u64::MAX).signed(Token::new("R10", u64::MAX)), &blanks);
                 assert!(line.len() <= REFUSAL_OCTETS && line.matches("\r\n").count() == 1, "{line}");
                 let text = reply.text().replace("{n}", &u64::MAX.to_string());
                 let (_, text) = text.split_once("{host}").unwrap_or(("", &text));
-                assert!(line.ends_with(&format!("{} [R10.3zzzzzz]\r\n", text.replace("{detail}", ""))), "{line}");
+                assert!(line.ends_with(&format!("{} [R10.fzzzzzzzzzzzz]\r\n", text.replace("{detail}", ""))), "{line}");
             }
         }
         let line = rendered(Reply::PLACE_NEEDED.signed(Token::new("R7", 1)), &Blanks { host: &labels, ..Blanks::default() });

@@ -91,7 +91,15 @@ fn emit_each(events: &Events) {
     }
     events.emit(MaildropNearlyFull { listener: smtp, account, octets: 10_240, messages: 1, quota: cause });
     events.emit(ListCopyLeftOut { listener: smtp, session, message, account, octets: 10_240, messages: 1, quota: cause });
-    events.emit(RateMet { listener: smtp, session, source, account: Some(account), rate: "messages_per_account", wait: second, now });
+    events.emit(RateMet {
+        listener: smtp,
+        session,
+        source,
+        account: Some(account),
+        limit: "rates.messages_per_account",
+        wait: second,
+        now,
+    });
 
     events.emit(MaildropOpened { listener: pop3, session, account, messages: 1, octets: 10_240 });
     events.emit(MaildropRefused { listener: pop3, session, account, limit: "store.takeover_grace", cause });

@@ -131,7 +131,7 @@ impl Answers {
             self.left_out(id, full);
         }
         if !limited.is_empty() {
-            Box::pin(recipients::warn(&self.shared, self.settings.quota_warning_percent, &limited)).await;
+            Box::pin(recipients::warn(&self.shared, &self.seat, self.settings.quota_warning_percent, &limited)).await;
         }
     }
 

@@ -11,8 +11,8 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use events::{MaildropNearlyFull, StoreFailed};
-use gate::Phase;
 use gate::rates::Measure;
+use gate::{Phase, Seat};
 use smtp::limits::RECIPIENT_ACCOUNTS;
 use smtp::{Rcpt, Reply};
 use store::{Error, Load};
@@ -115,12 +115,12 @@ impl Answers {
 }
 
 /// Tells of those who are nearly full by the message that was just delivered.
-pub(super) async fn warn(shared: &Shared, percent: u8, limited: &[Limited]) {
+pub(super) async fn warn(shared: &Shared, seat: &Seat, percent: u8, limited: &[Limited]) {
     for Limited { account, allowance, before } in limited {
         if allowance.is_used_to(percent, *before) {
             continue;
         }
-        let Ok(load) = shared.store.load(account).await else { continue };
+        let Ok(load) = seat.during(Phase::Store, net::now, shared.store.load(account)).await else { continue };
         if allowance.is_used_to(percent, load) && shared.nearly_full.is(account) {
             let (listener, Load { octets, messages }, quota) = (&shared.listener, load, allowance);
             shared.events.emit(MaildropNearlyFull { listener, account, octets, messages, quota });

@@ -193,7 +193,8 @@ impl Session {
         }
     }
 
-    pub(crate) fn xclient_turned_away(&mut self, line: &[u8]) {
+    /// The client may not go on: it is told so in `line`, which ends in CR LF, and the session wants to be closed.
+    pub fn turn_away(&mut self, line: &[u8]) {
         self.unanswered = None;
         self.output.extend_from_slice(line);
         self.close(Reply::CLIENT_NOT_LET_IN);
