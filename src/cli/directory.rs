@@ -18,6 +18,8 @@ pub(crate) enum User {
                                  pass show mail/ann | gatepost user add ann@example.org --password-file -")]
     Add(WithPassword),
     /// Set a new password
+    ///
+    /// The account's open sessions end at their next command, at once while they wait for one: whoever had the old password is out.
     #[command(after_long_help = "Examples:\n  gatepost user passwd ann@example.org")]
     Passwd(WithPassword),
     /// Change what an account may hold, and where its mail goes as well
@@ -28,6 +30,8 @@ pub(crate) enum User {
                                  gatepost user set ann@example.org --forward ann@example.com")]
     Set(SetUser),
     /// Remove an account and all of its mail
+    ///
+    /// Its open sessions end at their next command, at once while they wait for one.
     Remove(Named),
     /// List the accounts, what they hold and what they may
     List(Asked),

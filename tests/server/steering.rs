@@ -218,6 +218,26 @@ fn a_user_has_so_many_sessions_over_submission_and_pop3_and_an_exempt_one_more()
 }
 
 #[test]
+fn who_loses_the_account_or_its_password_is_out() {
+    let server = Server::start("");
+    let (mut idle, mut sending, mut pop3) = (submit(&server, ANN), submit(&server, ANN), server.log_in(ANN));
+    let mut other = submit(&server, BOB);
+    assert!(sending.ask(&format!("MAIL FROM:<{ANN}>")).starts_with("250 "));
+    let said = server.succeed(&["user", "passwd", "Ann@Example.org", "--generate"]);
+    assert!(said.starts_with("Ann@Example.org has a new password; 3 sessions of it end at their next command\npassword: "), "{said}");
+    for smtp in [&mut idle, &mut sending] {
+        assert_eq!(smtp.hear(), "421 4.3.2 mail.example.org Session ended by the operator, try again later");
+    }
+    assert!(pop3.hear().starts_with("-ERR [SYS/TEMP] "));
+    server.eventually("they are over", |server| asked(server, &["sessions", "--user", ANN, "--json"]).as_array().unwrap().is_empty());
+    assert!(other.ask("NOOP").starts_with("250 "), "others have noticed nothing");
+
+    let said = server.succeed(&["user", "remove", BOB]);
+    assert_eq!(said, "bob@example.org removed, and its mail; 1 session of it ends at its next command\n");
+    assert!(other.hear().starts_with("421 4.3.2 "));
+}
+
+#[test]
 fn a_drain_of_the_operators_is_undone() {
     let server = Server::start("");
     let (mut idle, mut sending) = (server.hello(), server.in_data(ANN));
