@@ -152,7 +152,7 @@ async fn answer(admin: &Admin, line: &[u8]) -> Reply {
         Ok(Request::Quarantine(request)) => admin.decide(request).await,
         Ok(Request::Gate(request)) => admin.steer(request),
         Ok(Request::Sessions(request)) => admin.sessions(request),
-        Ok(Request::Bans(request)) => admin.ban(request),
+        Ok(Request::Bans(request)) => admin.ban(request).await,
         Err(error) => refused(format!("not a request: {error}")),
     }
 }
