@@ -116,6 +116,8 @@ async fn serve(plan: Plan, hangup: Signal, ready: impl FnOnce(&[Listening])) -> 
     let (events, drain) = (Events::new(started), Drain::new());
     let services = services(&config, &store, &events, &drain)?;
     let (gate, certificates) = (Arc::clone(&services.gate), bound.certificates());
+    // Before an operator can change it.
+    remembered::restore(&gate, &config.data_dir);
     let listeners = Arc::new(Listeners::start(bound, &services, &config)?);
     let listening = listeners.listening();
     figures::attend(&services, &store, &log, listening.iter().map(|listening| listening.address.port()).collect());
@@ -151,7 +153,6 @@ async fn serve(plan: Plan, hangup: Signal, ready: impl FnOnce(&[Listening])) -> 
         watch(&drain, certificates, events.clone());
     }
 
-    remembered::restore(&gate, &data_dir);
     drain.spawn_background(remembered::keep(Arc::clone(&gate), data_dir.clone()));
     gate.open_gently(net::now());
     let places = Places(&listening);

@@ -23,6 +23,7 @@ use store_embedded::Embedded;
 
 use super::explain;
 use super::listeners::{Listeners, Services};
+use super::remembered;
 use crate::config::{Change, Config, LoadError, Loaded, Machine, TakesEffect};
 use crate::log::Log;
 
@@ -250,6 +251,12 @@ impl Control for Reloader {
         self.put(&mut in_force, None)?;
         self.events.emit(GateSteered { change: "max_inbound as in the file again", detail: &in_force.config.gate.max_inbound });
         Ok(())
+    }
+
+    async fn keep_bans(&self) -> Result<(), String> {
+        let (gate, data_dir) = (Arc::clone(&self.gate), self.started.data_dir.clone());
+        let kept = tokio::task::spawn_blocking(move || remembered::save_bans(&gate, &data_dir)).await;
+        kept.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
     }
 
     fn overridden(&self) -> Option<Override> {

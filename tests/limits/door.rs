@@ -146,7 +146,7 @@ pub(crate) fn on_the_way(keys: &Keys) -> String {
     let awaited = metric(Figure::Introductions);
     let lingering = metric(Figure::RefusalsLingering);
     let key = "tls.max_handshakes";
-    table.row([&code(key), keys.default(key), "TLS handshakes at once", "the next one waits for its turn", &active, &timed_out]);
+    table.row([&code(key), keys.default(key), "TLS handshakes answered at once", "the next one waits for its turn", &active, &timed_out]);
     let key = "tls.handshake_timeout";
     table.row([&code(key), keys.default(key), "one TLS handshake, its turn included", "closed", &active, &timed_out]);
     let key = "timeouts.write";

@@ -214,7 +214,30 @@ fn a_user_has_so_many_sessions_over_submission_and_pop3_and_an_exempt_one_more()
     let status = asked(&server, &["gate", "status", "--json"]);
     let bob = &status["users"][0];
     assert_eq!((&bob["name"], &bob["held"], &bob["hits"], &bob["expired"]), (&BOB.into(), &4.into(), &2.into(), &false.into()));
-    assert!(server.succeed(&["gate", "status"]).contains("needed 2 times: a test"));
+    let status = server.succeed(&["gate", "status"]);
+    assert!(status.contains("needed 2 times: a test"));
+    let in_line = |phase: &str| phase.find(" now ") == status.lines().find(|line| line.starts_with("phase ")).unwrap().find(" now ");
+    assert!(status.lines().filter(|line| line.starts_with("phase ")).all(in_line), "{status}");
+}
+
+#[test]
+fn who_loses_the_account_or_its_password_is_out() {
+    let server = Server::start("");
+    let (mut idle, mut sending, mut pop3) = (submit(&server, ANN), submit(&server, ANN), server.log_in(ANN));
+    let mut other = submit(&server, BOB);
+    assert!(sending.ask(&format!("MAIL FROM:<{ANN}>")).starts_with("250 "));
+    let said = server.succeed(&["user", "passwd", "Ann@Example.org", "--generate"]);
+    assert!(said.starts_with("Ann@Example.org has a new password; 3 sessions of it end at their next command\npassword: "), "{said}");
+    for smtp in [&mut idle, &mut sending] {
+        assert_eq!(smtp.hear(), "421 4.3.2 mail.example.org Session ended by the operator, try again later");
+    }
+    assert!(pop3.hear().starts_with("-ERR [SYS/TEMP] "));
+    server.eventually("they are over", |server| asked(server, &["sessions", "--user", ANN, "--json"]).as_array().unwrap().is_empty());
+    assert!(other.ask("NOOP").starts_with("250 "), "others have noticed nothing");
+
+    let said = server.succeed(&["user", "remove", BOB]);
+    assert_eq!(said, "bob@example.org removed, and its mail; 1 session of it ends at its next command\n");
+    assert!(other.hear().starts_with("421 4.3.2 "));
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! Showing and changing the directory.
 
+use events::DirectoryChanged;
+use mail::canonical;
 use store::{Allowance, Book, Change, ChangeError, Directory, DomainRecord, Load};
 
+use crate::Admin;
 use crate::wire::{Alias, DirectoryRequest, Domain, Limit, List, PasswordHash, Posting, Quota, QuotaChange, Reply, User};
 
 /// Does what is asked of `directory`: of the running server's, or of a stopped server's store that was opened for it.
@@ -23,8 +26,24 @@ pub async fn administer(directory: &dyn Directory, request: DirectoryRequest) ->
     done.unwrap_or_else(|error| Reply::Refused(vec![error.to_string()]))
 }
 
+impl Admin {
+    /// Does what is asked of the running server's directory. An account that is gone has no session any more, and one with a new
+    /// password none that was begun by the old one: behind a stolen password somebody may sit.
+    pub(crate) async fn direct(&self, request: DirectoryRequest) -> Reply {
+        let change = describe(&request);
+        let shuts_out = matches!(request, DirectoryRequest::RemoveUser { .. } | DirectoryRequest::SetPassword { .. });
+        let reply = administer(&*self.store, request).await;
+        let (Reply::Done, Some((change, name))) = (&reply, change) else { return reply };
+        self.events.emit(DirectoryChanged { change, name: &name });
+        match if shuts_out { self.shut_out(&canonical(&name)) } else { 0 } {
+            0 => reply,
+            some => Reply::SessionsEnd(some),
+        }
+    }
+}
+
 /// What has changed when the request was done, in words, and to what; nothing when it only shows.
-pub(crate) fn describe(request: &DirectoryRequest) -> Option<(&'static str, String)> {
+fn describe(request: &DirectoryRequest) -> Option<(&'static str, String)> {
     let (change, name) = match request {
         DirectoryRequest::AddUser { name, .. } => ("account added", name),
         DirectoryRequest::SetPassword { name, .. } => ("password set", name),

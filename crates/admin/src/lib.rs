@@ -109,6 +109,12 @@ pub trait Control: Send + Sync {
     /// That nothing was set, or why the file's value cannot be put in force.
     fn unset_max_inbound(&self) -> Result<(), Vec<String>>;
 
+    /// Has the bans there are known after a restart.
+    ///
+    /// # Errors
+    /// Why they cannot be written down; they are in force all the same.
+    async fn keep_bans(&self) -> Result<(), String>;
+
     /// What is set for a time.
     fn overridden(&self) -> Option<Override>;
 }

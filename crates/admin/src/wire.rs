@@ -138,6 +138,8 @@ impl fmt::Debug for PasswordHash {
 pub enum Reply {
     /// It is done.
     Done,
+    /// It is done, and so many sessions of the account were told to end.
+    SessionsEnd(usize),
     /// The new configuration is in force.
     Reloaded(Reloaded),
     /// How the server is.

@@ -90,8 +90,9 @@ pub enum Unexplained {
     NotAToken(String),
     /// No refusal of this process has that number.
     #[error(
-        "{token} was not given since this server started: it has refused {refused} times; the numbers start over when the server \
-         does, and another server has its own"
+        "{token} was not given since this server started: it has refused {refused} time{}; the numbers start over when the server \
+         does, and another server has its own",
+        if *refused == 1 { "" } else { "s" }
     )]
     NeverGiven {
         /// The token as it was asked for.
@@ -278,6 +279,7 @@ mod tests {
         let why = |token: &str| ledger.explain(token, refused).unwrap_err();
         assert_eq!(why("k3f9"), Unexplained::NotAToken("k3f9".into()));
         assert_eq!(why("R4.zzzzzz"), Unexplained::NeverGiven { token: "R4.zzzzzz".into(), refused });
+        assert!(Unexplained::NeverGiven { token: "R4.zzzzzz".into(), refused: 1 }.to_string().contains(" refused 1 time; "));
         assert_eq!(why("R4.0000"), Unexplained::Forgotten { token: "R4.0000".into(), remembered: REMEMBERED });
         assert_eq!(why("R2.0001"), Unexplained::OtherRule { token: "R2.0001".into(), given: "R4.0001".into() });
         assert!(ledger.explain("R4.20000", refused).is_err() && ledger.explain("R4.0001", refused).is_ok());

@@ -81,6 +81,7 @@ impl Roster {
         Self(Mutex::new(Book {
             seats: HashMap::new(),
             users: HashMap::new(),
+            shut_out: HashMap::new(),
             limits: UserLimits::new(settings),
             spent: SlotTime::default(),
             told: SlotTime::default(),
@@ -119,6 +120,9 @@ impl Roster {
         book.limits.check(account, held, today, met)?;
         *book.users.entry(Arc::clone(account)).or_default() += 1;
         seat.words().user = Some(Arc::clone(account));
+        if book.shut_out.get(account).is_some_and(|at| seat.admitted_at() <= *at) {
+            seat.part(Parting::Ended);
+        }
         Ok(())
     }
 
@@ -146,6 +150,20 @@ impl Roster {
     pub fn end(&self, id: u64) -> bool {
         let seat = self.lock().seats.get(&id).cloned();
         seat.inspect(|seat| seat.part(Parting::Ended)).is_some()
+    }
+
+    /// Tells every session of an account to end, as [`Roster::end`] does; their ids, the oldest first. One that is there at `now` and logs in to
+    /// it later is told so then: it may have shown what is worth nothing any more.
+    pub fn shut_out(&self, account: &str, now: Instant) -> Vec<u64> {
+        let mut book = self.lock();
+        // Where nobody who was there then is left, it says nothing any more.
+        let oldest = book.seats.values().map(|seat| seat.admitted_at()).min();
+        book.shut_out.retain(|_, at| oldest.is_some_and(|oldest| oldest <= *at));
+        book.shut_out.insert(account.into(), now);
+        let theirs = |seat: &&Arc<Seat>| seat.words().user.as_deref() == Some(account);
+        let mut told: Vec<_> = book.seats.values().filter(theirs).collect();
+        told.sort_unstable_by_key(|seat| (seat.admitted_at(), seat.id()));
+        told.into_iter().inspect(|seat| seat.part(Parting::Ended)).map(|seat| seat.id()).collect()
     }
 
     /// Has every session look at what has changed.
@@ -268,6 +286,8 @@ struct Book {
     seats: HashMap<u64, Arc<Seat>>,
     /// Sessions by account; an account is here exactly while it has one.
     users: HashMap<Arc<str>, u32>,
+    /// Accounts whose sessions were all told to end, and when, for as long as there may be a session from before.
+    shut_out: HashMap<Arc<str>, Instant>,
     limits: UserLimits,
     /// By sessions that are over.
     spent: SlotTime,

@@ -57,6 +57,10 @@ impl Seat {
         self.newcomer.id
     }
 
+    pub(crate) fn admitted_at(&self) -> Instant {
+        self.newcomer.admitted_at
+    }
+
     /// From `now` on the session's time goes to `phase`.
     pub fn enter(&self, phase: Phase, now: Instant) {
         self.words().clock.enter(phase, now);

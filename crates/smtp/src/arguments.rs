@@ -1,8 +1,8 @@
 //! The arguments of MAIL and RCPT: a path and parameters (RFC 5321 §4.1.1.2, §4.1.1.3, §4.1.2).
 //!
 //! A space before the path is accepted, as many clients write it. Keywords are read whatever their case; one that is given
-//! twice, has a wrong value or is not offered in this session ([`Offer`]) is refused. AUTH= (RFC 4954 §5) is read and has no effect: no client is trusted to
-//! speak for another.
+//! twice, has a wrong value or is not offered in this session ([`Offer`]) is refused. AUTH= (RFC 4954 §5) is read where AUTH is offered, and has no effect: no
+//! client is trusted to speak for another.
 
 use std::num::NonZeroU64;
 
@@ -84,7 +84,7 @@ impl MailFrom {
                 return Err(Reply::PARAMETER_WRONG.into());
             }
             std::mem::replace(&mut self.utf8, true)
-        } else if is("AUTH") {
+        } else if offer.auth && is("AUTH") {
             if value.is_none_or(str::is_empty) {
                 return Err(Reply::PARAMETER_WRONG.into());
             }
@@ -212,8 +212,8 @@ mod tests {
     use crate::FutureRelease;
 
     const HELD: Option<FutureRelease> = Some(FutureRelease { interval: NonZeroU32::new(3600).unwrap(), until: 1_795_424_400 });
-    const HELO: Offer = Offer { extended: false, reports: true, require_tls: true, future_release: HELD };
-    const RELAY: Offer = Offer { extended: true, reports: false, require_tls: false, future_release: None };
+    const HELO: Offer = Offer { extended: false, reports: true, require_tls: true, future_release: HELD, starttls: false, auth: true };
+    const RELAY: Offer = Offer { extended: true, reports: false, require_tls: false, future_release: None, starttls: true, auth: false };
     const ALL: Offer = Offer { extended: true, ..HELO };
 
     fn reply(arguments: &str) -> Reply {
@@ -229,7 +229,7 @@ mod tests {
         for arguments in ["FROM:<a@b>", "from: <a@b>", "From:  <@x.org:a@b>  "] {
             assert_eq!(MailFrom::parse(arguments, HELO).unwrap().reverse_path.to_string(), "<a@b>");
         }
-        let from = MailFrom::parse("FROM:<> size=00123 Body=8bitmime smtputf8 AUTH=<>", RELAY).unwrap();
+        let from = MailFrom::parse("FROM:<> size=00123 Body=8bitmime smtputf8 AUTH=<>", ALL).unwrap();
         assert_eq!((from.size.map(NonZeroU64::get), from.body, from.utf8), (Some(123), BodyType::EightBitMime, true));
         for (value, read) in [
             ("7bit", (BodyType::SevenBit, false)),
@@ -263,7 +263,7 @@ mod tests {
         ] {
             assert_eq!(reply(&format!("FROM:<a@b> {parameter}")), Reply::PARAMETER_WRONG, "{parameter}");
         }
-        for parameter in ["SMTPUTF8=1", "SMTPUTF8 SMTPUTF8", "AUTH=", "AUTH", "AUTH=<> AUTH=<>"] {
+        for parameter in ["SMTPUTF8=1", "SMTPUTF8 SMTPUTF8"] {
             assert_eq!(reply(&format!("FROM:<a@b> {parameter}")), Reply::PARAMETER_WRONG, "{parameter}");
         }
         assert_eq!(reply("FROM:<a@b> RET=FULL"), Reply::PARAMETER_UNKNOWN);
@@ -303,11 +303,16 @@ mod tests {
             "MT-PRIORITY=10",
             "REQUIRETLS=1",
             "REQUIRETLS REQUIRETLS",
+            "AUTH",
+            "AUTH=",
+            "AUTH=<> AUTH=<>",
         ] {
             let refusal = MailFrom::parse(&format!("FROM:<a@b> {parameter}"), ALL).unwrap_err();
             assert_eq!(refusal.reply, Reply::PARAMETER_WRONG, "{parameter}");
         }
-        for parameter in ["RET=FULL", "ENVID=a", "BY=60;R", "MT-PRIORITY=1", "REQUIRETLS", "HOLDFOR=1", "HOLDUNTIL=2026-11-23T08:00:00Z"] {
+        for parameter in
+            ["RET=FULL", "ENVID=a", "BY=60;R", "MT-PRIORITY=1", "REQUIRETLS", "HOLDFOR=1", "HOLDUNTIL=2026-11-23T08:00:00Z", "AUTH=<>"]
+        {
             for offer in [HELO, RELAY] {
                 let refusal = MailFrom::parse(&format!("FROM:<a@b> {parameter}"), offer).unwrap_err();
                 assert_eq!(refusal.reply, Reply::PARAMETER_UNKNOWN, "{parameter}");

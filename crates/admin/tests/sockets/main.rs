@@ -60,6 +60,13 @@ impl Control for Reloads {
         Ok(())
     }
 
+    async fn keep_bans(&self) -> Result<(), String> {
+        match self.0.lock().unwrap().first() {
+            None => Ok(()),
+            Some(fault) => Err(fault.clone()),
+        }
+    }
+
     fn overridden(&self) -> Option<Override> {
         None
     }
