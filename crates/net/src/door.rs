@@ -12,6 +12,8 @@
 //!
 //! Dropping a door closes who waits. What lingers is in the [`Budget`]'s table, where it stays until its time is over.
 
+mod introducing;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
@@ -24,12 +26,13 @@ use bytes::BytesMut;
 
 use crate::budget::Part;
 use crate::drain::Attendance;
-use crate::introduction::{self, Header, Heard, Introduced};
 use crate::lingering;
 use crate::queue::{Order, Queue};
 use crate::service::{Admission, Turn, WaitingRoom};
 use crate::watch::Watch;
-use crate::{Budget, Connection, Counters, Drain, ProxyFault, Service, Tls, clock};
+use crate::{Budget, Connection, Counters, Drain, Service, Tls, clock};
+pub use introducing::INTRODUCTIONS_MOST;
+use introducing::Introduction;
 
 /// A connection that is accepted, and by whom.
 pub(crate) struct Visitor {
@@ -57,12 +60,6 @@ pub(crate) struct Door<S> {
     last_number: u64,
     /// The reply to the refusal at hand.
     reply: BytesMut,
-}
-
-/// A trusted proxy's connection whose header is not all there.
-struct Introduction {
-    proxied: Visitor,
-    until: Instant,
 }
 
 /// One who waits for a place. The drain waits for them, so that they hear of it.
@@ -154,12 +151,7 @@ impl<S: Service> Door<S> {
     }
 
     fn turn_away_late(&mut self, now: Instant) {
-        while let Some(late) = self.introductions.first_entry().filter(|first| now >= first.get().until) {
-            let Introduction { proxied, .. } = late.remove();
-            self.counters.introductions.sub(1);
-            self.seen_to += 1;
-            self.service.proxy_failed(proxied.peer, ProxyFault::Late);
-        }
+        self.give_up_on_late_proxies(now);
         while self.first_to_go().is_some_and(|over| now >= over) {
             let Some(waiter) = self.waiting.leave_oldest() else { return };
             if !self.ask_last(waiter, now) {
@@ -204,65 +196,6 @@ impl<S: Service> Door<S> {
                 }
             }
         });
-    }
-
-    /// A trusted proxy has come: everything depends on whom it speaks for. Even a refusal that anybody would hear does: it is about the client,
-    /// and what comes inside TLS comes behind the header.
-    fn introduce(&mut self, proxied: Visitor, now: Instant) {
-        match introduction::hear(&proxied.socket) {
-            Heard::Header(header) => self.introduced(proxied, header, now),
-            Heard::Beginning => self.let_speak(proxied, now),
-            Heard::Fault(fault) => {
-                self.seen_to += 1;
-                self.service.proxy_failed(proxied.peer, fault);
-            }
-            Heard::Gone => self.seen_to += 1,
-        }
-    }
-
-    /// Waits for the rest of a header.
-    fn let_speak(&mut self, proxied: Visitor, now: Instant) {
-        self.last_number += 1;
-        let (number, crowded) = (self.last_number, self.introductions.len() >= INTRODUCTIONS_MOST);
-        if crowded || self.watch.for_octets(&proxied.socket, number).is_err() {
-            self.seen_to += 1;
-            return self.service.proxy_failed(proxied.peer, ProxyFault::Crowded);
-        }
-        self.counters.introductions.add();
-        self.introductions.insert(number, Introduction { proxied, until: now + INTRODUCTION_TIME });
-    }
-
-    /// A proxy has said more, or hung up.
-    fn hear_again(&mut self, number: u64, now: Instant) {
-        let Some(heard) = self.introductions.get(&number).map(|introduction| introduction::hear(&introduction.proxied.socket)) else {
-            return;
-        };
-        if heard == Heard::Beginning {
-            return;
-        }
-        let Some(Introduction { proxied, .. }) = self.introductions.remove(&number) else { return };
-        self.watch.forget(&proxied.socket);
-        self.counters.introductions.sub(1);
-        match heard {
-            Heard::Header(header) => self.introduced(proxied, header, now),
-            Heard::Fault(fault) => {
-                self.seen_to += 1;
-                self.service.proxy_failed(proxied.peer, fault);
-            }
-            Heard::Beginning | Heard::Gone => self.seen_to += 1,
-        }
-    }
-
-    /// Lets in, has wait or turns away whom the proxy speaks for.
-    fn introduced(&mut self, proxied: Visitor, header: Header, now: Instant) {
-        let visitor = match header.introduced {
-            Some(Introduced { client, server }) => {
-                self.counters.proxied.add();
-                Visitor { peer: client, local: Some(server), ..proxied }
-            }
-            None => proxied,
-        };
-        self.welcome(visitor, now);
     }
 
     /// Asks what becomes of somebody we know. A place that has come free is for who waits already. The first of them alone is asked:
@@ -419,9 +352,3 @@ enum Offer {
     /// There is none.
     NoPlace,
 }
-
-/// Proxies' connections whose header is awaited at once; the header usually comes with the connection and awaits nothing.
-pub const INTRODUCTIONS_MOST: usize = 64;
-
-/// What a proxy has to say whom it speaks for.
-const INTRODUCTION_TIME: Duration = Duration::from_secs(5);
