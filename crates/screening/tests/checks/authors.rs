@@ -104,6 +104,16 @@ async fn a_from_without_one_domain_is_no_way_around_a_policy() {
         "From: a@evil.example\r\nFrom\r\n : ceo@bank.example\r\n",
         "Sender: ceo@bank.example\r\n",
         "",
+        // What is nearly the name.
+        "From: ceo@bank.example.\r\n",
+        "From: ceo@BANK.Example..\r\n",
+        "From: ceo@.bank.example\r\n",
+        "From: ceo@bank..example\r\n",
+        "From: ceo@bank .example\r\n",
+        "From: ceo@bank.example\\\r\n",
+        "From: ceo@bank.example/x\r\n",
+        "From: Ceo <ceo@bank.example.>\r\n",
+        "From: ceo@[192.0.2.1]\r\n",
     ] {
         let message = format!("{header}\r\nx\r\n");
         let obeyed = ask(OnFail::Policy, &message).await;
@@ -114,6 +124,9 @@ async fn a_from_without_one_domain_is_no_way_around_a_policy() {
     }
     let long = format!("From: a@{}example\r\n\r\n", "x.".repeat(2000));
     assert_eq!(ask(OnFail::Policy, &long).await.verdict(), Verdict::Reject);
+    let (label, below) = ("x".repeat(59), "bank.example");
+    let long = format!("From: a@{label}.{label}.{label}.{label}.{below}\r\n\r\n");
+    assert_eq!(ask(OnFail::Policy, &long).await.verdict(), Verdict::Reject, "a name with no room for another label before it");
     let several = ask(OnFail::Policy, "From: a@evil.example, b@evil.example\r\n\r\n").await;
     assert_eq!(several.verdict(), Verdict::Accept, "several authors of one domain");
 }
