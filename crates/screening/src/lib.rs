@@ -34,6 +34,8 @@ mod rspamd;
 mod screener;
 mod screening;
 mod services;
+mod spf;
+mod spf_record;
 mod turns;
 mod verdict;
 

@@ -9,12 +9,12 @@ use mail_auth::{
 };
 
 use crate::check::Check;
-use crate::envelope;
 use crate::letter::Letter;
 use crate::milter::{self, Told};
 use crate::reading::{HEADER_OCTETS, IDENTITY_OCTETS, LINES_MOST, Text};
 use crate::screener::{Screener, Sender};
 use crate::screening::{Found, Screening};
+use crate::spf;
 use crate::verdict::{Outcome, Verdict};
 
 /// One message that is asked about, and what was found of it, each thing once.
@@ -135,7 +135,7 @@ impl<'m> Message<'m> {
             return evasion(format!("it has {froms} From fields"));
         }
         if screening.spf.is_none() {
-            envelope::spf(self.screener, self.sender, screening).await;
+            spf::ask(self.screener, self.sender, screening).await;
         }
         self.signatures(message).await;
         let (nothing, unsigned) = (SpfOutput::default(), Vec::new());

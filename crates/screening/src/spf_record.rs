@@ -25,7 +25,7 @@ pub(crate) enum Fault {
     Several(usize),
     #[error("it is not in ASCII, or has controls in it")]
     NotText,
-    #[error("it does not end where it should, or has a term that is none: {0:?}")]
+    #[error("{0:?} is no term of a record")]
     Term(String),
     #[error("it has {0} twice")]
     Twice(&'static str),
@@ -38,6 +38,13 @@ pub(crate) fn of(texts: &[String]) -> Result<Option<Record<'_>>, Fault> {
         (None, _) => Ok(None),
         (Some(terms), 0) => read(terms).map(Some),
         (Some(_), more) => Err(Fault::Several(more + 1)),
+    }
+}
+
+impl<'t> Record<'t> {
+    /// Everything it goes on to.
+    pub(crate) fn beyond(&self) -> impl Iterator<Item = &'t str> {
+        self.included.iter().copied().chain(self.redirect)
     }
 }
 
