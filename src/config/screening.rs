@@ -51,7 +51,7 @@ pub(crate) struct Screening {
     /// The sum of weights with which "lists" fails.
     pub(crate) dns_lists_threshold: u32,
     /// Attachments that the check "attachments" is to find, each with what follows where that check has fail = "policy"; of several the gravest counts.
-    /// `name` is a pattern in which `*` stands for any text and `?` for one character, in any case; without it any part is meant.
+    /// `name` is a pattern in which `*` stands for any text and `?` for one character, in any case; `type` is one for the part's type, as "message/partial". Without them any part is meant.
     /// `larger_than` asks for more octets than that. Archives are not opened. There may be 256:
     ///
     /// { name = "*.exe", verdict = "reject" }, { name = "*.zip", larger_than = "10MiB", verdict = "quarantine" }

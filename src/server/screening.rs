@@ -64,8 +64,9 @@ fn password(settings: &config::Screening) -> Result<Option<Secret>, ScreenerErro
 }
 
 fn attachment(attachment: &config::Attachment) -> Attachment {
-    let config::Attachment { name, larger_than, verdict } = attachment;
-    Attachment { name: name.as_deref().map(Pattern::new), larger_than: *larger_than, verdict: *verdict }
+    let config::Attachment { name, media_type, larger_than, verdict } = attachment;
+    let pattern = |text: &Option<String>| text.as_deref().map(Pattern::new);
+    Attachment { name: pattern(name), media_type: pattern(media_type), larger_than: *larger_than, verdict: *verdict }
 }
 
 fn rule(rule: &Rule) -> screening::Rule {

@@ -17,6 +17,7 @@
 mod answers;
 mod attachments;
 mod check;
+mod described;
 mod dns;
 mod early;
 mod envelope;
