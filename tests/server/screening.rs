@@ -223,7 +223,38 @@ fn what_is_discarded_is_nowhere_and_its_sender_does_not_know() {
     assert_eq!(mailbox(&server), Vec::<String>::new());
     assert_eq!(server.metric("gatepost_messages_screened_total", "verdict=\"discard\""), 1);
     assert_eq!(server.metric("gatepost_messages_accepted_total", ""), 0);
-    assert!(server.log().contains("message screened"));
+    // By the id that its sender was told.
+    let id = reply.split(' ').nth(2).unwrap();
+    server.eventually("it is in the log", |server| server.log().contains("message discarded"));
+    let log = server.log();
+    for event in ["message screened", "message discarded"] {
+        let line = log.lines().find(|line| line.contains(event)).unwrap_or_else(|| panic!("{event}: {log}"));
+        for word in [id, "ann@example.org", "joe@football.example.com", "mx.football.example.com", "dkim fail: "] {
+            assert!(line.contains(word), "{word}: {line}");
+        }
+    }
+}
+
+#[test]
+fn what_is_refused_says_for_whom_it_was_and_what_cannot_be_asked_why() {
+    let zone = Zone::serve(ZONE);
+    let server = Server::start(&format!(
+        "{}rspamd = \"http://127.0.0.1:9\"\n",
+        settings(&zone, r#"{ check = "rspamd", fail = "policy" }, { check = "dkim", fail = "reject" }"#)
+    ));
+    let mut smtp = client(&server, "192.0.2.1", "mx.football.example.com");
+    assert!(send(&mut smtp, "joe@football.example.com", SIGNED).starts_with("250 2.0.0 "));
+    assert!(send(&mut smtp, "joe@football.example.com", &SIGNED.replace("hungry", "angry")).starts_with("550 5.7.20 "));
+    server.eventually("it is in the log", |server| server.log().contains("message refused"));
+    let log = server.log();
+    let line = |event: &str| log.lines().find(|line| line.contains(event)).unwrap_or_else(|| panic!("{event}: {log}"));
+    let refused = line("message refused");
+    for word in ["ann@example.org", "mx.football.example.com", "id=", "dkim fail: "] {
+        assert!(refused.contains(word), "{word}: {refused}");
+    }
+    let screened = line("message screened");
+    assert!(screened.contains("WARN") && screened.contains("rspamd temperror: rspamd: "), "{screened}");
+    assert!(line("message accepted").contains("source=192.0.2.1"), "{log}");
 }
 
 #[test]

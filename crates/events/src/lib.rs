@@ -12,6 +12,7 @@
 //!
 //! `docs/metrics.md` lists every metric and every log line; a test compares it with the code.
 
+mod about;
 mod auth;
 mod fault;
 mod figures;
@@ -22,6 +23,7 @@ mod pop3;
 mod proxy;
 mod repeats;
 mod said;
+mod screened;
 mod server;
 mod session;
 mod smtp;
@@ -36,6 +38,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 
+pub use about::About;
 pub use auth::{AuthFailed, AuthSucceeded, AuthThrottled, IntrospectionFailed, Throttle, UserSessionsRefused};
 pub use fault::{GateFaulted, ListenerFaulted};
 pub use figures::{Figure, Figures};
@@ -46,12 +49,13 @@ pub use pop3::{MaildropOpened, MaildropRefused, MaildropTakenOver, MessageFetche
 pub use proxy::ProxyRefused;
 pub use repeats::{LeftOut, Repeat, Repeats};
 pub use said::Said;
+pub use screened::{MessageDiscarded, MessageScreened};
 pub use server::{
     CertificateLoaded, CertificateRejected, ConfigurationRejected, ConfigurationReloaded, DirectoryChanged, QuarantineChanged,
     ServerDraining, ServerStarted, ServerStopped,
 };
 pub use session::{NotAnId, SessionEnd, SessionId};
-pub use smtp::{DeliveryReported, MaildropNearlyFull, MessageAccepted, MessageRefused, MessageScreened, RateMet, RecipientRefused};
+pub use smtp::{DeliveryReported, MaildropNearlyFull, MessageAccepted, MessageRefused, RateMet, RecipientRefused};
 pub use store::{MessageDamaged, StoreDown, StoreFailed, StoreFull, StoreRecovered};
 pub use tls::{HandshakeCompleted, HandshakeFailed};
 

@@ -49,6 +49,16 @@ impl Screening {
         self.findings.iter().find(|finding| finding.verdict == verdict).filter(|_| verdict > Verdict::Accept)
     }
 
+    /// The first check that could not tell.
+    pub fn unsure(&self) -> Option<&Finding> {
+        self.findings.iter().find(|finding| finding.outcome == Outcome::Unsure)
+    }
+
+    /// Whether a check could not tell that asks somebody of the operator's choice, whose silence is the operator's to mend.
+    pub fn is_unanswered(&self) -> bool {
+        self.findings.iter().any(|finding| finding.outcome == Outcome::Unsure && finding.check.asks_a_service())
+    }
+
     /// What the client is told, where the message is not taken.
     pub fn reply(&self) -> Option<Reply> {
         self.reason().and_then(Finding::reply)
