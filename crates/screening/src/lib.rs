@@ -17,6 +17,7 @@
 mod answers;
 mod attachments;
 mod check;
+mod client_name;
 mod described;
 mod dns;
 mod early;

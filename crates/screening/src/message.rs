@@ -9,6 +9,7 @@ use mail_auth::{
 };
 
 use crate::check::Check;
+use crate::client_name::ClientName;
 use crate::letter::Letter;
 use crate::milter::{self, Told};
 use crate::reading::{HEADER_OCTETS, IDENTITY_OCTETS, LINES_MOST, Text};
@@ -27,6 +28,8 @@ pub(crate) struct Message<'m> {
     dkim: Option<Vec<DkimOutput<'m>>>,
     arc: Option<ArcOutput<'m>>,
     dmarc: Option<DmarcOutput>,
+    /// None until a service is asked.
+    client_name: Option<ClientName>,
     /// What milters have said so far.
     milters: Verdict,
 }
@@ -38,7 +41,7 @@ impl<'m> Message<'m> {
         text: &'m Text,
         message: Option<&'m AuthenticatedMessage<'m>>,
     ) -> Self {
-        Self { screener, sender, text, message, dkim: None, arc: None, dmarc: None, milters: Verdict::Accept }
+        Self { screener, sender, text, message, dkim: None, arc: None, dmarc: None, client_name: None, milters: Verdict::Accept }
     }
 
     /// Asks one check. Those of the envelope are not asked here.
@@ -48,7 +51,10 @@ impl<'m> Message<'m> {
             Check::Attachments => self.text.attachments().unwrap_or_else(|| Found::new(Outcome::None, "not looked for")),
             // Boxed: they are large, and asked by few.
             Check::Rspamd => match self.screener.services().rspamd() {
-                Some((http, rspamd)) => Box::pin(rspamd.ask(http, self.sender, letter)).await,
+                Some((http, rspamd)) => {
+                    let name = self.client_name().await;
+                    Box::pin(rspamd.ask(http, self.sender, &name, letter)).await
+                }
                 None => Found::new(Outcome::None, NO_SERVICE),
             },
             Check::Milter if !self.text.is_whole() => evasion(not_whole()),
@@ -57,8 +63,9 @@ impl<'m> Message<'m> {
                 evasion("its header has a NUL".into())
             }
             Check::Milter => {
-                let (screener, milters) = (self.screener, self.screener.services().milters());
-                let asked = milter::ask(milters, screener.dns(), screener.host(), self.sender, letter, &mut self.milters);
+                let (screener, milters, name) = (self.screener, self.screener.services().milters(), self.client_name().await);
+                let client = milter::Client { host: screener.host(), sender: self.sender, name: &name };
+                let asked = milter::ask(milters, screener.dns(), client, letter, &mut self.milters);
                 let Told { found, fields } = Box::pin(asked).await;
                 screening.added = fields;
                 found
@@ -71,6 +78,15 @@ impl<'m> Message<'m> {
                 Found::new(Outcome::None, "asked at MAIL")
             }
         }
+    }
+
+    /// The name of the client's address.
+    async fn client_name(&mut self) -> ClientName {
+        if let Some(name) = &self.client_name {
+            return name.clone();
+        }
+        let name = Box::pin(ClientName::of(self.screener.dns(), self.sender.ip)).await;
+        self.client_name.insert(name).clone()
     }
 
     /// What goes by the header.
