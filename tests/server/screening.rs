@@ -146,7 +146,7 @@ fn what_is_forged_is_refused_and_the_sender_is_told_why() {
     let mut smtp = client(&server, "192.0.2.2", "dial.up.example");
     let changed = SIGNED.replace("We lost the game", "We won the game");
     let reply = send(&mut smtp, "joe@football.example.com", &changed);
-    assert_eq!(reply, "550 5.7.26 Refused: the domain in From does not stand behind the message (DMARC)");
+    assert_eq!(reply, "550 5.7.26 Refused: football.example.com, the domain in From, does not stand behind the message (DMARC)");
     // The session goes on, and the genuine one is taken by its signature, though it comes another way.
     assert!(send(&mut smtp, "joe@football.example.com", SIGNED).starts_with("250 2.0.0 "));
     assert!(send(&mut smtp, "a@soft.example", "From: a@soft.example\r\n\r\nx\r\n").starts_with("250 2.0.0 "));
@@ -186,13 +186,21 @@ fn who_is_on_enough_lists_is_refused_and_a_list_that_blocks_us_refuses_nobody() 
     let zone = Zone::serve(
         "2.0.0.127.bad.list A 127.0.0.2\n7.2.0.192.bad.list A 127.0.0.4\n7.2.0.192.blocks.list A 127.255.255.254\n8.2.0.192.blocks.list A 127.255.255.254",
     );
-    let lists = "dns_lists = [{ zone = \"bad.list\" }, { zone = \"blocks.list\" }]\n";
+    let lists = "dns_lists = [{ zone = \"bad.list\", name = \"The Bad List\" }, { zone = \"blocks.list\" }]\n";
     let server = Server::start(&format!("{}{lists}", settings(&zone, r#"{ check = "lists", fail = "reject" }"#)));
     let mut smtp = client(&server, "192.0.2.7", "mx.example.com");
-    assert_eq!(smtp.ask("MAIL FROM:<a@b.example>"), "550 5.7.1 Refused: your address is on a list of those who send unwanted mail");
+    assert_eq!(
+        smtp.ask("MAIL FROM:<a@b.example>"),
+        "550 5.7.1 Refused: 192.0.2.7 is on a list of those who send unwanted mail: The Bad List"
+    );
+    server.edit(", name = \"The Bad List\"", "");
+    server.succeed(&["reload"]);
+    let mut smtp = client(&server, "192.0.2.7", "mx.example.com");
+    let reply = smtp.ask("MAIL FROM:<a@b.example>");
+    assert_eq!(reply, "550 5.7.1 Refused: 192.0.2.7 is on a list of those who send unwanted mail", "a zone is not told");
     let mut smtp = client(&server, "192.0.2.8", "mx.example.com");
     assert_eq!(smtp.ask("MAIL FROM:<a@b.example>"), "250 2.1.0 Sender ok");
-    assert_eq!(server.metric("gatepost_messages_screened_total", "verdict=\"reject\""), 1);
+    assert_eq!(server.metric("gatepost_messages_screened_total", "verdict=\"reject\""), 2);
     let explained = server.succeed(&["explain", "--ip", "192.0.2.8", "--helo", "mx.example.com", "--from", "a@b.example"]);
     assert!(explained.contains("lists  temperror  accept      192.0.2.8 has 0 of 1: blocks.list is not believed"), "{explained}");
     assert!(explained.contains("A      8.2.0.192.blocks.list\n       127.255.255.254\n"), "{explained}");
@@ -318,7 +326,7 @@ fn everything_is_explained_without_doing_it() {
         "by { check = \"dmarc\", fail = \"policy\", unsure = \"accept\", timeout = \"10s\" } (",
         "TXT    _dmarc.football.example.com\n       v=DMARC1; p=reject\n",
         "A      dial.up.example\n       (there is no such name)\n",
-        "REPLY  to the message: 550 5.7.26 ",
+        "REPLY  to the message: 550 5.7.26 Refused: football.example.com, the domain in From, does not stand behind the message (DMARC)\n",
     ] {
         assert!(forged.contains(line), "{line:?} is not in\n{forged}");
     }

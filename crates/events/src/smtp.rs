@@ -138,8 +138,8 @@ impl Event for MessageAccepted<'_> {
     fn log(&self, _: u64) {
         info!(
             target: "gatepost::smtp", id = %self.message, session = %self.session, listener = %self.listener, source = %self.source,
-            account = self.account.map(Said).map(display), from = %Said(self.reverse_path), to = %FirstFew(self.recipients), recipients = self.recipients.len(), octets = self.octets,
-            commit_seconds = self.commit.as_secs_f64(), "message accepted",
+            account = self.account.map(Said).map(display), from = %Said(self.reverse_path), to = %FirstFew(self.recipients),
+            recipients = self.recipients.len(), octets = self.octets, commit_seconds = self.commit.as_secs_f64(), "message accepted",
         );
     }
 }

@@ -7,6 +7,7 @@ use mail_auth::dmarc::verify::DmarcParameters;
 use mail_auth::{
     ArcOutput, AuthenticatedMessage, AuthenticationResults, DkimOutput, DkimResult, DmarcOutput, DmarcResult, Error, SpfOutput,
 };
+use smtp::Reply;
 
 use crate::check::Check;
 use crate::client_name::ClientName;
@@ -57,10 +58,10 @@ impl<'m> Message<'m> {
                 }
                 None => Found::new(Outcome::None, NO_SERVICE),
             },
-            Check::Milter if !self.text.is_whole() => evasion(not_whole()),
+            Check::Milter if !self.text.is_whole() => evasion(Reply::HEADER_UNCLEAR, not_whole()),
             // Names and values end with one in the protocol: what stands behind it would be hidden from milters.
             Check::Milter if self.text.header().is_some_and(|header| memchr::memchr(b'\0', header).is_some()) => {
-                evasion("its header has a NUL".into())
+                evasion(Reply::HEADER_UNCLEAR, "its header has a NUL".into())
             }
             Check::Milter => {
                 let (screener, milters, name) = (self.screener, self.screener.services().milters(), self.client_name().await);
@@ -92,10 +93,11 @@ impl<'m> Message<'m> {
     /// What goes by the header.
     async fn signed(&mut self, check: Check, screening: &mut Screening) -> Found {
         if !self.text.is_whole() {
-            return evasion(not_whole());
+            return evasion(Reply::HEADER_UNCLEAR, not_whole());
         }
         let Some(message) = self.message else {
-            return if check == Check::Dmarc { evasion("it has no header".into()) } else { Found::new(Outcome::None, "it has no header") };
+            let detail = "it has no header";
+            return if check == Check::Dmarc { evasion(Reply::AUTHOR_UNCLEAR, detail.into()) } else { Found::new(Outcome::None, detail) };
         };
         match check {
             Check::Dkim => self.dkim(message).await,
@@ -148,7 +150,7 @@ impl<'m> Message<'m> {
         // what it shows where there is none, or none that can be read, is the sender's choice.
         let froms = message.headers.iter().filter(|(name, _)| name.trim_ascii().eq_ignore_ascii_case(b"From")).count();
         if froms != 1 {
-            return evasion(format!("it has {froms} From fields"));
+            return evasion(Reply::AUTHOR_UNCLEAR, format!("it has {froms} From fields"));
         }
         if screening.spf.is_none() {
             spf::ask(self.screener, self.sender, screening).await;
@@ -160,8 +162,9 @@ impl<'m> Message<'m> {
         let output = self.screener.dns().authenticator().verify_dmarc(parameters).await;
         let domain = output.domain();
         // What is no name has no policy in DNS, but mail programs show it, and some as the name it is nearly.
-        if !NAME_OCTETS.contains(&domain.len()) || domain.parse::<mail::Domain>().is_err() {
-            return evasion("its From names no domain, or several".into());
+        let is_name = domain.is_ascii() && domain.parse::<mail::Domain>().is_ok();
+        if !NAME_OCTETS.contains(&domain.len()) || !is_name {
+            return evasion(Reply::AUTHOR_UNCLEAR, "its From names no domain, or several".into());
         }
         let (policy, asks) = match output.policy() {
             Policy::Reject => (Verdict::Reject, "rejection"),
@@ -170,7 +173,10 @@ impl<'m> Message<'m> {
         };
         let found = match output.result() {
             DmarcResult::Pass => Found::new(Outcome::Pass, format!("{domain} stands behind it")),
-            DmarcResult::Fail(_) => Found::new(Outcome::Fail, format!("{domain} does not stand behind it, and asks for {asks}")),
+            DmarcResult::Fail(_) => {
+                let detail = format!("{domain} does not stand behind it, and asks for {asks}");
+                Found::of_domain(Outcome::Fail, domain, "what it names", detail)
+            }
             DmarcResult::TempError(error) => Found::new(Outcome::Unsure, error.to_string()),
             DmarcResult::PermError(error) => Found::new(Outcome::None, error.to_string()),
             DmarcResult::None => Found::new(Outcome::None, format!("{domain} has no policy")),
@@ -215,8 +221,8 @@ impl<'m> Message<'m> {
 }
 
 /// It is made so that no policy can be found for it. Whoever asks that the domain's policy be followed wants no way around it.
-fn evasion(detail: String) -> Found {
-    Found { policy: Verdict::Reject, ..Found::new(Outcome::Fail, detail) }
+fn evasion(reply: Reply, detail: String) -> Found {
+    Found { policy: Verdict::Reject, refusal: Some(reply), ..Found::new(Outcome::Fail, detail) }
 }
 
 fn not_whole() -> String {

@@ -20,7 +20,10 @@ pub(crate) async fn ask(screener: &Screener, sender: &Sender<'_>, screening: &mu
     let result = result(screener, sender, &mut wrong).await;
     let found = match result {
         SpfResult::Pass => Found::new(Outcome::Pass, format!("{domain} names {ip}")),
-        SpfResult::Fail => Found::new(Outcome::Fail, format!("{domain} does not name {ip}, and nobody else may send (-all)")),
+        SpfResult::Fail => {
+            let detail = format!("{domain} does not name {ip}, and nobody else may send (-all)");
+            Found::of_domain(Outcome::Fail, domain, "the sender's domain", detail)
+        }
         SpfResult::SoftFail => {
             Found::new(Outcome::SoftFail, format!("{domain} does not name {ip}, and others probably may not send (~all)"))
         }

@@ -153,7 +153,8 @@ impl Answers {
         let screened = match self.settings.screener.clone() {
             Some(screener) => match Box::pin(self.desk().at_mail(screener, &question)).await {
                 Ok(screened) => Some(Box::new(screened)),
-                Err(reply) => return question.reject(reply),
+                Err((reply, None)) => return question.reject(reply),
+                Err((reply, Some(said))) => return question.reject_saying(reply, &said),
             },
             None => None,
         };

@@ -112,7 +112,7 @@ pub(crate) enum Judged {
     Deliver(Vec<u8>),
     /// Likewise, and not listed, for this reason.
     Hold(Vec<u8>, String),
-    /// In these words, where a milter has some.
+    /// With this in its blank, where it has one.
     Refuse(Reply, Option<String>),
     /// The store has not taken the last of it.
     Failed(store::Error),
@@ -134,8 +134,8 @@ impl Desk<'_> {
     /// Asks what is known of the sender of a message that may begin, where it is to be screened.
     ///
     /// # Errors
-    /// The reply, where that is enough to refuse it.
-    pub(crate) async fn at_mail(self, screener: Arc<Screener>, question: &Mail<'_>) -> Result<Screened, Reply> {
+    /// The reply, where that is enough to refuse it, and what fills its blank.
+    pub(crate) async fn at_mail(self, screener: Arc<Screener>, question: &Mail<'_>) -> Result<Screened, (Reply, Option<String>)> {
         let (session, reverse_path) = (question.session(), &question.from().reverse_path);
         let is_stranger = session.identity().is_none() && !self.shared.may_relay(self.source);
         let is_trusted = match self.settings.smtp.role {
@@ -151,7 +151,7 @@ impl Desk<'_> {
         match screened.screening().filter(|screening| screening.reply().is_some()) {
             Some(screening) => {
                 let about = About { helo: session.helo(), reverse_path: Some(reverse_path), ..About::default() };
-                Err(self.tell(about, screening).unwrap_or(Reply::UNANSWERED))
+                Err((self.tell(about, screening).unwrap_or(Reply::UNANSWERED), said(screening)))
             }
             None => Ok(screened),
         }
@@ -178,7 +178,7 @@ impl Desk<'_> {
             return Judged::Deliver(Vec::new());
         };
         match self.tell(about, &screening) {
-            Some(reply) => Judged::Refuse(reply, screening.reason().and_then(|reason| reason.said.clone())),
+            Some(reply) => Judged::Refuse(reply, said(&screening)),
             None if screening.verdict() == Verdict::Discard => {
                 self.tell_discarded(about, octets, &screening);
                 Judged::Discard
@@ -212,6 +212,11 @@ impl Desk<'_> {
         let cause = screening.reason().map_or(&"by its verdict" as &dyn Display, |reason| reason);
         events.emit(MessageDiscarded { listener, session: *session, source: *source, about, octets, cause });
     }
+}
+
+/// What fills the blank of the reply.
+fn said(screening: &Screening) -> Option<String> {
+    screening.reason().and_then(|reason| reason.said.clone())
 }
 
 /// Why a message is held, for the operator's list: what a peer has chosen of it is no more than a line.

@@ -96,6 +96,7 @@ async fn without_a_sender_the_clients_name_is_asked_about() {
     assert!(fields.contains("spf=pass") && fields.contains("smtp.helo=mta.example.com"), "{fields}");
     let forged = screen(&screener, "192.0.2.2", "mta.example.com", "<>", "").await;
     assert_eq!(forged.reply().map(|reply| (reply.code(), reply.enhanced())), Some((550, "5.7.23")));
+    assert_eq!(forged.reason().unwrap().said.as_deref(), Some("mta.example.com"), "whose record it is");
     let literal = screen(&screener, "192.0.2.2", "[192.0.2.2]", "<>", "").await;
     assert_eq!(outcomes(&literal), [(Check::Spf, Outcome::None)]);
 }
@@ -156,7 +157,7 @@ async fn dns_lists_are_added_up_and_believed_as_far_as_they_work() {
         working("good.list"),
         working("six.list"),
     ));
-    let list = |zone: &str, weight| List { zone: zone.into(), weight };
+    let list = |zone: &str, weight| List { zone: zone.into(), weight, name: None };
     let ask = async |ip: &str, lists: Vec<List>| {
         let screener = listing(&zone, annotate(&[Check::Lists]), Lists { lists, threshold: 3 });
         let screening = screen(&screener, ip, "mx.example.com", "<a@example.com>", "").await;

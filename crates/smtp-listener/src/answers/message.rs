@@ -227,7 +227,7 @@ impl Answers {
 
 /// Why a message that has come is not stored.
 enum Unwanted {
-    /// Its sender is told so, in these words where a milter has some.
+    /// Its sender is told so, with this in the reply's blank where it has one.
     Refused(Reply, Option<String>),
     /// Its sender is told that it was.
     Discarded,
