@@ -252,9 +252,6 @@ pub(crate) struct Server {
     pub(crate) config: ConfigFile,
 
     /// The data directory, in place of a configuration file: what `data_dir` names, or `data` in a folder kept by `gatepost try`
-    ///
-    /// The server's configuration is not looked for then: `user add` and `user passwd` hash the password by the defaults of [auth].
-    /// Where hash_memory or hash_passes differ, name the configuration instead.
     #[arg(long, value_name = "DIR", conflicts_with = "path")]
     pub(crate) data_dir: Option<PathBuf>,
 }
@@ -328,6 +325,18 @@ mod tests {
             }
             open.extend(command.get_subcommands().cloned());
         }
+    }
+
+    #[test]
+    fn how_passwords_are_hashed_is_for_those_who_set_one() {
+        let (mut open, mut told) = (vec![Cli::command()], Vec::new());
+        while let Some(mut command) = open.pop() {
+            if command.render_long_help().to_string().contains("hash_memory") {
+                told.push(command.get_name().to_owned());
+            }
+            open.extend(command.get_subcommands().cloned());
+        }
+        assert_eq!(told, ["passwd", "add"]);
     }
 
     #[test]

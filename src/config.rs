@@ -10,6 +10,7 @@
 //! Fails: [`LoadError`]; whoever reloads keeps the values in force.
 
 mod capacity;
+mod ceilings;
 mod change;
 mod document;
 mod fault;
@@ -230,7 +231,8 @@ impl Config {
             self.screening.rspamd_password = folder.join(&self.screening.rspamd_password);
         }
         let pair = [&mut self.tls.certificate, &mut self.tls.key].into_iter().flatten();
-        for path in pair.chain(&mut self.tls.client_ca).chain(&mut self.oauth.keys).chain(secret) {
+        let oauth = self.oauth.keys.iter_mut().chain(&mut self.oauth.introspection_ca).chain(secret);
+        for path in pair.chain(&mut self.tls.client_ca).chain(oauth) {
             *path = folder.join(&path);
         }
         if !self.recipients.database.as_os_str().is_empty() {

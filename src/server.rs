@@ -10,6 +10,8 @@ mod figures;
 mod kernel;
 mod listeners;
 mod privileges;
+mod quarantine;
+mod recipients;
 mod reload;
 mod remembered;
 mod screening;
@@ -39,6 +41,7 @@ use reload::{Reloader, Source};
 
 pub(crate) use listeners::{BACKLOG, Bound};
 pub(crate) use privileges::{Unprivileged, give_up, raise_descriptors, take_owner};
+pub(crate) use recipients::explain;
 pub(crate) use screening::{ScreenerError, screener};
 
 /// Why the server did not start, or stopped by itself.
@@ -113,6 +116,8 @@ async fn serve(plan: Plan, hangup: Signal, ready: impl FnOnce(&[Listening])) -> 
     let (events, drain) = (Events::new(started), Drain::new());
     let services = services(&config, &store, &events, &drain)?;
     let (gate, certificates) = (Arc::clone(&services.gate), bound.certificates());
+    // Before an operator can change it.
+    remembered::restore(&gate, &config.data_dir);
     let listeners = Arc::new(Listeners::start(bound, &services, &config)?);
     let listening = listeners.listening();
     figures::attend(&services, &store, &log, listening.iter().map(|listening| listening.address.port()).collect());
@@ -142,12 +147,12 @@ async fn serve(plan: Plan, hangup: Signal, ready: impl FnOnce(&[Listening])) -> 
     for http in http {
         drain.spawn_background(http.serve(Arc::clone(&admin), std::future::pending()));
     }
+    drain.spawn_background(quarantine::keep(store.clone(), Arc::clone(&reloader), events.clone()));
     drain.spawn_background(look_after(Arc::clone(&admin), Arc::clone(&reloader)));
     if let Some(certificates) = certificates {
         watch(&drain, certificates, events.clone());
     }
 
-    remembered::restore(&gate, &data_dir);
     drain.spawn_background(remembered::keep(Arc::clone(&gate), data_dir.clone()));
     gate.open_gently(net::now());
     let places = Places(&listening);

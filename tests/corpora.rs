@@ -63,6 +63,11 @@ fn lines() {
 }
 
 #[test]
+fn binary() {
+    replay("binary", mail_drive::binary);
+}
+
+#[test]
 fn addresses() {
     replay("addresses", mail_drive::addresses);
 }

@@ -4,7 +4,7 @@
 //! told until the close, and counts. A server without places (`refuser`) needs no filling.
 //!
 //! `kept`: lets some sessions send mail without ever hanging up, fills the other places, and measures the senders' rate alone and
-//! with a [flood](crate::flood) of attempts, in turns. What is kept is the ratio of the two.
+//! with a [flood](crate::flood) of attempts, in turns, at the same port or at another one of the server. What is kept is the ratio of the two.
 //!
 //! `greeted`: sources that hold all they may be given are refused at a pace, one attempt in twenty of a peer that never reads and never
 //! closes, while clients from other addresses (127.0.2.0/24) connect, one after the other. Their time from connecting to the whole
@@ -69,6 +69,9 @@ struct Kept {
     /// Attempts a second; without it, as many as there can be.
     #[arg(long)]
     flood: Option<u32>,
+    /// HOST:PORT of the one target, where attempts are made in the place of the port that takes the mail.
+    #[arg(long)]
+    door: Option<SocketAddr>,
     #[command(flatten)]
     work: Work,
     #[arg(long, default_value_t = 5.0)]
@@ -148,11 +151,12 @@ impl Kept {
         // A sender that hung up would have to win its place back from the flood.
         self.work.messages = usize::MAX;
         println!(
-            "\nthroughput kept: {} senders of {} octets, {}, and {} at the other door; median of {} rounds of {} s",
+            "\nthroughput kept: {} senders of {} octets, {}, and {} at {}; median of {} rounds of {} s",
             self.senders,
             self.work.size,
             if self.work.pipelining { "pipelined" } else { "not pipelined" },
             self.flood.map_or("as many attempts as there can be".into(), |flood| format!("{flood} attempts a second")),
+            self.door.map_or("the same door".into(), |door| door.to_string()),
             self.rounds,
             self.seconds
         );
@@ -176,7 +180,7 @@ impl Kept {
         let (mut answered, mut unanswered) = (0, 0);
         for _ in 0..self.rounds {
             alone.push(load.count(target, duration).await?);
-            let flood = Flood::start(target.address, self.flood);
+            let flood = Flood::start(self.door.unwrap_or(target.address), self.flood);
             sleep(WARM_UP).await;
             flooded.push(load.count(target, duration).await?);
             let (answers, silences) = flood.stop().await;

@@ -13,11 +13,15 @@ pub(crate) enum User {
     /// Add an account
     ///
     /// Its domain must be there: `gatepost domain add`. The password is asked for twice, without showing it, unless one of the
-    /// options says where it comes from.
+    /// options says where it comes from. With --data-dir it is hashed by the defaults of [auth]: where hash_memory or hash_passes differ, name
+    /// the configuration instead.
     #[command(after_long_help = "Examples:\n  gatepost user add ann@example.org\n  gatepost user add ann@example.org --generate\n  \
                                  pass show mail/ann | gatepost user add ann@example.org --password-file -")]
     Add(WithPassword),
     /// Set a new password
+    ///
+    /// The account's open sessions end at their next command, at once while they wait for one: whoever had the old password is out.
+    /// With --data-dir the password is hashed by the defaults of [auth]: where hash_memory or hash_passes differ, name the configuration instead.
     #[command(after_long_help = "Examples:\n  gatepost user passwd ann@example.org")]
     Passwd(WithPassword),
     /// Change what an account may hold, and where its mail goes as well
@@ -28,6 +32,8 @@ pub(crate) enum User {
                                  gatepost user set ann@example.org --forward ann@example.com")]
     Set(SetUser),
     /// Remove an account and all of its mail
+    ///
+    /// Its open sessions end at their next command, at once while they wait for one.
     Remove(Named),
     /// List the accounts, what they hold and what they may
     List(Asked),

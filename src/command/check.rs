@@ -1,11 +1,12 @@
 //! `gatepost check`: everything wrong with a configuration file. Changes nothing.
 //!
+//! The server that recipients.call_forward names is asked whether it answers; that it does not is a warning, as it may be about to.
 //! The report goes to standard output, as it is what was asked for; a file that cannot be read at all is an error.
 
 use std::io::{self, Write};
 
 use crate::cli::{Check, Exit};
-use crate::config::{Config, LoadError, Report};
+use crate::config::{Config, LoadError, Loaded, Report};
 
 /// Prints the report. The exit code says whether the file can be used; warnings do not stand in its way.
 ///
@@ -14,7 +15,7 @@ use crate::config::{Config, LoadError, Report};
 pub(crate) fn run(check: &Check) -> io::Result<Exit> {
     let mut out = io::stdout().lock();
     let (report, exit) = match Config::load(&check.config.path) {
-        Ok(loaded) => (loaded.report, Exit::Done),
+        Ok(loaded) => (behind(loaded)?, Exit::Done),
         Err(LoadError::Faulty(report)) => (report, Exit::Configuration),
         Err(error) => {
             writeln!(io::stderr(), "gatepost: {error}")?;
@@ -31,6 +32,16 @@ pub(crate) fn run(check: &Check) -> io::Result<Exit> {
         writeln!(out, "{}", verdict(&report))?;
     }
     Ok(exit)
+}
+
+/// The report, with what the server behind says.
+fn behind(Loaded { config, report, lines }: Loaded) -> io::Result<Report> {
+    let Some(server) = config.recipients.asked_server(config.hostname()) else { return Ok(report) };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(match runtime.block_on(server.check()) {
+        Ok(()) => report,
+        Err(error) => report.warned("recipients.call_forward", lines.get("recipients.call_forward").copied(), error.to_string()),
+    })
 }
 
 fn verdict(report: &Report) -> String {

@@ -117,9 +117,9 @@ fn password(with: &WithPassword, done: &str, request: impl Fn(String, PasswordHa
     {
         verifier = Some(PasswordHash(auth::scram_verifier(&new.secret, &salt)));
     }
-    place.administer(request(with.name.clone(), PasswordHash(hash), verifier))?;
+    let reply = place.administer(request(with.name.clone(), PasswordHash(hash), verifier))?;
     let mut out = io::stdout().lock();
-    writeln!(out, "{} {done}", with.name)?;
+    writeln!(out, "{} {done}{}", with.name, sessions_end(&reply))?;
     if new.generated {
         writeln!(out, "password: {}", String::from_utf8_lossy(new.secret.expose()))?;
     }
@@ -127,9 +127,18 @@ fn password(with: &WithPassword, done: &str, request: impl Fn(String, PasswordHa
 }
 
 fn change(server: &Server, request: DirectoryRequest, done: &str) -> Outcome {
-    Place::find(server)?.administer(request)?;
-    writeln!(io::stdout(), "{done}")?;
+    let reply = Place::find(server)?.administer(request)?;
+    writeln!(io::stdout(), "{done}{}", sessions_end(&reply))?;
     Ok(Exit::Done)
+}
+
+/// How many sessions end by a change, if any do.
+fn sessions_end(reply: &Reply) -> String {
+    match reply {
+        Reply::SessionsEnd(1) => "; 1 session of it ends at its next command".to_owned(),
+        Reply::SessionsEnd(sessions @ 2..) => format!("; {sessions} sessions of it end at their next command"),
+        _ => String::new(),
+    }
 }
 
 /// Changes a list, and says so where some of those who join it are at other hosts.

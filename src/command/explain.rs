@@ -1,22 +1,22 @@
 //! `gatepost explain`: the whole of what is asked about a message, dry.
 //!
-//! Asks by the configuration file, which need not be the one in force, with DNS and the services as they are now. Nothing is changed here and nobody else is told. It is asked what is asked on listen.smtp. The
-//! client is taken for one that has delivered mail before: nobody is greylisted here, and nobody has talked before a greeting.
+//! Asks by the configuration file, which need not be the one in force, with DNS and the services as they are now; but about recipients, where the
+//! server runs, it is the server that answers, by what is in force. Nothing is changed here and nobody else is told. It is asked what is asked
+//! on listen.smtp, of a client without a password. The client is taken for one that has delivered mail before: nobody is greylisted here, nobody
+//! has talked before a greeting, and no rate is met.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
-use admin::{DirectoryRequest, Reply, Resolved};
+use admin::{Origin, RecipientRequest, RecipientStep, Reply, Setting};
 use mail::ReversePath;
 use screening::{Client, Finding, Letter, Manners, Reading, Screener, Screening, Verdict};
-use smtp::Reply as SmtpReply;
 
 use super::Outcome;
 use super::place::Place;
 use crate::cli::{Exit, Screen};
-use crate::config::{Config, Listener};
+use crate::config::Listener;
 use crate::server::screener;
 
 /// Prints every check, what DNS says, the lines of the configuration and the reply.
@@ -30,13 +30,15 @@ pub(crate) fn run(screen: &Screen) -> Outcome {
     let client = Client { ip: screen.ip, helo: &screen.helo, reverse_path: &reverse_path, is_known: true, manners: Manners::Unknown };
     let mut out = io::stdout().lock();
     writeln!(out, "client     {}, which says {}\nMAIL FROM  {reverse_path}", client.ip, client.helo)?;
+    let relay = place.config().relay.networks.iter().find(|network| network.0.contains(&client.ip.to_canonical()));
     for recipient in &screen.to {
-        let reply = place.administer(DirectoryRequest::Resolve { recipient: recipient.clone() })?;
-        writeln!(out, "RCPT TO    <{recipient}>: {}", resolved(&reply))?;
+        let octets = message.as_ref().map_or(0, |message| message.len() as u64);
+        let request = RecipientRequest { recipient: recipient.clone(), may_relay: relay.is_some(), octets };
+        answered(&mut out, recipient, place.explain(&request)?)?;
     }
-    let origin = Origin::new(screen);
-    if let Some(network) = place.config().relay.networks.iter().find(|network| network.0.contains(&client.ip.to_canonical())) {
-        writeln!(out, "\nNothing is asked: {} is in {network} of relay.networks{}", client.ip, origin.line("relay.networks"))?;
+    if let Some(network) = relay {
+        let line = line(&place.setting("relay.networks"));
+        writeln!(out, "\nNothing is asked: {} is in {network} of relay.networks{line}", client.ip)?;
         return Ok(Exit::Done);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -44,12 +46,12 @@ pub(crate) fn run(screen: &Screen) -> Outcome {
         let on_smtp =
             |number: usize| place.config().screening.checks.get(number).is_some_and(|rule| rule.listeners.contains(&Listener::Smtp));
         let Some(screener) = screener(place.config())?.map(|screener| screener.only(|number, _| on_smtp(number))) else {
-            writeln!(out, "\nNothing is asked: screening.checks is empty{}", origin.line("screening.checks"))?;
+            writeln!(out, "\nNothing is asked: screening.checks is empty{}", line(&place.setting("screening.checks")))?;
             return Ok(Exit::Done);
         };
         let recipients: Vec<Arc<str>> = screen.to.iter().map(|recipient| recipient.as_str().into()).collect();
         let (screening, at_mail) = ask(&screener, client, message.as_deref(), &recipients).await;
-        findings(&mut out, &screening, place.config(), &origin)?;
+        findings(&mut out, &screening, &place)?;
         answers(&mut out, &screener, client, message.as_deref()).await?;
         conclusion(&mut out, &screening, client, at_mail, message.is_some())?;
         Ok(Exit::Done)
@@ -93,23 +95,24 @@ fn read(file: &str) -> Result<Vec<u8>, String> {
     Ok(message)
 }
 
-fn resolved(reply: &Reply) -> String {
-    let refusal = |reply: SmtpReply| format!("{} {} {}", reply.code(), reply.enhanced(), reply.text());
-    match reply {
-        Reply::Resolved(Resolved::Accounts(accounts)) => accounts.join(", "),
-        Reply::Resolved(Resolved::UnknownUser) => refusal(SmtpReply::MAILBOX_UNKNOWN),
-        Reply::Resolved(Resolved::Foreign) => refusal(SmtpReply::RELAY_DENIED),
-        other => format!("{other:?}"),
+/// What RCPT answers, and what is found on the way there.
+fn answered(out: &mut impl Write, recipient: &str, reply: Reply) -> Outcome {
+    let Reply::Recipient(explained) = reply else { return Err(format!("the server answered something else: {reply:?}").into()) };
+    writeln!(out, "RCPT TO    <{recipient}>: {}", explained.reply)?;
+    for RecipientStep { found, setting } in &explained.steps {
+        writeln!(out, "           {}{}", shown(found), setting.as_ref().map(line).unwrap_or_default())?;
     }
+    Ok(Exit::Done)
 }
 
-fn findings(out: &mut impl Write, screening: &Screening, config: &Config, origin: &Origin) -> io::Result<()> {
+fn findings(out: &mut impl Write, screening: &Screening, place: &Place) -> io::Result<()> {
+    let (config, line) = (place.config(), line(&place.setting("screening.checks")));
     writeln!(out, "\nCHECK  RESULT     VERDICT     FOUND")?;
     for finding in screening.findings() {
         let Finding { check, outcome, verdict, detail, .. } = finding;
         writeln!(out, "{:<6} {:<10} {:<11} {}", check.as_str(), outcome.as_str(), verdict.as_str(), shown(detail))?;
         let rule = config.screening.checks.get(finding.rule);
-        writeln!(out, "       by {}{}", rule.map(ToString::to_string).unwrap_or_default(), origin.line("screening.checks"))?;
+        writeln!(out, "       by {}{}", rule.map(ToString::to_string).unwrap_or_default(), line)?;
     }
     let is_asked = |number: usize| screening.findings().iter().any(|finding| finding.rule == number);
     for (_, rule) in config.screening.checks.iter().enumerate().filter(|(number, _)| !is_asked(*number)) {
@@ -152,21 +155,10 @@ fn shown(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
 }
 
-/// Where the keys of the configuration are written.
-struct Origin {
-    file: String,
-    lines: BTreeMap<String, usize>,
-}
-
-impl Origin {
-    fn new(screen: &Screen) -> Self {
-        let path = &screen.server.config.path;
-        let lines = Config::load(path).map(|loaded| loaded.lines).unwrap_or_default();
-        Self { file: path.display().to_string(), lines }
-    }
-
-    /// ` (FILE:LINE)`, where it is written.
-    fn line(&self, key: &str) -> String {
-        self.lines.get(key).map_or_else(|| " (the default)".into(), |line| format!(" ({}:{line})", self.file))
+/// ` (FILE:LINE)`, where a key is written.
+fn line(Setting { origin, .. }: &Setting) -> String {
+    match origin {
+        Origin::File { path, line } => format!(" ({}:{line})", path.display()),
+        _ => " (the default)".into(),
     }
 }

@@ -3,19 +3,21 @@
 //! A command that needs the store asks the running server over its control socket; when none runs, it opens the store itself,
 //! as the user the server runs as, so that nothing in the data directory comes to belong to anybody else.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use admin::{DirectoryRequest, QuarantineRequest, Reply, Request, administer, quarantine};
+use admin::{DirectoryRequest, Origin, QuarantineRequest, RecipientRequest, Reply, Request, Setting, administer, quarantine};
 use store_embedded::{Embedded, OpenError};
 
 use crate::cli;
 use crate::config::{Config, LoadError};
-use crate::server::{Unprivileged, give_up, take_owner};
+use crate::server::{Unprivileged, explain, give_up, take_owner};
 
 /// One server.
 pub(crate) struct Place {
     config: Config,
-    by_config: bool,
+    /// The file it was read from, and the line of each key that is written there; none where the data directory is believed.
+    file: Option<(PathBuf, BTreeMap<String, usize>)>,
 }
 
 /// Why it could not be reached.
@@ -42,13 +44,23 @@ impl Place {
     /// A configuration that cannot be used.
     pub(crate) fn find(server: &cli::Server) -> Result<Self, LoadError> {
         match &server.data_dir {
-            Some(data_dir) => Ok(Self { config: Config { data_dir: data_dir.clone(), ..Config::default() }, by_config: false }),
-            None => Ok(Self { config: Config::load(&server.config.path)?.config, by_config: true }),
+            Some(data_dir) => Ok(Self { config: Config { data_dir: data_dir.clone(), ..Config::default() }, file: None }),
+            None => {
+                let loaded = Config::load(&server.config.path)?;
+                Ok(Self { config: loaded.config, file: Some((server.config.path.clone(), loaded.lines)) })
+            }
         }
     }
 
     pub(crate) fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// The value of a key, and where it is from.
+    pub(crate) fn setting(&self, key: &str) -> Setting {
+        let line = self.file.as_ref().and_then(|(path, lines)| lines.get(key).map(|line| (path, line)));
+        let origin = line.map_or(Origin::Default, |(path, line)| Origin::File { path: path.clone(), line: *line });
+        Setting { key: key.to_owned(), value: self.config.written(key), origin }
     }
 
     /// Asks the running server.
@@ -75,6 +87,16 @@ impl Place {
         self.either(&Request::Quarantine(request.clone()), async |store| quarantine(store, request).await)
     }
 
+    /// What would become of a recipient: by the configuration in force, or by the stopped server's.
+    ///
+    /// # Errors
+    /// As [`Place::administer`].
+    pub(crate) fn explain(&self, request: &RecipientRequest) -> Result<Reply, PlaceError> {
+        self.either(&Request::Recipient(request.clone()), async |store| {
+            explain(store, &self.config, |key| self.setting(key), request).await.map_or_else(Reply::Refused, Reply::Recipient)
+        })
+    }
+
     fn either(&self, request: &Request, stopped: impl AsyncFnOnce(&Embedded) -> Reply) -> Result<Reply, PlaceError> {
         match admin::ask(&self.config.control_socket(), request) {
             Err(admin::Error::NotRunning(_)) => {}
@@ -93,7 +115,7 @@ impl Place {
     /// There is none, or no right to it.
     pub(crate) fn enter(&self) -> Result<&Path, PlaceError> {
         let dir = &self.config.data_dir;
-        if self.by_config {
+        if self.file.is_some() {
             give_up(&self.config)?;
         } else if dir.join("VERSION").exists() {
             take_owner(dir)?;

@@ -68,3 +68,14 @@ fn none() -> String {
 
 const COLUMNS: usize = 12;
 const HEAD: [&str; COLUMNS] = ["ID", "LISTENER", "SOURCE", "CLASS", "USER", "PROGRAM", "AGE", "DOING", "STORE", "COMMANDS", "IN", "OUT"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_shows_the_columns_there_are() {
+        let page = include_str!("../../docs/operating-the-gate.md");
+        assert!(page.lines().any(|line| line.split_whitespace().eq(HEAD)), "{HEAD:?}");
+    }
+}

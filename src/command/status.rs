@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use admin::{Reply, Request, Status};
+use mail::ByteSize;
 
 use super::Outcome;
 use super::place::Place;
@@ -35,6 +36,10 @@ fn print(out: &mut impl Write, status: &Status) -> io::Result<()> {
     }
     if let Some(ready) = status.figures.get("store_ready") {
         writeln!(out, "store     {}", if *ready == 1 { "ready" } else { "takes no mail" })?;
+    }
+    if let Some(held) = status.figures.get("store_held_messages").filter(|held| **held > 0) {
+        let octets = ByteSize(status.figures.get("store_held_octets").copied().unwrap_or_default());
+        writeln!(out, "held      {held} in quarantine, {octets}: `gatepost quarantine list` shows them")?;
     }
     writeln!(out, "places    {in_use} of {max_inbound} in use, at most {peak} at once")?;
     if *over_limit > 0 {

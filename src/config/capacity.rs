@@ -67,6 +67,7 @@ fn descriptors(config: &Config, machine: &Machine) -> Option<String> {
     let (sessions, files) = (u64::from(config.gate.max_inbound), machine.log_files + STORE_FILES);
     // A listener's socket, what watches those who wait, and the descriptor it keeps to answer with when there is no other.
     let (lingering, asking) = (net::LINGERING_MOST as u64, config.screening.descriptors_most() + config.oauth.descriptors_most());
+    let asking = asking + config.recipients.descriptors_most();
     let rest = 3 * addresses + introductions + net::REFUSALS_MOST as u64 + asking + REST;
     let (beside, most) = ((lingering + files + rest).saturating_add(waiting), machine.descriptors?);
     let needed = sessions.saturating_add(beside);
@@ -89,15 +90,17 @@ fn memory(config: &Config, machine: &Machine) -> Option<String> {
     let accounts = u64::from(config.limits.recipients).max(smtp::limits::RECIPIENT_ACCOUNTS as u64).saturating_mul(ACCOUNT_OCTETS);
     let session = SESSION_OCTETS.saturating_add(accounts.next_multiple_of(1 << 10)).saturating_add(config.screening.session_octets());
     let screening = config.screening.octets_most();
-    let beside = [bodies, hashes, rates, screening].into_iter().fold(BASE_OCTETS, u64::saturating_add);
+    let recipients = config.recipients.octets_most();
+    let beside = [bodies, hashes, rates, screening, recipients].into_iter().fold(BASE_OCTETS, u64::saturating_add);
     let needed = sessions.saturating_mul(session).saturating_add(beside);
-    let screened =
-        if screening > 0 { format!(" screening {}MiB (screening.checks, screening.dns_cache),", mib(screening)) } else { String::new() };
+    let part = |octets, what: &str, keys: &str| if octets > 0 { format!(" {what} {}MiB ({keys}),", mib(octets)) } else { String::new() };
+    let screened = part(screening, "screening", "screening.checks, screening.dns_cache");
+    let asked = part(recipients, "recipients", "recipients.remembered");
     (needed > most).then(|| {
         format!(
             "max_inbound * {}KiB + {}MiB <= memory does not hold: {sessions} * {}KiB + {}MiB = {}MiB > {}MiB, which {owner} has; each session \
              may take {}KiB while it brings a large message, messages in memory {}MiB (store.body_memory), passwords {}MiB \
-             (auth.concurrent_hashes * auth.hash_memory), rates {}MiB (rates.keys),{screened} the rest {}MiB; give it more memory or {}",
+             (auth.concurrent_hashes * auth.hash_memory), rates {}MiB (rates.keys),{screened}{asked} the rest {}MiB; give it more memory or {}",
             session >> 10,
             mib(beside),
             session >> 10,
@@ -165,10 +168,11 @@ fn least_above(root: &Path, path: &str, file: &str) -> Option<u64> {
     groups.filter_map(|file| fs::read_to_string(file).ok()?.trim().parse().ok()).min()
 }
 
-/// A session at its worst: its connection, a message that goes to a file of its own, itself with the header that a report brings back, and what
-/// was asked for its recipients ([`smtp::limits::REQUESTS_BYTES`], twice); the accounts that they come to are beside.
-const SESSION_OCTETS: u64 =
-    (net::OCTETS_MOST + store_embedded::ARRIVING_OCTETS) as u64 + (64 << 10) + 2 * smtp::limits::REQUESTS_BYTES as u64;
+/// A session at its worst: its connection, a message that goes to a file of its own and is made of lines on its way, itself with the header that
+/// a report brings back, and what was asked for its recipients ([`smtp::limits::REQUESTS_BYTES`], twice); the accounts that they come to are beside.
+const SESSION_OCTETS: u64 = (net::OCTETS_MOST + store_embedded::ARRIVING_OCTETS + mail::binary::OCTETS_MOST) as u64
+    + (64 << 10)
+    + 2 * smtp::limits::REQUESTS_BYTES as u64;
 /// An account that a message is for: its name, which is the directory's own, twice, and what its maildrop may hold and holds. What one list
 /// has more of them than [`smtp::limits::RECIPIENT_ACCOUNTS`] is bounded by the directory, which is not looked into here.
 const ACCOUNT_OCTETS: u64 = 96;
@@ -211,23 +215,26 @@ mod tests {
 
     #[test]
     fn memory_must_hold_every_session_at_its_worst() {
-        // 718 KiB a session; bodies 64 MiB, passwords 4 * 19 MiB, the rest 64 MiB.
+        // 766 KiB a session; bodies 64 MiB, passwords 4 * 19 MiB, the rest 64 MiB.
         let machine = |mib: u64| Machine { memory: Some((mib << 20, Owner::ControlGroup)), ..Machine::default() };
-        assert_eq!(said(&config(1000), &machine(906)), [""; 0]);
-        let message = "max_inbound * 718KiB + 204MiB <= memory does not hold: 1000 * 718KiB + 204MiB = 906MiB > 905MiB, which the server's \
-                       control group has; each session may take 718KiB while it brings a large message, messages in memory 64MiB \
+        assert_eq!(said(&config(1000), &machine(953)), [""; 0]);
+        let message = "max_inbound * 766KiB + 204MiB <= memory does not hold: 1000 * 766KiB + 204MiB = 953MiB > 952MiB, which the server's \
+                       control group has; each session may take 766KiB while it brings a large message, messages in memory 64MiB \
                        (store.body_memory), passwords 76MiB (auth.concurrent_hashes * auth.hash_memory), rates 0MiB (rates.keys), the rest \
                        64MiB; give it more memory or lower max_inbound to 999";
-        assert_eq!(said(&config(1000), &machine(905)), [message]);
-        assert_eq!(said(&config(999), &machine(905)), [""; 0], "what it names holds");
+        assert_eq!(said(&config(1000), &machine(952)), [message]);
+        assert_eq!(said(&config(999), &machine(952)), [""; 0], "what it names holds");
         let rates = toml::from_str("messages_per_source = '1/1s'\nconnections_per_address = '1/1s'").unwrap();
-        assert!(said(&Config { rates, ..config(1000) }, &machine(906))[0].contains("rates 13MiB"));
+        assert!(said(&Config { rates, ..config(1000) }, &machine(953))[0].contains("rates 13MiB"));
         let screening = toml::from_str("checks = [{ check = 'dkim' }]").unwrap();
-        let screened = &said(&Config { screening, ..config(1000) }, &machine(906))[0];
+        let screened = &said(&Config { screening, ..config(1000) }, &machine(953))[0];
         assert!(
-            screened.contains("may take 846KiB") && screened.contains("screening 256MiB (screening.checks, screening.dns_cache), the rest"),
+            screened.contains("may take 894KiB") && screened.contains("screening 256MiB (screening.checks, screening.dns_cache), the rest"),
             "{screened}"
         );
+        let recipients = toml::from_str("call_forward = '127.0.0.1:24'").unwrap();
+        let asking = &said(&Config { recipients, ..config(1000) }, &machine(906))[0];
+        assert!(asking.contains("rates 0MiB (rates.keys), recipients 26MiB (recipients.remembered), the rest"), "{asking}");
         assert!(said(&config(1), &machine(204))[0].contains("no max_inbound holds there"));
     }
 

@@ -70,6 +70,12 @@ impl Report {
         Self { file: file.into(), faults }
     }
 
+    /// With one warning more.
+    pub(crate) fn warned(mut self, key: &str, line: Option<usize>, message: String) -> Self {
+        self.faults.push(Fault { severity: Severity::Warning, line, column: None, key: key.into(), message });
+        Self::new(&self.file, self.faults)
+    }
+
     /// How many faults are such that the file must not be used.
     pub(crate) fn errors(&self) -> usize {
         self.faults.iter().filter(|fault| fault.severity == Severity::Error).count()

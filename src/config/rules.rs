@@ -1,14 +1,14 @@
 //! What a configuration must hold by itself, whatever machine it is for.
 //!
-//! Each rule says what is wrong and what to write, and names the key to change. Guarantees: pure; finds everything. A ceiling is held
-//! against `max_inbound` only where it is written: the defaults go with a small server, too. Which
-//! networks may be trusted is in `networks`.
+//! Each rule says what is wrong and what to write, and names the key to change. Guarantees: pure; finds everything. Which
+//! networks may be trusted is in `networks`, and what `max_inbound` keeps everybody below in `ceilings`.
 
 use std::net::{IpAddr, SocketAddr};
 
 use mail::{ByteSize, Span};
 use store_embedded::SettingsError;
 
+use super::ceilings;
 use super::document::Document;
 use super::fault::Finding;
 use super::when_full::{Patience, Room};
@@ -20,7 +20,7 @@ pub(super) fn findings(config: &Config, document: &Document<'_>) -> Vec<Finding>
     found.extend(hostname(config));
     found.extend(listen(config));
     found.extend(config.gate.validate().into_iter().map(|fault| Finding::error(format!("gate.{}", fault.key), fault.message)));
-    found.extend(never_reached(&config.gate, document));
+    found.extend(ceilings::findings(config, document));
     found.extend(
         config
             .rates
@@ -95,34 +95,6 @@ fn clash(one: SocketAddr, other: SocketAddr) -> bool {
         && one.port() != 0
         && one.is_ipv4() == other.is_ipv4()
         && (one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified())
-}
-
-/// Ceilings that somebody wrote down and that `max_inbound` keeps everybody below. No fault of the settings themselves:
-/// `gatepost gate set` may lower `max_inbound` below them for a while.
-fn never_reached(gate: &gate::Settings, document: &Document<'_>) -> Vec<Finding> {
-    let most = gate.max_inbound;
-    if most == 0 || document.lost("gate.max_inbound") {
-        return Vec::new();
-    }
-    let hint = |key: &str| format!("could never have as many; raise max_inbound or lower {key}");
-    let ceilings = [
-        ("sessions_per_address", gate.sessions_per_address, "source"),
-        ("sessions_per_network", gate.sessions_per_network, "source"),
-        ("sessions_per_site", gate.sessions_per_site, "source"),
-        ("sessions_per_user", gate.sessions_per_user, "account"),
-    ]
-    .into_iter()
-    .filter(|(key, count, _)| *count > most && document.has(&format!("gate.{key}")))
-    .map(|(key, count, whose)| {
-        let message = format!("{key} <= max_inbound does not hold: {count} > {most}; one {whose} {}", hint(key));
-        Finding::error(format!("gate.{key}"), message)
-    });
-    let users = gate.users.iter().enumerate().filter_map(|(index, user)| {
-        let count = user.sessions.filter(|count| *count > most)?;
-        let message = format!("sessions <= max_inbound does not hold for {:?}: {count} > {most}; it {}", user.name, hint("sessions"));
-        Some(Finding::error("gate.users", message).at(index))
-    });
-    ceilings.chain(users).collect()
 }
 
 fn when_full(config: &Config) -> Vec<Finding> {

@@ -19,6 +19,7 @@ use super::change::written;
 use super::fault::Finding;
 
 pub(crate) use attachments::Attachment;
+use services::Hooks;
 
 /// What is asked about messages from other servers, and what follows. docs/screening.md tells more.
 ///
@@ -65,8 +66,9 @@ pub(crate) struct Screening {
     /// Milters that the check "milter" asks, one after the other, all of them within its `timeout`: ["inet:127.0.0.1:8891",
     /// "unix:/run/opendkim/opendkim.sock"]. They may add headers, and change nothing else. There may be 8.
     pub(crate) milters: Vec<String>,
-    /// Where a service of your own is asked, over HTTP with a JSON text that docs/screening.md describes: "http://127.0.0.1:8080/hook".
-    pub(crate) hook: String,
+    /// Where a service of your own is asked, over HTTP with a JSON text that docs/screening.md describes: "http://127.0.0.1:8080/hook". Several, 8 at most,
+    /// are a list of addresses, and asked one after the other, all of them within `timeout` of the check "hook".
+    pub(crate) hook: Hooks,
     /// Whether it gets the whole message, in base64, or what is known of it and its header.
     pub(crate) hook_body: bool,
     /// After how long a sender that "greylist" has asked to come back may do so. Most come back after some minutes, whatever is written here.
@@ -79,6 +81,9 @@ pub(crate) struct Screening {
     pub(crate) early_wait: Span,
     /// How many greetings are held back at a time: each keeps a place of max_inbound. Further strangers are greeted at once.
     pub(crate) early_places: u32,
+    /// For how long a message that was quarantined is kept where nobody releases or removes it; then it is deleted, which the log tells. "0s" keeps it
+    /// until somebody decides. What its sender wants held (FUTURERELEASE) is none of this.
+    pub(crate) quarantine_keep: Span,
     /// DNS servers to ask, with their ports: ["127.0.0.1:53"]. Empty: those of /etc/resolv.conf. A resolver on the same machine or
     /// network is best: its answers are believed.
     pub(crate) dns_servers: Vec<Address>,
@@ -325,10 +330,11 @@ impl Default for Screening {
             rspamd: String::new(),
             rspamd_password: PathBuf::new(),
             milters: Vec::new(),
-            hook: String::new(),
+            hook: Hooks::default(),
             hook_body: false,
             greylist_delay: Span::mins(2),
             greylist_senders: 100_000,
+            quarantine_keep: Span::mins(30 * 24 * 60),
             early_wait: Span::secs(0),
             early_places: 64,
             dns_servers: Vec::new(),

@@ -21,7 +21,8 @@ pub(crate) struct Submission {
     /// Senders that accounts may use though they are not their own, by whole address or by domain with an @ before it. An entry is a table of
     /// its own under the heading [[submission.allowed]], with the account's address in account and the list of them in senders.
     pub(crate) allowed: Vec<Allowed>,
-    /// Whether Date, Message-ID and From are added where a header lacks them, and Bcc is taken out (RFC 6409, section 8).
+    /// Whether Date, Message-ID and From are added where a header lacks them, and Bcc is taken out (RFC 6409, section 8). From
+    /// is added with the address of the account; of somebody whom a proxy calls by a name that is no address (XCLIENT LOGIN) nothing is.
     pub(crate) complete_header: bool,
     /// Whether the Received field keeps the client's address, and the name it gives itself, from the recipients. The log has both.
     pub(crate) hide_client: bool,

@@ -90,7 +90,8 @@ pub(crate) struct Tls {
     /// first rfc822Name of its subjectAltName names. A certificate that was revoked counts until it expires; one that cannot be
     /// verified ends the connection. Other programs go on as before.
     pub(crate) client_ca: Vec<PathBuf>,
-    /// How many handshakes may be under way at once. They cost more than any other step of a session.
+    /// How many handshakes may be answered at once. That costs more than any other step of a session; those who have said nothing yet, or
+    /// do not go on, take no turn from others.
     pub(crate) max_handshakes: u32,
     /// How long one handshake may take.
     pub(crate) handshake_timeout: Span,

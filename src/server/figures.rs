@@ -61,6 +61,8 @@ fn report_store(store: &Embedded, figures: &mut Figures) {
     let now = store.figures();
     figures.set(Figure::StoreReady, store.ready().is_ok().into());
     figures.set(Figure::StoreMessages, now.messages);
+    figures.set(Figure::StoreHeldMessages, now.held_messages);
+    figures.set(Figure::StoreHeldOctets, now.held_bytes);
     figures.set(Figure::StoreOctets, now.live_bytes);
     figures.set(Figure::StoreDiskOctets, now.segment_bytes);
     figures.set(Figure::StoreCommits, now.batches);

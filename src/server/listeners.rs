@@ -274,7 +274,7 @@ impl Encryption {
 
 /// Who is asked by this configuration; who was asked before, when nothing about it has changed.
 fn lookup(asked: &mut Asked, config: &Config) -> Option<Arc<Lookup>> {
-    let wanted = config.recipients.lookup();
+    let wanted = config.recipients.lookup(config.hostname());
     if asked.as_ref().map(|(settings, _)| settings) != wanted.as_ref() {
         *asked = wanted.map(|settings| (settings.clone(), Arc::new(Lookup::new(settings))));
     }

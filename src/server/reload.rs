@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use admin::{Control, Origin, Override, Reloaded, Setting};
+use admin::{Control, Origin, Override, RecipientExplained, RecipientRequest, Reloaded, Setting};
 use async_trait::async_trait;
 use auth::Authenticator;
 use auth::oauth::Bearer;
@@ -19,8 +19,11 @@ use gate::{Delivery, Gate, MailRates};
 use jiff::{SignedDuration, Timestamp};
 use mail::Span;
 use net::Certificates;
+use store_embedded::Embedded;
 
+use super::explain;
 use super::listeners::{Listeners, Services};
+use super::remembered;
 use crate::config::{Change, Config, LoadError, Loaded, Machine, TakesEffect};
 use crate::log::Log;
 
@@ -41,6 +44,7 @@ pub(crate) struct Reloader {
     rates: Arc<MailRates>,
     delivery: Delivery,
     authenticator: Arc<Authenticator>,
+    store: Arc<Embedded>,
     listeners: Arc<Listeners>,
     certificates: Option<Arc<Certificates>>,
     log: Arc<Log>,
@@ -73,6 +77,12 @@ fn effective(gate: &gate::Settings, set: Option<SetForATime>) -> gate::Settings 
     gate::Settings { max_inbound: set.map_or(gate.max_inbound, |set| set.max_inbound), ..gate.clone() }
 }
 
+/// What is wrong with so many sessions: for the gate itself, and for the rates, which may hold some of them back. By key.
+fn faults_of_sessions(gate: &gate::Settings, rates: &gate::rates::Settings) -> impl Iterator<Item = String> {
+    let of_rates = rates.validate(gate.max_inbound).into_iter().map(|fault| format!("rates.{}: {}", fault.key, fault.message));
+    gate.validate().into_iter().map(|fault| format!("gate.{}: {}", fault.key, fault.message)).chain(of_rates)
+}
+
 impl Reloader {
     pub(crate) fn new(
         source: Source,
@@ -82,7 +92,7 @@ impl Reloader {
         certificates: Option<Arc<Certificates>>,
         log: Arc<Log>,
     ) -> Self {
-        let Services { gate, rates, delivery, authenticator, events, .. } = services;
+        let Services { gate, rates, delivery, authenticator, store, events, .. } = services;
         Self {
             file: source.file,
             in_force: std::sync::Mutex::new(InForce { config: config.clone(), lines: source.lines, set: None }),
@@ -91,6 +101,7 @@ impl Reloader {
             rates: Arc::clone(rates),
             delivery: delivery.clone(),
             authenticator: Arc::clone(authenticator),
+            store: Arc::clone(store),
             listeners,
             certificates,
             log,
@@ -127,9 +138,18 @@ impl Reloader {
         }
     }
 
+    /// For how long what is quarantined is kept; zero: until somebody decides.
+    pub(crate) fn quarantine_keep(&self) -> Span {
+        self.lock().config.screening.quarantine_keep
+    }
+
     fn put(&self, in_force: &mut InForce, set: Option<SetForATime>) -> Result<(), Vec<String>> {
-        let applied = self.gate.apply(effective(&in_force.config.gate, set));
-        applied.map_err(|error| error.faults.iter().map(|fault| format!("gate.{fault}")).collect::<Vec<_>>())?;
+        let gate = effective(&in_force.config.gate, set);
+        let faults: Vec<_> = faults_of_sessions(&gate, &in_force.config.rates).collect();
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        self.gate.apply(gate).map_err(|error| vec![error.to_string()])?;
         in_force.set = set;
         Ok(())
     }
@@ -146,7 +166,7 @@ impl Reloader {
         };
         // All of it or nothing: who could refuse is asked before anything changes.
         let (set, gate) = (in_force.set, effective(&new.gate, in_force.set));
-        let faults = gate.validate().into_iter().map(|fault| format!("gate.{fault}{}", set.map_or("", |_| SET_BESIDE)));
+        let faults = faults_of_sessions(&gate, &new.rates).map(|fault| fault + set.map_or("", |_| SET_BESIDE));
         let beyond = set.map(|set| new.not_held(set.max_inbound, &Machine::here(&new.data_dir))).unwrap_or_default();
         let faults = faults.chain(beyond.into_iter().map(|fault| format!("{fault}{SET_BESIDE}")));
         let faults: Vec<_> = faults.chain(new.auth.validate().into_iter().map(|fault| format!("auth.{fault}"))).collect();
@@ -198,6 +218,11 @@ impl Control for Reloader {
         Setting { key: key.to_owned(), value: in_force.config.written(key), origin }
     }
 
+    async fn explain(&self, request: &RecipientRequest) -> Result<RecipientExplained, Vec<String>> {
+        let config = self.lock().config.clone();
+        explain(&*self.store, &config, |key| self.setting(key), request).await
+    }
+
     fn drain_time(&self) -> Duration {
         self.lock().config.timeouts.drain.0
     }
@@ -226,6 +251,12 @@ impl Control for Reloader {
         self.put(&mut in_force, None)?;
         self.events.emit(GateSteered { change: "max_inbound as in the file again", detail: &in_force.config.gate.max_inbound });
         Ok(())
+    }
+
+    async fn keep_bans(&self) -> Result<(), String> {
+        let (gate, data_dir) = (Arc::clone(&self.gate), self.started.data_dir.clone());
+        let kept = tokio::task::spawn_blocking(move || remembered::save_bans(&gate, &data_dir)).await;
+        kept.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
     }
 
     fn overridden(&self) -> Option<Override> {

@@ -2,12 +2,13 @@
 //!
 //! Two files in the data directory, one line for each source: its prefix and the day of its last accepted message; or the banned network,
 //! the second since 1970 at which the ban ends, who made it, and why. Guarantees: a file is replaced whole, so a crash leaves the old
-//! one; bans are written as soon as they change. Lines that cannot be read are left out. Fails never: a file that cannot be read or written is a line in
-//! the log. Dropping [`keep`] loses what was learned of good sources since their file was last written.
+//! one; bans are written as soon as they change, an operator's before the answer. Lines that cannot be read are left out. A file that
+//! cannot be read or written is a line in the log, and fails nothing but [`save_bans`]. Dropping [`keep`] loses what was learned of good
+//! sources since their file was last written.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{fs, io};
 
@@ -25,7 +26,8 @@ pub(crate) async fn keep(gate: Arc<Gate>, data_dir: PathBuf) {
     loop {
         let save: fn(&Gate, &Path) = tokio::select! {
             () = net::clock::pause(EVERY) => save,
-            () = gate.bans_changed() => save_bans,
+            // It is in the log.
+            () = gate.bans_changed() => |gate, data_dir| drop(save_bans(gate, data_dir)),
         };
         gate.set_today(today());
         let (gate, data_dir) = (Arc::clone(&gate), data_dir.clone());
@@ -39,17 +41,22 @@ pub(crate) async fn keep(gate: Arc<Gate>, data_dir: PathBuf) {
 /// Writes down what the gate has learned.
 pub(crate) fn save(gate: &Gate, data_dir: &Path) {
     let known_good: String = gate.known_good().into_iter().map(|(prefix, day)| format!("{prefix} {day}\n")).collect();
-    write(data_dir, KNOWN_GOOD, &known_good);
-    save_bans(gate, data_dir);
+    // What cannot be written is in the log.
+    let _left = (write(data_dir, KNOWN_GOOD, &known_good), save_bans(gate, data_dir));
 }
 
-fn save_bans(gate: &Gate, data_dir: &Path) {
+/// Writes down the bans there are.
+///
+/// # Errors
+/// The system's.
+pub(crate) fn save_bans(gate: &Gate, data_dir: &Path) -> io::Result<()> {
+    let _alone = SAVING_BANS.lock().unwrap_or_else(PoisonError::into_inner);
     let (now, unix) = (net::now(), unix_seconds());
     let line = |BanUse { ban: Ban { network, reason, until, is_automatic }, .. }| {
         let (until, by) = (unix + until.saturating_duration_since(now).as_secs(), if is_automatic { AUTOMATIC } else { OPERATOR });
         format!("{network} {until} {by} {reason}\n")
     };
-    write(data_dir, BANS, &gate.bans(now).into_iter().map(line).collect::<String>());
+    write(data_dir, BANS, &gate.bans(now).into_iter().map(line).collect::<String>())
 }
 
 fn read(data_dir: &Path, file: &str) -> String {
@@ -61,17 +68,19 @@ fn read(data_dir: &Path, file: &str) -> String {
     })
 }
 
-fn write(data_dir: &Path, file: &str, text: &str) {
+fn write(data_dir: &Path, file: &str, text: &str) -> io::Result<()> {
     let (new, file) = (data_dir.join(format!("{file}.new")), data_dir.join(file));
     let written = fs::File::create(&new).and_then(|mut whole| {
         whole.write_all(text.as_bytes())?;
         // Before the name: a crash leaves the old file or the new one.
         whole.sync_all()?;
-        fs::rename(&new, &file)
+        fs::rename(&new, &file)?;
+        // And the name itself.
+        fs::File::open(data_dir)?.sync_all()
     });
-    if let Err(error) = written {
+    written.inspect_err(|error| {
         tracing::warn!(file = %file.display(), %error, "what the gate remembers cannot be written; a restart would forget it");
-    }
+    })
 }
 
 fn known_good(line: &str) -> Option<(IpNet, Day)> {
@@ -96,6 +105,9 @@ fn today() -> Day {
 fn unix_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
+
+/// Whoever has it looks at the bans and writes what they saw, one after the other: the last to write has seen the last change.
+static SAVING_BANS: Mutex<()> = Mutex::new(());
 
 const KNOWN_GOOD: &str = "known-good";
 const BANS: &str = "bans";
@@ -141,7 +153,8 @@ mod tests {
         };
         before.ban(ban("192.0.2.0/24", 10), now).unwrap();
         before.ban(ban("2001:db8::/64", 90), now).unwrap();
-        save(&before, folder.path());
+        save_bans(&before, folder.path()).unwrap();
+        assert!(save_bans(&before, &folder.path().join("gone")).is_err());
         let file = folder.path().join(BANS);
         let text = fs::read_to_string(&file).unwrap();
         fs::write(file, format!("nonsense\n198.51.100.1/32 {} operator over\n198.51.100.2/32 soon operator x\n{text}", unix_seconds()))

@@ -50,9 +50,10 @@ pub(crate) fn screener(config: &Config) -> Result<Option<Arc<Screener>>, Screene
 fn services(settings: &config::Screening, dns: &Dns) -> Result<Services, ScreenerError> {
     // Empty where there is none; all else has passed the rules.
     let rspamd = settings.rspamd.parse().ok().map(|endpoint| Ok::<_, ScreenerError>(Rspamd { endpoint, password: password(settings)? }));
-    let hook = settings.hook.parse().ok().map(|endpoint| Hook { endpoint, body: settings.hook_body });
+    let hook = |address: &String| Some(Hook { endpoint: address.parse().ok()?, body: settings.hook_body });
+    let hooks = settings.hook.0.iter().filter_map(hook).collect();
     let milters = settings.milters.iter().filter_map(|milter| milter.parse().ok()).collect();
-    Ok(Services::new(rspamd.transpose()?, hook, milters, dns)?)
+    Ok(Services::new(rspamd.transpose()?, hooks, milters, dns)?)
 }
 
 fn password(settings: &config::Screening) -> Result<Option<Secret>, ScreenerError> {

@@ -73,28 +73,16 @@ pub(crate) fn refused(refusal: &Refusal) -> String {
 /// Sessions that are in.
 pub(crate) fn places(keys: &Keys) -> String {
     let mut table = Table::new(["key", "default", "asked at", "rule", "reply", "POP3", "counted by", "shadow"]);
-    let refusal = banned();
-    let (smtp, pop3) = heard(&refusal);
-    let key = refusal.rule.key().unwrap();
-    table.row([
-        &code(key),
-        keys.default(key),
-        "connection",
-        refusal.rule.id(),
-        &smtp,
-        &pop3,
-        &refused(&refusal),
-        in_shadow(refusal.rule.limit()),
-    ]);
+    let mut asked = Vec::new();
     for (key, scene) in SCENES {
-        let refusal = scene.refusal("");
-        // The reserve is why a place of `max_inbound` is not to be had.
-        let met = if key == "gate.reserve" { "gate.max_inbound" } else { key };
-        assert_eq!(refusal.rule.key(), Some(met));
+        let refusal = if key == BANS { banned() } else { scene.refusal("") };
+        assert_eq!(refusal.rule.key(), Some(key));
+        asked.extend(refusal.rule.limit());
         let (smtp, pop3) = heard(&refusal);
         let shadow = in_shadow(refusal.rule.limit());
         table.row([&code(key), keys.default(key), "connection", refusal.rule.id(), &smtp, &pop3, &refused(&refusal), shadow]);
     }
+    assert!(asked.is_sorted_by_key(|limit| gate::Limit::ALL.iter().position(|known| known == limit)), "in the gate's order: {asked:?}");
     for (key, lane) in [("gate.first_places", Figure::GateFirstPlaces), ("gate.authenticating_places", Figure::GateAuthenticating)] {
         table.row([&code(key), keys.default(key), "connection", "", "", "", &metric(lane), ""]);
     }
@@ -158,12 +146,16 @@ pub(crate) fn on_the_way(keys: &Keys) -> String {
     let awaited = metric(Figure::Introductions);
     let lingering = metric(Figure::RefusalsLingering);
     let key = "tls.max_handshakes";
-    table.row([&code(key), keys.default(key), "TLS handshakes at once", "the next one waits for its turn", &active, &timed_out]);
+    table.row([&code(key), keys.default(key), "TLS handshakes answered at once", "the next one waits for its turn", &active, &timed_out]);
     let key = "tls.handshake_timeout";
     table.row([&code(key), keys.default(key), "one TLS handshake, its turn included", "closed", &active, &timed_out]);
     let key = "timeouts.write";
     let ended = labelled("gatepost_sessions_ended_total", "end", SessionEnd::TimedOut.as_str());
     table.row([&code(key), keys.default(key), "a client taking what it is sent", "closed", "", &ended]);
+    let (key, bounds) = ("screening.early_wait", "how long a stranger's greeting is held back");
+    table.row([&code(key), keys.default(key), bounds, "greeted", "", ""]);
+    let (key, bounds) = ("screening.early_places", "greetings held back at once");
+    table.row([&code(key), keys.default(key), bounds, "greeted at once", "", ""]);
     let (most, time) = (net::REFUSALS_MOST.to_string(), net::REFUSAL_TIME.as_secs());
     let refusals = format!("refusals said inside TLS at once, {time} seconds each");
     table.row(["refusal handshakes", &most, &refusals, "closed without a word", "", &unanswered]);
@@ -202,10 +194,13 @@ const fn starting(scene: Scene) -> Scene {
     Scene { has_started: true, ..scene }
 }
 
-/// Each limit, with what has somebody meet it and no other: the limits in front of it are out of the way.
-const SCENES: [(&str, Scene); 9] = [
+/// Each limit in the order in which they are asked, with what has somebody meet it and no other: the limits in front of it are out of the
+/// way.
+const SCENES: [(&str, Scene); 10] = [
     ("gate.deny", Scene::new("deny = ['192.0.2.0/24']", one)),
     ("gate.clients", Scene::new("clients = [{ name = 'office', networks = ['192.0.2.0/28'], class = 'trusted', sessions = 20 }]", one)),
+    // Of clients nobody is banned.
+    (BANS, Scene::new("", one)),
     ("gate.sessions_per_address", Scene::new("", one)),
     ("gate.sessions_per_network", Scene::new("", of_one_network)),
     ("gate.sessions_per_site", Scene::new("", of_one_site)),
@@ -214,6 +209,9 @@ const SCENES: [(&str, Scene); 9] = [
     ("gate.reserve", Scene::new(NO_SHARE, one)),
     ("gate.max_inbound", Scene::new(NO_RESERVE, one)),
 ];
+
+/// It takes failures and no more than one client to meet it.
+const BANS: &str = "gate.ban_after";
 
 const NO_CEILINGS: &str = "sessions_per_address = 5000\nsessions_per_network = 5000\nsessions_per_site = 5000";
 const NO_SHARE: &str = "sessions_per_address = 5000\nsessions_per_network = 5000\nsessions_per_site = 5000\nfair_share_alpha = 0";

@@ -27,9 +27,9 @@ pub(crate) fn table(keys: &Keys) -> String {
             Measure::Kib => ("MAIL", said(Reply::OCTET_RATE.with(30))),
             Measure::FailedCommands => failed_commands(limit.scope),
         };
-        let key = format!("rates.{limit}");
+        let key = limit.path();
         let rule = Denial::from(RateExceeded { limit, wait: Duration::ZERO }).id();
-        table.row([&code(&key), keys.default(&key), asked, rule, &reply, &labelled("gatepost_rates_met_total", "rate", limit)]);
+        table.row([&code(key), keys.default(key), asked, rule, &reply, &labelled("gatepost_rates_met_total", "limit", limit.path())]);
     }
     table.text()
 }

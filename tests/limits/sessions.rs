@@ -14,10 +14,11 @@ pub(crate) fn smtp(keys: &Keys) -> String {
         let (name, granted) = granted(keys, limit.name, limit.value, limit.unit, limit.settable, &["limits", "timeouts"]);
         table.row([&name, &granted, &asked, limit.section, &said(limit.reply)]);
     }
-    // Those two are not the machine's: the one goes by the gate's places, the other by what is in the message.
+    // Those are not the machine's: they go by the gate's places, by what is in the message, and by what submission offers.
     for (key, asked, section, reply) in [
         ("limits.messages", "", "RFC 9422 §4", Reply::ENOUGH_MESSAGES),
         ("limits.hops", "100 Received fields", "RFC 5321 §6.3", Reply::TOO_MANY_HOPS),
+        ("submission.longest_hold", "", "RFC 4865 §4", Reply::HELD_TOO_LONG),
     ] {
         table.row([&code(key), keys.default(key), asked, section, &said(reply)]);
     }

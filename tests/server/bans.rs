@@ -36,6 +36,21 @@ fn an_operators_ban_holds_at_once_and_over_a_restart() {
 }
 
 #[test]
+fn what_an_operator_was_told_of_is_not_lost() {
+    let mut server = Server::start("");
+    let networks = ["192.0.2.7/32", "198.51.100.0/24", "203.0.113.0/24"];
+    for network in networks {
+        server.succeed(&["ban", "add", network, "--for", "1d", "--reason", "spam run"]);
+    }
+    server.succeed(&["ban", "remove", networks[0]]);
+    server.kill();
+    server.run();
+    let bans = asked(&server, &["ban", "list", "--json"]);
+    let known: Vec<_> = bans.as_array().unwrap().iter().map(|ban| ban["network"].as_str().unwrap()).collect();
+    assert_eq!(known, networks[1..]);
+}
+
+#[test]
 fn what_is_no_ban_is_refused_in_words() {
     let server = Server::start(BAN_AFTER);
     for (arguments, why) in [

@@ -158,6 +158,16 @@ fn a_sender_who_asks_has_a_report() {
     assert_eq!(server.metric("gatepost_delivery_reports_total", "outcome=\"given\""), 1);
 }
 
+/// A file of any octets in a message that is declared binary (RFC 3030), which Python's own libraries fetch and decode.
+#[test]
+fn a_binary_file_arrives_as_it_was_sent() {
+    let server = Server::start("");
+    let mut python = script("clients/binary.py");
+    python.args([server.port("smtp"), server.port("submission"), server.port("pop3s")]).arg(server.certificate());
+    succeed(python.args([BOB, ANN, PASSWORD]));
+    assert_eq!(server.maildrop(ANN).len(), 2);
+}
+
 /// LMTP by Python's own library.
 #[test]
 fn smtplib_delivers_by_lmtp() {

@@ -48,6 +48,34 @@ fn an_office_whose_address_fills_the_gate_submits_fifty_times_over() {
     });
 }
 
+/// The same where they come to the submission port and never say a word: whoever only sits in a place for people about to show a password
+/// makes room for somebody who does.
+#[test]
+fn an_office_whose_address_sits_on_its_submission_port_submits_all_the_same() {
+    let server = Server::start(
+        "[gate]\nmax_inbound = 80\nreserve = 60\nsessions_per_user = 50\nsessions_per_address = 80\nsessions_per_network = 80\nsessions_per_site = 80\n\
+         fair_share_alpha = 0\n[auth]\nhash_memory = \"8KiB\"\nhash_passes = 1\n",
+    );
+    let strangers: Vec<_> = (0..35).map(|_| server.stream_from([127, 0, 0, 1].into(), "submissions")).collect();
+    server.eventually("they hold all that they may", |server| server.in_use() as usize == strangers.len());
+    assert_eq!(server.metric("gatepost_gate_authenticating_sessions", ""), 15, "half of the lane");
+    let people: Vec<Dialogue> = (0..20)
+        .map(|number| {
+            let mut smtp = server.connect_tls("submissions");
+            let greeting = smtp.hear();
+            assert!(greeting.starts_with("220 "), "{number}: {greeting}");
+            smtp.ask("EHLO office.example");
+            let plain = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, format!("\0{ANN}\0{PASSWORD}"));
+            assert!(smtp.ask(&format!("AUTH PLAIN {plain}")).starts_with("235 "));
+            smtp
+        })
+        .collect();
+    assert_eq!(server.metric("gatepost_sessions_refused_total", ""), 0);
+    let gave_way = server.metric("gatepost_sessions_ended_total", "end=\"gave_way\"");
+    assert!((1..=15).contains(&gave_way), "{gave_way}");
+    drop((strangers, people));
+}
+
 /// A flooder has what the formula gives it, and none of the others is refused because of it. Each attempt is answered before the next
 /// one is made, so that every figure is exact.
 #[test]

@@ -14,6 +14,7 @@
 
 mod abuse;
 mod bans;
+mod call_forward;
 mod clients;
 mod content;
 mod crash;

@@ -78,7 +78,7 @@ fn what_is_quarantined_is_accepted_and_seen_when_it_is_released() {
     assert_eq!((listed(&server, ANN), listed(&server, BOB)), (3, 2));
     let seen = curl(&server, ANN, "2");
     assert!(seen.contains("X-Gatepost-Screening: quarantine; attachments=fail\r\n") && seen.contains("Subject: held\r\n"), "{seen}");
-    assert!(server.log().contains("quarantine changed"));
+    server.eventually("it is logged", |server| server.log().contains("quarantine changed"));
 
     // The other's share is removed while nobody serves.
     server.stop();
@@ -86,6 +86,22 @@ fn what_is_quarantined_is_accepted_and_seen_when_it_is_released() {
     assert_eq!(held(&server, &[]), [Value::Null; 0]);
     server.run();
     assert_eq!((listed(&server, ANN), listed(&server, BOB), messages(&server, BOB)), (3, 2, 2));
+}
+
+#[test]
+fn what_nobody_decides_about_is_deleted_when_its_time_is_over() {
+    let (server, _zone) = server(&format!("{RULES}\nquarantine_keep = \"0s\""));
+    let mut smtp = stranger(&server);
+    assert!(send(&mut smtp, "held", "a.exe").starts_with("250 2.0.0 "));
+    assert!(send(&mut smtp, "listed", "a.txt").starts_with("250 2.0.0 "));
+    server.eventually("the status tells", |server| server.succeed(&["status"]).contains("\nheld      2 in quarantine, "));
+    assert_eq!(held(&server, &[]).len(), 2);
+    server.edit("quarantine_keep = \"0s\"", "quarantine_keep = \"1ms\"");
+    server.succeed(&["reload"]);
+    server.eventually("they go", |server| held(server, &[]).is_empty());
+    server.eventually("the status tells", |server| !server.succeed(&["status"]).contains("\nheld "));
+    assert_eq!((messages(&server, ANN), listed(&server, ANN)), (1, 1));
+    assert!(server.log().contains("quarantine expired"));
 }
 
 #[test]

@@ -40,8 +40,9 @@ fn rspamd_is_asked_and_followed() {
             rspamd.log()
         );
     }
-    let log = server.log();
-    assert!(log.contains("rspamd has 15.0 of 15.0: GTUBE 0.0") && log.contains("ENVELOPE 7.0"), "{log}");
+    for said in ["rspamd has 15.0 of 15.0: GTUBE 0.0", "ENVELOPE 7.0"] {
+        server.eventually("it is logged", |server| server.log().contains(said));
+    }
     drop(rspamd);
     assert!(send(&mut smtp, &message("Hello")).starts_with("451 4.7.0 "), "and where it is gone the rule says what follows");
 }

@@ -214,7 +214,30 @@ fn a_user_has_so_many_sessions_over_submission_and_pop3_and_an_exempt_one_more()
     let status = asked(&server, &["gate", "status", "--json"]);
     let bob = &status["users"][0];
     assert_eq!((&bob["name"], &bob["held"], &bob["hits"], &bob["expired"]), (&BOB.into(), &4.into(), &2.into(), &false.into()));
-    assert!(server.succeed(&["gate", "status"]).contains("needed 2 times: a test"));
+    let status = server.succeed(&["gate", "status"]);
+    assert!(status.contains("needed 2 times: a test"));
+    let in_line = |phase: &str| phase.find(" now ") == status.lines().find(|line| line.starts_with("phase ")).unwrap().find(" now ");
+    assert!(status.lines().filter(|line| line.starts_with("phase ")).all(in_line), "{status}");
+}
+
+#[test]
+fn who_loses_the_account_or_its_password_is_out() {
+    let server = Server::start("");
+    let (mut idle, mut sending, mut pop3) = (submit(&server, ANN), submit(&server, ANN), server.log_in(ANN));
+    let mut other = submit(&server, BOB);
+    assert!(sending.ask(&format!("MAIL FROM:<{ANN}>")).starts_with("250 "));
+    let said = server.succeed(&["user", "passwd", "Ann@Example.org", "--generate"]);
+    assert!(said.starts_with("Ann@Example.org has a new password; 3 sessions of it end at their next command\npassword: "), "{said}");
+    for smtp in [&mut idle, &mut sending] {
+        assert_eq!(smtp.hear(), "421 4.3.2 mail.example.org Session ended by the operator, try again later");
+    }
+    assert!(pop3.hear().starts_with("-ERR [SYS/TEMP] "));
+    server.eventually("they are over", |server| asked(server, &["sessions", "--user", ANN, "--json"]).as_array().unwrap().is_empty());
+    assert!(other.ask("NOOP").starts_with("250 "), "others have noticed nothing");
+
+    let said = server.succeed(&["user", "remove", BOB]);
+    assert_eq!(said, "bob@example.org removed, and its mail; 1 session of it ends at its next command\n");
+    assert!(other.hear().starts_with("421 4.3.2 "));
 }
 
 #[test]
@@ -289,6 +312,28 @@ fn a_limit_for_a_time_goes_before_the_file_and_ends_by_itself() {
     server.succeed(&["gate", "set", "max_inbound", "9", "--for", "1s"]);
     server.eventually("the time is over", |server| limit(server) == 3);
     server.eventually("it is told", |server| server.log().contains("max_inbound as in the file again"));
+}
+
+#[test]
+fn a_limit_for_a_time_may_be_below_a_ceiling_and_not_below_what_it_must_hold() {
+    let client = "{ name = 'office', networks = ['192.0.2.0/28'], class = 'trusted', sessions = 20 }";
+    let server =
+        Server::start(&format!("[gate]\nmax_inbound = 30\nreserve = 4\nclients = [{client}]\n[rates]\ntarpit = '1s'\ntarpit_places = 9\n"));
+    server.succeed(&["gate", "set", "max_inbound", "10", "--for", "1h"]);
+    let refused = |arguments: &[&str], why: &[&str]| {
+        let output = server.command(arguments);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && why.iter().all(|part| said.contains(part)), "{said}");
+        assert_eq!(server.status()["max_inbound"], 10);
+    };
+    let tarpit = "rates.tarpit_places: tarpit_places < gate.max_inbound does not hold: ";
+    refused(&["gate", "set", "max_inbound", "9", "--for", "1h"], &[&format!("{tarpit}9 >= 9")]);
+    refused(&["gate", "set", "max_inbound", "4", "--for", "1h"], &["gate.reserve: reserve < max_inbound does not hold: 4 >= 4", tarpit]);
+    // The file is right by itself, and not beside what is set.
+    server.edit("tarpit_places = 9", "tarpit_places = 10");
+    refused(&["reload"], &[&format!("{tarpit}10 >= 10"), "max_inbound is set for a time"]);
+    server.succeed(&["gate", "set", "max_inbound", "--undo"]);
+    server.succeed(&["reload"]);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use aws_lc_rs::signature::Ed25519KeyPair;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use rcgen::{KeyPair, PKCS_ED25519};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{ANN, BOB, Server};
 use crate::programs::{program, script, succeed};
@@ -28,9 +28,15 @@ fn provider(server: &Server) -> KeyPair {
 }
 
 fn token(key: &KeyPair, email: &str, lives: i64) -> String {
+    issued(key, json!({ "alg": "EdDSA" }), &json!({ "email": email }), lives)
+}
+
+/// One with these claims beside the ones that say for whom, and for how long, it is.
+fn issued(key: &KeyPair, header: Value, claims: &Value, lives: i64) -> String {
     let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap();
-    let claims = json!({ "iss": "https://id.example.org/", "aud": "gatepost", "exp": now + lives, "email": email });
-    let text = [json!({ "alg": "EdDSA" }), claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string())).join(".");
+    let mut all = json!({ "iss": "https://id.example.org/", "aud": "gatepost", "exp": now + lives });
+    all.as_object_mut().unwrap().extend(claims.as_object().unwrap().clone());
+    let text = [header, all].map(|part| URL_SAFE_NO_PAD.encode(part.to_string())).join(".");
     let signature = Ed25519KeyPair::from_pkcs8(&key.serialize_der()).unwrap().sign(text.as_bytes());
     format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
@@ -98,6 +104,38 @@ fn curl_and_python_by_signed_tokens() {
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && said.contains("oauth.keys") && said.contains("there is no PUBLIC KEY in it"), "{said}");
     assert!(curl(&server, "pop3s", &[], &token(&new, BOB, 600)).0, "the one in force stays");
+}
+
+/// The provider's keys as it publishes them, into the server's folder.
+fn publish(server: &Server, keys: &[(&str, &KeyPair)]) {
+    let jwk = |(kid, key): &(&str, &KeyPair)| json!({ "kty": "OKP", "crv": "Ed25519", "use": "sig", "kid": kid, "x": URL_SAFE_NO_PAD.encode(key.public_key_raw()) });
+    let keys: Vec<_> = keys.iter().map(jwk).collect();
+    fs::write(server.path("jwks.json"), json!({ "keys": keys }).to_string()).unwrap();
+}
+
+#[test]
+fn a_provider_changes_its_keys() {
+    let oauth = OAUTH.replace("oauth.pem", "jwks.json") + "scope = \"mail\"\n";
+    let mut server = Server::bare(&format!("{oauth}{AT_ONCE}"));
+    let keys = [(); 3].map(|()| KeyPair::generate_for(&PKCS_ED25519).unwrap());
+    let [old, new, newest] = &keys;
+    publish(&server, &[("a", old), ("b", new)]);
+    server.populate();
+    server.run();
+    let by = |key: &KeyPair, kid: &str| {
+        issued(key, json!({ "alg": "EdDSA", "kid": kid }), &json!({ "email": BOB, "scope": "openid mail" }), 600)
+    };
+    let right = |server: &Server, token: &str| curl(server, "pop3s", &[], token).0;
+    assert!(right(&server, &by(old, "a")) && right(&server, &by(new, "b")));
+    assert!(!right(&server, &by(new, "a")) && !right(&server, &token(old, BOB, 600)), "another's name, and another scope");
+    publish(&server, &[("b", new), ("c", newest)]);
+    server.succeed(&["reload"]);
+    assert!(right(&server, &by(new, "b")) && right(&server, &by(newest, "c")) && !right(&server, &by(old, "a")));
+    publish(&server, &[]);
+    let refused = server.command(&["reload"]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("oauth.keys") && said.contains("there is no key in it to check"), "{said}");
+    assert!(right(&server, &by(newest, "c")), "those in force stay");
 }
 
 /// A service that says, of each token, that it is bob's; what it was asked goes to the channel. It ends with the test.

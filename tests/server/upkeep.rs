@@ -25,7 +25,7 @@ fn the_directory_is_the_same_by_a_running_server_and_by_its_stopped_store() {
     for gone in [BOB, "info@example.org"] {
         assert_eq!(smtp.ask(&format!("RCPT TO:<{gone}>")), "550 5.1.1 No such mailbox here");
     }
-    assert!(server.log().contains("account removed"));
+    server.eventually("it is logged", |server| server.log().contains("account removed"));
     server.stop();
     // Whoever gets the name again does not get the old mail.
     add(&server, BOB);
@@ -240,7 +240,7 @@ fn a_store_that_has_failed_for_good_is_told_at_the_door_and_mail_is_fetched_all_
     assert!(code == 503 && body.contains("store_down") && body.contains("writing a body: No such file"), "{body}");
     assert!(server.succeed(&["gate", "status"]).starts_with("node      store_down\n"));
     assert_eq!((server.metric("gatepost_store_ready", ""), server.metric("gatepost_node_open", "")), (0, 0));
-    assert!(server.log().contains("store down cause=the store is unavailable: writing a body"));
+    server.eventually("it is logged", |server| server.log().contains("store down cause=the store is unavailable: writing a body"));
 
     // Nobody can know what a disk holds that has failed: it is read again, by the next start.
     server.stop();

@@ -1,4 +1,4 @@
-//! Bans, shown, made and ended.
+//! Bans, shown, made and ended. What an operator changes is written down before the answer, so that no restart takes it back.
 
 use std::time::{Duration, Instant};
 
@@ -12,15 +12,19 @@ use crate::wire::{Ban, BanRequest, Reply};
 
 impl Admin {
     /// Does what is asked.
-    pub(crate) fn ban(&self, request: BanRequest) -> Reply {
+    pub(crate) async fn ban(&self, request: BanRequest) -> Reply {
         let now = Instant::now();
+        let bans = || Reply::Bans(self.gate.bans(now).into_iter().map(|used| told(used, now)).collect());
         let done = match request {
-            BanRequest::List => Ok(()),
+            BanRequest::List => return bans(),
             BanRequest::Add { network, seconds, reason } => self.add_ban(&network, Duration::from_secs(seconds), &reason, now),
             BanRequest::Remove { network } => self.remove_ban(&network, now),
         };
-        let bans = || Reply::Bans(self.gate.bans(now).into_iter().map(|used| told(used, now)).collect());
-        done.map_or_else(|why| Reply::Refused(vec![why]), |()| bans())
+        let kept = match done {
+            Ok(()) => self.control.keep_bans().await.map_err(|error| format!("it is so, but a restart will not know it: {error}")),
+            refused => refused,
+        };
+        kept.map_or_else(|why| Reply::Refused(vec![why]), |()| bans())
     }
 
     fn add_ban(&self, network: &str, time: Duration, reason: &str, now: Instant) -> Result<(), String> {

@@ -14,7 +14,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::serve::Listener;
-use events::DirectoryChanged;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
@@ -22,7 +21,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::wire::{Reply, Request};
-use crate::{Admin, Error, administer, directory};
+use crate::{Admin, Error};
 
 /// A socket that is bound and not yet served. Its name goes when it is dropped.
 #[derive(Debug)]
@@ -149,18 +148,12 @@ async fn answer(admin: &Admin, line: &[u8]) -> Reply {
     match serde_json::from_slice(line) {
         Ok(Request::Status) => Reply::Status(Box::new(admin.status())),
         Ok(Request::Reload) => admin.control.reload().await.map_or_else(Reply::Refused, Reply::Reloaded),
-        Ok(Request::Directory(request)) => {
-            let change = directory::describe(&request);
-            let reply = administer(&*admin.store, request).await;
-            if let (Reply::Done, Some((change, name))) = (&reply, change) {
-                admin.events.emit(DirectoryChanged { change, name: &name });
-            }
-            reply
-        }
+        Ok(Request::Directory(request)) => admin.direct(request).await,
         Ok(Request::Quarantine(request)) => admin.decide(request).await,
+        Ok(Request::Recipient(request)) => admin.control.explain(&request).await.map_or_else(Reply::Refused, Reply::Recipient),
         Ok(Request::Gate(request)) => admin.steer(request),
         Ok(Request::Sessions(request)) => admin.sessions(request),
-        Ok(Request::Bans(request)) => admin.ban(request),
+        Ok(Request::Bans(request)) => admin.ban(request).await,
         Err(error) => refused(format!("not a request: {error}")),
     }
 }

@@ -1,17 +1,16 @@
 //! Showing and changing the directory.
 
-use mail::ForwardPath;
-use store::{Allowance, Book, Change, ChangeError, Directory, DomainRecord, Load, Resolution};
+use events::DirectoryChanged;
+use mail::canonical;
+use store::{Allowance, Book, Change, ChangeError, Directory, DomainRecord, Load};
 
-use crate::wire::{Alias, DirectoryRequest, Domain, Limit, List, PasswordHash, Posting, Quota, QuotaChange, Reply, Resolved, User};
+use crate::Admin;
+use crate::wire::{Alias, DirectoryRequest, Domain, Limit, List, PasswordHash, Posting, Quota, QuotaChange, Reply, User};
 
 /// Does what is asked of `directory`: of the running server's, or of a stopped server's store that was opened for it.
 ///
 /// A refusal is a [`Reply::Refused`] with the reason and what to do. Dropping the future leaves open whether it was done.
 pub async fn administer(directory: &dyn Directory, request: DirectoryRequest) -> Reply {
-    if let DirectoryRequest::Resolve { recipient } = &request {
-        return resolve(directory, recipient).await;
-    }
     if let DirectoryRequest::Salt { name } = &request {
         let secret = directory.secret().await;
         return secret.map_or_else(|error| Reply::Refused(vec![error.to_string()]), |secret| Reply::Salt(auth::scram_salt(name, &secret)));
@@ -27,8 +26,24 @@ pub async fn administer(directory: &dyn Directory, request: DirectoryRequest) ->
     done.unwrap_or_else(|error| Reply::Refused(vec![error.to_string()]))
 }
 
+impl Admin {
+    /// Does what is asked of the running server's directory. An account that is gone has no session any more, and one with a new
+    /// password none that was begun by the old one: behind a stolen password somebody may sit.
+    pub(crate) async fn direct(&self, request: DirectoryRequest) -> Reply {
+        let change = describe(&request);
+        let shuts_out = matches!(request, DirectoryRequest::RemoveUser { .. } | DirectoryRequest::SetPassword { .. });
+        let reply = administer(&*self.store, request).await;
+        let (Reply::Done, Some((change, name))) = (&reply, change) else { return reply };
+        self.events.emit(DirectoryChanged { change, name: &name });
+        match if shuts_out { self.shut_out(&canonical(&name)) } else { 0 } {
+            0 => reply,
+            some => Reply::SessionsEnd(some),
+        }
+    }
+}
+
 /// What has changed when the request was done, in words, and to what; nothing when it only shows.
-pub(crate) fn describe(request: &DirectoryRequest) -> Option<(&'static str, String)> {
+fn describe(request: &DirectoryRequest) -> Option<(&'static str, String)> {
     let (change, name) = match request {
         DirectoryRequest::AddUser { name, .. } => ("account added", name),
         DirectoryRequest::SetPassword { name, .. } => ("password set", name),
@@ -46,10 +61,7 @@ pub(crate) fn describe(request: &DirectoryRequest) -> Option<(&'static str, Stri
         | DirectoryRequest::ListUsers
         | DirectoryRequest::ListDomains
         | DirectoryRequest::ListAliases
-        | DirectoryRequest::Salt { .. }
-        | DirectoryRequest::Resolve { .. } => {
-            return None;
-        }
+        | DirectoryRequest::Salt { .. } => return None,
     };
     Some((change, name.clone()))
 }
@@ -85,24 +97,9 @@ fn task(request: DirectoryRequest) -> Result<Task, String> {
         DirectoryRequest::ListDomains => return Ok(Task::Show(domains)),
         DirectoryRequest::ListAliases => return Ok(Task::Show(aliases)),
         DirectoryRequest::ListUsers => return Err("accounts are listed with what they hold".into()),
-        DirectoryRequest::Resolve { recipient: name } | DirectoryRequest::Salt { name } => {
-            return Err(format!("{name} is looked up, not changed"));
-        }
+        DirectoryRequest::Salt { name } => return Err(format!("{name} is looked up, not changed")),
     };
     Ok(Task::Change(change))
-}
-
-async fn resolve(directory: &dyn Directory, recipient: &str) -> Reply {
-    let path = match ForwardPath::parse(&format!("<{recipient}>")) {
-        Ok(path) => path,
-        Err(error) => return Reply::Refused(vec![format!("{recipient:?} is not an address: {error}")]),
-    };
-    match directory.resolve(&path).await {
-        Ok(Resolution::Accounts(accounts, _)) => Reply::Resolved(Resolved::Accounts(accounts.iter().map(ToString::to_string).collect())),
-        Ok(Resolution::UnknownUser) => Reply::Resolved(Resolved::UnknownUser),
-        Ok(Resolution::Foreign) => Reply::Resolved(Resolved::Foreign),
-        Err(error) => Reply::Refused(vec![error.to_string()]),
-    }
 }
 
 async fn users(directory: &dyn Directory) -> Result<Reply, store::Error> {

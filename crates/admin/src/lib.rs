@@ -48,7 +48,8 @@ pub use watch::Watch;
 pub use wire::{
     Alias, Ban, BanRequest, ClientStatus, DirectoryRequest, Domain, ExemptionStatus, Explained, GateRequest, GateStatus, Holder, Limit,
     List, Listening, Origin, Override, PasswordHash, PhaseStatus, Posting, QuarantineRequest, Quarantined, Quota, QuotaChange,
-    RefusedSource, Reloaded, Reply, Request, Resolved, Returns, Session, SessionsRequest, Setting, Status, User,
+    RecipientExplained, RecipientRequest, RecipientStep, RefusedSource, Reloaded, Reply, Request, Returns, Session, SessionsRequest,
+    Setting, Status, User,
 };
 
 /// The running server, as far as an administrator sees it.
@@ -87,6 +88,12 @@ pub trait Control: Send + Sync {
     /// The value in force of a key, as `gate.max_inbound`, and where it is from.
     fn setting(&self, key: &str) -> Setting;
 
+    /// What would become of a recipient by the configuration in force. Nothing is counted or remembered.
+    ///
+    /// # Errors
+    /// It is no address, or the directory cannot be asked.
+    async fn explain(&self, request: &RecipientRequest) -> Result<RecipientExplained, Vec<String>>;
+
     /// What sessions have to come to an end by themselves.
     fn drain_time(&self) -> Duration;
 
@@ -101,6 +108,12 @@ pub trait Control: Send + Sync {
     /// # Errors
     /// That nothing was set, or why the file's value cannot be put in force.
     fn unset_max_inbound(&self) -> Result<(), Vec<String>>;
+
+    /// Has the bans there are known after a restart.
+    ///
+    /// # Errors
+    /// Why they cannot be written down; they are in force all the same.
+    async fn keep_bans(&self) -> Result<(), String>;
 
     /// What is set for a time.
     fn overridden(&self) -> Option<Override>;

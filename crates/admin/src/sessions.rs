@@ -34,8 +34,19 @@ impl Admin {
         if !self.gate.roster().end(session.0) {
             return Err(format!("there is no session {id} now: `gatepost sessions` lists them"));
         }
-        self.events.emit(GateSteered { change: "session told to end", detail: &session });
+        self.told_to_end(session);
         Ok(())
+    }
+
+    /// Ends every session in which this account is logged in, each at its next command boundary, and any that is just logging in; how
+    /// many there were.
+    pub(crate) fn shut_out(&self, account: &str) -> usize {
+        let sessions = self.gate.roster().shut_out(account, Instant::now());
+        sessions.into_iter().inspect(|id| self.told_to_end(SessionId(*id))).count()
+    }
+
+    fn told_to_end(&self, session: SessionId) {
+        self.events.emit(GateSteered { change: "session told to end", detail: &session });
     }
 
     fn session(&self, session: gate::Session) -> Session {

@@ -6,6 +6,7 @@
 mod bans;
 mod gate;
 mod quarantine;
+mod recipients;
 mod sessions;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ pub use gate::{
     ClientStatus, ExemptionStatus, Explained, GateRequest, GateStatus, Origin, Override, PhaseStatus, RefusedSource, Returns, Setting,
 };
 pub use quarantine::{QuarantineRequest, Quarantined};
+pub use recipients::{RecipientExplained, RecipientRequest, RecipientStep};
 pub use sessions::{Session, SessionsRequest};
 
 /// What is asked of a running server.
@@ -40,6 +42,8 @@ pub enum Request {
     Bans(BanRequest),
     /// Show messages that are held, or end that.
     Quarantine(QuarantineRequest),
+    /// Explain a recipient.
+    Recipient(RecipientRequest),
 }
 
 /// What is asked of a directory, whether its server runs or not.
@@ -113,8 +117,6 @@ pub enum DirectoryRequest {
     RemoveList { name: String },
     /// The lists.
     ListLists,
-    /// Whose mailbox mail for this address goes to.
-    Resolve { recipient: String },
     /// What a SCRAM verifier of this account is salted with, whether there is such an account or not.
     Salt { name: String },
 }
@@ -136,6 +138,8 @@ impl fmt::Debug for PasswordHash {
 pub enum Reply {
     /// It is done.
     Done,
+    /// It is done, and so many sessions of the account were told to end.
+    SessionsEnd(usize),
     /// The new configuration is in force.
     Reloaded(Reloaded),
     /// How the server is.
@@ -150,8 +154,8 @@ pub enum Reply {
     Lists(Vec<List>),
     /// What a verifier is salted with.
     Salt([u8; 16]),
-    /// Where mail for an address goes.
-    Resolved(Resolved),
+    /// What would become of a recipient.
+    Recipient(RecipientExplained),
     /// Why a connection was refused.
     Explained(Box<Explained>),
     /// Who was refused, and what they have done since.
@@ -177,18 +181,6 @@ pub struct Reloaded {
     pub needs_restart: Vec<String>,
     /// What an operator has set for a time, which goes before the file until then.
     pub kept: Vec<String>,
-}
-
-/// Where mail for an address goes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Resolved {
-    /// To the mailboxes of these accounts.
-    Accounts(Vec<String>),
-    /// Nowhere: the domain is ours, and the mailbox does not exist.
-    UnknownUser,
-    /// To another host: the domain is not ours.
-    Foreign,
 }
 
 /// A domain.

@@ -3,7 +3,9 @@
 //! A wrong password is compared at every cost in use, once each: the stored hash's own, where the name is known, and all others with a hash
 //! of nobody's. So its time tells neither whether the name is known nor what its hash was made with
 //! (`docs/adr/0005-every-wrong-password-costs-the-same.md`). A right one costs its own hash, and a new one where that was not made
-//! as hashes are made now; whoever logs in does not wait for it. Nor for a verifier of SCRAM, made of a right password that has none yet.
+//! as hashes are made now; whoever logs in does not wait for it. Nor for a verifier of SCRAM, made of a right password that has none yet. Nor does
+//! whoever else is compared wait until the store has what was made: a place to compute in is free by then. So many wait for the store and no
+//! more ([`KEEPING`]); while they do nothing else is made anew, and the next login tries again.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -43,6 +45,8 @@ pub fn scram_verifier(password: &Secret, salt: &[u8; 16]) -> String {
 #[derive(Debug)]
 pub(crate) struct Hashing {
     pub(crate) places: Arc<Semaphore>,
+    /// To hand to the store what was made.
+    pub(crate) keeping: Arc<Semaphore>,
     waiting: AtomicU32,
     waiting_most: u32,
     params: Params,
@@ -94,6 +98,7 @@ impl Hashing {
     pub(crate) fn new(settings: &Settings) -> Result<Self, Error> {
         Ok(Self {
             places: Arc::new(Semaphore::new(settings.concurrent_hashes.get() as usize)),
+            keeping: Arc::new(Semaphore::new(KEEPING)),
             waiting: AtomicU32::new(0),
             waiting_most: settings.waiting_hashes,
             params: params(settings)?,
@@ -121,7 +126,7 @@ impl Hashing {
     }
 
     /// Waits for a place and computes. Where the password is right and its hash was made otherwise than hashes are made now, or it has no
-    /// verifier, what is missing is computed in the same place after this has answered, and `renew` called with it, which may wait.
+    /// verifier, what is missing is computed in the same place after this has answered, and `renew` called with it, which may wait and has no place.
     ///
     /// Cancel-safe; what is being computed is computed to its end and keeps its place until then.
     pub(crate) async fn compare(&self, comparison: Comparison, renew: impl FnOnce(Anew) + Send + 'static) -> Result<Compared, Error> {
@@ -134,25 +139,27 @@ impl Hashing {
             }
         };
         let (answer, answered) = oneshot::channel();
-        let (work, params) = (Arc::clone(&self.work), self.params.clone());
+        let (work, params, keeping) = (Arc::clone(&self.work), self.params.clone(), Arc::clone(&self.keeping));
         tokio::task::spawn_blocking(move || {
             let now = cost_of(&params);
             let compared = work.compare(&comparison, &now);
             let same = compared == Compared::Same;
             let outdated = same && comparison.stored.as_deref().and_then(cost) != Some(&now);
             let unverified = comparison.unverified.as_ref().filter(|_| same);
-            let place = (outdated || unverified.is_some()).then_some(place);
+            let lacks = outdated || unverified.is_some();
+            let place = lacks.then_some(place);
             // Whoever asked may have gone; the password was right all the same.
             let _gone = answer.send(compared);
+            let Some(_keeping) = lacks.then(|| keeping.try_acquire_owned().ok()).flatten() else { return };
             let password = &comparison.password;
             let anew = Anew {
                 verifier: unverified.map(|salt| scram_verifier(password, salt)),
                 password_hash: outdated.then(|| work.renew(password, params)).flatten(),
             };
+            drop(place);
             if anew.verifier.is_some() || anew.password_hash.is_some() {
                 renew(anew);
             }
-            drop(place);
         });
         answered.await.map_err(|_| Error::Hashing("its thread has ended".into()))
     }
@@ -229,6 +236,9 @@ impl Drop for Waiting<'_> {
         self.0.fetch_sub(1, Relaxed);
     }
 }
+
+/// Each is a thread that may wait. A store that commits in groups takes as many at once.
+pub(crate) const KEEPING: usize = 32;
 
 /// Salt and hash of nobody, as long as real ones.
 const NOBODYS: &str = "AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";

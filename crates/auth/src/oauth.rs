@@ -1,10 +1,11 @@
 //! Bearer tokens (RFC 6750): what a client says with one (OAUTHBEARER, RFC 7628, and XOAUTH2), and whose it is.
 //!
 //! [`Bearer`] is whoever tells that, made of the table `[oauth]`: keys that a token must be signed by, or a service that is asked. Guarantees: an
-//! account is named by nothing but a token that is in force, from the issuer and for the audience of the configuration. Tokens and secrets
-//! are in no error, and in no log. Refuses by value; fails with [`Error`].
+//! account is named by nothing but a token that is in force, from the issuer, for the audience and with the scope of the configuration. Tokens and
+//! secrets are in no error, and in no log. Refuses by value; fails with [`Error`].
 
 mod introspection;
+mod keys;
 mod message;
 mod settings;
 mod signed;
@@ -25,8 +26,16 @@ use crate::Error;
 #[derive(Debug)]
 pub struct Bearer {
     known_by: KnownBy,
+    wanted: Wanted,
+}
+
+/// What the claims of a token that is worth something must say.
+#[derive(Debug)]
+struct Wanted {
     /// The claim that names the account.
     claim: String,
+    /// What the token must be good for; empty for anything.
+    scope: String,
 }
 
 /// How it is known what a token is worth.
@@ -54,7 +63,8 @@ impl Bearer {
         } else {
             KnownBy::Signature(Signed::new(settings)?)
         };
-        Ok(Some(Self { known_by, claim: settings.account_claim.clone() }))
+        let wanted = Wanted { claim: settings.account_claim.clone(), scope: settings.scope.clone() };
+        Ok(Some(Self { known_by, wanted }))
     }
 
     /// The account that a token names, as it stands there; none of a token that is worth nothing.
@@ -65,17 +75,31 @@ impl Bearer {
     /// [`Error::Introspection`]
     pub(crate) async fn account(&self, token: &str) -> Result<Option<String>, Error> {
         match &self.known_by {
-            KnownBy::Signature(signed) => Ok(signed.claims(token).and_then(|claims| named(&claims, &self.claim))),
-            KnownBy::Service(service) => service.account(token, &self.claim).await,
+            KnownBy::Signature(signed) => Ok(signed.claims(token).and_then(|claims| self.wanted.account(&claims))),
+            KnownBy::Service(service) => service.account(token, &self.wanted).await,
         }
     }
 }
 
-/// The account that these claims name.
-fn named(claims: &Map<String, Value>, claim: &str) -> Option<String> {
-    // OpenID Connect Core §5.1: an address that nobody has verified may be anybody's.
-    let unverified = claim == "email" && claims.get("email_verified").is_some_and(|verified| verified != true && verified != "true");
-    claims.get(claim).and_then(Value::as_str).filter(|name| !name.is_empty() && !unverified).map(str::to_owned)
+impl Wanted {
+    /// The account that these claims name; none where they lack the scope.
+    fn account(&self, claims: &Map<String, Value>) -> Option<String> {
+        // OpenID Connect Core §5.1: an address that nobody has verified may be anybody's.
+        let unverified =
+            self.claim == "email" && claims.get("email_verified").is_some_and(|verified| verified != true && verified != "true");
+        let account = claims.get(&self.claim).and_then(Value::as_str).filter(|name| !name.is_empty() && !unverified);
+        account.filter(|_| self.in_scope(claims)).map(str::to_owned)
+    }
+
+    /// RFC 8693 §4.2 and RFC 7662 §2.2 have one text with spaces in it, some providers a list; some call it `scp`.
+    fn in_scope(&self, claims: &Map<String, Value>) -> bool {
+        let has = |claim: &Value| match claim {
+            Value::String(scopes) => scopes.split(' ').any(|scope| scope == self.scope),
+            Value::Array(scopes) => scopes.iter().any(|scope| *scope == self.scope),
+            _ => false,
+        };
+        self.scope.is_empty() || ["scope", "scp"].into_iter().filter_map(|name| claims.get(name)).any(has)
+    }
 }
 
 /// What is wrong, for the client's program (RFC 7628 §3.2.2).

@@ -71,7 +71,7 @@ figures! {
     SlotTlsMicros Seconds "slot_tls_seconds" "Time sessions spent on TLS handshakes";
     SlotOwnMicros Seconds "slot_own_seconds" "Time sessions spent on our own work, passwords included";
     SlotStoreMicros Seconds "slot_store_seconds" "Time sessions spent waiting for the store";
-    SlotTarpitMicros Seconds "slot_tarpit_seconds" "Time sessions spent making clients wait that had done wrong";
+    SlotTarpitMicros Seconds "slot_tarpit_seconds" "Time sessions spent making clients wait that had done wrong, and strangers before the greeting";
     SlotScreeningMicros Seconds "slot_screening_seconds" "Time sessions spent screening messages, which is to wait for DNS";
     Introductions Gauge "net_proxy_headers_awaited" "Connections of trusted proxies whose PROXY header has not come yet";
     Proxied Counter "net_proxied_connections" "Connections that a trusted proxy made on behalf of a client";
@@ -118,6 +118,8 @@ figures! {
     LogLinesLost Counter "log_lines_lost" "Log lines left out because nobody read the log fast enough";
     StoreReady Gauge "store_ready" "1 when the store takes messages";
     StoreMessages Gauge "store_messages" "Messages in all maildrops, one for each recipient";
+    StoreHeldMessages Gauge "store_held_messages" "Messages in quarantine, until somebody decides or quarantine_keep is over; one for each recipient";
+    StoreHeldOctets Gauge "store_held_octets" "Octets of those messages";
     StoreOctets Gauge "store_octets" "Octets of messages that are in a maildrop";
     StoreDiskOctets Gauge "store_disk_octets" "Octets the store takes up on disk";
     StoreDiskFree Gauge "store_disk_free_octets" "Octets free on the store's disk";

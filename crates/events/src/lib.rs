@@ -18,6 +18,7 @@ mod fault;
 mod figures;
 mod gate;
 mod listener;
+mod maildrops;
 mod occupancy;
 mod pop3;
 mod proxy;
@@ -44,6 +45,7 @@ pub use fault::{GateFaulted, ListenerFaulted};
 pub use figures::{Figure, Figures};
 pub use gate::{SessionAdmitted, SessionEnded, SessionRefused};
 pub use listener::Listener;
+pub use maildrops::{ListCopyLeftOut, MaildropNearlyFull};
 pub use occupancy::{GateCleared, GateFilling, GateFull, GateSteered, SourceBanned};
 pub use pop3::{MaildropOpened, MaildropRefused, MaildropTakenOver, MessageFetched, MessagesDeleted};
 pub use proxy::ProxyRefused;
@@ -52,10 +54,10 @@ pub use said::Said;
 pub use screened::{MessageDiscarded, MessageScreened};
 pub use server::{
     CertificateLoaded, CertificateRejected, ConfigurationRejected, ConfigurationReloaded, DirectoryChanged, QuarantineChanged,
-    ServerDraining, ServerStarted, ServerStopped,
+    QuarantineExpired, ServerDraining, ServerStarted, ServerStopped,
 };
 pub use session::{NotAnId, SessionEnd, SessionId};
-pub use smtp::{DeliveryReported, MaildropNearlyFull, MessageAccepted, MessageRefused, RateMet, RecipientRefused};
+pub use smtp::{DeliveryReported, MessageAccepted, MessageRefused, RateMet, RecipientRefused};
 pub use store::{MessageDamaged, StoreDown, StoreFailed, StoreFull, StoreRecovered};
 pub use tls::{HandshakeCompleted, HandshakeFailed};
 
@@ -92,6 +94,7 @@ pub struct Metrics {
     pub(crate) auth: auth::Metrics,
     pub(crate) fault: fault::Metrics,
     pub(crate) gate: gate::Metrics,
+    pub(crate) maildrops: maildrops::Metrics,
     pub(crate) occupancy: occupancy::Metrics,
     pub(crate) pop3: pop3::Metrics,
     pub(crate) proxy: proxy::Metrics,
@@ -109,6 +112,7 @@ impl Events {
             auth: auth::Metrics::register(&mut registry),
             fault: fault::Metrics::register(&mut registry),
             gate: gate::Metrics::register(&mut registry),
+            maildrops: maildrops::Metrics::register(&mut registry),
             occupancy: occupancy::Metrics::register(&mut registry),
             pop3: pop3::Metrics::register(&mut registry),
             proxy: proxy::Metrics::register(&mut registry),

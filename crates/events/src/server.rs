@@ -79,6 +79,16 @@ pub struct QuarantineChanged<'e> {
     pub user: Option<&'e str>,
 }
 
+/// Messages that were held have been deleted, because they were old.
+pub struct QuarantineExpired<'e> {
+    /// How many, one for each recipient.
+    pub messages: u64,
+    /// Their octets.
+    pub octets: u64,
+    /// After how long nobody had decided.
+    pub keep: &'e dyn Display,
+}
+
 /// A certificate is in use.
 #[derive(Debug)]
 pub struct CertificateLoaded<'e> {
@@ -162,6 +172,14 @@ impl Event for QuarantineChanged<'_> {
 
     fn log(&self, _: u64) {
         info!(target: "gatepost::server", change = self.change, id = self.message, user = self.user, "quarantine changed");
+    }
+}
+
+impl Event for QuarantineExpired<'_> {
+    fn count(&self, _: &crate::Metrics) {}
+
+    fn log(&self, _: u64) {
+        info!(target: "gatepost::server", messages = self.messages, octets = self.octets, keep = %self.keep, "quarantine expired");
     }
 }
 

@@ -37,6 +37,8 @@ pub struct MessageAccepted<'e> {
     pub recipients: &'e [Arc<str>],
     /// Octets of its body.
     pub octets: u64,
+    /// What MT-PRIORITY said, where anything was (RFC 6710 §4.1).
+    pub priority: Option<i8>,
     /// How long the store took to put it on stable storage.
     pub commit: Duration,
 }
@@ -93,20 +95,6 @@ pub struct DeliveryReported<'e> {
     pub now: Instant,
 }
 
-/// A message has brought a maildrop near its quota, once for each time it gets there.
-pub struct MaildropNearlyFull<'e> {
-    /// Where it came.
-    pub listener: &'e Listener,
-    /// Whose.
-    pub account: &'e str,
-    /// Octets in it.
-    pub octets: u64,
-    /// Messages in it.
-    pub messages: u64,
-    /// What it may hold.
-    pub quota: &'e dyn Display,
-}
-
 /// A sender has met a rate, and was told to come back.
 pub struct RateMet<'e> {
     /// Where.
@@ -117,8 +105,8 @@ pub struct RateMet<'e> {
     pub source: IpAddr,
     /// Who has authenticated.
     pub account: Option<&'e str>,
-    /// The rate, by its key under `rates` in the configuration.
-    pub rate: &'static str,
+    /// The rate, by its key in the configuration, with its table: `rates.messages_per_account`.
+    pub limit: &'static str,
     /// After how long it may go on.
     pub wait: Duration,
     /// When.
@@ -139,7 +127,8 @@ impl Event for MessageAccepted<'_> {
         info!(
             target: "gatepost::smtp", id = %self.message, session = %self.session, listener = %self.listener, source = %self.source,
             account = self.account.map(Said).map(display), from = %Said(self.reverse_path), to = %FirstFew(self.recipients),
-            recipients = self.recipients.len(), octets = self.octets, commit_seconds = self.commit.as_secs_f64(), "message accepted",
+            recipients = self.recipients.len(), octets = self.octets, priority = self.priority,
+            commit_seconds = self.commit.as_secs_f64(), "message accepted",
         );
     }
 }
@@ -201,34 +190,21 @@ impl Event for DeliveryReported<'_> {
     }
 }
 
-impl Event for MaildropNearlyFull<'_> {
-    fn count(&self, metrics: &crate::Metrics) {
-        metrics.smtp.nearly_full.get_or_create(&self.listener.label()).inc();
-    }
-
-    fn log(&self, _: u64) {
-        warn!(
-            target: "gatepost::smtp", listener = %self.listener, account = %Said(self.account), octets = self.octets,
-            messages = self.messages, quota = %self.quota, "maildrop nearly full",
-        );
-    }
-}
-
 impl Event for RateMet<'_> {
     fn count(&self, metrics: &crate::Metrics) {
-        metrics.smtp.rates_met.get_or_create(&RateLabels { listener: self.listener.shared_name(), rate: self.rate }).inc();
+        metrics.smtp.rates_met.get_or_create(&LimitLabels { listener: self.listener.shared_name(), limit: self.limit }).inc();
     }
 
     fn log(&self, left_out: u64) {
         let account = self.account.map(Said).map(display);
         info!(
-            target: "gatepost::smtp", session = %self.session, listener = %self.listener, source = %self.source, account, rate = self.rate,
+            target: "gatepost::smtp", session = %self.session, listener = %self.listener, source = %self.source, account, limit = self.limit,
             wait_seconds = self.wait.as_secs_f64(), left_out, "rate met",
         );
     }
 
     fn repeat(&self) -> Option<Repeat> {
-        Some(Repeat { kind: self.rate, source: Some(self.source), burst: 1, now: self.now })
+        Some(Repeat { kind: self.limit, source: Some(self.source), burst: 1, now: self.now })
     }
 }
 
@@ -241,7 +217,7 @@ fn class(code: u16) -> &'static str {
     }
 }
 
-listener_and!(RateLabels, rate: &'static str);
+listener_and!(LimitLabels, limit: &'static str);
 listener_and!(ReportLabels, outcome: &'static str);
 listener_and!(ReplyLabels, reply: &'static str);
 listener_and!(VerdictLabels, verdict: &'static str);
@@ -261,8 +237,7 @@ pub(crate) struct Metrics {
     refused: Family<ReplyLabels, Counter>,
     recipients_refused: Family<ReplyLabels, Counter>,
     reports: Family<ReportLabels, Counter>,
-    nearly_full: Family<ListenerLabel, Counter>,
-    rates_met: Family<RateLabels, Counter>,
+    rates_met: Family<LimitLabels, Counter>,
     pub(crate) screened: Family<VerdictLabels, Counter>,
     pub(crate) checks: Family<CheckLabels, Counter>,
 }
@@ -287,7 +262,6 @@ impl Metrics {
             refused: Family::default(),
             recipients_refused: Family::default(),
             reports: Family::default(),
-            nearly_full: Family::default(),
             rates_met: Family::default(),
             screened: Family::default(),
             checks: Family::default(),
@@ -297,18 +271,13 @@ impl Metrics {
         registry.register("message_octets", "Octets of the bodies of accepted messages", metrics.octets.clone());
         registry.register("message_commit_seconds", "How long the store took to commit a message", metrics.commit_seconds.clone());
         registry.register("messages_refused", "Messages refused at MAIL, DATA or their end", metrics.refused.clone());
-        registry.register(
-            "rates_met",
-            "Commands told to come back because a rate was met, by its key under rates",
-            metrics.rates_met.clone(),
-        );
+        registry.register("rates_met", "Commands told to come back because a rate was met, by its key", metrics.rates_met.clone());
         registry.register("recipients_refused", "Recipients refused", metrics.recipients_refused.clone());
         registry.register(
             "delivery_reports",
             "Reports of delivery that senders asked for (NOTIFY=SUCCESS), by whether they were given",
             metrics.reports.clone(),
         );
-        registry.register("maildrops_nearly_full", "Times a message has brought a maildrop near its quota", metrics.nearly_full.clone());
         registry.register("messages_screened", "Messages that were screened, by what became of them", metrics.screened.clone());
         registry.register("screening_checks", "Checks of screened messages, by what they came to", metrics.checks.clone());
         metrics

@@ -41,7 +41,7 @@ pub struct ClientSettings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Privilege {
-    /// No limit by address, rate or share; only a place is needed, a reserved one will do.
+    /// No limit by address or share, no rate of connections or of a source; only a place is needed, a reserved one will do.
     Exempt,
     /// No fair share; a reserved place will do.
     Trusted,

@@ -15,13 +15,14 @@
 //! soon as two messages meet: Vegas would keep its groups small, and Gradient2, which follows the long-term mean, would follow a queue up.
 //!
 //! **How long a reply will take** is the messages ahead times the store's pace: seconds for each message, measured over rounds of
-//! commits as BBR measures its delivery rate (Cardwell and others, 2016), the slower of the last two. While nothing comes back the age of
+//! commits as BBR measures its delivery rate (Cardwell and others, 2016), the slowest of the last two and of the present one. While nothing comes back the age of
 //! the oldest commit, shared by all that are under way, stands for it, so that a store that hangs is noticed before it answers. All who were
 //! promised are taken to be ahead, though some will send nothing: a promise is kept rather than the store kept busy at any price.
 //!
 //! Guarantees: at most the limit commit at once, and turns come in the order in which they were asked for; the limit stays between its
 //! floor and its ceiling; while fewer messages than the floor are anywhere in here, one more is promised whatever was measured, so that
-//! a store that is well again shows it.
+//! a store that is well again shows it. Those who were promised something may take their time over it, or never send it: while no commit is
+//! under way, one more is promised each second, a probe, whoever else was.
 //! Memory is bounded by the sessions in use. Refuses with [`Late`]. Cannot fail; time is told.
 
 mod settings;
@@ -59,6 +60,8 @@ pub struct Promise {
     delivery: Delivery,
     /// Its body is coming.
     begun: bool,
+    /// It is kept whatever was measured, for the store to be measured by.
+    probes: bool,
     /// It has become a turn.
     spent: bool,
 }
@@ -113,8 +116,8 @@ impl Delivery {
     /// # Errors
     /// It would not.
     pub fn promise(&self, now: Instant) -> Result<Promise, Late> {
-        self.lock().promise(now)?;
-        Ok(Promise { delivery: self.clone(), begun: false, spent: false })
+        let probes = self.lock().promise(now)?;
+        Ok(Promise { delivery: self.clone(), begun: false, probes, spent: false })
     }
 
     /// How long a message that is whole may wait for its turn before its client is told to come back.
@@ -147,7 +150,7 @@ impl Promise {
     /// The store has become slower since.
     pub fn begin(&mut self, now: Instant) -> Result<(), Late> {
         if !self.begun {
-            self.delivery.lock().begin(now)?;
+            self.delivery.lock().begin(self.probes, now)?;
             self.begun = true;
         }
         Ok(())
@@ -282,6 +285,35 @@ mod tests {
             come(pin!(probe.turn(now))).unwrap().stored(now + Duration::from_millis(1));
         }
         assert!(delivery.snapshot(start + 61 * SECOND).estimate < 10 * SECOND);
+    }
+
+    #[test]
+    fn while_nothing_is_committed_one_a_second_is_let_through_whoever_else_was() {
+        let (delivery, start) = (delivery(1, 100), Instant::now());
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut slow = pin!(delivery.promise(start).unwrap().turn(start));
+        come(slow.as_mut()).unwrap().stored(at(20_000));
+        let _parked = [delivery.promise(at(20_000)).unwrap(), delivery.promise(at(21_000)).unwrap()];
+        assert!(delivery.promise(at(21_999)).is_err(), "one has had its chance");
+        let mut probe = delivery.promise(at(22_000)).unwrap();
+        let mut uploads = delivery.promise(at(23_000)).unwrap();
+        uploads.begin(at(23_000)).unwrap();
+        probe.begin(at(23_000)).unwrap();
+        let mut turn = pin!(probe.turn(at(23_100)));
+        let passage = come(turn.as_mut()).unwrap();
+        assert!(delivery.promise(at(25_000)).is_err(), "something is under way, and will tell");
+        passage.stored(at(25_001));
+        assert!(delivery.promise(at(25_002)).is_err(), "the slower of two rounds");
+        assert!(delivery.promise(at(26_001)).is_ok());
+    }
+
+    #[test]
+    fn what_is_committed_together_took_that_long_together() {
+        let (delivery, start) = (delivery(10, 100), Instant::now());
+        let mut turns: Vec<_> = (0..10).map(|_| Box::pin(delivery.promise(start).unwrap().turn(start))).collect();
+        let group: Vec<_> = turns.iter_mut().map(|turn| come(turn.as_mut()).unwrap()).collect();
+        group.into_iter().for_each(|passage| passage.stored(start + 10 * SECOND));
+        assert_eq!(delivery.snapshot(start + 10 * SECOND).estimate, SECOND);
     }
 
     #[test]

@@ -150,11 +150,12 @@ impl Gate {
         self.pool.vacancy()
     }
 
-    /// Has a session give its place up if somebody waits for one; to be called about once a second, for sessions that have rested long
-    /// enough only since.
+    /// Has a session give its place up if somebody waits for one, and those who wait ask again; to be called about once a second, for
+    /// sessions that have rested long enough only since.
     pub fn look_for_places(&self, now: Instant) {
         if self.vacancy().is_awaited() {
             self.want_place(&self.rules.load(), self.lacking(), now);
+            self.vacancy().tell();
         }
     }
 
@@ -258,6 +259,12 @@ impl Gate {
             None if self.known_good.knows(source, today) => Class::KnownGood,
             None => Class::Default,
         }
+    }
+
+    /// Whether `peer` is a client that no limit by source holds for.
+    pub fn is_exempt(&self, peer: IpAddr) -> bool {
+        let (rules, address) = (self.rules.load(), Source::from(peer).address());
+        rules.clients.find(address, self.day()).is_some_and(|(_, client)| client.class() == Privilege::Exempt)
     }
 
     /// The clients the operator has named, with what they hold.

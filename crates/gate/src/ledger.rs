@@ -90,8 +90,9 @@ pub enum Unexplained {
     NotAToken(String),
     /// No refusal of this process has that number.
     #[error(
-        "{token} was not given since this server started: it has refused {refused} times; the numbers start over when the server \
-         does, and another server has its own"
+        "{token} was not given since this server started: it has refused {refused} time{}; the numbers start over when the server \
+         does, and another server has its own",
+        if *refused == 1 { "" } else { "s" }
     )]
     NeverGiven {
         /// The token as it was asked for.
@@ -141,7 +142,7 @@ impl Ledger {
     pub(crate) fn record(&self, token: Token, cause: Cause, scene: Scene, look: impl FnOnce() -> (Vec<Holder>, usize)) {
         let mut ring = self.lock();
         let holders = ring.holders(scene.at, look);
-        let place = token.sequence() as usize % REMEMBERED;
+        let place = place(token);
         if ring.records.is_empty() {
             // Written to at once: what is only promised would be taken page by page, as a flood fills it.
             ring.records = vec![None; REMEMBERED];
@@ -159,13 +160,13 @@ impl Ledger {
         let token = text.trim().trim_start_matches('[').trim_end_matches(']').to_owned();
         let Some(asked) = Token::parse(&token) else { return Err(Unexplained::NotAToken(token)) };
         let ring = self.lock();
-        let record = ring.records.get(asked.sequence() as usize % REMEMBERED).and_then(Option::as_ref);
+        let record = ring.records.get(place(asked)).and_then(Option::as_ref);
         match record {
             Some(record) if record.token == asked => Ok(record.explanation()),
             Some(Record { token: given, .. }) if given.sequence() == asked.sequence() => {
                 Err(Unexplained::OtherRule { token, given: given.to_string() })
             }
-            _ if u64::from(asked.sequence()) >= refused => Err(Unexplained::NeverGiven { token, refused }),
+            _ if asked.sequence() >= refused => Err(Unexplained::NeverGiven { token, refused }),
             _ => Err(Unexplained::Forgotten { token, remembered: REMEMBERED }),
         }
     }
@@ -217,6 +218,12 @@ impl Record {
     }
 }
 
+/// Where in the ring the record of a refusal is.
+fn place(token: Token) -> usize {
+    // What is left is less than the ring is long.
+    (token.sequence() % REMEMBERED as u64) as usize
+}
+
 /// Refusals that can be explained: a busy day's, or the last seconds of a flood.
 pub const REMEMBERED: usize = 1 << 16;
 /// The biggest holders that are written down.
@@ -247,7 +254,7 @@ mod tests {
         Holder { prefix: prefix.parse().unwrap(), sessions }
     }
 
-    fn record(ledger: &Ledger, sequence: u32, at: Instant) {
+    fn record(ledger: &Ledger, sequence: u64, at: Instant) {
         ledger.record(Token::new("R4", sequence), RULE.into(), scene(at), || (Vec::new(), 0));
     }
 
@@ -266,15 +273,22 @@ mod tests {
     fn what_cannot_be_told_has_its_reason() {
         let (ledger, now) = (Ledger::default(), Instant::now());
         let refused = u64::try_from(REMEMBERED).unwrap() + 2;
-        for sequence in 0..=u32::try_from(REMEMBERED).unwrap() {
+        for sequence in 0..=u64::try_from(REMEMBERED).unwrap() {
             record(&ledger, sequence, now);
         }
         let why = |token: &str| ledger.explain(token, refused).unwrap_err();
         assert_eq!(why("k3f9"), Unexplained::NotAToken("k3f9".into()));
         assert_eq!(why("R4.zzzzzz"), Unexplained::NeverGiven { token: "R4.zzzzzz".into(), refused });
+        assert!(Unexplained::NeverGiven { token: "R4.zzzzzz".into(), refused: 1 }.to_string().contains(" refused 1 time; "));
         assert_eq!(why("R4.0000"), Unexplained::Forgotten { token: "R4.0000".into(), remembered: REMEMBERED });
         assert_eq!(why("R2.0001"), Unexplained::OtherRule { token: "R2.0001".into(), given: "R4.0001".into() });
         assert!(ledger.explain("R4.20000", refused).is_err() && ledger.explain("R4.0001", refused).is_ok());
+        // Days of a flood later.
+        let refused = refused + (1 << 32);
+        let why = |token: &str| ledger.explain(token, refused).unwrap_err();
+        assert_eq!(why("R4.4000000"), Unexplained::Forgotten { token: "R4.4000000".into(), remembered: REMEMBERED });
+        record(&ledger, 1 << 32, now);
+        assert!(ledger.explain("R4.4000000", refused).is_ok() && ledger.explain("R4.0000", refused).is_err());
         assert_eq!(ledger.lock().records.capacity(), REMEMBERED, "memory is taken once");
     }
 

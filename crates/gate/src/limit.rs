@@ -14,10 +14,10 @@ use crate::settings::Settings;
 pub enum Limit {
     /// Networks that are not let in.
     Deny,
-    /// What may fail before a source is banned.
-    BanAfter,
     /// The ceilings of `clients`.
     Clients,
+    /// What may fail before a source is banned.
+    BanAfter,
     /// Sessions of one address.
     SessionsPerAddress,
     /// Sessions of one network.
@@ -38,8 +38,8 @@ impl Limit {
     /// Every one, in the order they are asked in.
     pub const ALL: [Self; 10] = [
         Self::Deny,
-        Self::BanAfter,
         Self::Clients,
+        Self::BanAfter,
         Self::SessionsPerAddress,
         Self::SessionsPerNetwork,
         Self::SessionsPerSite,
@@ -58,8 +58,8 @@ impl Limit {
     pub(crate) fn path(self) -> &'static str {
         match self {
             Self::Deny => "gate.deny",
-            Self::BanAfter => "gate.ban_after",
             Self::Clients => "gate.clients",
+            Self::BanAfter => "gate.ban_after",
             Self::SessionsPerAddress => "gate.sessions_per_address",
             Self::SessionsPerNetwork => "gate.sessions_per_network",
             Self::SessionsPerSite => "gate.sessions_per_site",

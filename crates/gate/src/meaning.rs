@@ -69,9 +69,15 @@ impl Rule {
             ),
             Self::UnreservedFull { .. } => (
                 "Every place that is not reserved was taken; the others are kept for people with a password and for clients you know.",
-                FULL,
+                "`gatepost gate status` says what the sessions spend their time on and who holds the most. Raise max_inbound only when they \
+                 wait for their clients; when they wait for the store, more of them make it slower still. A smaller reserve has more places for \
+                 everybody, and fewer for people who log in meanwhile.",
             ),
-            Self::PoolFull { .. } => ("Every place was taken.", FULL),
+            Self::PoolFull { .. } => (
+                "Every place was taken.",
+                "`gatepost gate status` says what the sessions spend their time on and who holds the most. Raise the key only when they wait \
+                 for their clients; when they wait for the store, more of them make it slower still.",
+            ),
             Self::OutOfDescriptors => (
                 "The process had no file descriptor left for the connection. No limit of the gate was met.",
                 "Raise the process's limit of open files (LimitNOFILE= of the systemd unit), or lower max_inbound.",
@@ -125,6 +131,3 @@ impl Denial {
         Meaning { words, remedy }
     }
 }
-
-const FULL: &str = "`gatepost gate status` says what the sessions spend their time on and who holds the most. Raise the key only when they \
-                    wait for their clients; when they wait for the store, more of them make it slower still.";

@@ -138,7 +138,7 @@ pub fn remedy(of_late: &SlotTime, holders: &[Holder], usage: Usage) -> &'static 
     if share(Phase::Store) >= A_LOT {
         "the store is slow: see to its disk and its load; more places would make it slower"
     } else if share(Phase::Tarpit) >= A_LOT {
-        "places are held by clients that are made to wait for what they did: make them wait less, or fewer of them"
+        "places are held by clients that are made to wait: shorten rates.tarpit, auth.first_delay or screening.early_wait, or lower their places"
     } else if share(Phase::Screening) >= A_LOT {
         "DNS is slow: see to screening.dns_servers, or lower the timeouts in screening.checks; more places would only wait with the others"
     } else if most > 1 && f64::from(most) >= HALF * f64::from(usage.limit) {
@@ -256,7 +256,7 @@ mod tests {
         let busy = spent(&[(Phase::Client, 60), (Phase::Tls, 20), (Phase::Own, 20)]);
         assert!(remedy(&busy, &holder(2), usage).contains("processor"));
         assert!(remedy(&spent(&[(Phase::Client, 6), (Phase::Screening, 4)]), &holder(2), usage).contains("DNS is slow"));
-        assert!(remedy(&spent(&[(Phase::Client, 6), (Phase::Tarpit, 4)]), &holder(2), usage).contains("made to wait"));
+        assert!(remedy(&spent(&[(Phase::Client, 6), (Phase::Tarpit, 4)]), &holder(2), usage).contains("screening.early_wait"));
     }
 
     #[test]

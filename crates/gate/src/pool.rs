@@ -221,8 +221,12 @@ impl Place {
         Ok(())
     }
 
-    /// Moves the place to the reserve, in one step that always succeeds. A lane it was drawn from has room again.
+    /// Moves the place to the reserve, in one step that always succeeds. A lane it was drawn from has room again. One that is there
+    /// already frees nothing, and nobody who waits is told.
     pub fn keep(&mut self) {
+        if self.draw == Draw::Reserved {
+            return;
+        }
         if self.draw == Draw::General {
             self.pool.word.fetch_sub(ONE_GENERAL, AcqRel);
         }

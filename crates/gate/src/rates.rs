@@ -113,15 +113,27 @@ impl Limiter {
         Ok(())
     }
 
+    /// Makes up for what was had beside what was asked for: [`Limiter::take`] was asked for `asked`, and it came to `had`. Less is given
+    /// back; more is owed, all of it, however long that takes to earn.
+    pub fn settle(&self, key: impl Hash, asked: u32, had: u32, now: Instant) {
+        let in_force = self.in_force.load();
+        let Some(in_force) = in_force.as_deref() else { return };
+        // More than a burst was never taken.
+        let taken = asked.min(in_force.burst.get());
+        if had > taken {
+            self.charge(in_force, key, had - taken, CENTURY_NANOS, now);
+        } else {
+            self.give_back(key, taken - had);
+        }
+    }
+
     /// Takes `n` that were not asked for, and were had all the same; `key` waits for it to be made up, but never longer than
     /// two bursts take to earn.
     pub fn owe(&self, key: impl Hash, n: u32, now: Instant) {
         let in_force = self.in_force.load();
-        let (Some(in_force), true) = (in_force.as_deref(), n > 0) else { return };
-        let now = self.tell(in_force, now);
-        let most = now.saturating_add(in_force.nanos(in_force.burst.get()).saturating_mul(2));
-        let owed = in_force.nanos(n);
-        in_force.buckets.change(self.hasher.hash_one(key), |full_at| full_at.max(now).saturating_add(owed).min(most));
+        if let (Some(in_force), true) = (in_force.as_deref(), n > 0) {
+            self.charge(in_force, key, n, in_force.nanos(in_force.burst.get()).saturating_mul(2), now);
+        }
     }
 
     /// Gives back what was taken in vain.
@@ -140,6 +152,13 @@ impl Limiter {
     /// Whether there is a limit.
     pub fn is_on(&self) -> bool {
         self.in_force.load().is_some()
+    }
+
+    /// Puts `key` in debt for `n`, with `most` nanoseconds to go until its bucket is full again.
+    fn charge(&self, in_force: &InForce, key: impl Hash, n: u32, most: u64, now: Instant) {
+        let now = self.tell(in_force, now);
+        let (owed, most) = (in_force.nanos(n), now.saturating_add(most));
+        in_force.buckets.change(self.hasher.hash_one(key), |full_at| full_at.max(now).saturating_add(owed).min(most));
     }
 
     fn tell(&self, in_force: &InForce, now: Instant) -> u64 {
@@ -194,6 +213,9 @@ impl Clock for Told {
     }
 }
 
+/// No debt is greater: times are told in nanoseconds, of which 2^64 are not six centuries.
+const CENTURY_NANOS: u64 = 100 * 365 * 24 * 60 * 60 * 1_000_000_000;
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -243,6 +265,32 @@ mod tests {
         assert_eq!(limiter.take("a", 6, start), Err(SECOND));
         limiter.owe("a", 1_000_000, start);
         assert_eq!(limiter.look("a", start), Err(11 * SECOND));
+    }
+
+    #[test]
+    fn what_was_asked_for_is_settled_by_what_was_had() {
+        let (limiter, start) = (limiter("60/1m burst 10", 8), Instant::now());
+        let after = |asked: u32, had: u32| {
+            limiter.take(asked, asked, start).unwrap();
+            limiter.settle(asked, asked, had, start);
+            limiter.look(asked, start).map_or_else(|wait| wait.as_secs(), |()| 0)
+        };
+        assert_eq!(after(9, 0), 0, "nothing came of it");
+        assert_eq!(after(10, 10), 1);
+        assert_eq!(after(1_000_000, 10), 1, "however much was asked for, a burst was taken");
+        assert_eq!(after(2, 1_000), 991, "all of it is made up");
+        assert_eq!(after(1_000, 1_000), 991);
+        assert_eq!(limiter.keys(), 4);
+    }
+
+    #[test]
+    fn the_greatest_debt_can_be_reckoned_with() {
+        let (limiter, start) = (limiter("1/365d", 8), Instant::now());
+        for _ in 0..9 {
+            limiter.settle("a", 0, u32::MAX, start);
+        }
+        let years = limiter.take("a", 1, start).unwrap_err().as_secs() / (365 * 24 * 60 * 60);
+        assert_eq!(years, 100);
     }
 
     #[test]

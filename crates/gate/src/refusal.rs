@@ -27,7 +27,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    pub(crate) fn new(rule: Rule, sequence: u32) -> Self {
+    pub(crate) fn new(rule: Rule, sequence: u64) -> Self {
         Self { rule, token: Token::new(rule.id(), sequence), known_good: false }
     }
 }
@@ -217,7 +217,8 @@ impl Rule {
                 Level::Network => "rates.connections_per_network",
                 Level::Site => "rates.connections_per_site",
             }),
-            Self::UnreservedFull { .. } | Self::PoolFull { .. } => Some("gate.max_inbound"),
+            Self::UnreservedFull { .. } => Some("gate.reserve"),
+            Self::PoolFull { .. } => Some("gate.max_inbound"),
             other => other.limit().map(Limit::path),
         }
     }

@@ -118,9 +118,9 @@ impl fmt::Display for Text<'_> {
             Rule::PoolFull { .. } | Rule::UnreservedFull { .. } | Rule::OutOfDescriptors => {
                 f.write_str("Too many connections, try again later")
             }
-            Rule::SourceFull { prefix, limit, .. }
-            | Rule::ClientFull { network: prefix, limit, .. }
-            | Rule::ShareSpent { prefix, share: limit, .. } => {
+            // Which networks are an entry's, and how many sessions they have together, is the operator's.
+            Rule::ClientFull { .. } => f.write_str("Too many connections from your network, try again later"),
+            Rule::SourceFull { prefix, limit, .. } | Rule::ShareSpent { prefix, share: limit, .. } => {
                 write!(f, "Too many connections from [{}] (limit {limit}), try again later", Bare(prefix))
             }
             Rule::TooOften { prefix: Some(prefix), retry_seconds } => {
@@ -150,7 +150,7 @@ mod tests {
 
     fn reply(rule: Rule, protocol: Protocol, host: &str) -> String {
         let mut line = ReplyLine::new();
-        Refusal::new(rule, u32::MAX).render(protocol, host, &mut line);
+        Refusal::new(rule, u64::MAX).render(protocol, host, &mut line);
         line.as_str().to_owned()
     }
 
@@ -167,12 +167,7 @@ mod tests {
         let share_spent = Rule::ShareSpent { prefix: network, held: 10, share: 10, free: 20 };
         let table = [
             (Rule::Ramping { general: 3, places: 3 }, "4.3.2", "Service restarting, try again shortly", "R1"),
-            (
-                Rule::ClientFull { network, held: 10, limit: 10 },
-                "4.7.0",
-                "Too many connections from [192.0.2.0/24] (limit 10), try again later",
-                "R2",
-            ),
+            (Rule::ClientFull { network, held: 10, limit: 10 }, "4.7.0", "Too many connections from your network, try again later", "R2"),
             (share_spent, "4.7.0", "Too many connections from [192.0.2.0/24] (limit 10), try again later", "R2"),
             (too_often(Some("192.0.2.7/32")), "4.7.0", "Connecting too often from [192.0.2.7], try again in 30 seconds", "R3"),
             (too_often(Some("192.0.2.0/24")), "4.7.0", "Connecting too often from [192.0.2.0/24], try again in 30 seconds", "R3"),
@@ -188,16 +183,16 @@ mod tests {
         ];
         for (rule, status, text, id) in table {
             let smtp = reply(rule, Protocol::Smtp, "mx.example.org");
-            assert_eq!(smtp, format!("421 {status} mx.example.org {text} [{id}.3zzzzzz]\r\n"));
+            assert_eq!(smtp, format!("421 {status} mx.example.org {text} [{id}.fzzzzzzzzzzzz]\r\n"));
             let pop3 = reply(rule, Protocol::Pop3, "mx.example.org");
-            assert_eq!(pop3, format!("-ERR [SYS/TEMP] mx.example.org {text} [{id}.3zzzzzz]\r\n"));
+            assert_eq!(pop3, format!("-ERR [SYS/TEMP] mx.example.org {text} [{id}.fzzzzzzzzzzzz]\r\n"));
         }
     }
 
     #[test]
     fn who_is_denied_is_told_so_for_good() {
         let denied = Rule::Denied { network: "192.0.2.0/24".parse().unwrap() };
-        let text = "mx.example.org Connections from your network are not accepted [R0.3zzzzzz]\r\n";
+        let text = "mx.example.org Connections from your network are not accepted [R0.fzzzzzzzzzzzz]\r\n";
         assert_eq!(reply(denied, Protocol::Smtp, "mx.example.org"), format!("554 5.7.1 {text}"));
         assert_eq!(reply(denied, Protocol::Pop3, "mx.example.org"), format!("-ERR [SYS/PERM] {text}"));
     }
@@ -215,7 +210,7 @@ mod tests {
         let host = ["mx1", &"b".repeat(60), &"c".repeat(60), &"d".repeat(60), &"e".repeat(60)].join(".");
         let line = reply(Rule::Restarting, Protocol::Smtp, &host);
         let kept = ["mx1", &"b".repeat(60), &"c".repeat(60)].join(".");
-        assert_eq!(line, format!("421 4.3.2 {kept} Service restarting, try again shortly [R1.3zzzzzz]\r\n"));
+        assert_eq!(line, format!("421 4.3.2 {kept} Service restarting, try again shortly [R1.fzzzzzzzzzzzz]\r\n"));
     }
 
     #[test]
@@ -256,7 +251,7 @@ mod tests {
             prop_assert!(text.bytes().all(|octet| octet == b' ' || octet.is_ascii_graphic()));
             let beginning = if protocol == Protocol::Smtp { "421 4." } else { "-ERR [SYS/TEMP] " };
             prop_assert!(text.starts_with(beginning));
-            let ending = format!(" {} [{}.3zzzzzz]", Text(&rule), rule.id());
+            let ending = format!(" {} [{}.fzzzzzzzzzzzz]", Text(&rule), rule.id());
             prop_assert!(text.ends_with(&ending));
         }
     }

@@ -1,8 +1,8 @@
 //! Every session in use: who it is, what it does, what it has cost, and the way to end it.
 //!
 //! A session enrols when it begins and tells its [`Seat`] what it does; whoever wants to know asks the [`Roster`]. A session that
-//! is to end is marked and its task woken; it looks at [`Seat::parting`] at each command boundary and ends itself, so that
-//! nothing is cut in the middle of a promise.
+//! is to end is marked and its task woken; it looks at [`Seat::parting`] at each command boundary, and while it shakes hands, and ends
+//! itself, so that nothing is cut in the middle of a promise.
 //!
 //! Guarantees: a session is on the roster from [`Roster::enrol`] until its [`Enrolment`] is dropped, on every path; so is the
 //! count of its user's sessions, from the login on. A session costs the roster under 300 octets.
@@ -15,6 +15,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
 
 use crate::day::Day;
 use crate::permit::ListenerId;
@@ -79,11 +81,13 @@ impl Roster {
         Self(Mutex::new(Book {
             seats: HashMap::new(),
             users: HashMap::new(),
+            shut_out: HashMap::new(),
             limits: UserLimits::new(settings),
             spent: SlotTime::default(),
             told: SlotTime::default(),
             next_search: None,
             giving_way: None,
+            in_vain: None,
         }))
     }
 
@@ -116,6 +120,9 @@ impl Roster {
         book.limits.check(account, held, today, met)?;
         *book.users.entry(Arc::clone(account)).or_default() += 1;
         seat.words().user = Some(Arc::clone(account));
+        if book.shut_out.get(account).is_some_and(|at| seat.admitted_at() <= *at) {
+            seat.part(Parting::Ended);
+        }
         Ok(())
     }
 
@@ -145,6 +152,20 @@ impl Roster {
         seat.inspect(|seat| seat.part(Parting::Ended)).is_some()
     }
 
+    /// Tells every session of an account to end, as [`Roster::end`] does; their ids, the oldest first. One that is there at `now` and logs in to
+    /// it later is told so then: it may have shown what is worth nothing any more.
+    pub fn shut_out(&self, account: &str, now: Instant) -> Vec<u64> {
+        let mut book = self.lock();
+        // Where nobody who was there then is left, it says nothing any more.
+        let oldest = book.seats.values().map(|seat| seat.admitted_at()).min();
+        book.shut_out.retain(|_, at| oldest.is_some_and(|oldest| oldest <= *at));
+        book.shut_out.insert(account.into(), now);
+        let theirs = |seat: &&Arc<Seat>| seat.words().user.as_deref() == Some(account);
+        let mut told: Vec<_> = book.seats.values().filter(theirs).collect();
+        told.sort_unstable_by_key(|seat| (seat.admitted_at(), seat.id()));
+        told.into_iter().inspect(|seat| seat.part(Parting::Ended)).map(|seat| seat.id()).collect()
+    }
+
     /// Has every session look at what has changed.
     pub(crate) fn wake(&self) {
         self.lock().seats.values().for_each(|seat| seat.wake());
@@ -159,14 +180,31 @@ impl Roster {
         if book.next_search.is_some_and(|next| now < next) || book.giving_way.is_some_and(is_leaving) {
             return;
         }
-        let sessions = u32::try_from(book.seats.len()).unwrap_or(u32::MAX);
-        book.next_search = Some(now + SEARCH_PAUSE.max(SEARCH_PAUSE_PER_SESSION.saturating_mul(sessions)));
+        book.next_search = Some(now + book.search_pause());
         let resting = book.seats.values().filter_map(|seat| Some((seat, seat.at_rest(wanted, now).filter(|rested| *rested >= least)?)));
         if let Some((seat, _)) = resting.max_by_key(|(seat, rested)| (!spared(seat.source()), *rested)) {
             seat.part(Parting::GivesWay);
             let leaving = (seat.id(), now + LEAVING);
             book.giving_way = Some(leaving);
         }
+    }
+
+    /// Has one session give its place up that a client of `network` has in the lane for those about to show a password, if one was only sat in
+    /// for [`LANE_SITS`]: the one for longest. Whether there was one. As it walks over all sessions, nothing is done when the last search
+    /// for that network was in vain only just now.
+    pub(crate) fn lane_gives_way(&self, network: IpNet, now: Instant) -> bool {
+        let mut book = self.lock();
+        if book.in_vain.is_some_and(|(before, until)| before == network && now < until) {
+            return false;
+        }
+        let sitting = book.seats.values().filter_map(|seat| Some((seat, seat.sits_in_lane(network, now)?)));
+        let longest = sitting.filter(|(_, sat)| *sat >= LANE_SITS).max_by_key(|(_, sat)| *sat);
+        longest.inspect(|(seat, _)| seat.part(Parting::GivesWay));
+        let found = longest.is_some();
+        if !found {
+            book.in_vain = Some((network, now + book.search_pause()));
+        }
+        found
     }
 
     /// What all sessions since the start have spent their time on, until `now`. Never less than what it was the last time.
@@ -248,6 +286,8 @@ struct Book {
     seats: HashMap<u64, Arc<Seat>>,
     /// Sessions by account; an account is here exactly while it has one.
     users: HashMap<Arc<str>, u32>,
+    /// Accounts whose sessions were all told to end, and when, for as long as there may be a session from before.
+    shut_out: HashMap<Arc<str>, Instant>,
     limits: UserLimits,
     /// By sessions that are over.
     spent: SlotTime,
@@ -257,9 +297,16 @@ struct Book {
     next_search: Option<Instant>,
     /// Who has been asked for a place last, and until when it is waited for.
     giving_way: Option<(u64, Instant)>,
+    /// The network for which the lane was looked through last in vain, and when it may be again.
+    in_vain: Option<(IpNet, Instant)>,
 }
 
 impl Book {
+    fn search_pause(&self) -> Duration {
+        let sessions = u32::try_from(self.seats.len()).unwrap_or(u32::MAX);
+        SEARCH_PAUSE.max(SEARCH_PAUSE_PER_SESSION.saturating_mul(sessions))
+    }
+
     fn leave(&mut self, seat: &Seat) {
         let Some(account) = seat.words().user.take() else { return };
         if let Some(held) = self.users.get_mut(&account) {
@@ -281,6 +328,9 @@ const SEARCH_PAUSE_PER_SESSION: Duration = Duration::from_micros(20);
 
 /// How long a session that gives way may take to leave, the client's close included, before another one is asked.
 const LEAVING: Duration = Duration::from_secs(2);
+
+/// Longer than a mail program takes to answer, from anywhere on earth; what it asks a person for it asks before it connects.
+const LANE_SITS: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests;

@@ -9,8 +9,10 @@ use std::pin::Pin;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
 
 use crate::permit::ListenerId;
 use crate::pool::Draw;
@@ -53,6 +55,10 @@ impl Seat {
 
     pub(crate) fn id(&self) -> u64 {
         self.newcomer.id
+    }
+
+    pub(crate) fn admitted_at(&self) -> Instant {
+        self.newcomer.admitted_at
     }
 
     /// From `now` on the session's time goes to `phase`.
@@ -138,6 +144,36 @@ impl Seat {
             Wanted::Any => words.draw != Draw::Reserved,
         };
         (would_help && words.user.is_none() && words.clock.phase() == Phase::Client).then(|| words.clock.in_phase(now))
+    }
+
+    /// For how long a place of the lane for those about to show a password was only sat in by a client of `network`: since it waits for that
+    /// client, between two commands or in the middle of a handshake.
+    pub(crate) fn sits_in_lane(&self, network: IpNet, now: Instant) -> Option<Duration> {
+        if self.parting().is_some() {
+            return None;
+        }
+        let words = self.words();
+        let waits = match words.clock.phase() {
+            Phase::Client => self.rests.load(Relaxed),
+            phase => phase == Phase::Tls,
+        };
+        let sits = waits && words.draw == Draw::Authenticating && words.user.is_none() && network.contains(&words.source);
+        sits.then(|| words.clock.in_phase(now))
+    }
+
+    /// What `future` yields, where the session is not to end before that. Dropping it is as safe as dropping `future`.
+    ///
+    /// # Errors
+    /// Why it is to end; `future` is dropped half done.
+    pub async fn unless_parting<T>(&self, mut future: impl Future<Output = T> + Unpin) -> Result<T, Parting> {
+        poll_fn(|cx| {
+            self.attend(cx.waker());
+            match (Pin::new(&mut future).poll(cx), self.parting()) {
+                (Poll::Pending, Some(parting)) => Poll::Ready(Err(parting)),
+                (polled, _) => polled.map(Ok),
+            }
+        })
+        .await
     }
 
     /// Marks the session and wakes its task.

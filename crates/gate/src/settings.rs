@@ -51,7 +51,8 @@ pub struct Settings {
     /// How many places of the reserve may be had at once by clients that are about to show a password, on the submission and
     /// POP3 ports, when they would be refused otherwise: so people get in however many strangers there are, even behind
     /// the same address. One source, at its widest, may have half of them, rounded up; with the password the place is free for the
-    /// next one. A number, or a part of the reserve, rounded up. Must be at most the reserve; 0 switches it off.
+    /// next one, and so it is where somebody has only sat in it for 2 seconds when another client of that source needs one. A number, or a
+    /// part of the reserve, rounded up. Must be at most the reserve; 0 switches it off.
     pub authenticating_places: Portion,
 
     /// How many sessions one client address may have at once: an IPv4 address, or an IPv6 /64. The next one gets
@@ -112,10 +113,10 @@ pub struct Settings {
     /// How long such a ban lasts. At least 1m and at most 30d.
     pub ban_time: Span,
 
-    /// Clients you know, each with a name, its networks and a class. "exempt" ones are under no limit by address, rate or share;
-    /// "trusted" ones are under no share. Both may have places of the reserve, and both need a place: max_inbound holds for
-    /// everybody. With sessions all clients of an entry together have that ceiling in place of the limits by address. A reason and
-    /// a last day (expires, in UTC) are for whoever reads this in a year.
+    /// Clients you know, each with a name, its networks and a class. "exempt" ones are under no limit by address and no share, nor any
+    /// rate of connections or per source; "trusted" ones are under no share. Both may have places of the reserve, and both need a
+    /// place: max_inbound holds for everybody. With sessions all clients of an entry together have that ceiling in place of the limits
+    /// by address. A reason and a last day (expires, in UTC) are for whoever reads this in a year.
     ///
     /// Of several networks that a client is in the longest prefix counts. Nothing is exempt by itself, 127.0.0.1 not either. An
     /// entry is a table of its own under the heading [[gate.clients]], or an element of this list:
@@ -268,13 +269,8 @@ impl Settings {
             if client.networks.is_empty() {
                 fault(format!("{name:?} has no networks: it would be nobody; list some, or take the entry out"));
             }
-            match client.sessions {
-                Some(0) => fault(format!("sessions >= 1 does not hold for {name:?}: it would be refused always; {DENY}")),
-                Some(sessions) if sessions > self.max_inbound && self.max_inbound > 0 => {
-                    let most = self.max_inbound;
-                    fault(format!("sessions <= max_inbound does not hold for {name:?}: {sessions} > {most}; it could never have as many"));
-                }
-                _ => {}
+            if client.sessions == Some(0) {
+                fault(format!("sessions >= 1 does not hold for {name:?}: it would be refused always; {DENY}"));
             }
             for network in &client.networks {
                 if network.0.prefix_len() == 0 {

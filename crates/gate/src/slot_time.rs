@@ -16,7 +16,7 @@ pub enum Phase {
     Own,
     /// It waits for the store, its directory included.
     Store,
-    /// It lets a client wait that has done wrong.
+    /// It lets its client wait: one that has done wrong, or a stranger before the greeting.
     Tarpit,
     /// It finds out what to think of a message, which is to wait for DNS.
     Screening,

@@ -3,8 +3,8 @@
 //! Each number is exact; numbers read together are not a picture of one instant. Counts every admission and every
 //! refusal once, before its caller hears of it. Cannot fail.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use crate::limit::{Limit, Limits};
 use crate::refusal::{Refusal, Rule};
@@ -16,7 +16,7 @@ pub(crate) struct Tally {
     refused: Totals,
     known_good_refused: AtomicU64,
     in_shadow: [AtomicU64; Limit::ALL.len()],
-    next_refusal: AtomicU32,
+    next_refusal: AtomicU64,
     faults: AtomicU64,
 }
 
@@ -64,7 +64,7 @@ impl Tally {
     }
 
     /// The number of one more refusal, of whatever kind.
-    pub(crate) fn number(&self) -> u32 {
+    pub(crate) fn number(&self) -> u64 {
         self.next_refusal.fetch_add(1, Relaxed)
     }
 
@@ -84,9 +84,9 @@ impl Tally {
         });
     }
 
-    /// Refusals so far, whatever the rule; modulo 2^32, as the tokens.
+    /// Refusals so far, whatever the rule.
     pub(crate) fn refusals(&self) -> u64 {
-        self.next_refusal.load(Relaxed).into()
+        self.next_refusal.load(Relaxed)
     }
 
     pub(crate) fn admitted(&self) -> u64 {

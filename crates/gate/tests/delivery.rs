@@ -1,7 +1,8 @@
 //! A store that becomes slow and fast again, a crowd of clients, and simulated time.
 //!
 //! The store commits one message after the other. A thousand sessions send a message, wait for the reply, think, and send the
-//! next; one that is refused comes back later. A client gives up after a minute.
+//! next; one that is refused comes back later. A client gives up after a minute. Others may be promised something and stay behind MAIL, or
+//! take minutes for their message.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
@@ -46,12 +47,41 @@ fn a_store_that_was_never_fast() {
     assert!(outcome.seconds.iter().skip(3).all(|second| second.stored >= 9));
 }
 
+/// A disk that hangs for twelve seconds in the middle of a commit and is well again, while most of those who were promised something take
+/// their time over it: whoever sends at once is not kept out because of them.
+#[test]
+fn a_store_that_hangs_once_and_clients_that_take_their_time() {
+    for crowd in [
+        Crowd { prompt: 3, parked: 8, uploading: 0 },
+        Crowd { prompt: 3, parked: 0, uploading: 8 },
+        Crowd { prompt: 5, parked: 500, uploading: 400 },
+    ] {
+        let hangs = |second| if second == SLOW { Duration::from_secs(12) } else { Duration::from_millis(2) };
+        let outcome = Simulation::with(crowd, hangs).run(140);
+        assert_eq!(outcome.refused_after_body, 0);
+        let recovered = &outcome.seconds[SLOW as usize + 12 + 30..];
+        assert_eq!(recovered.iter().map(|second| second.refused).sum::<u32>(), 0, "{crowd:?}");
+        // Each sends a message about every five seconds.
+        let stored: u32 = recovered.iter().map(|second| second.stored).sum();
+        assert!(stored as usize >= crowd.prompt * recovered.len() / 7, "{crowd:?}: {stored} in {} seconds", recovered.len());
+    }
+}
+
 const SLOW: u64 = 20;
 const FAST_AGAIN: u64 = 80;
 const SESSIONS: usize = 1000;
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Who is there: sessions that send at once, that stay behind MAIL for good, and whose messages take from five to ten minutes.
+#[derive(Clone, Copy, Debug)]
+struct Crowd {
+    prompt: usize,
+    parked: usize,
+    uploading: usize,
+}
+
 struct Simulation {
+    crowd: Crowd,
     delivery: Delivery,
     start: Instant,
     now: Instant,
@@ -92,21 +122,26 @@ struct Second {
 
 impl Simulation {
     fn new(service: fn(u64) -> Duration) -> Self {
-        let start = Instant::now();
+        Self::with(Crowd { prompt: SESSIONS, parked: 0, uploading: 0 }, service)
+    }
+
+    fn with(crowd: Crowd, service: fn(u64) -> Duration) -> Self {
+        let (start, sessions) = (Instant::now(), crowd.prompt + crowd.parked + crowd.uploading);
         let mut simulation = Self {
+            crowd,
             delivery: Delivery::new(&Settings::default()),
             start,
             now: start,
             events: BinaryHeap::new(),
             next_event: 0,
-            promises: (0..SESSIONS).map(|_| None).collect(),
+            promises: (0..sessions).map(|_| None).collect(),
             waiting: VecDeque::new(),
             store: VecDeque::new(),
             service,
             dice: 1,
             outcome: Outcome::default(),
         };
-        for session in 0..SESSIONS {
+        for session in 0..sessions {
             let at = simulation.between(0, 6000);
             simulation.later(at, Event::Mail(session));
         }
@@ -132,6 +167,9 @@ impl Simulation {
             Event::Mail(session) => match self.delivery.promise(self.now) {
                 Ok(promise) => {
                     self.promises[session] = Some(promise);
+                    if (self.crowd.prompt..self.crowd.prompt + self.crowd.parked).contains(&session) {
+                        return;
+                    }
                     let envelope = self.between(1, 50);
                     self.later(envelope, Event::Data(session));
                 }
@@ -139,7 +177,7 @@ impl Simulation {
             },
             Event::Data(session) => match self.promises[session].as_mut().unwrap().begin(self.now) {
                 Ok(()) => {
-                    let body = self.between(10, 1500);
+                    let body = if session < self.crowd.prompt { self.between(10, 1500) } else { self.between(300_000, 600_000) };
                     self.later(body, Event::EndOfData(session));
                 }
                 Err(_) => {

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use ulid::Ulid;
 
@@ -25,6 +26,12 @@ impl MessageId {
     /// An id never made before.
     pub fn generate() -> Self {
         Self(Ulid::generate())
+    }
+
+    /// No id made at `time` or later sorts before this one, and each made a millisecond earlier does.
+    pub fn earliest(time: SystemTime) -> Self {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self(Ulid::from_parts(u64::try_from(since.as_millis()).unwrap_or(u64::MAX), 0))
     }
 
     /// The id made of these 16 octets, big-endian.

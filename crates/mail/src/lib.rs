@@ -1,13 +1,14 @@
 //! The words of mail, shared by every crate and knowing none of them.
 //!
 //! Addresses and the envelope (RFC 5321 §4.1.2, RFC 6531) with what senders ask for, the id a message keeps from accept to fetch, the receipt that proves
-//! it is on stable storage, the two framings of the wire (CRLF lines and dot-stuffed data), secrets that do not print, SASL mechanisms
-//! and what is said in them, the token that names a refusal, and sizes, durations and rates written with units.
+//! it is on stable storage, the two framings of the wire (CRLF lines and dot-stuffed data), binary messages made of lines, secrets that do not print,
+//! SASL mechanisms and what is said in them, the token that names a refusal, and sizes, durations and rates written with units.
 //!
 //! Everything here is a plain value: no sockets, no clock, no async. Parsing either yields a valid value or names what is wrong.
 
 pub mod address;
 mod as_text;
+pub mod binary;
 mod domain;
 pub mod dot;
 mod envelope;

@@ -74,11 +74,13 @@ pub struct DeliverBy {
 impl Requests {
     /// The recipients of whose delivery the sender is to hear.
     pub fn to_report(&self) -> impl Iterator<Item = &RecipientRequests> {
+        self.recipients.iter().filter(|asked| self.reports(asked))
+    }
+
+    /// Whether the sender is to hear of the delivery to one of the recipients.
+    pub fn reports(&self, asked: &RecipientRequests) -> bool {
         let trace = self.deliver_by.is_some_and(|by| by.trace);
-        self.recipients.iter().filter(move |asked| match asked.notify {
-            Some(notify) => notify.success || trace && notify != Notify::default(),
-            None => trace,
-        })
+        asked.notify.map_or(trace, |notify| notify.success || trace && notify != Notify::default())
     }
 }
 

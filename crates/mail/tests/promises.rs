@@ -12,6 +12,35 @@ fn framed() -> impl Strategy<Value = Vec<u8>> {
     (cutting, text).prop_map(|(cutting, text)| [cutting, text].concat())
 }
 
+/// Pieces of which messages with parts are made.
+const PARTS: [&str; 20] = [
+    "Content-Type: multipart/mixed; boundary=b\r\n",
+    "content-type: multipart/digest;\r\n boundary=\"bb\"\r\n",
+    "Content-Type: message/rfc822\r\n",
+    "Content-Type: text/plain\r\n",
+    "Content-Transfer-Encoding: binary\r\n",
+    "content-transfer-encoding:BINARY (x)\r\n",
+    "Content-Transfer-Encoding: base64\r\n",
+    "Subject: x\r\n",
+    "\r\n",
+    "\r\n",
+    "\r\n--b",
+    "\r\n--bb\r\n",
+    "--b\r\n",
+    "--",
+    "\r",
+    "\n",
+    " ",
+    "\0",
+    "text",
+    "longer than a line of base64, which has fifty-seven octets",
+];
+
+/// What could be in a part, with what separates one from the next.
+fn contents() -> impl Strategy<Value = Vec<u8>> {
+    prop::collection::vec(prop::sample::select(&b"\r\n\r\n--=_x\0\xfe\xff"[..]), 0..300)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -23,6 +52,19 @@ proptest! {
     #[test]
     fn any_octets_are_lines(octets in framed()) {
         drive::lines(&octets);
+    }
+
+    #[test]
+    fn any_octets_are_a_binary_message_or_refused(
+        cutting in prop::collection::vec(0u8..12, 4),
+        parts in prop::collection::vec(prop::sample::select(&PARTS[..]), 0..30),
+    ) {
+        drive::binary(&[cutting, parts.concat().into_bytes()].concat());
+    }
+
+    #[test]
+    fn any_octets_may_be_in_a_binary_part(cutting in prop::collection::vec(0u8..80, 4), contents in contents()) {
+        drive::binary(&[cutting, contents].concat());
     }
 
     #[test]

@@ -9,6 +9,8 @@
 //! The account is a pure value: the time of day and the processor time of both kinds are told. Cannot fail. Dropping the future of
 //! [`Budget::turn`] is safe: another listener goes on.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -52,6 +54,17 @@ impl Budget {
             self.account().spend(processor_time(ClockId::ThreadCPUTime).saturating_sub(began) * part / of.max(1));
         }
         done
+    }
+
+    /// Takes off what this future costs whichever threads it runs on: a refusal that takes a task of its own is no session's work. As safe
+    /// to drop as the future.
+    pub(crate) async fn charged<T>(&self, mut refusing: impl Future<Output = T> + Unpin) -> T {
+        poll_fn(|cx| self.spending(|| (Pin::new(&mut refusing).poll(cx), Part(1, 1)))).await
+    }
+
+    /// What refusing has cost so far, in processor time.
+    pub fn spent(&self) -> Duration {
+        self.account().refusing
     }
 
     /// Whether refusing has to wait.
@@ -222,6 +235,20 @@ mod tests {
         account.spend(SAVED_MOST + Duration::from_micros(1));
         assert!(account.is_spent(later, idle));
         assert!(!account.is_spent(later + PERIOD, idle));
+    }
+
+    #[tokio::test]
+    async fn what_a_task_costs_to_refuse_is_taken_off() {
+        let budget = Budget::of(|| Duration::ZERO);
+        let mut waits = true;
+        let works = std::pin::pin!(poll_fn(|cx| {
+            let began = processor_time(ClockId::ThreadCPUTime);
+            while processor_time(ClockId::ThreadCPUTime).saturating_sub(began) < TURN {}
+            cx.waker().wake_by_ref();
+            if std::mem::take(&mut waits) { std::task::Poll::Pending } else { std::task::Poll::Ready(7) }
+        }));
+        assert_eq!(budget.charged(works).await, 7);
+        assert!(budget.spent() >= 2 * TURN, "both times");
     }
 
     /// Five listeners that only refuse, beside sessions that are as busy as can be: they share one floor, each as much as any other.

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -45,9 +46,10 @@ pub(crate) struct Door<S> {
     drain: Drain,
     counters: Arc<Counters>,
     budget: Budget,
-    /// Visitors of the turn at hand, and those of them who were refused.
-    met: u32,
-    refused: u32,
+    /// How often somebody was seen to in the turn at hand, and how often that ended with a place. The rest is refusing, whether it is a reply,
+    /// a place in the queue or a hang-up: what a flood costs is not to depend on how long it stays.
+    seen_to: u32,
+    let_in: u32,
     watch: Watch,
     /// By number, so in the order of arrival.
     introductions: BTreeMap<u64, Introduction>,
@@ -78,8 +80,8 @@ impl<S: Service> Door<S> {
             drain,
             budget,
             counters,
-            met: 0,
-            refused: 0,
+            seen_to: 0,
+            let_in: 0,
             watch: Watch::new()?,
             introductions: BTreeMap::new(),
             waiting: Queue::new(),
@@ -96,16 +98,20 @@ impl<S: Service> Door<S> {
     pub(crate) fn spending<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
         let budget = self.budget.clone();
         budget.spending(|| {
-            (self.met, self.refused) = (0, 0);
+            (self.seen_to, self.let_in) = (0, 0);
             let done = work(self);
-            (done, Part(self.refused, self.met))
+            (done, Part(self.not_let_in(), self.seen_to))
         })
     }
 
-    /// What to wait for before the next turn, when refusing has cost too much. A listener that has refused nobody owes nothing: what
+    fn not_let_in(&self) -> u32 {
+        self.seen_to.saturating_sub(self.let_in)
+    }
+
+    /// What to wait for before the next turn, when refusing has cost too much. A listener whose last turn has let everybody in owes nothing: what
     /// others spend does not hold up its sessions.
     pub(crate) fn rest(&self) -> Option<impl Future<Output = ()> + Send + use<S>> {
-        let tired = self.refused > 0 && self.budget.is_spent();
+        let tired = self.not_let_in() > 0 && self.budget.is_spent();
         tired.then(|| self.budget.clone().turn())
     }
 
@@ -120,7 +126,7 @@ impl<S: Service> Door<S> {
         self.service.out_of_descriptors(peer, &mut self.reply);
         let said = self.service.implicit_tls().is_none() && lingering::answer(connection, &self.reply);
         let _early_talk = lingering::discard(connection, &mut 0);
-        (self.met, self.refused) = (self.met + 1, self.refused + 1);
+        self.seen_to += 1;
         if said { &self.counters.refused_answered } else { &self.counters.refused_unanswered }.add();
     }
 
@@ -141,13 +147,20 @@ impl<S: Service> Door<S> {
         if is_due {
             self.budget.spending(|| (self.budget.lingering().sweep(now), Part(1, 1)));
         }
+        let late = self.introductions.first_key_value().map(|(_, first)| first.until);
+        if late.is_some_and(|until| now >= until) || self.first_to_go().is_some_and(|over| now >= over) {
+            self.spending(|door| door.turn_away_late(now));
+        }
+    }
+
+    fn turn_away_late(&mut self, now: Instant) {
         while let Some(late) = self.introductions.first_entry().filter(|first| now >= first.get().until) {
             let Introduction { proxied, .. } = late.remove();
             self.counters.introductions.sub(1);
+            self.seen_to += 1;
             self.service.proxy_failed(proxied.peer, ProxyFault::Late);
         }
-        let wait = self.service.waiting_room().map_or(Duration::ZERO, |room| room.wait);
-        while self.waiting.oldest().is_some_and(|since| now >= since + wait) {
+        while self.first_to_go().is_some_and(|over| now >= over) {
             let Some(waiter) = self.waiting.leave_oldest() else { return };
             if !self.ask_last(waiter, now) {
                 self.counters.waiting_timed_out.add();
@@ -155,9 +168,15 @@ impl<S: Service> Door<S> {
         }
     }
 
+    /// When the time of the first of those who wait is over: at once, where nobody is to wait any more.
+    fn first_to_go(&self) -> Option<Instant> {
+        let since = self.waiting.oldest()?;
+        Some(since + self.service.waiting_room().map_or(Duration::ZERO, |room| room.wait))
+    }
+
     /// When to look after them again, if nothing happens.
     pub(crate) fn look_again_at(&self) -> Option<Instant> {
-        let over = self.waiting.oldest().zip(self.service.waiting_room()).map(|(since, room)| since + room.wait);
+        let over = self.first_to_go();
         let sweep = self.budget.lingering().sweep_at();
         let late = self.introductions.first_key_value().map(|(_, first)| first.until);
         [over, sweep, late].into_iter().flatten().min()
@@ -177,6 +196,7 @@ impl<S: Service> Door<S> {
         self.spending(|door| {
             for number in stirred {
                 if door.waiting.leave(*number).is_some() {
+                    door.seen_to += 1;
                     door.counters.waiting.sub(1);
                     door.counters.waiting_left.add();
                 } else {
@@ -192,8 +212,11 @@ impl<S: Service> Door<S> {
         match introduction::hear(&proxied.socket) {
             Heard::Header(header) => self.introduced(proxied, header, now),
             Heard::Beginning => self.let_speak(proxied, now),
-            Heard::Fault(fault) => self.service.proxy_failed(proxied.peer, fault),
-            Heard::Gone => {}
+            Heard::Fault(fault) => {
+                self.seen_to += 1;
+                self.service.proxy_failed(proxied.peer, fault);
+            }
+            Heard::Gone => self.seen_to += 1,
         }
     }
 
@@ -202,6 +225,7 @@ impl<S: Service> Door<S> {
         self.last_number += 1;
         let (number, crowded) = (self.last_number, self.introductions.len() >= INTRODUCTIONS_MOST);
         if crowded || self.watch.for_octets(&proxied.socket, number).is_err() {
+            self.seen_to += 1;
             return self.service.proxy_failed(proxied.peer, ProxyFault::Crowded);
         }
         self.counters.introductions.add();
@@ -221,8 +245,11 @@ impl<S: Service> Door<S> {
         self.counters.introductions.sub(1);
         match heard {
             Heard::Header(header) => self.introduced(proxied, header, now),
-            Heard::Fault(fault) => self.service.proxy_failed(proxied.peer, fault),
-            Heard::Beginning | Heard::Gone => {}
+            Heard::Fault(fault) => {
+                self.seen_to += 1;
+                self.service.proxy_failed(proxied.peer, fault);
+            }
+            Heard::Beginning | Heard::Gone => self.seen_to += 1,
         }
     }
 
@@ -252,11 +279,11 @@ impl<S: Service> Door<S> {
 
     /// Asks what becomes of somebody, and does it. Whether they came in.
     fn ask(&mut self, visitor: Visitor, room: Option<WaitingRoom>, now: Instant) -> bool {
+        self.seen_to += 1;
         self.reply.clear();
         let admission = self.service.admit(visitor.peer, room.is_some(), &mut self.reply);
         match (admission, room) {
             (Admission::Wait { turn, .. }, Some(room)) => {
-                self.met += 1;
                 self.let_wait(visitor, turn, room, now);
                 false
             }
@@ -290,6 +317,10 @@ impl<S: Service> Door<S> {
 
     /// Gives places that came free to those whose turn it is and who may have them.
     pub(crate) fn serve_waiting(&mut self, now: Instant) {
+        self.spending(|door| door.offer_in_turn(now));
+    }
+
+    fn offer_in_turn(&mut self, now: Instant) {
         let mut skipped = None;
         while let Some((order, waiter)) = self.waiting.next(skipped) {
             match self.offer(order, waiter.visitor.peer, now) {
@@ -302,6 +333,7 @@ impl<S: Service> Door<S> {
 
     /// Asks for one who waits.
     fn offer(&mut self, order: Order, peer: SocketAddr, now: Instant) -> Offer {
+        self.seen_to += 1;
         self.reply.clear();
         let admission = self.service.admit(peer, true, &mut self.reply);
         if let Admission::Wait { others_may, .. } = admission {
@@ -322,12 +354,11 @@ impl<S: Service> Door<S> {
 
     /// Lets in or turns away. Whether they came in.
     fn settle(&mut self, visitor: Visitor, admission: Admission<S::Permit>, now: Instant) -> bool {
-        self.met += 1;
         let Admission::Admitted(permit) = admission else {
-            self.refused += 1;
             self.refuse(visitor.socket, now);
             return false;
         };
+        self.let_in += 1;
         match self.connect(visitor) {
             Ok(connection) => {
                 self.counters.accepted.add();
@@ -362,9 +393,9 @@ impl<S: Service> Door<S> {
         let Some((place, tcp)) = taken_over else {
             return self.counters.refused_unanswered.add();
         };
-        let (tls, line, counters) = (tls.clone(), self.reply.to_vec(), Arc::clone(&self.counters));
+        let (tls, line, counters, budget) = (tls.clone(), self.reply.to_vec(), Arc::clone(&self.counters), self.budget.clone());
         self.drain.spawn(async move {
-            let said = tls.refuse(tcp, &line).await;
+            let said = budget.charged(pin!(tls.refuse(tcp, &line))).await;
             if said { &counters.refused_answered } else { &counters.refused_unanswered }.add();
             drop(place);
         });

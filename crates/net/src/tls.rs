@@ -1,8 +1,9 @@
 //! TLS on the side of the server: rustls on aws-lc-rs, TLS 1.2 and 1.3, client certificates where there are [`Authorities`], no ALPN.
 //!
-//! Handshakes are the dearest thing a stranger can ask for, so they have a limit of their own and a deadline that counts
-//! from the asking: one who waits for its turn too long has failed like one who is too slow. A refusal that must be said
-//! inside TLS has a few places beside that limit ([`REFUSALS_MOST`]) and little time ([`REFUSAL_TIME`]).
+//! Answering a ClientHello is the dearest thing a stranger can ask for, so there is a turn for it: a limit on how many are answered at
+//! once. No turn is held while a peer is waited for, before the ClientHello or behind the answer, so those who say nothing keep nobody
+//! waiting. Each handshake has a deadline that counts from the asking: one who waits for its turn too long has failed like one who is too
+//! slow. A refusal that must be said inside TLS has a few places beside that limit ([`REFUSALS_MOST`]) and little time ([`REFUSAL_TIME`]).
 //!
 //! Without tickets there is no resumption at all, neither by ticket nor by session id: some senders on port 25 break on
 //! TLS 1.3 tickets, and no key of ours outlives its handshake.
@@ -12,12 +13,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::crypto::aws_lc_rs;
-use rustls::server::NoServerSessionStorage;
+use rustls::server::{Acceptor, NoServerSessionStorage};
 use rustls::{ProtocolVersion, ServerConfig, ServerConnection};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
 
 use crate::{Authorities, Certificates, Counters, NetError, clock};
 
@@ -51,7 +52,7 @@ pub struct TlsFacts<'c> {
 }
 
 impl Handshakes {
-    /// At most `limit` at once, each of which has `time` from its asking to its end.
+    /// At most `limit` are answered at once; each has `time` from its asking to its end.
     pub fn new(limit: usize, time: Duration, counters: Arc<Counters>) -> Self {
         let turns = Semaphore::new(limit.clamp(1, Semaphore::MAX_PERMITS));
         Self { turns, refusals: Arc::new(Semaphore::new(REFUSALS_MOST)), time, counters }
@@ -105,8 +106,15 @@ impl Tls {
     {
         let Handshakes { turns, time, .. } = &*self.handshakes;
         self.counted(clock::now() + *time, async {
-            let _turn = turns.acquire().await;
-            self.acceptor.accept(socket).await
+            let hello = LazyConfigAcceptor::new(Acceptor::default(), socket).await?;
+            let answered = {
+                let _turn = turns.acquire().await;
+                // Others who are ready go first: no more answers than there are turns stand between them and the processor.
+                tokio::task::yield_now().await;
+                // Agrees on keys and signs, here and now. What is left costs less, and waits for the peer.
+                hello.into_stream(Arc::clone(self.acceptor.config()))
+            };
+            answered.await
         })
         .await
     }
@@ -188,3 +196,53 @@ pub const REFUSAL_TIME: Duration = Duration::from_secs(2);
 
 /// What a refused peer may still say inside TLS before it is closed.
 const REFUSAL_OCTETS: u64 = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rcgen::{CertificateParams, KeyPair};
+    use rustls::pki_types::ServerName;
+    use rustls::{ClientConfig, RootCertStore};
+    use tokio_rustls::TlsConnector;
+
+    use crate::Pair;
+
+    /// One turn, and a client that believes in us.
+    fn one_turn(time: Duration) -> (Tls, TlsConnector) {
+        let (folder, key) = (tempfile::tempdir().unwrap(), KeyPair::generate().unwrap());
+        let signed = CertificateParams::new(vec!["mx.example".to_owned()]).unwrap().self_signed(&key).unwrap();
+        let pair = Pair { certificate: folder.path().join("crt"), key: folder.path().join("key") };
+        std::fs::write(&pair.certificate, signed.pem()).unwrap();
+        std::fs::write(&pair.key, key.serialize_pem()).unwrap();
+        let handshakes = Arc::new(Handshakes::new(1, time, Arc::default()));
+        let tls = Tls::new(Certificates::load(vec![pair]).unwrap(), false, handshakes).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(signed.der().clone()).unwrap();
+        let client = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider())).with_safe_default_protocol_versions();
+        let client = client.unwrap().with_root_certificates(roots).with_no_client_auth();
+        (tls, TlsConnector::from(Arc::new(client)))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_beyond_the_limit_wait_for_their_turn_within_their_time() {
+        let (tls, client) = one_turn(Duration::from_secs(10));
+        let shake = async || {
+            let (peer, ours) = tokio::io::duplex(1 << 16);
+            tokio::join!(tls.handshake(ours), client.connect(ServerName::try_from("mx.example").unwrap(), peer))
+        };
+        let (start, turn) = (clock::now(), tls.handshakes.turns.acquire().await.unwrap());
+        let busy = async {
+            clock::pause(Duration::from_secs(4)).await;
+            assert_eq!(tls.handshakes.counters.snapshot().handshakes_in_progress, 1);
+            drop(turn);
+        };
+        let ((ours, theirs), ()) = tokio::join!(shake(), busy);
+        assert!(ours.is_ok() && theirs.is_ok());
+        assert_eq!(clock::now() - start, Duration::from_secs(4), "its turn came when there was one again");
+
+        let (start, _turn) = (clock::now(), tls.handshakes.turns.acquire().await.unwrap());
+        let (ours, theirs) = shake().await;
+        assert!(matches!(ours, Err(NetError::HandshakeTimedOut)) && theirs.is_err(), "waiting is part of its time");
+        assert_eq!(clock::now() - start, Duration::from_secs(10));
+    }
+}

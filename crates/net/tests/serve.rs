@@ -86,6 +86,21 @@ async fn inside_implicit_tls_a_few_are_told_and_the_others_are_closed() {
     assert_eq!((figures.refused_answered, figures.refused_unanswered), (1, 1 + REFUSALS_MOST as u64));
 }
 
+/// A handshake that ends in a refusal is refusing's to pay, and no session's work.
+#[tokio::test]
+async fn refusals_inside_implicit_tls_are_off_the_budget() {
+    let House { folder, tls, counters } = house(false, 8, MINUTE);
+    let server = Server::start(0, Some(tls));
+    let client = folder.client(&[&rustls::version::TLS13]);
+    let peer = server.connect().await;
+    until("its turn at the door is over", || counters.snapshot().handshakes_in_progress == 1).await;
+    let at_the_door = server.budget.spent();
+    let mut said = String::new();
+    connect(&client, NAME, peer).await.unwrap().read_to_string(&mut said).await.unwrap();
+    assert_eq!(said, REFUSED);
+    assert!(server.budget.spent() > at_the_door);
+}
+
 #[tokio::test]
 async fn sessions_inside_implicit_tls_work() {
     let House { folder, tls, .. } = house(true, 8, MINUTE);

@@ -1,4 +1,4 @@
-//! Handshakes: both versions, their limit and their deadline, certificates by name and swapped, tickets or none.
+//! Handshakes: both versions, who holds no turn, their deadline, certificates by name and swapped, tickets or none.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
@@ -133,27 +133,29 @@ async fn a_handshake_that_is_not_done_in_time_is_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn handshakes_beyond_the_limit_wait_for_their_turn() {
-    let House { folder, tls, counters } = house(false, 1, TIME);
-    let ((_silent, mut slow), (peer, mut waits)) = (pipe(), pipe());
-    let (client, start) = (folder.client(&BOTH), clock::now());
-    let later = async {
-        clock::pause(Duration::from_secs(4)).await;
-        assert_eq!(counters.snapshot().handshakes_in_progress, 1);
-        tokio::join!(waits.start_tls(&tls), connect(&client, NAME, peer))
-    };
-    let (slow, (waited, theirs)) = tokio::join!(slow.start_tls(&tls), later);
-    assert!(matches!(slow, Err(NetError::HandshakeTimedOut)));
-    waited.unwrap();
-    theirs.unwrap();
-    assert_eq!(clock::now() - start, TIME, "its turn came when the slow one was given up");
-
-    let ((_silent, mut slow), (peer, mut waits)) = (pipe(), pipe());
-    let both = async { tokio::join!(slow.start_tls(&tls), waits.start_tls(&tls)) };
-    let ((slow, waited), theirs) = tokio::join!(both, connect(&client, NAME, peer));
-    assert!(matches!(slow, Err(NetError::HandshakeTimedOut)));
-    assert!(matches!(waited, Err(NetError::HandshakeTimedOut)), "waiting is part of its time");
-    theirs.unwrap_err();
+async fn who_says_nothing_or_does_not_go_on_keeps_nobody_waiting() {
+    for version in BOTH {
+        let House { folder, tls, counters } = house(false, 1, TIME);
+        let ((_silent, mut silent), (stalling, mut stalled), (peer, mut connection)) = (pipe(), pipe(), pipe());
+        let (client, start) = (folder.client(&[version]), clock::now());
+        let mut stalls = Box::pin(connect(&client, NAME, stalling));
+        // Polled once, it has said hello, and never hears the answer.
+        assert!(clock::within(start, &mut stalls).await.is_none());
+        let later = async {
+            clock::pause(Duration::from_secs(1)).await;
+            assert_eq!(counters.snapshot().handshakes_in_progress, 2);
+            let (ours, theirs) = tokio::join!(connection.start_tls(&tls), connect(&client, NAME, peer));
+            ours.unwrap();
+            theirs.unwrap();
+            assert_eq!(clock::now() - start, Duration::from_secs(1), "the only turn was free");
+        };
+        let (silent, stalled, ()) = tokio::join!(silent.start_tls(&tls), stalled.start_tls(&tls), later);
+        for gone in [silent, stalled] {
+            assert!(matches!(gone, Err(NetError::HandshakeTimedOut)));
+        }
+        assert_eq!(clock::now() - start, TIME);
+        assert_eq!((counters.snapshot().handshakes_timed_out, counters.snapshot().handshakes_completed), (2, 1));
+    }
 }
 
 /// The kind of the second handshake of a client that keeps what it is given, and the tickets it was given.

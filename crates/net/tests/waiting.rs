@@ -192,3 +192,39 @@ async fn a_panic_in_the_accept_loop_ends_the_waits_and_is_counted_right() {
     drop(inside);
     assert_eq!(line(&mut waits[0]).await, GREETING);
 }
+
+/// Who waits is not refused yet, and a flood of those who do costs what any other does.
+#[tokio::test]
+async fn whoever_gets_no_place_is_off_the_budget_of_refusing() {
+    let price = Duration::from_millis(1);
+    let server = Server::with_room(1, None, room(2));
+    *server.echo.price.lock().unwrap() = price;
+    let mut inside = server.connect().await;
+    assert_eq!(line(&mut inside).await, GREETING);
+    assert_eq!(server.budget.spent(), Duration::ZERO, "to let somebody in is no refusing");
+
+    for left in 1..=5 {
+        drop(server.connect().await);
+        until("it has come and gone", || server.figures().waiting_left == left).await;
+    }
+    let mut spent = server.budget.spent();
+    assert!(spent >= 5 * price, "who hangs up: {spent:?}");
+
+    let mut costs = |what, questions| {
+        let before = std::mem::replace(&mut spent, server.budget.spent());
+        assert!(spent - before >= questions * price, "{what}: {:?}", spent - before);
+    };
+    let _waiting = wait_from(&server, &[1, 1]).await;
+    costs("who waits", 2);
+    assert_eq!(rest(server.connect_from(1).await).await, REFUSED);
+    costs("who is one too many, asked about twice, and the first of the others before", 3);
+    // A place comes free that the first of them may not have, and then nobody is to wait any more.
+    *server.echo.barred.lock().unwrap() = Some([127, 0, 0, 1].into());
+    let before = server.budget.spent();
+    server.echo.add_places(0);
+    until("it is offered", || server.budget.spent() >= before + price).await;
+    let before = server.budget.spent();
+    server.echo.set_room(None);
+    until("they are refused", || server.figures().waiting_timed_out == 2).await;
+    assert!(server.budget.spent() >= before + 2 * price);
+}

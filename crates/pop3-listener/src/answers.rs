@@ -341,7 +341,8 @@ impl Answers {
 
     /// Whom the rates count for.
     fn sender<'s>(&self, account: Option<&'s str>) -> Sender<'s> {
-        Sender { source: self.source.into(), account, domain: None }
+        let source = (!self.shared.gate.is_exempt(self.source)).then(|| self.source.into());
+        Sender { source, account, domain: None }
     }
 
     /// Whether the user may have one more session, now that the password was right.
@@ -360,7 +361,7 @@ impl Answers {
         let limits = Limits::in_scope(if named.is_some() { Scope::Account } else { Scope::Source });
         let met = self.shared.rates.look(Measure::FailedCommands, &self.sender(named), limits, now).err()?;
         let (Shared { events, listener, .. }, session, source) = (&*self.shared, self.session, self.source);
-        events.emit(RateMet { listener, session, source, account: named, rate: met.limit.key(), wait: met.wait, now });
+        events.emit(RateMet { listener, session, source, account: named, limit: met.limit.path(), wait: met.wait, now });
         self.rate_met = true;
         Some(self.deny(account, met))
     }

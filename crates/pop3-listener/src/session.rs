@@ -197,11 +197,23 @@ async fn read(connection: &mut Connection, deadline: Instant, course: &Course, a
     woken
 }
 
+/// The end of a session in the middle of a handshake, where nothing can be said.
+fn parted(parting: Parting) -> SessionEnd {
+    match parting {
+        Parting::GivesWay => SessionEnd::GaveWay,
+        Parting::Ended => SessionEnd::Ended,
+    }
+}
+
 /// Shakes hands.
 async fn encrypt(course: &Course, connection: &mut Connection) -> Result<Tls, SessionEnd> {
     let (source, id, Shared { events, listener, tls, .. }) = (course.seat().source(), course.id, &*course.shared);
     let outcome = match tls {
-        Some(tls) => course.seat().during(Phase::Tls, net::now, pin!(connection.start_tls(tls))).await,
+        Some(tls) => {
+            let handshake = pin!(connection.start_tls(tls));
+            let attributed = pin!(course.seat().during(Phase::Tls, net::now, handshake));
+            course.seat().unless_parting(attributed).await.map_err(parted)?
+        }
         None => Err(NetError::NoCertificate),
     };
     match (outcome, connection.tls()) {

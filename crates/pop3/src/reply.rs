@@ -261,7 +261,7 @@ mod tests {
     #[test]
     fn a_refusal_that_was_written_down_is_one_short_line_with_everything_but_our_name_whole() {
         let labels: Domain = ["mx1", &"b".repeat(60), &"c".repeat(60), &"d".repeat(60)].join(".").parse().unwrap();
-        let token = Token::new("R10", u32::MAX);
+        let token = Token::new("R10", u64::MAX);
         let line = |refusal, host: &Domain| {
             let mut output = BytesMut::new();
             write_signed(refusal, host, token, &mut output);
@@ -273,10 +273,10 @@ mod tests {
             let (whole, line) = (refusal.to_string(), line(refusal, &labels));
             let (code, text) = whole.split_once("] ").unwrap();
             assert!(line.len() <= REFUSAL_OCTETS && line.starts_with(&format!("{code}] mx1.b")), "{line}");
-            assert!(line.ends_with(&format!(" {text} [R10.3zzzzzz]\r\n")), "{line}");
+            assert!(line.ends_with(&format!(" {text} [R10.fzzzzzzzzzzzz]\r\n")), "{line}");
         }
         let short = line(Refusal::InUse, &"mx.example".parse().unwrap());
-        assert_eq!(short, "-ERR [IN-USE] mx.example Maildrop is open in another session [R10.3zzzzzz]\r\n");
+        assert_eq!(short, "-ERR [IN-USE] mx.example Maildrop is open in another session [R10.fzzzzzzzzzzzz]\r\n");
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! A service of the operator's own, asked over HTTP with a JSON text (docs/screening.md describes it).
+//! Services of the operator's own, asked over HTTP with a JSON text (docs/screening.md describes it).
 //!
-//! It is told the envelope, the header, and what was found so far, and with `body` the whole message in base64; it answers with a verdict. An
+//! Each is told the envelope, the header, and what was found so far, and with `body` the whole message in base64; it answers with a verdict. An
 //! answer that is not understood is none: the check is unsure, as where there is no answer.
 
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use crate::http::{Content, Endpoint, Http};
 use crate::letter::Letter;
 use crate::screener::Sender;
 use crate::screening::{Found, Screening};
+use crate::several::Several;
 use crate::verdict::{Outcome, Verdict};
 
 /// Where it is, and what it is told.
@@ -58,16 +59,31 @@ struct Answer {
     reason: String,
 }
 
+/// Asks one after the other until one has refused, or says nothing, which leaves it open. Of what they say the gravest counts, and stands in
+/// `so_far` as soon as it is known: one that is silent takes nothing back.
+pub(crate) async fn ask(
+    (http, hooks): (&Http, &[Hook]),
+    sender: &Sender<'_>,
+    letter: &mut Letter<'_>,
+    header: Option<&[u8]>,
+    screening: &Screening,
+    so_far: &mut Verdict,
+) -> Found {
+    if let [only] = hooks {
+        return only.ask(http, sender, letter, header, screening).await;
+    }
+    let mut several = Several::new();
+    for hook in hooks {
+        let found = hook.ask(http, sender, letter, header, screening).await;
+        if several.is_last(&hook.endpoint, found, so_far) {
+            break;
+        }
+    }
+    several.found()
+}
+
 impl Hook {
-    /// Asks about one message with this header.
-    pub(crate) async fn ask(
-        &self,
-        http: &Http,
-        sender: &Sender<'_>,
-        letter: &mut Letter<'_>,
-        header: Option<&[u8]>,
-        screening: &Screening,
-    ) -> Found {
+    async fn ask(&self, http: &Http, sender: &Sender<'_>, letter: &mut Letter<'_>, header: Option<&[u8]>, screening: &Screening) -> Found {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let question = question(sender, letter, header, screening);

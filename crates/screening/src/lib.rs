@@ -36,6 +36,7 @@ mod rspamd;
 mod screener;
 mod screening;
 mod services;
+mod several;
 mod spf;
 mod spf_record;
 mod turns;

@@ -11,6 +11,7 @@ use smtp::Reply;
 
 use crate::check::Check;
 use crate::client_name::ClientName;
+use crate::hook;
 use crate::letter::Letter;
 use crate::milter::{self, Told};
 use crate::reading::{HEADER_OCTETS, IDENTITY_OCTETS, LINES_MOST, Text};
@@ -33,6 +34,8 @@ pub(crate) struct Message<'m> {
     client_name: Option<ClientName>,
     /// What milters have said so far.
     milters: Verdict,
+    /// What hooks have.
+    hooks: Verdict,
 }
 
 impl<'m> Message<'m> {
@@ -42,7 +45,8 @@ impl<'m> Message<'m> {
         text: &'m Text,
         message: Option<&'m AuthenticatedMessage<'m>>,
     ) -> Self {
-        Self { screener, sender, text, message, dkim: None, arc: None, dmarc: None, client_name: None, milters: Verdict::Accept }
+        let (milters, hooks) = (Verdict::Accept, Verdict::Accept);
+        Self { screener, sender, text, message, dkim: None, arc: None, dmarc: None, client_name: None, milters, hooks }
     }
 
     /// Asks one check. Those of the envelope are not asked here.
@@ -71,8 +75,8 @@ impl<'m> Message<'m> {
                 screening.added = fields;
                 found
             }
-            Check::Hook => match self.screener.services().hook() {
-                Some((http, hook)) => Box::pin(hook.ask(http, self.sender, letter, self.text.header(), screening)).await,
+            Check::Hook => match self.screener.services().hooks() {
+                Some(hooks) => Box::pin(hook::ask(hooks, self.sender, letter, self.text.header(), screening, &mut self.hooks)).await,
                 None => Found::new(Outcome::None, NO_SERVICE),
             },
             Check::Early | Check::Iprev | Check::Helo | Check::Lists | Check::Spf | Check::Greylist => {
@@ -188,7 +192,11 @@ impl<'m> Message<'m> {
 
     /// What a check has found before its time was over.
     pub(crate) fn known(&self, check: Check) -> Verdict {
-        if check == Check::Milter { self.milters } else { Verdict::Accept }
+        match check {
+            Check::Milter => self.milters,
+            Check::Hook => self.hooks,
+            _ => Verdict::Accept,
+        }
     }
 
     /// Authentication-Results, with all that was found (RFC 8601).

@@ -22,6 +22,7 @@ use crate::http::addresses;
 use crate::letter::Letter;
 use crate::screener::Sender;
 use crate::screening::Found;
+use crate::several::Several;
 use crate::verdict::{Outcome, Verdict};
 use conversation::{Conversation, Error, Stream};
 
@@ -87,25 +88,15 @@ impl fmt::Display for Milter {
 /// Asks one after the other until one has refused, or says nothing, which leaves it open. Of what they say the gravest counts, and stands in
 /// `so_far` as soon as it is known: one that is silent takes nothing back.
 pub(crate) async fn ask(milters: &[Milter], dns: &Dns, client: Client<'_>, letter: &mut Letter<'_>, so_far: &mut Verdict) -> Told {
-    let (mut told, mut details) = (Told { found: Found::new(Outcome::Pass, ""), fields: String::new() }, Vec::new());
+    let (mut several, mut all) = (Several::new(), String::new());
     for milter in milters {
-        let Told { mut found, fields } = milter.ask(dns, client, letter).await;
-        details.push(format!("{milter}: {}", found.detail));
-        told.fields.push_str(&fields);
-        let is_last = found.policy.is_final() || found.outcome == Outcome::Unsure;
-        if found.outcome == Outcome::Unsure {
-            found.policy = *so_far;
-        }
-        if is_last || found.policy > *so_far {
-            *so_far = found.policy;
-            told.found = found;
-        }
-        if is_last {
+        let Told { found, fields } = milter.ask(dns, client, letter).await;
+        all.push_str(&fields);
+        if several.is_last(milter, found, so_far) {
             break;
         }
     }
-    told.found.detail = details.join("; ");
-    told
+    Told { found: several.found(), fields: all }
 }
 
 impl Milter {

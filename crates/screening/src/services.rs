@@ -12,7 +12,7 @@ use crate::rspamd::Rspamd;
 pub struct Services {
     http: Option<Http>,
     rspamd: Option<Rspamd>,
-    hook: Option<Hook>,
+    hooks: Vec<Hook>,
     milters: Vec<Milter>,
 }
 
@@ -21,10 +21,10 @@ impl Services {
     ///
     /// # Errors
     /// TLS cannot be set up.
-    pub fn new(rspamd: Option<Rspamd>, hook: Option<Hook>, milters: Vec<Milter>, dns: &Dns) -> Result<Self, Error> {
-        let wanted = rspamd.is_some() || hook.is_some();
+    pub fn new(rspamd: Option<Rspamd>, hooks: Vec<Hook>, milters: Vec<Milter>, dns: &Dns) -> Result<Self, Error> {
+        let wanted = rspamd.is_some() || !hooks.is_empty();
         let http = wanted.then(|| Http::new(dns.clone())).transpose()?;
-        Ok(Self { http, rspamd, hook, milters })
+        Ok(Self { http, rspamd, hooks, milters })
     }
 
     pub(crate) fn rspamd(&self) -> Option<(&Http, &Rspamd)> {
@@ -35,7 +35,7 @@ impl Services {
         &self.milters
     }
 
-    pub(crate) fn hook(&self) -> Option<(&Http, &Hook)> {
-        self.http.as_ref().zip(self.hook.as_ref())
+    pub(crate) fn hooks(&self) -> Option<(&Http, &[Hook])> {
+        self.http.as_ref().zip(Some(&*self.hooks).filter(|hooks| !hooks.is_empty()))
     }
 }

@@ -95,7 +95,7 @@ async fn judge_by(server: SocketAddr, milters: Vec<Milter>, fail: OnFail, unsure
         rules: vec![Rule { check: Check::Milter, fail, unsure, timeout: Duration::from_secs(2) }],
         lists: Lists::default(),
         attachments: Vec::new(),
-        services: Services::new(None, None, milters, &dns).unwrap(),
+        services: Services::new(None, Vec::new(), milters, &dns).unwrap(),
         greylist_delay: Duration::from_secs(60),
         greylist_senders: 10,
         early_wait: Duration::ZERO,

@@ -122,14 +122,14 @@ fn message() -> String {
 }
 
 /// Asks by one rule.
-async fn ask(check: Check, unsure: OnUnsure, rspamd: Option<Rspamd>, hook: Option<Hook>, source: &mut dyn Source) -> Screening {
+async fn ask(check: Check, unsure: OnUnsure, rspamd: Option<Rspamd>, hooks: Vec<Hook>, source: &mut dyn Source) -> Screening {
     let zone = Zone::serve("7.2.0.192.in-addr.arpa PTR mx.example.com\nmx.example.com A 192.0.2.7");
     let dns = Dns::new(&DnsSettings { servers: vec![zone.address()], timeout: Duration::from_millis(100), cache: 10 }).unwrap();
     let policy = Policy {
         rules: vec![Rule { check, fail: OnFail::Policy, unsure, timeout: Duration::from_secs(2) }],
         lists: Lists::default(),
         attachments: Vec::new(),
-        services: Services::new(rspamd, hook, Vec::new(), &dns).unwrap(),
+        services: Services::new(rspamd, hooks, Vec::new(), &dns).unwrap(),
         greylist_delay: Duration::from_secs(60),
         greylist_senders: 10,
         early_wait: Duration::ZERO,
@@ -154,11 +154,11 @@ async fn ask(check: Check, unsure: OnUnsure, rspamd: Option<Rspamd>, hook: Optio
 
 async fn ask_rspamd(fake: &Fake, unsure: OnUnsure) -> Screening {
     let rspamd = Rspamd { endpoint: fake.endpoint(), password: Some(Secret::new("s3cret")) };
-    ask(Check::Rspamd, unsure, Some(rspamd), None, &mut InPieces(&message())).await
+    ask(Check::Rspamd, unsure, Some(rspamd), Vec::new(), &mut InPieces(&message())).await
 }
 
 async fn ask_hook(fake: &Fake, body: bool) -> Screening {
-    ask(Check::Hook, OnUnsure::Defer, None, Some(Hook { endpoint: fake.endpoint(), body }), &mut InPieces(&message())).await
+    ask(Check::Hook, OnUnsure::Defer, None, vec![Hook { endpoint: fake.endpoint(), body }], &mut InPieces(&message())).await
 }
 
 fn detail(screening: &Screening) -> &str {
@@ -225,7 +225,7 @@ async fn what_rspamd_does_not_say_well_and_in_time_is_not_said() {
         Endpoint::to_string(&format!("http://{}", listener.local_addr().unwrap()).parse().unwrap())
     };
     let rspamd = Rspamd { endpoint: gone.parse().unwrap(), password: None };
-    let screening = ask(Check::Rspamd, OnUnsure::Defer, Some(rspamd), None, &mut InPieces("x")).await;
+    let screening = ask(Check::Rspamd, OnUnsure::Defer, Some(rspamd), Vec::new(), &mut InPieces("x")).await;
     assert_eq!(screening.reply().map(|reply| (reply.code(), reply.enhanced())), Some((451, "4.7.0")), "{screening:?}");
     assert!(detail(&screening).contains("refused"), "{screening:?}");
 }
@@ -235,7 +235,7 @@ async fn a_message_that_cannot_be_read_again_is_not_judged() {
     let fake = Fake::serve("").await;
     let rspamd = Rspamd { endpoint: fake.endpoint(), password: None };
     // The server waits for what does not come, and does not mind.
-    let screening = ask(Check::Rspamd, OnUnsure::Defer, Some(rspamd), None, &mut Broken).await;
+    let screening = ask(Check::Rspamd, OnUnsure::Defer, Some(rspamd), Vec::new(), &mut Broken).await;
     assert_eq!(screening.findings()[0].outcome, Outcome::Unsure);
     assert_eq!(detail(&screening), "rspamd: the message cannot be read again: the disk is gone");
 }
@@ -265,4 +265,25 @@ async fn a_hook_gets_the_message_where_it_is_to() {
     assert!(STANDARD.decode(rest.strip_suffix("\"}").unwrap()).unwrap() == message().into_bytes());
     let unknown = Fake::json(r#"{"verdict":"explode"}"#).await;
     assert_eq!(ask_hook(&unknown, true).await.verdict(), Verdict::Defer, "as its rule says");
+}
+
+#[tokio::test]
+async fn several_hooks_are_asked_until_one_refuses_and_the_gravest_counts() {
+    let says = async |verdict: &str| Fake::json(&format!(r#"{{"verdict":"{verdict}"}}"#)).await;
+    for (verdicts, expected, asked) in [
+        (["accept", "tag", "accept"], Verdict::Tag, 3),
+        (["quarantine", "tag", "accept"], Verdict::Quarantine, 3),
+        (["tag", "reject", "quarantine"], Verdict::Reject, 2),
+        // The rule says what follows where one is not understood, and what was said before stands if it is graver.
+        (["accept", "explode", "reject"], Verdict::Defer, 2),
+    ] {
+        let fakes = [says(verdicts[0]).await, says(verdicts[1]).await, says(verdicts[2]).await];
+        let hooks = fakes.iter().map(|fake| Hook { endpoint: fake.endpoint(), body: false }).collect();
+        let screening = ask(Check::Hook, OnUnsure::Defer, None, hooks, &mut InPieces(&message())).await;
+        assert_eq!(screening.verdict(), expected, "{verdicts:?} {screening:?}");
+        let heard: usize = fakes.iter().map(|fake| fake.asked().len()).sum();
+        assert_eq!(heard, asked, "{verdicts:?}");
+        assert_eq!(detail(&screening).split("; ").count(), asked, "{screening:?}");
+        assert!(detail(&screening).starts_with(&format!("{}: the hook says {}; ", fakes[0].endpoint(), verdicts[0])), "{screening:?}");
+    }
 }

@@ -83,7 +83,7 @@ fn screener(zone: &Zone, rspamd: &str) -> Screener {
         rules: vec![rule(Check::Spf), rule(Check::Rspamd)],
         lists: Lists::default(),
         attachments: Vec::new(),
-        services: Services::new(Some(rspamd), None, Vec::new(), &dns).unwrap(),
+        services: Services::new(Some(rspamd), Vec::new(), Vec::new(), &dns).unwrap(),
         greylist_delay: Duration::ZERO,
         greylist_senders: 1,
         early_wait: Duration::ZERO,

@@ -5,6 +5,7 @@
 //! a commit under way, whose outcome is open then, and which the drain waits for.
 
 mod authenticating;
+mod binary;
 mod message;
 mod recipients;
 mod refusing;
@@ -207,7 +208,8 @@ impl Answers {
             },
             ReversePath::Null => None,
         });
-        Sender { source: self.source.into(), account, domain }
+        let source = (!self.shared.gate.is_exempt(self.source)).then(|| self.source.into());
+        Sender { source, account, domain }
     }
 }
 

@@ -4,42 +4,66 @@
 
 use mail::ForwardPath;
 use recipients::Lookup;
-use store::{Directory, Error, Resolution};
+use store::{Book, Directory, Error, Resolution};
 
-/// What `recipient` comes to, whoever knows it.
+use crate::explaining::{Steps, few};
+
+/// What `recipient` comes to, whoever knows it. The server behind ours is not asked: it knows addresses, and not whose they are.
 pub(crate) async fn resolve(directory: &dyn Directory, lookup: Option<&Lookup>, recipient: &ForwardPath) -> Result<Resolution, Error> {
     let found = directory.resolve(recipient).await?;
-    match lookup {
-        Some(lookup) if is_open(&found) => ask(directory, lookup, recipient, found).await,
+    match (lookup, recipient) {
+        (Some(lookup), ForwardPath::Mailbox(mailbox)) if is_open(&found) => {
+            let book = directory.book().await?;
+            Ok(by_database(&book, lookup, &book.names(mailbox), &mut Steps::untold()).await?.unwrap_or(found))
+        }
         _ => Ok(found),
     }
 }
 
 /// Whether the directory knows of nobody who has an address of ours.
 pub(crate) fn is_open(found: &Resolution) -> bool {
-    match found {
-        Resolution::UnknownUser => true,
-        Resolution::Accounts(_, Some(terms)) => terms.catch_all,
-        _ => false,
-    }
+    matches!(found, Resolution::UnknownUser) || is_caught(found)
 }
 
-/// What the lookup says of an address; what the directory has `found`, where that knows of nobody, either.
-pub(crate) async fn ask(
-    directory: &dyn Directory,
+/// Whether only a catch-all has it.
+pub(crate) fn is_caught(found: &Resolution) -> bool {
+    matches!(found, Resolution::Accounts(_, Some(terms)) if terms.catch_all)
+}
+
+/// What the database says of an address by its names; `None` where it knows of nobody, or there is none.
+pub(crate) async fn by_database(
+    book: &Book,
     lookup: &Lookup,
-    recipient: &ForwardPath,
-    found: Resolution,
-) -> Result<Resolution, Error> {
-    let ForwardPath::Mailbox(mailbox) = recipient else { return Ok(found) };
-    let book = directory.book().await?;
-    for name in book.names(mailbox) {
-        let accounts = lookup.accounts(&name).await.map_err(|error| Error::Unavailable(format!("[recipients]: {error}")))?;
-        if !accounts.is_empty() {
-            let resolved = book.of_accounts(&accounts);
-            return resolved
-                .map_err(|stranger| Error::Unavailable(format!("[recipients]: the query gives {stranger:?}, which is no account")));
+    names: &[String],
+    steps: &mut Steps<'_>,
+) -> Result<Option<Resolution>, Error> {
+    if lookup.database().is_none() {
+        return Ok(None);
+    }
+    for name in names {
+        let accounts = lookup.accounts(name).await.map_err(|error| Error::Unavailable(format!("[recipients]: {error}")))?;
+        if accounts.is_empty() {
+            steps.tell("recipients.query", || format!("the database knows of nobody with {name}"));
+            continue;
+        }
+        steps.tell("recipients.query", || format!("the database has {name} for {}", few(&accounts)));
+        let resolved = book.of_accounts(&accounts);
+        return resolved
+            .map(Some)
+            .map_err(|stranger| Error::Unavailable(format!("[recipients]: the query gives {stranger:?}, which is no account")));
+    }
+    Ok(None)
+}
+
+/// Whether the server behind ours, if one is asked, knows an address by one of its names.
+pub(crate) async fn is_known_behind(lookup: &Lookup, names: &[String], steps: &mut Steps<'_>) -> Result<bool, Error> {
+    let Some(server) = lookup.call_forward().map(|asked| &asked.server) else { return Ok(true) };
+    for name in names {
+        let known = lookup.is_known(name).await.map_err(|error| Error::Unavailable(format!("[recipients]: {error}")))?;
+        steps.tell("recipients.call_forward", || format!("{server} {} {name}", if known { "takes mail for" } else { "does not know" }));
+        if known {
+            return Ok(true);
         }
     }
-    Ok(found)
+    Ok(false)
 }

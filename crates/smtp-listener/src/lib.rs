@@ -12,8 +12,10 @@
 
 mod answers;
 mod elsewhere;
+mod explaining;
 mod freight;
 mod hops;
+mod judgement;
 mod report;
 mod rescue;
 mod screening;
@@ -43,6 +45,7 @@ use smtp::{Circumstance, Mechanism, Mechanisms};
 use store::Store;
 
 use crate::answers::NearlyFull;
+pub use explaining::{Explained, Inquiry, Step};
 pub use submission::{Allowed, Submission};
 
 /// What a reload may change.

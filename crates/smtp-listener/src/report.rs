@@ -9,7 +9,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use mail::{BodyType, Envelope, MessageId, RecipientRequests, Requests, ReversePath};
+use mail::{BodyType, Envelope, MessageId, RecipientRequests, Release, Requests, ReversePath};
 use store::Hold;
 
 use crate::trace;
@@ -28,14 +28,18 @@ pub(crate) struct Report<'r> {
     /// Who hears of it, as MAIL said; with its brackets.
     pub(crate) reverse_path: &'r ReversePath,
     pub(crate) requests: &'r Requests,
+    /// Of the recipients in them, in their order: whether they stand for several, and are no list.
+    pub(crate) several: &'r [bool],
     /// Whether addresses may be UTF-8, and the report must say so (RFC 6533).
     pub(crate) utf8: bool,
     /// The message that was delivered.
     pub(crate) message: MessageId,
     pub(crate) header: &'r Header,
     pub(crate) at: Timestamp,
-    /// Until when the message is held, and so is what says that it was delivered.
-    pub(crate) hold: Option<Hold>,
+    /// What was asked for as FUTURERELEASE, and until when the message is held for it, and so is what says that it was delivered.
+    pub(crate) release: Option<(Release, Hold)>,
+    /// By when it was to be delivered, where that was asked for.
+    pub(crate) deliver_by: Option<Timestamp>,
 }
 
 impl Header {
@@ -95,8 +99,8 @@ impl Report<'_> {
         write!(text, "MIME-Version: 1.0\r\nContent-Type: multipart/report; report-type={status};\r\n\tboundary=\"{id}\"\r\n\r\n")?;
         write!(text, "--{id}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n")?;
         write!(text, "{host} has delivered your message to\r\n\r\n")?;
-        for RecipientRequests { recipient, .. } in self.requests.to_report() {
-            write!(text, "  {recipient}\r\n")?;
+        for (RecipientRequests { recipient, .. }, several) in self.recipients() {
+            write!(text, "  {recipient}{}\r\n", if several { ", who are several" } else { "" })?;
         }
         write!(text, "\r\nThat says that it lies in a mailbox, and not that it has been read.\r\n\r\n")?;
         write!(text, "--{id}\r\nContent-Type: message/{status}\r\n")?;
@@ -109,7 +113,14 @@ impl Report<'_> {
         write!(text, "\r\n--{id}\r\nContent-Type: {major}/{header}\r\nContent-Transfer-Encoding: 8bit\r\n\r\n")
     }
 
-    /// The fields of RFC 3464 §2: of the message, then of each recipient.
+    /// Those whom it tells of, and whether each stands for several.
+    fn recipients(&self) -> impl Iterator<Item = (&RecipientRequests, bool)> {
+        let all = self.requests.recipients.iter().zip(self.several.iter().copied());
+        all.filter(|(asked, _)| self.requests.reports(asked))
+    }
+
+    /// The fields of RFC 3464 §2: of the message, then of each recipient. An alias of several is expanded, and a list that has the message has it
+    /// delivered (RFC 3461 §5.2.7, RFC 3464 §2.3.3).
     fn status(&self, text: &mut String) -> std::fmt::Result {
         if let Some(envelope_id) = &self.requests.envelope_id {
             write!(text, "Original-Envelope-Id: {envelope_id}\r\n")?;
@@ -117,14 +128,30 @@ impl Report<'_> {
         write!(text, "Reporting-MTA: dns; {}\r\nArrival-Date: ", self.host)?;
         trace::date(text, self.at)?;
         write!(text, "\r\n")?;
-        for RecipientRequests { recipient, original, .. } in self.requests.to_report() {
+        if let Some(by) = self.deliver_by {
+            // RFC 2852 §5.
+            write!(text, "Deliver-By-Date: ")?;
+            trace::date(text, by)?;
+            write!(text, "\r\n")?;
+        }
+        // RFC 4865 §5.1.2.
+        match self.release.as_ref().map(|(release, _)| release) {
+            Some(Release::After(seconds)) => write!(text, "Future-Release-Request: for;{seconds}\r\n")?,
+            Some(Release::At(time)) => {
+                let time = Timestamp::from_second(*time).unwrap_or(Timestamp::MAX);
+                write!(text, "Future-Release-Request: until;{time}\r\n")?;
+            }
+            None => {}
+        }
+        for (RecipientRequests { recipient, original, .. }, several) in self.recipients() {
             write!(text, "\r\n")?;
             if let Some(original) = original {
                 write!(text, "Original-Recipient: {}; {}\r\n", original.address_type, original.address)?;
             }
             let address_type = if recipient.is_ascii() { "rfc822" } else { "utf-8" };
             let recipient = recipient.trim_start_matches('<').trim_end_matches('>');
-            write!(text, "Final-Recipient: {address_type}; {recipient}\r\nAction: delivered\r\nStatus: 2.1.5\r\n")?;
+            let action = if several { "expanded" } else { "delivered" };
+            write!(text, "Final-Recipient: {address_type}; {recipient}\r\nAction: {action}\r\nStatus: 2.1.5\r\n")?;
         }
         Ok(())
     }
@@ -171,6 +198,7 @@ mod tests {
                 asked("<ann@example.org>", success, Some(original)),
                 asked("<bob@example.org>", success, None),
                 asked("<cyd@example.org>", Some(Notify::default()), None),
+                asked("<all@example.org>", success, None),
             ],
             ..Requests::default()
         };
@@ -180,11 +208,13 @@ mod tests {
             host: "mx.example",
             reverse_path: &ReversePath::parse("<ann@example.org>").unwrap(),
             requests: &requests,
+            several: &[false, false, true, true],
             utf8: false,
             message: "01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().unwrap(),
             header: &header,
             at: "2026-11-02T09:08:07Z".parse().unwrap(),
-            hold: None,
+            release: Some((Release::At(1_793_610_000), Hold { reason: String::new(), until: None })),
+            deliver_by: Some("2026-11-02T09:09:07Z".parse().unwrap()),
         };
         let (envelope, trace, text) = report.compose(vec!["ann@example.org".into()]);
         assert_eq!((envelope.reverse_path, trace.as_slice()), (ReversePath::Null, &b"Return-Path: <>\r\n"[..]));
@@ -200,12 +230,14 @@ mod tests {
              MIME-Version: 1.0\r\n\
              Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary=\"ID\"\r\n\r\n\
              --ID\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n\
-             mx.example has delivered your message to\r\n\r\n  <ann@example.org>\r\n  <bob@example.org>\r\n\r\n\
+             mx.example has delivered your message to\r\n\r\n  <ann@example.org>\r\n  <bob@example.org>\r\n  <all@example.org>, who are several\r\n\r\n\
              That says that it lies in a mailbox, and not that it has been read.\r\n\r\n\
              --ID\r\nContent-Type: message/delivery-status\r\n\r\n\
-             Original-Envelope-Id: QQ 1\r\nReporting-MTA: dns; mx.example\r\nArrival-Date: Mon, 2 Nov 2026 09:08:07 +0000\r\n\r\n\
+             Original-Envelope-Id: QQ 1\r\nReporting-MTA: dns; mx.example\r\nArrival-Date: Mon, 2 Nov 2026 09:08:07 +0000\r\n\
+             Deliver-By-Date: Mon, 2 Nov 2026 09:09:07 +0000\r\nFuture-Release-Request: until;2026-11-02T09:00:00Z\r\n\r\n\
              Original-Recipient: rfc822; Sales@example.org\r\nFinal-Recipient: rfc822; ann@example.org\r\nAction: delivered\r\nStatus: 2.1.5\r\n\r\n\
              Final-Recipient: rfc822; bob@example.org\r\nAction: delivered\r\nStatus: 2.1.5\r\n\r\n\
+             Final-Recipient: rfc822; all@example.org\r\nAction: expanded\r\nStatus: 2.1.5\r\n\r\n\
              --ID\r\nContent-Type: text/rfc822-headers\r\nContent-Transfer-Encoding: 8bit\r\n\r\nSubject: hello\r\n\r\n--ID--\r\n"
         );
     }
@@ -219,11 +251,13 @@ mod tests {
             host: "mx.example",
             reverse_path: &ReversePath::parse("<änn@example.org>").unwrap(),
             requests: &Requests { recipients: vec![recipient], ..Requests::default() },
+            several: &[false],
             utf8: true,
             message: "01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().unwrap(),
             header: &Header::default(),
             at: "2026-11-02T09:08:07Z".parse().unwrap(),
-            hold: None,
+            release: None,
+            deliver_by: None,
         };
         let (envelope, _, text) = report.compose(vec!["änn@example.org".into()]);
         let text = String::from_utf8(text).unwrap();

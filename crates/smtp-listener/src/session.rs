@@ -126,7 +126,11 @@ async fn converse(course: &Course, connection: &mut Connection, permit: &mut Per
             Want::Upgrade => {
                 write(connection, session.output(), course).await?;
                 let tls = Box::pin(encrypt(course, connection)).await?;
+                let was_known = session.identity().is_some();
                 session = session.secured(tls, net::now());
+                if was_known && let Err(line) = answers.forget_login(permit) {
+                    session.turn_away(&line);
+                }
                 // A proxy shakes hands for itself, whomever it speaks for.
                 if session.peer() == connection.peer().ip() {
                     answers.bind(connection);
@@ -267,11 +271,23 @@ async fn write(connection: &mut Connection, output: &mut BytesMut, course: &Cour
     })
 }
 
+/// The end of a session in the middle of a handshake, where nothing can be said.
+fn parted(parting: Parting) -> SessionEnd {
+    match parting {
+        Parting::GivesWay => SessionEnd::GaveWay,
+        Parting::Ended => SessionEnd::Ended,
+    }
+}
+
 /// Shakes hands.
 async fn encrypt(course: &Course, connection: &mut Connection) -> Result<Tls, SessionEnd> {
     let (source, id, Shared { events, listener, tls, .. }) = (course.seat().source(), course.id, &*course.shared);
     let outcome = match tls {
-        Some(tls) => course.seat().during(Phase::Tls, net::now, pin!(connection.start_tls(tls))).await,
+        Some(tls) => {
+            let handshake = pin!(connection.start_tls(tls));
+            let attributed = pin!(course.seat().during(Phase::Tls, net::now, handshake));
+            course.seat().unless_parting(attributed).await.map_err(parted)?
+        }
         None => Err(NetError::NoCertificate),
     };
     match (outcome, connection.tls()) {

@@ -3,7 +3,7 @@
 //! The sender in the envelope and every mailbox in From must be the user's own: the account's address, an address whose mail the account
 //! gets, or one that the operator has allowed it. Whose mail comes through a list or the catch-all of a domain gets it without
 //! owning its address. The null sender is everybody's. What a program has left out is put before the message: Date,
-//! Message-ID, and From where there is none at all; Bcc is taken out. Nothing of it concerns who sends without a password.
+//! Message-ID, and From where there is none at all and the user's name is an address, as an account's always is; Bcc is taken out. Nothing of it concerns who sends without a password.
 //!
 //! Refuses by reply; a directory that does not answer refuses for now. May be dropped at any time.
 
@@ -169,7 +169,8 @@ fn add_missing(fields: &mut String, found: Found, account: &str, id: MessageId, 
         trace::date(fields, at)?;
         fields.push_str("\r\n");
     }
-    if !found.from {
+    // Whom a proxy speaks for may be called anything, and no From at all is better than one that nobody can read.
+    if !found.from && account.parse::<Mailbox>().is_ok() {
         write!(fields, "From: <{account}>\r\n")?;
     }
     if !found.message_id {

@@ -1,8 +1,8 @@
 //! The arguments of MAIL and RCPT: a path and parameters (RFC 5321 §4.1.1.2, §4.1.1.3, §4.1.2).
 //!
 //! A space before the path is accepted, as many clients write it. Keywords are read whatever their case; one that is given
-//! twice, has a wrong value or is not offered in this session ([`Offer`]) is refused. AUTH= (RFC 4954 §5) is read and has no effect: no client is trusted to
-//! speak for another.
+//! twice, has a wrong value or is not offered in this session ([`Offer`]) is refused. AUTH= (RFC 4954 §5) is read where AUTH is offered, and has no effect: no
+//! client is trusted to speak for another.
 
 use std::num::NonZeroU64;
 
@@ -19,8 +19,10 @@ pub struct MailFrom {
     pub reverse_path: ReversePath,
     /// The octets SIZE= announced (RFC 1870), if any.
     pub size: Option<NonZeroU64>,
-    /// The form of the body BODY= announced (RFC 6152).
+    /// The form of the body BODY= announced (RFC 6152), or that of what a binary one is made of.
     pub body: BodyType,
+    /// Whether BODY= announced a binary one (RFC 3030 §3): it comes by BDAT, is not made of lines, and is to be.
+    pub binary: bool,
     /// Whether SMTPUTF8 was asked for (RFC 6531).
     pub utf8: bool,
     /// When it is to be released (RFC 4865); at once, mostly.
@@ -42,7 +44,8 @@ impl MailFrom {
     pub(crate) fn parse(arguments: &str, offer: Offer) -> Result<Self, Refusal> {
         let (path, parameters) = split("FROM:", arguments, Reply::REVERSE_PATH_WRONG)?;
         let reverse_path = ReversePath::parse(path).map_err(|why| Refusal::path(Reply::REVERSE_PATH_WRONG, why))?;
-        let mut from = Self { reverse_path, size: None, body: BodyType::SevenBit, utf8: false, release: None, requests: None };
+        let mut from =
+            Self { reverse_path, size: None, body: BodyType::SevenBit, binary: false, utf8: false, release: None, requests: None };
         let mut seen = Seen::default();
         for parameter in parameters.split(' ').filter(|text| !text.is_empty()) {
             if !offer.extended {
@@ -74,14 +77,14 @@ impl MailFrom {
             self.size = NonZeroU64::new(size(value)?);
             std::mem::replace(&mut seen.size, true)
         } else if is("BODY") {
-            self.body = body(value)?;
+            (self.body, self.binary) = body(value)?;
             std::mem::replace(&mut seen.body, true)
         } else if is("SMTPUTF8") {
             if value.is_some() {
                 return Err(Reply::PARAMETER_WRONG.into());
             }
             std::mem::replace(&mut self.utf8, true)
-        } else if is("AUTH") {
+        } else if offer.auth && is("AUTH") {
             if value.is_none_or(str::is_empty) {
                 return Err(Reply::PARAMETER_WRONG.into());
             }
@@ -191,10 +194,12 @@ fn size(value: Option<&str>) -> Result<u64, Refusal> {
     }
 }
 
-fn body(value: Option<&str>) -> Result<BodyType, Refusal> {
+/// The form it is kept in, and whether it has to be brought into that.
+fn body(value: Option<&str>) -> Result<(BodyType, bool), Refusal> {
     match value {
-        Some(value) if value.eq_ignore_ascii_case("7BIT") => Ok(BodyType::SevenBit),
-        Some(value) if value.eq_ignore_ascii_case("8BITMIME") => Ok(BodyType::EightBitMime),
+        Some(value) if value.eq_ignore_ascii_case("7BIT") => Ok((BodyType::SevenBit, false)),
+        Some(value) if value.eq_ignore_ascii_case("8BITMIME") => Ok((BodyType::EightBitMime, false)),
+        Some(value) if value.eq_ignore_ascii_case("BINARYMIME") => Ok((BodyType::EightBitMime, true)),
         _ => Err(Reply::PARAMETER_WRONG.into()),
     }
 }
@@ -207,8 +212,8 @@ mod tests {
     use crate::FutureRelease;
 
     const HELD: Option<FutureRelease> = Some(FutureRelease { interval: NonZeroU32::new(3600).unwrap(), until: 1_795_424_400 });
-    const HELO: Offer = Offer { extended: false, reports: true, require_tls: true, future_release: HELD };
-    const RELAY: Offer = Offer { extended: true, reports: false, require_tls: false, future_release: None };
+    const HELO: Offer = Offer { extended: false, reports: true, require_tls: true, future_release: HELD, starttls: false, auth: true };
+    const RELAY: Offer = Offer { extended: true, reports: false, require_tls: false, future_release: None, starttls: true, auth: false };
     const ALL: Offer = Offer { extended: true, ..HELO };
 
     fn reply(arguments: &str) -> Reply {
@@ -224,8 +229,16 @@ mod tests {
         for arguments in ["FROM:<a@b>", "from: <a@b>", "From:  <@x.org:a@b>  "] {
             assert_eq!(MailFrom::parse(arguments, HELO).unwrap().reverse_path.to_string(), "<a@b>");
         }
-        let from = MailFrom::parse("FROM:<> size=00123 Body=8bitmime smtputf8 AUTH=<>", RELAY).unwrap();
+        let from = MailFrom::parse("FROM:<> size=00123 Body=8bitmime smtputf8 AUTH=<>", ALL).unwrap();
         assert_eq!((from.size.map(NonZeroU64::get), from.body, from.utf8), (Some(123), BodyType::EightBitMime, true));
+        for (value, read) in [
+            ("7bit", (BodyType::SevenBit, false)),
+            ("8bitMIME", (BodyType::EightBitMime, false)),
+            ("BinaryMIME", (BodyType::EightBitMime, true)),
+        ] {
+            let from = MailFrom::parse(&format!("FROM:<a@b> BODY={value}"), RELAY).unwrap();
+            assert_eq!((from.body, from.binary), read);
+        }
         assert_eq!(MailFrom::parse("FROM:<a@b> SIZE=99999999999999999999", RELAY).unwrap().size, Some(NonZeroU64::MAX));
         assert!(MailFrom::parse("FROM:<jürgen@b> SMTPUTF8", RELAY).is_ok());
     }
@@ -238,12 +251,19 @@ mod tests {
         for arguments in ["FROM:", "FROM:a@b", "FROM:<a@b", "FROM:<postmaster>", "FROM:<a@b@c>"] {
             assert_eq!(reply(arguments), Reply::REVERSE_PATH_WRONG, "{arguments}");
         }
-        for parameter in
-            ["SIZE", "SIZE=", "SIZE=x", "SIZE=+1", "SIZE=1 SIZE=1", "SIZE=000000000000000000001", "BODY=BINARYMIME", "BODY=7BIT BODY=7BIT"]
-        {
+        for parameter in [
+            "SIZE",
+            "SIZE=",
+            "SIZE=x",
+            "SIZE=+1",
+            "SIZE=1 SIZE=1",
+            "SIZE=000000000000000000001",
+            "BODY=BINARY",
+            "BODY=7BIT BODY=BINARYMIME",
+        ] {
             assert_eq!(reply(&format!("FROM:<a@b> {parameter}")), Reply::PARAMETER_WRONG, "{parameter}");
         }
-        for parameter in ["SMTPUTF8=1", "SMTPUTF8 SMTPUTF8", "AUTH=", "AUTH", "AUTH=<> AUTH=<>"] {
+        for parameter in ["SMTPUTF8=1", "SMTPUTF8 SMTPUTF8"] {
             assert_eq!(reply(&format!("FROM:<a@b> {parameter}")), Reply::PARAMETER_WRONG, "{parameter}");
         }
         assert_eq!(reply("FROM:<a@b> RET=FULL"), Reply::PARAMETER_UNKNOWN);
@@ -283,11 +303,16 @@ mod tests {
             "MT-PRIORITY=10",
             "REQUIRETLS=1",
             "REQUIRETLS REQUIRETLS",
+            "AUTH",
+            "AUTH=",
+            "AUTH=<> AUTH=<>",
         ] {
             let refusal = MailFrom::parse(&format!("FROM:<a@b> {parameter}"), ALL).unwrap_err();
             assert_eq!(refusal.reply, Reply::PARAMETER_WRONG, "{parameter}");
         }
-        for parameter in ["RET=FULL", "ENVID=a", "BY=60;R", "MT-PRIORITY=1", "REQUIRETLS", "HOLDFOR=1", "HOLDUNTIL=2026-11-23T08:00:00Z"] {
+        for parameter in
+            ["RET=FULL", "ENVID=a", "BY=60;R", "MT-PRIORITY=1", "REQUIRETLS", "HOLDFOR=1", "HOLDUNTIL=2026-11-23T08:00:00Z", "AUTH=<>"]
+        {
             for offer in [HELO, RELAY] {
                 let refusal = MailFrom::parse(&format!("FROM:<a@b> {parameter}"), offer).unwrap_err();
                 assert_eq!(refusal.reply, Reply::PARAMETER_UNKNOWN, "{parameter}");

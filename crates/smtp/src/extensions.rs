@@ -1,4 +1,6 @@
-//! The answer to EHLO: what is honoured in this session, and nothing else (RFC 5321 §4.1.1.1).
+//! The answers to EHLO and HELP: what is honoured in this session, and nothing else (RFC 5321 §4.1.1.1, §4.1.1.8).
+
+use std::fmt;
 
 use bytes::BytesMut;
 use jiff::Timestamp;
@@ -6,7 +8,7 @@ use jiff::Timestamp;
 use crate::limits::MAILS_MOST;
 use crate::{Blanks, Circumstance, Client, FutureRelease, Reply, Role, Settings};
 
-/// What a session understands of the parameters of MAIL and RCPT: what EHLO offers and what is taken are asked here, both.
+/// What a session understands of commands and of the parameters of MAIL and RCPT: what EHLO offers and what is taken are asked here, both.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Offer {
     /// EHLO was said: without it there are no parameters.
@@ -18,25 +20,54 @@ pub(crate) struct Offer {
     pub(crate) require_tls: bool,
     /// FUTURERELEASE, where people send and the operator has said how long.
     pub(crate) future_release: Option<FutureRelease>,
+    /// STARTTLS, in clear only (RFC 3207 §4.2).
+    pub(crate) starttls: bool,
+    /// AUTH, inside TLS alone.
+    pub(crate) auth: bool,
+}
+
+/// The commands of a session, for HELP.
+pub(crate) struct Verbs {
+    pub(crate) offer: Offer,
+    pub(crate) lmtp: bool,
+    pub(crate) xclient: bool,
+}
+
+impl fmt::Display for Verbs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.lmtp { "LHLO" } else { "EHLO HELO" })?;
+        f.write_str(" MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT")?;
+        let Offer { starttls, auth, .. } = self.offer;
+        let offered = [("STARTTLS", starttls), ("AUTH", auth), ("XCLIENT", self.xclient)];
+        offered.into_iter().filter(|(_, offered)| *offered).try_for_each(|(verb, _)| write!(f, " {verb}"))
+    }
 }
 
 impl Offer {
     pub(crate) fn of(settings: &Settings, here: &Circumstance, extended: bool) -> Self {
         let submits = settings.role == Role::Submission;
         let future_release = here.future_release.filter(|_| submits);
-        Self { extended, reports: submits, require_tls: here.tls.is_some(), future_release }
+        let tls = here.tls.is_some();
+        Self {
+            extended,
+            reports: submits,
+            require_tls: tls,
+            future_release,
+            starttls: settings.starttls && !tls,
+            auth: settings.auth && tls,
+        }
     }
 }
 
-/// Appends the answer. STARTTLS is offered in clear only (RFC 3207 §4.2), AUTH under TLS only, XCLIENT to those who may.
+/// Appends the answer to EHLO. XCLIENT is offered to those who may.
 pub(crate) fn answer(settings: &Settings, here: &Circumstance, blanks: &Blanks<'_>, out: &mut BytesMut) {
-    let tls = here.tls.is_some();
     let keyword = |text: &str, last, out: &mut BytesMut| Reply::HELLO.line(text, last, blanks, out);
     keyword(Reply::HELLO.text(), false, out);
     keyword("PIPELINING", false, out);
     keyword("8BITMIME", false, out);
     keyword("ENHANCEDSTATUSCODES", false, out);
     keyword("CHUNKING", false, out);
+    keyword("BINARYMIME", false, out);
     keyword("SMTPUTF8", false, out);
     let offer = Offer::of(settings, here, true);
     if offer.reports {
@@ -52,10 +83,10 @@ pub(crate) fn answer(settings: &Settings, here: &Circumstance, blanks: &Blanks<'
     if offer.require_tls {
         keyword("REQUIRETLS", false, out);
     }
-    if settings.starttls && !tls {
+    if offer.starttls {
         keyword("STARTTLS", false, out);
     }
-    if settings.auth
+    if offer.auth
         && let Some(tls) = here.tls
     {
         let offered = settings.offered(tls, here.withheld);
@@ -68,7 +99,7 @@ pub(crate) fn answer(settings: &Settings, here: &Circumstance, blanks: &Blanks<'
     Reply::HELLO.with(settings.recipients.min(MAILS_MOST).into()).line(
         if here.mails.is_some() { "LIMITS RCPTMAX={n} MAILMAX={detail}" } else { "LIMITS RCPTMAX={n}" },
         false,
-        &Blanks { detail: here.mails.as_ref().map(|mails| mails as &dyn std::fmt::Display), ..*blanks },
+        &Blanks { detail: here.mails.as_ref().map(|mails| mails as &dyn fmt::Display), ..*blanks },
         out,
     );
     Reply::HELLO.with(settings.message_bytes).line("SIZE {n}", false, blanks, out);

@@ -35,7 +35,8 @@
 //!
 //! **Guarantees.** The final 250 is written from a [`mail::Receipt`] and from nothing else. Nothing said before TLS is known
 //! after it, and nothing that arrived behind STARTTLS is executed. Passwords are taken only under TLS. Only CRLF ends a line,
-//! only CRLF . CRLF ends a message, and a message with a bare CR or LF is read to its true end and refused. Memory does not
+//! only CRLF . CRLF ends a message, and a message with a bare CR or LF is read to its true end and refused, unless it was declared
+//! binary: then it comes by BDAT, and is shown as it comes. Memory does not
 //! grow with what the peer sends: an idle session is [`Session`] itself and the name the client gave.
 //!
 //! **Lines of text** may be longer than RFC 5321's 998 octets and may hold any octet: real programs send such messages, and what

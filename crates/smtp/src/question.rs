@@ -72,7 +72,8 @@ pub struct Chunk<'s> {
     text: &'s [u8],
 }
 
-/// The whole message has come, within its limits and without a bare CR or LF.
+/// The whole message has come, within its limits and without a bare CR or LF, unless MAIL has said that it is binary
+/// ([`MailFrom::binary`]): what it is made of is then for the listener to see.
 #[derive(Debug)]
 pub struct EndOfData<'s> {
     session: &'s mut Session,
@@ -145,7 +146,7 @@ impl<'s> Mail<'s> {
 
     /// `250`: a transaction is open. Gives what MAIL said, to be kept.
     pub fn accept(self) -> MailFrom {
-        self.session.mail_accepted(self.from.utf8, self.from.is_traced());
+        self.session.mail_accepted(&self.from);
         self.from
     }
 
@@ -302,6 +303,6 @@ impl<'s> Xclient<'s> {
 
     /// That client may not come in: it is told so in `line`, which ends in CR LF, as if it had connected itself, and the session is over.
     pub fn turn_away(self, line: &[u8]) {
-        self.session.xclient_turned_away(line);
+        self.session.turn_away(line);
     }
 }

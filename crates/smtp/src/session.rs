@@ -327,6 +327,8 @@ struct Transaction {
     utf8: bool,
     /// MAIL asked to hear of each step.
     traced: bool,
+    /// MAIL said that the message is not made of lines.
+    binary: bool,
     /// Some recipient was refused.
     refused: bool,
     /// Octets of what was asked for recipients, at most [`REQUESTS_BYTES`](crate::limits::REQUESTS_BYTES).

@@ -13,12 +13,13 @@ use proptest::prelude::*;
 use smtp::{Circumstance, Question, Session, Settings, Want};
 
 /// Pieces of which dialogues are made, so that chance gets further than the first command.
-const PIECES: [&[u8]; 36] = [
+const PIECES: [&[u8]; 37] = [
     b"EHLO client.example\r\n",
     b"HELO client.example\r\n",
     b"LHLO client.example\r\n",
     b"MAIL FROM:<a@client.example>\r\n",
     b"MAIL FROM:<> SIZE=10 BODY=8BITMIME SMTPUTF8\r\n",
+    b"MAIL FROM:<> BODY=BINARYMIME\r\n",
     b"MAIL FROM:<> RET=FULL ENVID=a+20b BY=1;NT MT-PRIORITY=-9 REQUIRETLS\r\n",
     b"RCPT TO:<b@mx.example>\r\n",
     b"RCPT TO:<b@mx.example> NOTIFY=SUCCESS ORCPT=rfc822;b\r\n",

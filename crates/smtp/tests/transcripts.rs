@@ -331,7 +331,11 @@ fn asked(question: &mut Question<'_>) -> (&'static str, String) {
         Question::Mail(mail) => {
             let from = mail.from();
             let size = from.size.map(|size| format!(" size={size}")).unwrap_or_default();
-            let body = if from.body == BodyType::EightBitMime { " 8bitmime" } else { "" };
+            let body = match (from.body, from.binary) {
+                (BodyType::SevenBit, _) => "",
+                (BodyType::EightBitMime, false) => " 8bitmime",
+                (BodyType::EightBitMime, true) => " binarymime",
+            };
             let utf8 = if from.utf8 { " smtputf8" } else { "" };
             let requests = from.requests.as_ref().map(|requests| said(requests)).unwrap_or_default();
             let release = from.release.map(|release| format!(" {release:?}")).unwrap_or_default();

@@ -19,6 +19,10 @@ pub const SYNC_BOUNDS: [Duration; 7] = [
 pub struct Figures {
     /// Messages in maildrops; one that is in three counts three times.
     pub messages: u64,
+    /// Those of them that are held until somebody decides, about a second ago.
+    pub held_messages: u64,
+    /// Their octets.
+    pub held_bytes: u64,
     /// Octets of the log that live messages use.
     pub live_bytes: u64,
     /// Segments in use.
@@ -59,6 +63,8 @@ pub(crate) struct Meters {
     pub(crate) batch_bytes: AtomicU64,
     pub(crate) sync_nanos: AtomicU64,
     pub(crate) sync_buckets: [AtomicU64; SYNC_BOUNDS.len() + 1],
+    pub(crate) held_messages: AtomicU64,
+    pub(crate) held_bytes: AtomicU64,
     pub(crate) body_files: AtomicU64,
     pub(crate) moved: AtomicU64,
 }

@@ -224,7 +224,7 @@ fn read_usage(db: &Connection) -> rusqlite::Result<Usage> {
 
 /// What `user_version` says in SCHEMA.
 const FORMAT: i64 = 2;
-const SCHEMA: &str = "
+pub(crate) const SCHEMA: &str = "
     PRAGMA journal_mode = WAL;
     PRAGMA synchronous = NORMAL;
     PRAGMA wal_autocheckpoint = 16384;
@@ -237,6 +237,7 @@ const SCHEMA: &str = "
         drop_id INTEGER NOT NULL, sequence INTEGER NOT NULL, id BLOB NOT NULL, segment INTEGER NOT NULL, place INTEGER NOT NULL,
         text_offset INTEGER NOT NULL, octets INTEGER NOT NULL, flags INTEGER NOT NULL, share INTEGER NOT NULL, until INTEGER NOT NULL,
         PRIMARY KEY (drop_id, sequence)) WITHOUT ROWID;
+    CREATE INDEX IF NOT EXISTS held ON deliveries (until, id, octets) WHERE flags & 4;
     CREATE TABLE IF NOT EXISTS bodies (sequence INTEGER PRIMARY KEY, id BLOB NOT NULL, refs INTEGER NOT NULL);
     CREATE TABLE IF NOT EXISTS segments (number INTEGER PRIMARY KEY, rows INTEGER, live_bytes INTEGER, mark_bytes INTEGER);
     CREATE TABLE IF NOT EXISTS needs (mark INTEGER, message INTEGER, PRIMARY KEY (mark, message)) WITHOUT ROWID;

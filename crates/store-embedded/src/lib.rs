@@ -63,6 +63,7 @@ mod store_tests;
 mod version_tests;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use mail::{Envelope, ForwardPath, MessageId};
@@ -144,6 +145,11 @@ impl Quarantine for Embedded {
     async fn decide(&self, id: MessageId, account: Option<&str>, decision: Decision) -> Result<usize, Error> {
         let (engine, account) = (Arc::clone(self.engine()), account.map(str::to_owned));
         tokio::task::spawn_blocking(move || quarantine::decide(&engine, id, account.as_deref(), decision)).await.map_err(|_| closed())?
+    }
+
+    async fn expire(&self, before: SystemTime, most: usize) -> Result<Load, Error> {
+        let engine = Arc::clone(self.engine());
+        tokio::task::spawn_blocking(move || quarantine::expire(&engine, before, most)).await.map_err(|_| closed())?
     }
 }
 

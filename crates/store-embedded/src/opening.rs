@@ -164,6 +164,8 @@ impl Embedded {
         let segments = engine.shelf.all();
         Figures {
             messages,
+            held_messages: read(&engine.meters.held_messages),
+            held_bytes: read(&engine.meters.held_bytes),
             live_bytes,
             segments: segments.len() as u64,
             segment_bytes: segments.iter().map(|segment| segment.capacity).sum(),

@@ -1,15 +1,15 @@
-//! Messages that are held: shown to an operator, listed from now on, or deleted.
+//! Messages that are held: shown to an operator, listed from now on, or deleted, by somebody's word or because they are old.
 //!
 //! That a message is held is a flag of its record, and of its rows in the index; why is in the record's envelope, and read only when somebody
 //! asks. To release it is a mark of its own, to remove it a deletion like any other. Both are written while nothing is moved and nobody
 //! else decides, so that what is deleted here was never listed. All of it waits for the disk.
 
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mail::MessageId;
-use rusqlite::params;
-use store::{Decision, Error, HELD_SHOWN, HeldMessage, Hold};
+use rusqlite::{Params, params};
+use store::{Decision, Error, HELD_SHOWN, HeldMessage, Hold, Load};
 use tokio::sync::oneshot;
 
 use crate::backlog::What;
@@ -23,20 +23,48 @@ use crate::writer::{Command, Durable, Held};
 pub(crate) fn list(engine: &Engine, account: Option<&str>) -> Result<Vec<HeldMessage>, Error> {
     let _walking = lock(&engine.walking);
     let register = engine.people.register();
-    let rows = rows(engine, account, None, HELD_SHOWN)?;
+    let rows = held(engine, account, None, HELD_SHOWN)?;
     Ok(rows.into_iter().map(|row| row.tell(engine, register.owner(&row.maildrop))).collect())
 }
 
 /// Ends the hold on message `id` in the maildrop of `account`, or in all; in how many it was held.
 pub(crate) fn decide(engine: &Engine, id: MessageId, account: Option<&str>, decision: Decision) -> Result<usize, Error> {
     let _walking = lock(&engine.walking);
-    let rows = rows(engine, account, Some(id), usize::MAX)?;
+    let rows = held(engine, account, Some(id), usize::MAX)?;
+    end(engine, &rows, decision)?;
+    Ok(rows.len())
+}
+
+/// Deletes what was accepted before this time and waits for a decision: so many of the oldest; how much that was.
+pub(crate) fn expire(engine: &Engine, before: SystemTime, most: usize) -> Result<Load, Error> {
+    let (before, most) = (MessageId::earliest(before).to_bytes(), i64::try_from(most).unwrap_or(i64::MAX));
+    let old = || rows(engine, OLD_ROWS, params![before, most]);
+    // Mostly there is nothing, and nobody need wait for that.
+    if old()?.is_empty() {
+        return Ok(Load::default());
+    }
+    let _walking = lock(&engine.walking);
+    engine.backlog.barrier_blocking()?;
+    let rows = old()?;
+    end(engine, &rows, Decision::Remove)?;
+    Ok(Load { octets: rows.iter().map(|row| row.octets).sum(), messages: rows.len() as u64 })
+}
+
+/// How much waits for a decision, as far as the index knows.
+pub(crate) fn waiting(engine: &Engine) -> Result<Load, Error> {
+    engine.listings.with_connection(|db| {
+        db.prepare_cached(WAITING)?.query_row([], |row| {
+            Ok(Load { octets: row.get::<_, i64>(1)?.cast_unsigned(), messages: row.get::<_, i64>(0)?.cast_unsigned() })
+        })
+    })
+}
+
+fn end(engine: &Engine, rows: &[Row], decision: Decision) -> Result<(), Error> {
     let marked: Vec<_> = rows.iter().map(|row| mark(engine, row, decision)).collect::<Result<_, _>>()?;
     for answered in marked {
         answered.blocking_recv().map_err(|_| closed())??;
     }
-    engine.backlog.barrier_blocking()?;
-    Ok(rows.len())
+    engine.backlog.barrier_blocking()
 }
 
 /// A delivery that is held, and where its message stands.
@@ -51,13 +79,17 @@ struct Row {
     until_ms: u64,
 }
 
-fn rows(engine: &Engine, account: Option<&str>, id: Option<MessageId>, most: usize) -> Result<Vec<Row>, Error> {
+fn held(engine: &Engine, account: Option<&str>, id: Option<MessageId>, most: usize) -> Result<Vec<Row>, Error> {
     engine.backlog.barrier_blocking()?;
     let maildrop = account.map(|account| engine.people.register().maildrop(&account.into()));
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    rows(engine, HELD_ROWS, params![maildrop, id.map(MessageId::to_bytes), most, now_ms().cast_signed()])
+}
+
+fn rows(engine: &Engine, query: &str, wanted: impl Params) -> Result<Vec<Row>, Error> {
     engine.listings.with_connection(|db| {
         let number = |row: &rusqlite::Row<'_>, column| row.get::<_, i64>(column).map(i64::cast_unsigned);
-        let mut statement = db.prepare_cached(HELD_ROWS)?;
-        let wanted = params![maildrop, id.map(MessageId::to_bytes), i64::try_from(most).unwrap_or(i64::MAX), now_ms().cast_signed()];
+        let mut statement = db.prepare_cached(query)?;
         let rows = statement.query_map(wanted, |row| {
             Ok(Row {
                 maildrop: row.get(0)?,
@@ -110,6 +142,33 @@ fn mark(engine: &Engine, row: &Row, decision: Decision) -> Result<oneshot::Recei
     Ok(engine.submit(|answer| Command { header, moved: false, head, body: Vec::new(), what, held, answer }))
 }
 
-/// Looks through all rows: an index of those that are held would cost every delivery something, and this is asked seldom.
+/// By the index of what is held, as are the others.
 const HELD_ROWS: &str = "SELECT account, id, sequence, segment, place, text_offset, octets, until FROM deliveries JOIN drops USING (drop_id)
     WHERE flags & 4 AND (until = 0 OR until > ?4) AND (?1 IS NULL OR account = ?1) AND (?2 IS NULL OR id = ?2) ORDER BY sequence, account LIMIT ?3";
+const OLD_ROWS: &str = "SELECT account, id, sequence, segment, place, text_offset, octets, until FROM deliveries JOIN drops USING (drop_id)
+    WHERE flags & 4 AND until = 0 AND id < ?1 ORDER BY sequence, account LIMIT ?2";
+const WAITING: &str = "SELECT count(*), coalesce(sum(octets), 0) FROM deliveries WHERE flags & 4 AND until = 0";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::SCHEMA;
+
+    /// Which of the tables and indexes a query reads, and how.
+    fn plan(query: &str, wanted: impl Params) -> String {
+        let db = rusqlite::Connection::open_in_memory().unwrap();
+        db.execute_batch(SCHEMA).unwrap();
+        let mut statement = db.prepare(&format!("EXPLAIN QUERY PLAN {query}")).unwrap();
+        let steps = statement.query_map(wanted, |row| row.get::<_, String>(3)).unwrap();
+        steps.map(Result::unwrap).collect::<Vec<_>>().join("; ")
+    }
+
+    #[test]
+    fn nobody_looks_through_what_is_listed() {
+        for plan in [plan(OLD_ROWS, params![[0_u8; 16], 1]), plan(WAITING, [])] {
+            assert!(plan.contains("SEARCH deliveries USING") && plan.contains("INDEX held"), "{plan}");
+        }
+        let plan = plan(HELD_ROWS, params![Option::<String>::None, Option::<[u8; 16]>::None, 1, 0]);
+        assert!(plan.contains("INDEX held"), "{plan}");
+    }
+}

@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use crate::body_file::body_path;
 use crate::compaction;
 use crate::engine::Engine;
 use crate::lock;
+use crate::quarantine;
 use crate::segment::{LOG, segment_path, spare_path};
 
 /// What waits for the tender, and what it has done.
@@ -69,12 +71,21 @@ impl Tender {
 pub(crate) fn run(engine: &Arc<Engine>) {
     loop {
         tend(engine);
+        count_held(engine);
         let state = lock(&engine.tender.state);
         if state.closed {
             return;
         }
         let idle = |state: &mut State| !state.closed && !std::mem::take(&mut state.woken);
         drop(engine.tender.changed.wait_timeout_while(state, ROUND, idle));
+    }
+}
+
+/// For the figures. An index that cannot be read is told of elsewhere.
+fn count_held(engine: &Engine) {
+    if let Ok(waiting) = quarantine::waiting(engine) {
+        engine.meters.held_messages.store(waiting.messages, Ordering::Relaxed);
+        engine.meters.held_bytes.store(waiting.octets, Ordering::Relaxed);
     }
 }
 

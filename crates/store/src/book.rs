@@ -16,13 +16,15 @@
 //! is refused, so that resolving never fails.
 
 mod changing;
+mod explaining;
+mod resolving;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use mail::{Domain, ForwardPath, Host, Mailbox};
+use mail::{Domain, Host, Mailbox};
 
-use crate::{Allowance, Closed, List, Posters, Posting, Quota};
+use crate::{Allowance, Closed, List, Quota};
 
 /// Who may log in, and whose mail it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,14 +96,18 @@ pub enum Resolution {
 /// What a recipient's mail is taken on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Terms {
-    /// What those of the accounts may hold that have a limit.
+    /// What those of the accounts may hold that have a limit, and must have room.
     pub allowances: Vec<(Arc<str>, Allowance)>,
+    /// The same of those that are reached by lists alone: a list's mail is for the members that have room.
+    pub members: Vec<(Arc<str>, Allowance)>,
     /// The lists it goes through that not everybody may post to: all of them must [admit](Closed::admits) the sender.
     pub closed: Vec<Closed>,
     /// Addresses elsewhere that it is to go to as well, each once, for whoever can send it there.
     pub outside: Vec<Arc<str>>,
     /// It goes through a list, open or not.
     pub through_list: bool,
+    /// It is an alias of several, accounts or lists, and no list itself.
+    pub several: bool,
     /// Nobody has the address: it is the domain's catch-all that takes it.
     pub catch_all: bool,
 }
@@ -121,17 +127,6 @@ pub struct Book {
     unverified: u64,
     /// Whether anybody has a quota or forwards mail: where nobody does, nobody's is looked up.
     has_terms: bool,
-}
-
-/// What an address comes to.
-#[derive(Default)]
-struct Found<'b> {
-    accounts: Vec<Arc<str>>,
-    /// The lists on the way there.
-    lists: Vec<&'b List>,
-    catch_all: bool,
-    /// It is the postmaster's, who is reached on no terms.
-    postmaster: bool,
 }
 
 impl Book {
@@ -202,80 +197,10 @@ impl Book {
         self.accounts.get(login).or_else(|| self.accounts.get(mail::canonical(login).as_str()))
     }
 
-    /// Whose maildrops a recipient's mail goes to.
-    pub fn resolve(&self, recipient: &ForwardPath) -> Resolution {
-        let found = match recipient {
-            ForwardPath::Postmaster => self.any_postmaster().map(|found| Found { postmaster: true, ..found }),
-            ForwardPath::Mailbox(mailbox) => match self.domain_of(mailbox) {
-                None => return Resolution::Foreign,
-                Some(domain) => self.lookup(mailbox, domain),
-            },
-        };
-        found.map_or(Resolution::UnknownUser, |found| {
-            let terms = self.terms(&found);
-            Resolution::Accounts(found.accounts, terms)
-        })
-    }
-
-    /// The names under which somebody else may know an address of ours: as it is written, and without its detail.
-    pub fn names(&self, mailbox: &Mailbox) -> Vec<String> {
-        let Some(domain) = self.domain_of(mailbox) else { return Vec::new() };
-        let mut names = vec![name_of(mailbox, domain)];
-        let mut without = name_of(mailbox, domain);
-        if cut_detail(&mut without, domain) {
-            names.push(without);
-        }
-        names
-    }
-
-    /// What an address comes to that stands for these accounts, as somebody else says.
-    ///
-    /// # Errors
-    /// The first that is no account.
-    pub fn of_accounts<'n>(&self, names: &'n [String]) -> Result<Resolution, &'n str> {
-        let mut found = Found::default();
-        for name in names {
-            let account = &self.account(name).ok_or(name.as_str())?.name;
-            if !found.accounts.contains(account) {
-                found.accounts.push(Arc::clone(account));
-            }
-        }
-        let terms = self.terms(&found);
-        Ok(Resolution::Accounts(found.accounts, terms))
-    }
-
     /// What an account may hold, where there is a limit.
     pub fn allowance(&self, account: &Account) -> Option<Allowance> {
         let of_domain = account.name.rsplit_once('@').and_then(|(_, host)| self.domains.get(host));
         account.quota.or(of_domain.map(|domain| domain.quota).unwrap_or_default())
-    }
-
-    fn terms(&self, found: &Found<'_>) -> Option<Box<Terms>> {
-        if !self.has_terms && found.lists.is_empty() && !found.catch_all {
-            return None;
-        }
-        let (through_list, catch_all) = (!found.lists.is_empty(), found.catch_all);
-        let (mut terms, mut seen) = (Terms { through_list, catch_all, ..Terms::default() }, BTreeSet::new());
-        for account in found.accounts.iter().filter_map(|name| self.accounts.get(name)) {
-            let allowance = self.allowance(account).filter(|_| !found.postmaster);
-            terms.allowances.extend(allowance.map(|allowance| (Arc::clone(&account.name), allowance)));
-            terms.outside.extend(account.forwards.iter().filter(|address| seen.insert(Arc::clone(address))).cloned());
-        }
-        for list in &found.lists {
-            terms.closed.extend(self.closed(list).filter(|_| !found.postmaster));
-            terms.outside.extend(list.outside.iter().filter(|address| seen.insert(Arc::clone(address))).cloned());
-        }
-        (terms != Terms::default()).then(|| Box::new(terms))
-    }
-
-    /// Nobody may post to a list of which it cannot be told who may.
-    fn closed(&self, list: &List) -> Option<Closed> {
-        let posters = match list.posting {
-            Posting::Anyone => return None,
-            Posting::Members => self.expand(&list.name).map(|found| Posters::Accounts(found.accounts)),
-            Posting::Domain => list.name.rsplit_once('@').and_then(|(_, host)| host.parse().ok()).map(Posters::Domain),
-        };
-        Some(Closed { name: Arc::clone(&list.name), posters: posters.unwrap_or(Posters::Accounts(Vec::new())) })
     }
 
     /// What is to be known before anybody is looked up.
@@ -290,59 +215,6 @@ impl Book {
             Host::Domain(domain) => self.domains.get(domain),
             Host::Literal(_) => None,
         }
-    }
-
-    fn lookup(&self, mailbox: &Mailbox, domain: &DomainRecord) -> Option<Found<'_>> {
-        let mut name = name_of(mailbox, domain);
-        let found = self.expand(&name).or_else(|| self.look_further(&mut name, domain))?;
-        Some(Found { postmaster: is_postmaster(&name), ..found })
-    }
-
-    /// For an address that nobody has as it is written. What is left in `name` has no detail.
-    fn look_further(&self, name: &mut String, domain: &DomainRecord) -> Option<Found<'_>> {
-        if cut_detail(name, domain)
-            && let Some(found) = self.expand(name)
-        {
-            return Some(found);
-        }
-        let postmaster = is_postmaster(name).then(|| self.postmaster(domain).or_else(|| self.any_postmaster())).flatten();
-        postmaster.or_else(|| Some(Found { catch_all: true, ..self.expand(domain.catch_all.as_ref()?)? }))
-    }
-
-    fn any_postmaster(&self) -> Option<Found<'_>> {
-        self.domains.values().find_map(|domain| self.postmaster(domain))
-    }
-
-    fn postmaster(&self, domain: &DomainRecord) -> Option<Found<'_>> {
-        let named = domain.postmaster.as_ref().and_then(|name| self.expand(name));
-        named.or_else(|| {
-            let ours = |account: &&Account| account.name.rsplit_once('@').is_some_and(|(_, host)| host == domain.name.as_str());
-            self.accounts.values().filter(ours).min_by_key(|account| account.serial).map(Found::of)
-        })
-    }
-
-    /// The accounts an address stands for; none when nobody has it.
-    fn expand(&self, name: &str) -> Option<Found<'_>> {
-        if let Some(account) = self.accounts.get(name) {
-            return Some(Found::of(account));
-        }
-        let (mut open, mut seen, mut found) = (vec![self.group(name)?], BTreeSet::new(), Found::default());
-        while let Some((targets, list)) = open.pop() {
-            found.lists.extend(list);
-            for target in targets.iter().filter(|target| seen.insert(Arc::clone(target))) {
-                match self.accounts.get(target) {
-                    Some(account) => found.accounts.push(account.name.clone()),
-                    None => open.extend(self.group(target)),
-                }
-            }
-        }
-        Some(found)
-    }
-
-    /// What an alias or a list leads to, and which list it is.
-    fn group(&self, name: &str) -> Option<(&[Arc<str>], Option<&List>)> {
-        let of_list = || self.lists.get(name).map(|list| (&list.members[..], Some(list)));
-        self.aliases.get(name).map(|alias| (&alias.targets[..], None)).or_else(of_list)
     }
 
     /// The account as it is from now on.
@@ -366,32 +238,6 @@ impl Book {
                 self.costs.remove(cost);
             }
         }
-    }
-}
-
-/// Under which name an address is kept.
-fn name_of(mailbox: &Mailbox, domain: &DomainRecord) -> String {
-    let mut name = mailbox.local_part().to_lowercase();
-    name.push('@');
-    name.push_str(domain.name.as_str());
-    name
-}
-
-/// Whether it is the address that every domain must have (RFC 5321 §4.5.1).
-fn is_postmaster(name: &str) -> bool {
-    name.strip_prefix("postmaster").is_some_and(|rest| rest.starts_with('@'))
-}
-
-/// Takes the delimiter and the detail out of a name; whether it has any.
-fn cut_detail(name: &mut String, domain: &DomainRecord) -> bool {
-    let end = name.len() - domain.name.as_str().len() - 1;
-    let detail = domain.delimiter.and_then(|delimiter| name.get(..end)?.find(delimiter)).filter(|at| *at > 0);
-    detail.map(|at| name.replace_range(at..end, "")).is_some()
-}
-
-impl Found<'_> {
-    fn of(account: &Account) -> Self {
-        Self { accounts: vec![Arc::clone(&account.name)], ..Self::default() }
     }
 }
 

@@ -78,6 +78,7 @@ macro_rules! conformance {
             a_verifier_is_of_one_password
             a_held_message_is_kept_and_not_listed_until_it_is_released
             what_is_held_is_decided_about_in_each_maildrop
+            what_nobody_has_decided_about_goes_when_it_is_old
             what_is_held_for_a_time_is_listed_when_it_has_come
             removing_an_account_removes_its_mail
         }

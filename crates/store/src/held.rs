@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use mail::MessageId;
 
-use crate::Error;
+use crate::{Error, Load};
 
 /// That a message is held.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +60,13 @@ pub trait Quarantine: Send + Sync {
     /// # Errors
     /// As [`Incoming::commit`](crate::Incoming::commit): it may be done in some maildrops.
     async fn decide(&self, id: MessageId, account: Option<&str>, decision: Decision) -> Result<usize, Error>;
+
+    /// Deletes what was accepted before this time and is held until somebody decides; at most `most` deliveries of it, the oldest first. Durable when
+    /// it is answered; how much it was. Dropping the future stops nothing.
+    ///
+    /// # Errors
+    /// As [`Incoming::commit`](crate::Incoming::commit): some of it may be done.
+    async fn expire(&self, before: SystemTime, most: usize) -> Result<Load, Error>;
 }
 
 /// The most messages that are shown at once.

@@ -365,6 +365,26 @@ impl Quarantine for Memory {
         }
         Ok(decided)
     }
+
+    async fn expire(&self, before: SystemTime, most: usize) -> Result<Load, Error> {
+        self.shared.is_there()?;
+        let mut kept = lock(&self.shared.kept);
+        let is_old = |held: &&Held| held.hold.until.is_none() && held.received < before;
+        let messages = kept.maildrops.iter().flat_map(|(name, messages)| messages.iter().map(move |message| (name, message)));
+        let old = messages.filter_map(|(name, message)| Some((message.held().filter(is_old)?.received, Arc::clone(name), message.id)));
+        let mut old: Vec<_> = old.collect();
+        old.sort();
+        old.truncate(most);
+        let mut expired = Load::default();
+        for (_, name, id) in old {
+            let Some(messages) = kept.maildrops.get_mut(&name) else { continue };
+            for gone in messages.extract_if(.., |message| message.id == id) {
+                expired.messages += 1;
+                expired.octets += octets(&gone.text);
+            }
+        }
+        Ok(expired)
+    }
 }
 
 /// See [`Entry::octets`].

@@ -32,14 +32,15 @@ pub(super) fn print(out: &mut dyn Write, status: &GateStatus) -> io::Result<()> 
         writeln!(out, "          {known_good_refused} of them known to be good")?;
     }
     if *missing > 0 {
-        writeln!(out, "          {missing} sources have not come back within 4 h: `gatepost gate returns --missing`")?;
+        let have = if *missing == 1 { "source has" } else { "sources have" };
+        writeln!(out, "          {missing} {have} not come back within 4 h: `gatepost gate returns --missing`")?;
     }
     for (limit, count) in in_shadow.iter().filter(|(_, count)| **count > 0) {
         writeln!(out, "shadow    {limit} would have refused {count}")?;
     }
     for PhaseStatus { phase, sessions, share_of_late, seconds } in phases {
         let percent = 100.0 * share_of_late;
-        writeln!(out, "phase     {phase:<6} {sessions:>6} now  {percent:>5.1} % of late  {seconds:>12.1} s since the start")?;
+        writeln!(out, "phase     {phase:<9} {sessions:>6} now  {percent:>5.1} % of late  {seconds:>12.1} s since the start")?;
     }
     for Holder { prefix, sessions } in holders {
         writeln!(out, "holder    {prefix} has {sessions}")?;
@@ -51,9 +52,13 @@ pub(super) fn print(out: &mut dyn Write, status: &GateStatus) -> io::Result<()> 
     for ExemptionStatus { name, sessions, reason, expires, expired, held, hits } in users {
         let limit = sessions.map_or_else(|| "any number".to_owned(), |sessions| format!("{sessions}"));
         let until = until(expires.as_deref(), *expired);
-        writeln!(out, "user      {name} may have {limit}{until}, has {held}; needed {hits} times: {reason}")?;
+        writeln!(out, "user      {name} may have {limit}{until}, has {held}; needed {hits} time{}: {reason}", plural(*hits))?;
     }
     Ok(())
+}
+
+fn plural(number: u64) -> &'static str {
+    if number == 1 { "" } else { "s" }
 }
 
 fn until(expires: Option<&str>, expired: bool) -> String {

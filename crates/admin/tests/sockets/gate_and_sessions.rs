@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use admin::{GateRequest, Holder, Reply, Request, SessionsRequest};
+use admin::{BanRequest, GateRequest, Holder, Reply, Request, SessionsRequest};
 use gate::{Arrival, ListenerId, Node};
 use store::memory::Condition;
 
@@ -112,6 +112,17 @@ async fn sessions_are_listed_found_and_ended() {
         let Reply::Refused(said) = sessions(SessionsRequest::End { id: id.into() }).await else { panic!("{id} has ended") };
         assert!(said[0].starts_with(why), "{said:?}");
     }
+}
+
+#[tokio::test]
+async fn a_ban_that_cannot_be_written_down_is_in_force_and_not_said_to_be_done() {
+    let mut server = Server::new();
+    let _stop = server.control();
+    server.reloads.0.lock().unwrap().push("no space left".into());
+    let add = BanRequest::Add { network: "192.0.2.7".into(), seconds: 60, reason: "spam run".into() };
+    let Reply::Refused(why) = asked(server.path(), Request::Bans(add)).await.unwrap() else { panic!("it is not written down") };
+    assert_eq!(why, ["it is so, but a restart will not know it: no space left"]);
+    assert_eq!(server.gate.bans(Instant::now()).len(), 1);
 }
 
 #[tokio::test]

@@ -14,7 +14,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-use admin::{Admin, Control, ControlSocket, Error, Http, Listening, Origin, Override, Reloaded, Reply, Request, Setting, Watch, ask};
+use admin::{
+    Admin, Control, ControlSocket, Error, Http, Listening, Origin, Override, RecipientExplained, RecipientRequest, Reloaded, Reply,
+    Request, Setting, Watch, ask,
+};
 use async_trait::async_trait;
 use events::Events;
 use gate::{Arrival, Gate, ListenerId, Portion, Settings};
@@ -41,6 +44,10 @@ impl Control for Reloads {
         Setting { key: key.into(), value: "2".into(), origin: Origin::File { path: "/etc/gatepost/gatepost.toml".into(), line: 7 } }
     }
 
+    async fn explain(&self, request: &RecipientRequest) -> Result<RecipientExplained, Vec<String>> {
+        Err(vec![format!("{} is not explained here", request.recipient)])
+    }
+
     fn drain_time(&self) -> Duration {
         Duration::from_secs(30)
     }
@@ -51,6 +58,13 @@ impl Control for Reloads {
 
     fn unset_max_inbound(&self) -> Result<(), Vec<String>> {
         Ok(())
+    }
+
+    async fn keep_bans(&self) -> Result<(), String> {
+        match self.0.lock().unwrap().first() {
+            None => Ok(()),
+            Some(fault) => Err(fault.clone()),
+        }
     }
 
     fn overridden(&self) -> Option<Override> {

@@ -56,6 +56,12 @@ async fn tried(authenticator: &Authenticator, login: &str, password: &str, sourc
     verify(authenticator, claim(login, password, source)).await.unwrap()
 }
 
+/// When what follows a login has been done: in this order, for who has computed goes on to keep it.
+async fn settled(authenticator: &Authenticator) {
+    drop(authenticator.hashing.places.acquire_many(settings().concurrent_hashes.get()).await.unwrap());
+    drop(authenticator.hashing.keeping.acquire_many(crate::hashing::KEEPING as u32).await.unwrap());
+}
+
 fn right() -> Verdict {
     Verdict::Right { account: ANN.into() }
 }

@@ -16,12 +16,15 @@ use base64::engine::general_purpose::STANDARD;
 use mail::Secret;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::redirect::Policy;
-use reqwest::{Client, StatusCode, Url};
+use reqwest::{Certificate, Client, ClientBuilder, StatusCode, Url};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
-use super::{LEEWAY, Settings, named};
+use super::{LEEWAY, Settings, Wanted};
 use crate::Error;
 use crate::seal::{Seal, Sealed};
 
@@ -70,14 +73,14 @@ impl Service {
 
 impl Introspection {
     /// # Errors
-    /// [`Error::OauthFile`] where the secret cannot be had, [`Error::Introspection`] where TLS cannot be set up.
+    /// [`Error::OauthFile`] where the secret or the authorities cannot be had, [`Error::Introspection`] where TLS cannot be set up.
     pub(super) fn new(settings: &Settings) -> Result<Self, Error> {
         // Whoever was first has installed the same.
         let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
         // A connection that was kept could be closed by the service as we begin, and a token is not sent twice.
-        let client = Client::builder().redirect(Policy::none()).no_proxy().pool_max_idle_per_host(0).build();
+        let client = Client::builder().redirect(Policy::none()).no_proxy().pool_max_idle_per_host(0);
         Ok(Self {
-            client: client.map_err(|error| Error::Introspection(told(error)))?,
+            client: vouched_for(client, &settings.introspection_ca)?.build().map_err(|error| Error::Introspection(told(error)))?,
             service: Service::parse(&settings.introspection).map_err(Error::Introspection)?,
             headers: headers(settings)?,
             places: Semaphore::new(AT_ONCE),
@@ -94,7 +97,7 @@ impl Introspection {
     ///
     /// # Errors
     /// [`Error::Introspection`]: no answer in time, or none that means anything.
-    pub(super) async fn account(&self, token: &str, claim: &str) -> Result<Option<String>, Error> {
+    pub(super) async fn account(&self, token: &str, wanted: &Wanted) -> Result<Option<String>, Error> {
         let sealed = self.seal.seal(&[token.as_bytes()]);
         if let Some(account) = self.remembered().account(&sealed) {
             return Ok(Some(account));
@@ -104,7 +107,7 @@ impl Introspection {
         let active =
             answer.get("active").and_then(Value::as_bool).ok_or_else(|| Error::Introspection("its answer has no \"active\"".into()))?;
         let Some(lives) = Some(&answer).filter(|_| active).and_then(|answer| self.lives(answer)) else { return Ok(None) };
-        let account = named(&answer, claim);
+        let account = wanted.account(&answer);
         if let Some(account) = account.as_ref().filter(|account| account.len() <= mail::PATH_OCTETS) {
             self.remembered().insert(sealed, account, lives.min(self.remember));
         }
@@ -184,6 +187,32 @@ fn holds(claim: Option<&Value>, expected: &str) -> bool {
             Some(Value::Array(values)) => values.iter().any(|value| value == expected),
             _ => false,
         }
+}
+
+/// A client that takes the service for whoever these authorities say it is; without any, those of the system.
+fn vouched_for(client: ClientBuilder, authorities: &[PathBuf]) -> Result<ClientBuilder, Error> {
+    if authorities.is_empty() {
+        return Ok(client);
+    }
+    let mut certificates = Vec::new();
+    for path in authorities {
+        let read = authorities_of(path).map_err(|source| Error::OauthFile { key: "introspection_ca", path: path.clone(), source })?;
+        certificates.extend(read);
+    }
+    Ok(client.tls_certs_only(certificates))
+}
+
+/// The certificates of a file.
+fn authorities_of(path: &PathBuf) -> io::Result<Vec<Certificate>> {
+    let unusable = |cause: String| io::Error::new(io::ErrorKind::InvalidData, cause);
+    let mut certificates = Vec::new();
+    for der in CertificateDer::pem_slice_iter(&fs::read(path)?) {
+        let der = der.map_err(|error| unusable(format!("is not PEM: {error}")))?;
+        // What is taken here without a look would be found out when the first token comes.
+        RootCertStore::empty().add(der.clone()).map_err(|error| unusable(format!("a certificate in it cannot be used: {error}")))?;
+        certificates.push(Certificate::from_der(&der).map_err(|error| unusable(told(error)))?);
+    }
+    if certificates.is_empty() { Err(unusable("there is no CERTIFICATE in it".into())) } else { Ok(certificates) }
 }
 
 /// What goes with each question: who asks (RFC 6749 §2.3.1).

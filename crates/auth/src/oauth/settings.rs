@@ -16,10 +16,11 @@ use crate::Fault;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// Files with the provider's public keys, PEM ("PUBLIC KEY"): ["/etc/gatepost/oauth.pem"]. A token is then a JWT (RFC 7519) that one of them
-    /// has signed, by RS256 with RSA, ES256 with P-256 or EdDSA with Ed25519, has not expired, and is for `audience` from
-    /// `issuer`. Clocks may differ by a minute. The files are read again on every reload: to change keys, list the old and the new one
-    /// for a while.
+    /// Files with the provider's public keys, each PEM ("PUBLIC KEY") or a JWK Set (RFC 7517), which is what is found at a provider's jwks_uri:
+    /// ["/etc/gatepost/jwks.json"]. A token is then a JWT (RFC 7519) that one of them has signed, by RS256 with RSA, ES256 with P-256 or EdDSA with
+    /// Ed25519, has not expired, and is for `audience` from `issuer`. Clocks may differ by a minute. Where a token names its key (kid), the
+    /// keys of a set that are called otherwise are not tried; a key in PEM has no name and is. The files, of 256 KiB and 64 keys at most, are read again on
+    /// every reload: fetch the set from time to time and reload, or, with PEM, list the old and the new key for a while.
     pub keys: Vec<PathBuf>,
 
     /// Who must have issued a token: its `iss`, to the letter. Needed with `keys`; with `introspection` empty is anybody.
@@ -29,10 +30,17 @@ pub struct Settings {
     /// open the mail here; with `introspection` empty leaves that to the service.
     pub audience: String,
 
+    /// What a token must be good for: a word that its `scope`, or `scp`, must hold, as in "mail". Empty asks for none.
+    pub scope: String,
+
     /// The provider's service that says what a token is worth (RFC 7662), in place of `keys`, by its https URL. Empty for none. It is asked with
     /// `client_id` and the secret in `client_secret_file`, and what it says of `issuer` and `audience` must be what is written there,
     /// where something is. A service on another machine needs https. While it does not answer, clients are told to come back later.
     pub introspection: String,
+
+    /// Files with the certificates, PEM, of the authorities that vouch for that service, where it has one of your own: ["/etc/gatepost/ca.pem"]. They
+    /// count in place of those that the system trusts. The files are read again on every reload.
+    pub introspection_ca: Vec<PathBuf>,
 
     /// As whom this server asks there; empty to ask without a name.
     pub client_id: String,
@@ -58,7 +66,9 @@ impl Default for Settings {
             keys: Vec::new(),
             issuer: String::new(),
             audience: String::new(),
+            scope: String::new(),
             introspection: String::new(),
+            introspection_ca: Vec::new(),
             client_id: String::new(),
             client_secret_file: PathBuf::new(),
             timeout: Span::secs(5),
@@ -100,6 +110,13 @@ impl Settings {
                 key: "introspection",
                 message: "cannot be had beside oauth.keys: set the one that the provider asks for".into(),
             });
+        }
+        // RFC 6749 §3.3.
+        if !self.scope.bytes().all(|octet| octet.is_ascii_graphic() && !br#""\"#.contains(&octet)) {
+            faults.push(Fault { key: "scope", message: format!("{:?} must be one word, without spaces and quotes", self.scope) });
+        }
+        if !self.introspection_ca.is_empty() && !self.asks() {
+            faults.push(Fault { key: "introspection_ca", message: "vouches for nobody: it goes with oauth.introspection".into() });
         }
         if self.client_id.is_empty() != self.client_secret_file.as_os_str().is_empty() {
             faults.push(Fault { key: "client_secret_file", message: "goes with client_id: set both or neither".into() });

@@ -1,26 +1,19 @@
 //! Tokens that say themselves what they are worth: signed JWTs (RFC 7519, RFC 8725).
 //!
 //! Each key goes with one algorithm, which follows from the key and never from the token: neither `none` nor an HMAC under the text of a
-//! public key is ever tried. Expiry, issuer and audience must be there and right, and `nbf` right where it is there.
+//! public key is ever tried. Of keys that have a name a token that names one (`kid`) is compared with that alone. Expiry, issuer and audience must be
+//! there and right, and `nbf` right where it is there.
 
-use std::path::PathBuf;
-use std::{fs, io};
-
-use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
-use rustls::pki_types::SubjectPublicKeyInfoDer;
-use rustls::pki_types::pem::PemObject;
+use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
 use serde_json::{Map, Value};
-use x509_parser::oid_registry::{OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY, OID_PKCS1_RSAENCRYPTION, OID_SIG_ED25519};
-use x509_parser::prelude::FromDer;
-use x509_parser::public_key::PublicKey;
-use x509_parser::x509::SubjectPublicKeyInfo;
 
 use super::Settings;
+use super::keys::{self, Key};
 use crate::Error;
 
 /// Whose signature counts, and on what.
 #[derive(Debug)]
-pub(super) struct Signed(Vec<(DecodingKey, Validation)>);
+pub(super) struct Signed(Vec<(Key, Validation)>);
 
 impl Signed {
     /// # Errors
@@ -28,17 +21,26 @@ impl Signed {
     pub(super) fn new(settings: &Settings) -> Result<Self, Error> {
         let mut keys = Vec::new();
         for path in &settings.keys {
-            let read = read(path).map_err(|source| Error::OauthFile { key: "keys", path: path.clone(), source })?;
-            keys.extend(read.into_iter().map(|(algorithm, key)| (key, validation(algorithm, settings))));
+            let read = keys::read(path).map_err(|source| Error::OauthFile { key: "keys", path: path.clone(), source })?;
+            for key in read {
+                let validation = validation(key.algorithm, settings);
+                keys.push((key, validation));
+            }
         }
         Ok(Self(keys))
     }
 
     /// What a token says, if any of it is to be believed.
     pub(super) fn claims(&self, token: &str) -> Option<Map<String, Value>> {
-        let mut tokens = self.0.iter().filter_map(|(key, validation)| decode(token, key, validation).ok());
+        let header = decode_header(token).ok()?;
         // RFC 7515 §4.1.11: what must be understood is not.
-        tokens.next().filter(|token| token.header.crit.is_none()).map(|token| token.claims)
+        if header.crit.is_some() {
+            return None;
+        }
+        let named = |key: &Key| header.kid.is_none() || key.id.is_none() || key.id == header.kid;
+        let keys = self.0.iter().filter(|(key, _)| key.algorithm == header.alg && named(key));
+        let mut tokens = keys.filter_map(|(key, validation)| decode(token, &key.decoding, validation).ok());
+        tokens.next().map(|token| token.claims)
     }
 }
 
@@ -51,34 +53,3 @@ fn validation(algorithm: Algorithm, settings: &Settings) -> Validation {
     validation.leeway = super::LEEWAY.as_secs();
     validation
 }
-
-/// The public keys of a file.
-fn read(path: &PathBuf) -> io::Result<Vec<(Algorithm, DecodingKey)>> {
-    let mut keys = Vec::new();
-    for der in SubjectPublicKeyInfoDer::pem_slice_iter(&fs::read(path)?) {
-        let der = der.map_err(|error| unusable(&format!("is not PEM: {error}")))?;
-        keys.push(key(&der).ok_or_else(|| unusable("a key in it is none of RSA with 2048 bits or more, P-256 and Ed25519"))?);
-    }
-    if keys.is_empty() { Err(unusable("there is no PUBLIC KEY in it")) } else { Ok(keys) }
-}
-
-fn key(der: &[u8]) -> Option<(Algorithm, DecodingKey)> {
-    let (_, info) = SubjectPublicKeyInfo::from_der(der).ok()?;
-    let (kind, octets) = (&info.algorithm, &*info.subject_public_key.data);
-    if kind.algorithm == OID_PKCS1_RSAENCRYPTION {
-        let PublicKey::RSA(rsa) = info.parsed().ok()? else { return None };
-        (rsa.key_size() >= RSA_BITS).then(|| (Algorithm::RS256, DecodingKey::from_rsa_der(octets)))
-    } else if kind.algorithm == OID_KEY_TYPE_EC_PUBLIC_KEY {
-        let curve = kind.parameters.as_ref()?.as_oid().ok()?;
-        (curve == OID_EC_P256).then(|| (Algorithm::ES256, DecodingKey::from_ec_der(octets)))
-    } else {
-        (kind.algorithm == OID_SIG_ED25519).then(|| (Algorithm::EdDSA, DecodingKey::from_ed_der(octets)))
-    }
-}
-
-fn unusable(cause: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, cause)
-}
-
-/// What RFC 7518 §3.3 asks for.
-const RSA_BITS: usize = 2048;

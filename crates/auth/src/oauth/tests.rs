@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, RSA_PKCS1_SHA256, RsaKeyPair};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256, SignatureAlgorithm};
@@ -56,6 +56,26 @@ impl Provider {
         signed(&json!({ "alg": self.algorithm, "typ": "JWT" }), &claims, |text| self.sign(text))
     }
 
+    /// One that is all right, and names this key.
+    fn token_by(&self, kid: &str) -> String {
+        let claims = json!({ "iss": ISSUER, "aud": AUDIENCE, "exp": now() + 600, "email": ANN });
+        signed(&json!({ "alg": self.algorithm, "kid": kid }), &claims, |text| self.sign(text))
+    }
+
+    /// The key as it stands in a set.
+    fn jwk(&self, kid: &str) -> Value {
+        let (raw, text) = (self.key.public_key_raw(), |octets: &[u8]| URL_SAFE_NO_PAD.encode(octets));
+        match self.algorithm {
+            "EdDSA" => json!({ "kty": "OKP", "crv": "Ed25519", "x": text(raw), "kid": kid }),
+            "ES256" => json!({ "kty": "EC", "crv": "P-256", "x": text(&raw[1..33]), "y": text(&raw[33..]), "kid": kid }),
+            _ => {
+                let key = RsaKeyPair::from_pkcs8(&self.key.serialize_der()).unwrap();
+                let public: aws_lc_rs::rsa::PublicKeyComponents<Vec<u8>> = key.public_key().into();
+                json!({ "kty": "RSA", "n": text(&public.n), "e": text(&public.e), "kid": kid })
+            }
+        }
+    }
+
     fn sign(&self, text: &[u8]) -> Vec<u8> {
         let (der, random) = (self.key.serialize_der(), SystemRandom::new());
         match self.algorithm {
@@ -101,6 +121,97 @@ async fn a_token_that_one_of_the_keys_has_signed_names_its_account() {
         assert_eq!(account(&settings, &provider.token(&json!({}))).await.as_deref(), Some(ANN), "{}", provider.algorithm);
     }
     assert_eq!(account(&settings, &providers[3].token(&json!({}))).await, None, "another key");
+}
+
+/// Settings with a set of these keys.
+fn with_set(provider: &Provider, keys: &[Value]) -> Settings {
+    let path = provider.folder.path().join("jwks.json");
+    fs::write(&path, format!("\n{}", json!({ "keys": keys }))).unwrap();
+    Settings { keys: vec![path], ..provider.settings() }
+}
+
+#[tokio::test]
+async fn a_token_that_names_its_key_is_compared_with_that_one() {
+    let providers = [
+        Provider::by("EdDSA", &PKCS_ED25519),
+        Provider::by("EdDSA", &PKCS_ED25519),
+        Provider::by("ES256", &PKCS_ECDSA_P256_SHA256),
+        Provider::by("RS256", &PKCS_RSA_SHA256),
+    ];
+    let [old, new, ec, rsa] = &providers;
+    let set = with_set(old, &[old.jwk("old"), new.jwk("new"), ec.jwk("ec"), rsa.jwk("rsa")]);
+    for (provider, kid) in [(old, "old"), (new, "new"), (ec, "ec"), (rsa, "rsa")] {
+        assert_eq!(account(&set, &provider.token_by(kid)).await.as_deref(), Some(ANN), "{kid}");
+        assert_eq!(account(&set, &provider.token(&json!({}))).await.as_deref(), Some(ANN), "without a name each is tried");
+    }
+    for (provider, kid) in [(old, "new"), (new, "old"), (old, "ec"), (old, "another"), (old, "")] {
+        assert_eq!(account(&set, &provider.token_by(kid)).await, None, "{kid:?}");
+    }
+    let mut nameless = new.jwk("");
+    nameless.as_object_mut().unwrap().remove("kid");
+    let (set, pem) = (with_set(old, &[old.jwk("old"), nameless]), old.settings());
+    assert_eq!(account(&set, &new.token_by("any")).await.as_deref(), Some(ANN), "a key without a name may have any");
+    assert_eq!(account(&pem, &old.token_by("any")).await.as_deref(), Some(ANN), "as one in PEM");
+}
+
+#[tokio::test]
+async fn of_a_set_only_what_signs_is_taken() {
+    let provider = Provider::by("RS256", &PKCS_RSA_SHA256);
+    let other = Provider::new();
+    let with = |key: &str, value: Value| {
+        let mut jwk = provider.jwk("k");
+        jwk.as_object_mut().unwrap().insert(key.into(), value);
+        with_set(&provider, &[jwk, other.jwk("other")])
+    };
+    for (key, value) in [("use", json!("sig")), ("alg", json!("RS256")), ("key_ops", json!(["verify"])), ("x5c", json!(["MIIC"]))] {
+        assert_eq!(account(&with(key, value), &provider.token_by("k")).await.as_deref(), Some(ANN), "{key}");
+    }
+    for (key, value) in [
+        ("use", json!("enc")),
+        ("use", json!(1)),
+        ("alg", json!("RS512")),
+        ("alg", json!("HS256")),
+        ("key_ops", json!(["encrypt"])),
+        ("kty", json!("oct")),
+        ("kty", json!(null)),
+        ("n", json!(URL_SAFE_NO_PAD.encode([0xff; 255]))),
+        ("n", json!("!")),
+    ] {
+        let set = with(key, value.clone());
+        assert_eq!(account(&set, &provider.token_by("k")).await, None, "{key} {value}");
+        assert_eq!(account(&set, &other.token_by("other")).await.as_deref(), Some(ANN), "the others stay");
+    }
+    // What is published is no secret.
+    let secret = [7; 32];
+    let set = with_set(&provider, &[json!({ "kty": "oct", "k": URL_SAFE_NO_PAD.encode(secret), "kid": "k" }), other.jwk("other")]);
+    let claims = json!({ "iss": ISSUER, "aud": AUDIENCE, "exp": now() + 600, "email": ANN });
+    let hmac = |text: &[u8]| hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &secret), text).as_ref().to_vec();
+    assert_eq!(account(&set, &signed(&json!({ "alg": "HS256", "kid": "k" }), &claims, hmac)).await, None);
+}
+
+#[tokio::test]
+async fn a_token_is_good_for_what_is_asked() {
+    let provider = Provider::new();
+    let settings = Settings { scope: "mail".into(), ..provider.settings() };
+    for fine in [
+        json!({ "scope": "mail" }),
+        json!({ "scope": "openid mail profile" }),
+        json!({ "scp": "openid mail" }),
+        json!({ "scp": ["openid", "mail"] }),
+        json!({ "scope": "openid", "scp": ["mail"] }),
+    ] {
+        assert_eq!(account(&settings, &provider.token(&fine)).await.as_deref(), Some(ANN), "{fine}");
+    }
+    for wrong in [
+        json!({}),
+        json!({ "scope": "" }),
+        json!({ "scope": "email" }),
+        json!({ "scope": "mail.read Mail" }),
+        json!({ "scope": { "mail": true } }),
+        json!({ "scp": ["openid mail"] }),
+    ] {
+        assert_eq!(account(&settings, &provider.token(&wrong)).await, None, "{wrong}");
+    }
 }
 
 #[tokio::test]
@@ -194,6 +305,11 @@ fn files_that_hold_no_key_of_ours_are_named() {
         (Some(ours.serialize_pem()), "there is no PUBLIC KEY in it"),
         (Some(p384.public_key_pem()), "a key in it is none of RSA with 2048 bits or more, P-256 and Ed25519"),
         (Some("-----BEGIN PUBLIC KEY-----\n!\n-----END PUBLIC KEY-----\n".into()), "is not PEM"),
+        (Some("{".into()), "is no JWK Set: EOF"),
+        (Some(r#"{"kty":"OKP"}"#.into()), "is no JWK Set: missing field `keys`"),
+        (Some(r#"{"keys":[{"kty":"oct","k":"AAAA"},1]}"#.into()), "there is no key in it to check signatures by, RSA with 2048"),
+        (Some(ours.public_key_pem().repeat(65)), "there are more than 64 keys in it"),
+        (Some(" ".repeat((256 << 10) + 1)), "is longer than 262144 octets"),
     ] {
         let path = folder.path().join("key.pem");
         if let Some(text) = text {
@@ -213,4 +329,8 @@ fn settings_say_whether_tokens_are_taken_and_what_is_missing() {
     assert_eq!(faults, ["issuer", "audience"]);
     assert!(matches!(Bearer::new(&keys), Err(Error::Settings(_))));
     assert_eq!(Settings { account_claim: String::new(), ..Settings::default() }.validate().len(), 1);
+    for scope in ["mail openid", "a\"b", "bücher"] {
+        assert_eq!(Settings { scope: scope.into(), ..Settings::default() }.validate().len(), 1, "{scope}");
+    }
+    assert_eq!(Settings { scope: "https://mail.example.org/.default".into(), ..Settings::default() }.validate(), []);
 }

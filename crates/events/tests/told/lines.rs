@@ -115,6 +115,7 @@ fn a_message_accepted_for_many_fits_a_line() {
             reverse_path,
             recipients: &recipients,
             octets: 1,
+            priority: None,
             commit: Duration::ZERO,
         });
     });

@@ -32,6 +32,7 @@ fn emit_each(events: &Events) {
     events.emit(ConfigurationRejected { cause });
     events.emit(DirectoryChanged { change: "account added", name: account });
     events.emit(QuarantineChanged { change: "message released", message: &message.to_string(), user: Some(account) });
+    events.emit(QuarantineExpired { messages: 2, octets: 100, keep: &"30d" });
     events.emit(LeftOut { kind: "R4", source: Some(source), left_out: 7 });
     events.emit(CertificateLoaded { certificate: "mx.pem", not_after: UNIX_EPOCH });
     events.emit(CertificateRejected { certificate: "mx.pem", cause });
@@ -80,6 +81,7 @@ fn emit_each(events: &Events) {
         reverse_path,
         recipients,
         octets: 10_240,
+        priority: Some(3),
         commit: second,
     });
     let about = About { message: Some(message), helo: Some("mx.example.com"), reverse_path: Some(reverse_path), recipients };
@@ -95,7 +97,16 @@ fn emit_each(events: &Events) {
         events.emit(DeliveryReported { listener: smtp, session, source, message, cause, now });
     }
     events.emit(MaildropNearlyFull { listener: smtp, account, octets: 10_240, messages: 1, quota: cause });
-    events.emit(RateMet { listener: smtp, session, source, account: Some(account), rate: "messages_per_account", wait: second, now });
+    events.emit(ListCopyLeftOut { listener: smtp, session, message, account, octets: 10_240, messages: 1, quota: cause });
+    events.emit(RateMet {
+        listener: smtp,
+        session,
+        source,
+        account: Some(account),
+        limit: "rates.messages_per_account",
+        wait: second,
+        now,
+    });
 
     events.emit(MaildropOpened { listener: pop3, session, account, messages: 1, octets: 10_240 });
     events.emit(MaildropRefused { listener: pop3, session, account, limit: "store.takeover_grace", cause });

@@ -20,8 +20,8 @@ pub struct Settings {
     pub deadline: Span,
     /// How long one commit may take before fewer of them are let in at once. Must be less than deadline.
     pub latency_target: Span,
-    /// How many commits may be under way at once however slow the store is. So many messages are taken at any time, too, so that a
-    /// store that is well again is noticed. Must be at least 1 and at most most_in_flight.
+    /// How many commits may be under way at once however slow the store is. So many messages are taken at any time, too, and while
+    /// nothing is committed one more each second, so that a store that is well again is noticed. Must be at least 1 and at most most_in_flight.
     #[schemars(range(min = 1))]
     pub least_in_flight: u32,
     /// How many commits may be under way at once however fast the store is.

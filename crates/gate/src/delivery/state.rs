@@ -31,6 +31,8 @@ pub(super) struct State {
     mark: Option<Mark>,
     /// Seconds for each message, in the last round and the one before.
     paces: [f64; 2],
+    /// Since when nothing was under way and no probe was promised.
+    quiet_since: Option<Instant>,
     refused: u64,
     /// The latest time that was told.
     now: Option<Instant>,
@@ -50,12 +52,16 @@ struct Flight {
     beside: usize,
 }
 
+/// The beginning of a round, and what came of it so far.
 #[derive(Clone, Copy, Debug)]
 struct Mark {
     at: Instant,
+    /// Messages stored before it.
     stored: u64,
-    /// The first commit to begin after it.
-    flight: u64,
+    /// The commit whose end is the round's: the first to begin after one was over.
+    flight: Option<u64>,
+    /// When the last one was stored.
+    last: Instant,
 }
 
 impl State {
@@ -74,6 +80,7 @@ impl State {
             stored: 0,
             mark: None,
             paces: [0.0; 2],
+            quiet_since: None,
             refused: 0,
             now: None,
         }
@@ -89,17 +96,24 @@ impl State {
         self.settings.deadline.0
     }
 
-    pub(super) fn promise(&mut self, now: Instant) -> Result<(), Late> {
+    /// Whether it is a probe.
+    pub(super) fn promise(&mut self, now: Instant) -> Result<bool, Late> {
         self.tell(now);
-        self.in_time(self.promised + self.begun)?;
+        let probes = match self.in_time(self.promised + self.begun) {
+            Ok(()) => false,
+            Err(late) if !self.probes(now) => return Err(self.refuse(late)),
+            Err(_seen_by_nobody) => true,
+        };
         self.promised += 1;
-        Ok(())
+        Ok(probes)
     }
 
-    /// The caller is one of the promised, and those who have not come this far are behind it.
-    pub(super) fn begin(&mut self, now: Instant) -> Result<(), Late> {
+    /// The caller is one of the promised, and those who have not come this far are behind it. A probe is not asked again.
+    pub(super) fn begin(&mut self, probes: bool, now: Instant) -> Result<(), Late> {
         self.tell(now);
-        self.in_time(self.begun)?;
+        if !probes {
+            self.in_time(self.begun).map_err(|late| self.refuse(late))?;
+        }
         self.promised = self.promised.saturating_sub(1);
         self.begun += 1;
         Ok(())
@@ -141,7 +155,9 @@ impl State {
         }
         self.admit();
         if self.in_flight.is_empty() {
+            self.end_round();
             self.mark = None;
+            self.quiet_since = self.now;
         }
     }
 
@@ -177,14 +193,28 @@ impl State {
     }
 
     /// Whether one more would have its reply in time, behind so many who are not whole yet.
-    fn in_time(&mut self, coming: u32) -> Result<(), Late> {
+    fn in_time(&self, coming: u32) -> Result<(), Late> {
         let ahead = self.ahead(coming);
         let (estimate, deadline) = (self.now.map_or(Duration::ZERO, |now| self.estimate(ahead, now)), self.deadline());
         if ahead < self.settings.least_in_flight || estimate <= deadline {
             return Ok(());
         }
-        self.refused += 1;
         Err(Late { estimate, deadline, ahead })
+    }
+
+    /// Whether one is let through for the store to show how it does: whoever was promised something may take their time, or never send it, and
+    /// while nothing is under way nothing is measured.
+    fn probes(&mut self, now: Instant) -> bool {
+        let is_due = self.in_flight.is_empty() && self.quiet_since.is_some_and(|since| now >= since + PROBE_PAUSE);
+        if is_due {
+            self.quiet_since = Some(now);
+        }
+        is_due
+    }
+
+    fn refuse(&mut self, late: Late) -> Late {
+        self.refused += 1;
+        late
     }
 
     fn ahead(&self, coming: u32) -> u32 {
@@ -194,18 +224,34 @@ impl State {
     fn estimate(&self, ahead: u32, now: Instant) -> Duration {
         let oldest = self.in_flight.values().next().map(|flight| now.saturating_duration_since(flight.since).as_secs_f64());
         let silent = oldest.map_or(0.0, |age| age / count(self.in_flight.len()));
-        let pace = self.paces.into_iter().fold(silent, f64::max);
+        let so_far = self.mark.and_then(|mark| self.pace_since(mark)).unwrap_or_default();
+        let pace = self.paces.into_iter().fold(silent.max(so_far), f64::max);
         Duration::try_from_secs_f64(pace * (f64::from(ahead) + 1.0)).unwrap_or(Duration::MAX)
     }
 
-    /// A round is over when a commit is that began after the last one was: all that was stored in between took so long.
+    /// A round is over when a commit is that began after another one was over, or when nothing is under way any more: all that was stored
+    /// in between took so long. The first to be over would stand for all that were committed together with it.
     fn measure(&mut self, flight: Flight, now: Instant) {
-        let Some(mark) = self.mark.filter(|mark| flight.number >= mark.flight) else { return };
-        let seconds = now.saturating_duration_since(mark.at).as_secs_f64();
-        #[expect(clippy::cast_precision_loss, reason = "a round has not that many messages")]
-        let sample = seconds / (self.stored - mark.stored) as f64;
-        self.paces = [sample, self.paces[0]];
-        self.mark = Some(Mark { at: now, stored: self.stored, flight: self.flights });
+        let next = self.flights;
+        let Some(mark) = &mut self.mark else { return };
+        mark.last = now;
+        let ends = *mark.flight.get_or_insert(next);
+        if flight.number >= ends {
+            self.end_round();
+        }
+    }
+
+    fn end_round(&mut self) {
+        let Some((mark, pace)) = self.mark.and_then(|mark| Some((mark, self.pace_since(mark)?))) else { return };
+        self.paces = [pace, self.paces[0]];
+        self.mark = Some(Mark { at: mark.last, stored: self.stored, flight: Some(self.flights), last: mark.last });
+    }
+
+    /// Seconds for each message of a round so far, if there was one.
+    #[expect(clippy::cast_precision_loss, reason = "a round has not that many messages")]
+    fn pace_since(&self, mark: Mark) -> Option<f64> {
+        let stored = self.stored.saturating_sub(mark.stored);
+        (stored > 0).then(|| mark.last.saturating_duration_since(mark.at).as_secs_f64() / stored as f64)
     }
 
     /// Once a round: what began under the limit before says nothing about the present one.
@@ -233,7 +279,7 @@ impl State {
         while whole(self.in_flight.len()) < self.whole_limit() {
             let Some(Waiter { id, waker }) = self.waiting.pop_front() else { return };
             let flight = Flight { number: self.flights, since: now, beside: self.in_flight.len() + 1 };
-            self.mark.get_or_insert(Mark { at: now, stored: self.stored, flight: flight.number });
+            self.mark.get_or_insert(Mark { at: now, stored: self.stored, flight: None, last: now });
             self.flights += 1;
             self.in_flight.insert(id, flight);
             if let Some(waker) = waker {
@@ -258,6 +304,9 @@ fn count(count: usize) -> f64 {
 
 /// The back-off ratio of Netflix's limiter. TCP halves; a store does not lose what is too much for it.
 const DECREASE: f64 = 0.9;
+
+/// How long nothing is under way before one more message is let through, and the next one after that.
+const PROBE_PAUSE: Duration = Duration::from_secs(1);
 
 /// Many parts of one make one.
 const ROUNDING: f64 = 1e-6;

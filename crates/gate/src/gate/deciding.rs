@@ -114,7 +114,7 @@ impl Gate {
         };
         let seated = held.and_then(|(held, standing)| Ok((self.seat(trial, arrival.now, &standing, places)?, held)));
         let (place, held) = seated.or_else(|rule| {
-            let in_lane = arrival.authenticates.then(|| self.seat_in_lane(trial.rules, source, places)).flatten();
+            let in_lane = arrival.authenticates.then(|| self.seat_in_lane(trial.rules, source, arrival.now, places)).flatten();
             in_lane.ok_or(rule)
         })?;
         Ok(Taken { place, held, tenancy: None, is_counted: counted.map(Counted::keep).is_some() })
@@ -139,9 +139,14 @@ impl Gate {
         })
     }
 
-    /// A place of those kept for people about to show a password.
-    fn seat_in_lane<P: Places>(&self, rules: &Rules, source: Source, places: &mut P) -> Option<(P::Place, Held)> {
-        let held = self.sources.take_authenticating(source, rules.authenticating_per_source)?;
+    /// A place of those kept for people about to show a password. Where the source has its part of them, but somebody only sits in one, that
+    /// one is on its way out: the newcomer does not wait for it, and the source has one more than its part until then.
+    fn seat_in_lane<P: Places>(&self, rules: &Rules, source: Source, now: Instant, places: &mut P) -> Option<(P::Place, Held)> {
+        let held = self.sources.take_authenticating(source, rules.authenticating_per_source).or_else(|| {
+            let (_, widest) = source.prefixes().last()?;
+            let gives_way = rules.authenticating_per_source > 0 && self.roster.lane_gives_way(widest, now);
+            gives_way.then(|| self.sources.take_authenticating(source, u32::MAX)).flatten()
+        })?;
         Some((places.draw(Draw::Authenticating).ok()?, held))
     }
 }

@@ -133,3 +133,20 @@ fn the_fields_of_the_word_do_not_touch() {
     assert_eq!(pool.resize(Size::of(0)), usage(0, 0, 0, 0));
     assert!(pool.acquire(Draw::Reserved).is_err());
 }
+
+#[test]
+fn a_place_that_is_kept_already_tells_nobody() {
+    fn is_told(mut waits: std::pin::Pin<&mut impl Future<Output = ()>>) -> bool {
+        waits.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop())).is_ready()
+    }
+    let pool = pool(2);
+    let mut place = pool.acquire(Draw::General).unwrap();
+    let mut waits = std::pin::pin!(pool.vacancy().told());
+    place.keep();
+    assert!(is_told(waits.as_mut()), "a general place is free");
+    let mut waits = std::pin::pin!(pool.vacancy().told());
+    place.keep();
+    assert!(!is_told(waits.as_mut()), "as with every command after a password");
+    drop(place);
+    assert!(is_told(waits.as_mut()));
+}

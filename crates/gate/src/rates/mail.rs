@@ -1,6 +1,6 @@
 //! How much mail, and how many failed commands: per source, per account and per sender domain.
 //!
-//! A limit is a [`Measure`] and a [`Scope`]; its [key](Limit::key) in the configuration is also its label in metrics and its row
+//! A limit is a [`Measure`] and a [`Scope`]; its [key](Limit::path) in the configuration is also its label in metrics and its row
 //! in the documentation. Every scope that is known of a sender is asked, narrowest first in the order of the text; one that refuses gives the
 //! others back what they took. A limit in shadow refuses nobody: it counts whom it would have refused, and takes nothing from them.
 
@@ -74,8 +74,8 @@ pub struct Limits(u16);
 /// Who sends, as far as it is known.
 #[derive(Clone, Copy, Debug)]
 pub struct Sender<'s> {
-    /// From where.
-    pub source: Source,
+    /// From where; `None` of a client that [no limit by source](crate::Gate::is_exempt) holds for.
+    pub source: Option<Source>,
     /// Who has authenticated.
     pub account: Option<&'s str>,
     /// The domain of MAIL FROM.
@@ -167,6 +167,12 @@ impl MailRates {
         concerned.for_each(|(_, limiter, key)| limiter.owe(key, n, now));
     }
 
+    /// Makes up, by `limits`, for what was had beside what was asked for: [`MailRates::take`] was asked for `asked`, and it came to `had`.
+    pub fn settle(&self, measure: Measure, asked: u32, had: u32, sender: &Sender<'_>, limits: Limits, now: Instant) {
+        let concerned = self.asked(measure, sender).filter(|(limit, ..)| limits.hold(*limit));
+        concerned.for_each(|(_, limiter, key)| limiter.settle(key, asked, had, now));
+    }
+
     /// Gives back what was taken in vain, by `limits`.
     pub fn give_back(&self, measure: Measure, n: u32, sender: &Sender<'_>, limits: Limits) {
         let concerned = self.asked(measure, sender).filter(|(limit, ..)| limits.hold(*limit));
@@ -220,13 +226,13 @@ impl Limit {
         ]
     };
 
-    /// Its key in the configuration, its label in metrics.
+    /// Its key in its table of the configuration.
     pub fn key(self) -> &'static str {
         self.path().split_once('.').map_or_else(|| self.path(), |(_table, key)| key)
     }
 
-    /// The key with its table.
-    pub(crate) fn path(self) -> &'static str {
+    /// The key with its table, which is its label in metrics.
+    pub fn path(self) -> &'static str {
         match (self.measure, self.scope) {
             (Measure::Messages, Scope::Source) => "rates.messages_per_source",
             (Measure::Messages, Scope::Account) => "rates.messages_per_account",
@@ -276,6 +282,11 @@ impl Limits {
         Limit::ALL.into_iter().filter(|limit| limit.scope == scope).fold(Self::NONE, Self::and)
     }
 
+    /// Whether there is none.
+    pub fn is_empty(self) -> bool {
+        self == Self::NONE
+    }
+
     fn of(limits: &[Limit]) -> Self {
         limits.iter().fold(Self::NONE, |limits, limit| limits.and(*limit))
     }
@@ -294,7 +305,7 @@ impl Scope {
 
     fn key<'s>(self, sender: &'s Sender<'_>) -> Option<Key<'s>> {
         match self {
-            Self::Source => sender.source.prefix(Level::Address).map(Key::Prefix),
+            Self::Source => sender.source?.prefix(Level::Address).map(Key::Prefix),
             Self::Account => sender.account.map(Key::Name),
             Self::SenderDomain => sender.domain.map(Key::Domain),
         }

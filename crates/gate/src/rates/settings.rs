@@ -1,6 +1,6 @@
 //! The rates an operator writes, the table `[rates]` of the configuration.
 //!
-//! The doc comments of [`Settings`] are the commented example configuration and the reference; a key is also the label of the
+//! The doc comments of [`Settings`] are the commented example configuration and the reference; a key, with its table, is also the label of the
 //! metric that counts who met the limit. [`Settings::validate`] finds every fault. Refuses: unknown keys, while reading.
 
 use ::mail::{ByteRate, Rate, Span};
@@ -14,8 +14,9 @@ use crate::settings::Fault;
 /// 10" is 10 at once and then one a second; "off" is no limit. All of these can be changed while the server runs, and a rate that is
 /// changed starts over. What is refused does not count.
 ///
-/// A source is an IPv4 address or an IPv6 /64; an account is who has authenticated; a sender domain is what stands behind the
-/// @ in MAIL FROM, which anybody can write there. Replies are temporary: an honest sender comes back and loses nothing.
+/// A source is an IPv4 address or an IPv6 /64, and for wider networks there are connections_per_network and connections_per_site; an account
+/// is who has authenticated; a sender domain is what stands behind the @ in MAIL FROM, which anybody can write there. Replies are
+/// temporary: an honest sender comes back and loses nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
@@ -46,8 +47,10 @@ pub struct Settings {
     pub recipients_per_sender_domain: Rate,
 
     /// Octets of messages from one source, as in "100MiB/1h". Asked at MAIL, with the size that the client announces there; what a
-    /// message has beyond that is taken afterwards, so that no message is refused that has been sent. "451 4.7.1 ... Too much mail in a
-    /// short time, try again in ... seconds".
+    /// message has beyond that is taken afterwards, so that no message is refused that has been sent. All of it: after 300 MiB the next
+    /// message is taken two hours later. "451 4.7.1 ... Too much mail in a short time, try again in ... seconds".
+    ///
+    /// What may come at once, which is the burst, should not be less than limits.message_bytes.
     pub bytes_per_source: ByteRate,
     /// Octets from one account.
     pub bytes_per_account: ByteRate,

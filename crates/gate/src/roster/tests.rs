@@ -79,6 +79,29 @@ fn a_session_that_is_to_end_is_woken() {
 }
 
 #[test]
+fn who_is_shut_out_ends_and_whoever_was_only_about_to_log_in() {
+    let (roster, start) = (roster(9, Vec::new()), Instant::now());
+    let at = |seconds| start + Duration::from_secs(seconds);
+    let (bob, mut enrolled): (Arc<str>, Vec<_>) = ("bob@example.org".into(), (0..4).map(|id| roster.enrol(newcomer(id, at(id)))).collect());
+    let log_in = |enrolment: &Enrolment, account: &Arc<str>| roster.log_in(enrolment.seat(), account, Day(0), Err).unwrap();
+    log_in(&enrolled[1], &ann());
+    log_in(&enrolled[0], &ann());
+    log_in(&enrolled[3], &bob);
+    assert_eq!(roster.shut_out("ann@example.org", at(3)), [0, 1]);
+    let ended = |enrolled: &[Enrolment]| enrolled.iter().map(|one| one.seat().parting().is_some()).collect::<Vec<_>>();
+    assert_eq!(ended(&enrolled), [true, true, false, false]);
+    // Its password was right when it was looked at.
+    log_in(&enrolled[2], &ann());
+    enrolled.push(roster.enrol(newcomer(4, at(4))));
+    log_in(&enrolled[4], &ann());
+    assert_eq!(ended(&enrolled), [true, true, true, false, false]);
+
+    enrolled.drain(..4);
+    assert_eq!(roster.shut_out("bob@example.org", at(5)), [0; 0]);
+    assert_eq!(roster.lock().shut_out.keys().collect::<Vec<_>>(), [&bob], "nothing is left behind");
+}
+
+#[test]
 fn the_anonymous_session_that_has_rested_longest_gives_way_and_a_good_sender_last() {
     let (roster, start) = (roster(1, Vec::new()), Instant::now());
     let at = |seconds| start + Duration::from_secs(seconds);

@@ -10,6 +10,7 @@ use net::{
     Admission, Budget, Connection, Counters, Drain, Expected, Listener, ProxyFault, Read, Service, Snapshot, Tls, Turn, WaitingRoom, clock,
     serve,
 };
+use rustix::time::{ClockId, clock_gettime};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
@@ -33,6 +34,8 @@ pub struct Echo {
     /// The next question is answered with a panic, after the place was taken where there is one; and what was said of it.
     pub panics: AtomicBool,
     pub panicked: Mutex<Vec<String>>,
+    /// What the answer to each question costs, in processor time.
+    pub price: Mutex<Duration>,
     /// Peer and local address of every session.
     pub sessions: Mutex<Vec<(SocketAddr, SocketAddr)>>,
 }
@@ -77,6 +80,8 @@ impl Service for Echo {
 
     fn admit(&self, peer: SocketAddr, may_wait: bool, reply: &mut BytesMut) -> Admission<Place> {
         assert!(reply.is_empty());
+        let (asked, price) = (processor_time(), *self.price.lock().unwrap());
+        while processor_time() - asked < price {}
         let closed = self.closed.load(Ordering::SeqCst);
         if may_wait && !closed && *self.barred.lock().unwrap() == Some(peer.ip()) {
             return Admission::Wait { turn: Turn { source: peer.ip(), precedence: false }, others_may: self.free_places() > 0 };
@@ -139,7 +144,14 @@ impl Service for Echo {
     }
 }
 
+/// What this thread has used of its processor so far.
+fn processor_time() -> Duration {
+    let used = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(used.tv_sec.try_into().unwrap(), used.tv_nsec.try_into().unwrap())
+}
+
 pub struct Server {
+    pub budget: Budget,
     pub address: SocketAddr,
     pub drain: Drain,
     pub counters: Arc<Counters>,
@@ -165,10 +177,17 @@ impl Server {
             faults: Mutex::default(),
             panics: AtomicBool::default(),
             panicked: Mutex::default(),
+            price: Mutex::default(),
             sessions: Mutex::default(),
         };
-        let server = Self { address: listener.local(), drain: Drain::new(), counters: Arc::default(), echo: Arc::new(echo) };
-        let serving = serve(listener, Arc::clone(&server.echo), server.drain.clone(), Arc::clone(&server.counters), Budget::default());
+        let server = Self {
+            budget: Budget::default(),
+            address: listener.local(),
+            drain: Drain::new(),
+            counters: Arc::default(),
+            echo: Arc::new(echo),
+        };
+        let serving = serve(listener, Arc::clone(&server.echo), server.drain.clone(), Arc::clone(&server.counters), server.budget.clone());
         server.drain.spawn_background(async { serving.await.unwrap() });
         server
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use gate::rates::{Limit, Measure, Scope, Settings};
+use gate::{ClientSettings, Privilege};
 use mail::Span;
 use net::clock;
 
@@ -26,9 +27,23 @@ async fn failed_commands_of_a_source_over_all_its_sessions_close_the_login() {
     }
     let mut client = house.connect().await;
     client.logs_in(LATER).await;
-    assert_eq!(house.metric("rates_met_total{listener=\"pop3s\",rate=\"failed_commands_per_source\"}"), 1);
+    assert_eq!(house.metric("rates_met_total{listener=\"pop3s\",limit=\"rates.failed_commands_per_source\"}"), 1);
     clock::pause(MINUTE).await;
     client.logs_in("+OK").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_is_exempt_is_under_no_rate_by_source() {
+    let house = house(Settings { failed_commands_per_source: "1/1h".parse().unwrap(), ..Settings::default() }).await;
+    let networks = vec!["127.0.0.0/8".parse().unwrap()];
+    let near = ClientSettings { name: "near".into(), networks, class: Privilege::Exempt, sessions: None, reason: None, expires: None };
+    house.gate.apply(gate::Settings { clients: vec![near], ..gate::Settings::default() }).unwrap();
+    for _ in 0..2 {
+        let mut client = house.connect().await;
+        client.asks("WHAT", "-ERR Unknown command").await;
+        client.logs_in("+OK").await;
+        client.asks("QUIT", "+OK").await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -55,7 +70,7 @@ async fn an_account_has_its_own_rate_and_who_has_no_password_learns_nothing() {
     let mut client = house.connect().await;
     client.asks(&plain("", ANN, "wrong"), "-ERR [AUTH]").await;
     client.logs_in(LATER).await;
-    assert_eq!(house.metric("rates_met_total{listener=\"pop3s\",rate=\"failed_commands_per_account\"}"), 1);
+    assert_eq!(house.metric("rates_met_total{listener=\"pop3s\",limit=\"rates.failed_commands_per_account\"}"), 1);
     client.asks(&plain("", BOB, PASSWORD), "+OK").await;
 }
 

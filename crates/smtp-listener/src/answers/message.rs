@@ -9,13 +9,13 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use events::{About, MessageAccepted};
+use events::{About, ListCopyLeftOut, MessageAccepted};
 use gate::delivery::{Passage, Promise};
 use gate::{Denial, Phase};
 use jiff::Timestamp;
 use mail::{ForwardPath, MessageId, Receipt, ReversePath};
 use smtp::{Chunk, Data, EndOfData, MailFrom, Reply};
-use store::{Hold, Incoming};
+use store::{Hold, Incoming, Load};
 
 use super::{Answers, recipients};
 use crate::Shared;
@@ -24,7 +24,7 @@ use crate::report::Report;
 use crate::screening::{Arrived, Judged, Screened};
 use crate::submission;
 use crate::trace::Trace;
-use crate::transaction::{Message, Transaction};
+use crate::transaction::{Limited, Message, Transaction};
 
 impl Answers {
     pub(super) async fn data(&mut self, question: Data<'_>) {
@@ -39,9 +39,10 @@ impl Answers {
         let envelope = transaction.envelope(id);
         match self.seat.during(Phase::Store, net::now, self.shared.store.begin(envelope)).await {
             Ok(incoming) => {
-                let (header, draft) = (transaction.is_reported().then(Box::default), self.draft(question.session()));
+                let (conversion, header) = (transaction.from.binary.then(Box::default), transaction.is_reported().then(Box::default));
+                let (draft, hops) = (self.draft(question.session()), Hops::new(self.settings.hops));
                 if let Some(transaction) = &mut self.transaction {
-                    transaction.message = Some(Message { id, incoming, hops: Hops::new(self.settings.hops), header, draft });
+                    transaction.message = Some(Message { id, incoming, conversion, hops, header, draft });
                 }
                 question.accept();
             }
@@ -53,17 +54,12 @@ impl Answers {
     }
 
     pub(super) async fn chunk(&mut self, question: Chunk<'_>) {
-        let Some(transaction) = self.transaction.as_mut() else { return };
-        let Some(message) = transaction.message.as_mut() else { return };
+        let Some(transaction) = self.transaction.as_mut().filter(|transaction| transaction.message.is_some()) else { return };
         let text = question.text();
-        message.hops.watch(text);
         transaction.freight.octets += text.len() as u64;
-        let drafted = message.draft.as_mut().map_or(Cow::Borrowed(text), |draft| draft.pass(text));
-        if let Some(header) = &mut message.header {
-            header.watch(&drafted);
-        }
-        let kept = transaction.screened.as_mut().map_or(Cow::Borrowed(&*drafted), |screened| screened.pass(&drafted));
-        match self.seat.during(Phase::Store, net::now, message.incoming.write(&kept)).await {
+        // Boxed, as what comes behind it: it is rare.
+        let kept = if transaction.from.binary { Box::pin(self.convert(text)).await } else { self.keep(text).await };
+        match kept {
             Ok(()) => question.taken(),
             Err(error) => {
                 let reply = self.transaction_failed("write", &error, question.session().helo());
@@ -72,15 +68,34 @@ impl Answers {
         }
     }
 
+    /// Takes a piece of the message that is made of lines, and gives the store what is to be kept of it.
+    pub(super) async fn keep(&mut self, text: &[u8]) -> Result<(), store::Error> {
+        let Some(transaction) = self.transaction.as_mut() else { return Ok(()) };
+        let Some(message) = transaction.message.as_mut() else { return Ok(()) };
+        message.hops.watch(text);
+        let drafted = message.draft.as_mut().map_or(Cow::Borrowed(text), |draft| draft.pass(text));
+        if let Some(header) = &mut message.header {
+            header.watch(&drafted);
+        }
+        let kept = transaction.screened.as_mut().map_or(Cow::Borrowed(&*drafted), |screened| screened.pass(&drafted));
+        self.seat.during(Phase::Store, net::now, message.incoming.write(&kept)).await
+    }
+
     pub(super) async fn end_of_data(&mut self, question: EndOfData<'_>) {
+        if self.transaction.as_ref().is_some_and(|transaction| transaction.from.binary)
+            && let Err(reply) = Box::pin(self.end_conversion(question.session().helo())).await
+        {
+            return question.reject(reply);
+        }
         let Some(mut transaction) = self.transaction.take() else { return };
         let Some(mut message) = transaction.message.take() else { return };
         let (id, screened) = (message.id, transaction.screened.take());
-        let Transaction { from, promise, freight, accounts, limited, sole_recipient, by, .. } = *transaction;
-        let release = from.release.map(|release| submission::hold(release, SystemTime::now()));
-        release.iter().cloned().for_each(|hold| message.incoming.hold(hold));
+        let Transaction { from, promise, freight, accounts, limited, left_out, several, sole_recipient, by, deliver_by, .. } = *transaction;
+        let release = from.release.map(|release| (release, submission::hold(release, SystemTime::now())));
+        release.iter().for_each(|(_, hold)| message.incoming.hold(hold.clone()));
         let (helo, account) = (question.session().helo(), question.session().identity());
-        let known = Known { id, helo, reverse_path: &from.reverse_path, accounts: &accounts, account, octets: freight.octets };
+        let (reverse_path, octets, priority) = (&from.reverse_path, freight.octets, priority(&from));
+        let known = Known { id, helo, reverse_path, accounts: &accounts, account, octets, priority };
         let fields = match self.judge(&question, known, &mut message, screened).await {
             Ok(fields) => fields,
             Err(Unwanted::Refused(reply, None)) => return question.reject(reply),
@@ -108,14 +123,17 @@ impl Answers {
         if let (Some(requests), Some(header)) = (requests, &header) {
             let smtp = Arc::clone(&self.settings.smtp);
             let (host, utf8, at) = (smtp.host.as_str(), *utf8, Timestamp::now());
-            let report = Report { host, reverse_path, requests, utf8, message: id, header, at, hold: release };
+            let report = Report { host, reverse_path, requests, several: &several, utf8, message: id, header, at, release, deliver_by };
             Box::pin(self.report_by(deadline, report, question.session().identity())).await;
         }
         // The report was committed in the message's turn; the store's pace is that of messages.
         passage.stored(stored);
         question.accept(receipt);
+        for full in left_out.values().filter(|full| accounts.binary_search(&full.account).is_err()) {
+            self.left_out(id, full);
+        }
         if !limited.is_empty() {
-            Box::pin(recipients::warn(&self.shared, self.settings.quota_warning_percent, &limited)).await;
+            Box::pin(recipients::warn(&self.shared, &self.seat, self.settings.quota_warning_percent, &limited)).await;
         }
     }
 
@@ -191,12 +209,20 @@ impl Answers {
         let outcome = self.seat.during(Phase::Store, net::now, incoming.commit(trace)).await;
         let ended = net::now();
         let receipt = outcome.map_err(|error| self.store_failed("commit", &error, known.about()))?;
-        let Known { id: message, reverse_path, accounts: recipients, account, octets, .. } = known;
+        let Known { id: message, reverse_path, accounts: recipients, account, octets, priority, .. } = known;
         let Shared { events, listener, .. } = &*self.shared;
         let (session, source, commit) = (self.session, self.source, ended - begun);
-        events.emit(MessageAccepted { listener, session, source, account, message, reverse_path, recipients, octets, commit });
+        events.emit(MessageAccepted { listener, session, source, account, message, reverse_path, recipients, octets, priority, commit });
         self.shared.gate.delivered(self.source, ended);
         Ok(receipt)
+    }
+
+    /// A member of a list does not have the message.
+    fn left_out(&self, message: MessageId, full: &Limited) {
+        let Limited { account, allowance, before: Load { octets, messages } } = full;
+        let (listener, session, quota) = (&self.shared.listener, self.session, allowance);
+        let (octets, messages) = (*octets, *messages);
+        self.shared.events.emit(ListCopyLeftOut { listener, session, message, account, octets, messages, quota });
     }
 
     fn trace(
@@ -218,7 +244,7 @@ impl Answers {
             tls: session.tls(),
             id,
             sole_recipient,
-            priority: from.requests.as_ref().and_then(|requests| requests.priority),
+            priority: priority(from),
             at: Timestamp::now(),
         };
         trace.fields()
@@ -233,6 +259,11 @@ enum Unwanted {
     Discarded,
 }
 
+/// What MT-PRIORITY said.
+fn priority(from: &MailFrom) -> Option<i8> {
+    from.requests.as_ref().and_then(|requests| requests.priority)
+}
+
 /// What the operator is told of a message that has come.
 #[derive(Clone, Copy)]
 struct Known<'a> {
@@ -243,6 +274,7 @@ struct Known<'a> {
     /// Who has authenticated.
     account: Option<&'a str>,
     octets: u64,
+    priority: Option<i8>,
 }
 
 impl<'a> Known<'a> {

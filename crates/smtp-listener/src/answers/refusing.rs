@@ -21,7 +21,7 @@ impl Answers {
     pub(super) fn rate_met(&self, row: Reply, met: &RateExceeded, account: Option<&str>, known: Option<(Limit, Token)>) -> Reply {
         self.rate_met.set(true);
         let (Shared { events, listener, .. }, session, source) = (&*self.shared, self.session, self.source);
-        events.emit(RateMet { listener, session, source, account, rate: met.limit.key(), wait: met.wait, now: net::now() });
+        events.emit(RateMet { listener, session, source, account, limit: met.limit.path(), wait: met.wait, now: net::now() });
         let token = known.filter(|(limit, _)| *limit == met.limit).map_or_else(|| self.deny(*met), |(_, token)| token);
         row.with(met.retry_seconds().into()).signed(token)
     }

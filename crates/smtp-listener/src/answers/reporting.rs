@@ -49,7 +49,7 @@ impl Answers {
         let mut incoming = self.seat.during(Phase::Store, net::now, self.shared.store.begin(envelope)).await?;
         self.seat.during(Phase::Store, net::now, incoming.write(&text)).await?;
         // What says that a message was delivered is not there before the message is.
-        report.hold.clone().into_iter().for_each(|hold| incoming.hold(hold));
+        report.release.iter().for_each(|(_, hold)| incoming.hold(hold.clone()));
         // There is nobody to show the receipt to: a report is answered with nothing.
         self.seat.during(Phase::Store, net::now, incoming.commit(trace)).await.map(drop)
     }

@@ -32,25 +32,46 @@ impl Answers {
                 Err(reply) => return question.reject(reply),
             },
             Told::Unavailable => {
-                self.shared.gate.roster().log_out(&self.seat);
-                permit.log_out();
+                self.log_out(permit);
                 address = address.or(Some(self.source));
             }
             Told::No => {}
         }
         if let Some(client) = address {
-            let arrival = self.shared.arrival(SocketAddr::new(client, 0));
-            if let Err(refusal) = self.shared.gate.move_to(permit, &arrival) {
-                let mut line = BytesMut::new();
-                self.shared.refuse(&refusal, &arrival, &mut line);
+            if let Err(line) = self.move_to(client, permit) {
                 return question.turn_away(&line);
             }
             (self.source, self.manners) = (client, Manners::Unknown);
-            self.seat.speak_for(client, permit.draw());
         }
         // Those are the proxy's.
         self.bond = None;
         question.accept(identity.as_deref());
+    }
+
+    /// TLS begins, and what was said in clear counts for nothing (RFC 3207 §4.2), a login that a proxy told of either: its client is judged
+    /// anew.
+    ///
+    /// # Errors
+    /// What a client hears that may not come in without the login. The session is to end.
+    pub(crate) fn forget_login(&mut self, permit: &mut Permit) -> Result<(), BytesMut> {
+        self.log_out(permit);
+        self.move_to(self.source, permit)
+    }
+
+    /// The session is nobody's any more, and to be [judged anew](Self::move_to).
+    fn log_out(&self, permit: &mut Permit) {
+        self.shared.gate.roster().log_out(&self.seat);
+        permit.log_out();
+    }
+
+    /// The session is that of `client`, who is judged as if it had connected here; or what a client hears that may not come in.
+    fn move_to(&self, client: IpAddr, permit: &mut Permit) -> Result<(), BytesMut> {
+        let (arrival, mut line) = (self.shared.arrival(SocketAddr::new(client, 0)), BytesMut::new());
+        let moved = self.shared.gate.move_to(permit, &arrival);
+        moved.map(|()| self.seat.speak_for(client, permit.draw())).map_err(|refusal| {
+            self.shared.refuse(&refusal, &arrival, &mut line);
+            line
+        })
     }
 
     /// The session is that of a user who has logged in with the proxy: it counts as one of theirs. The name of the account, however the proxy

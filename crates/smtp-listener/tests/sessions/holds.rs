@@ -60,6 +60,8 @@ async fn the_report_of_a_message_that_is_held_comes_with_it() {
     accounts.sort_unstable();
     assert_eq!(accounts, [ANN, BOB]);
     assert_eq!(held[0].hold.until, held[1].hold.until);
+    let report = String::from_utf8(house.store.texts(ANN).remove(0)).unwrap();
+    assert!(report.contains("\r\nFuture-Release-Request: for;60\r\n"), "{report}");
 }
 
 #[tokio::test(start_paused = true)]

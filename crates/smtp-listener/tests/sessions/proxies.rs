@@ -4,7 +4,7 @@ use gate::{ClientSettings, Level, Portion, Privilege};
 use mail::Span;
 use net::clock;
 
-use crate::house::{ANN, House, Plan, SECOND};
+use crate::house::{ANN, Client, House, Plan, SECOND};
 
 /// A house behind a proxy that is exempt, where one address may have two sessions.
 async fn behind_a_proxy(mut plan: Plan) -> House {
@@ -61,6 +61,38 @@ async fn who_has_logged_in_with_the_proxy_counts_as_the_user() {
     assert_eq!((sessions(), house.gate.usage().general), (0, 1), "a stranger from the same address");
     first.asks("XCLIENT LOGIN=guest@other.example", "220").await;
     assert_eq!(house.gate.roster().sessions_of("guest@other.example", net::now()).len(), 1);
+}
+
+/// A session in clear whose proxy has told of a login of ann, and that goes on inside TLS.
+async fn after_starttls(house: &House, client: &str) -> Client {
+    let mut proxy = house.greet().await;
+    proxy.asks(&format!("XCLIENT ADDR={client} LOGIN={ANN}"), "220").await;
+    proxy.asks("EHLO client.example", "250-mx.example").await;
+    assert_eq!(house.gate.roster().sessions_of(ANN, net::now()).len(), 1);
+    proxy.asks("STARTTLS", "220").await;
+    Client::new(house.shake_hands(proxy.into_stream()).await)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_that_was_told_of_in_clear_is_forgotten_inside_tls() {
+    let house = behind_a_proxy(Plan::relay()).await;
+    let mut client = after_starttls(&house, "192.0.2.9").await;
+    client.asks("EHLO client.example", "250-mx.example").await;
+    assert_eq!(house.gate.roster().sessions_of(ANN, net::now()).len(), 0);
+    assert_eq!((house.gate.usage().general, holders(&house)), (1, vec![("192.0.2.9/32".to_owned(), 1)]), "a stranger's place again");
+    let _second = {
+        let mut second = house.greet().await;
+        second.asks("XCLIENT ADDR=192.0.2.9", "220").await;
+        second
+    };
+    // The address has all it may now: a login that is forgotten lets nobody in there.
+    let turned_away = after_starttls(&house, "192.0.2.9").await.rest().await;
+    let line = "421 4.7.0 mx.example Too many connections from [192.0.2.9] (limit 2), try again later [R2.0000]\r\n";
+    assert_eq!(turned_away, line);
+    let mut other = after_starttls(&house, "192.0.2.10").await;
+    other.asks("EHLO client.example", "250-mx.example").await;
+    other.says("XCLIENT ADDR=192.0.2.9\r\n").await;
+    assert!(other.rest().await.starts_with("421 4.7.0 mx.example Too many connections from [192.0.2.9] (limit 2)"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,9 @@
 //! What a full mailbox does to mail for it, and to nobody else.
 
+use mail::ForwardPath;
 use smtp::limits::RECIPIENT_ACCOUNTS;
-use store::{Change, Directory as _, Limit, Maildrops as _, QuotaChange};
+use smtp_listener::Inquiry;
+use store::{Change, Directory as _, Limit, Maildrops as _, Posting, QuotaChange};
 
 use crate::house::{ANN, BOB, Client, House};
 
@@ -47,6 +49,52 @@ async fn a_full_mailbox_is_waited_for_and_the_others_have_their_mail() {
     deletes(&house, 1).await;
     sends(&mut client, 1).await;
     assert_eq!(house.store.texts(ANN).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_does_not_wait_for_a_member_who_is_full() {
+    const LEFT_OUT: &str = "list_copies_left_out_total{listener=\"smtp\"}";
+    let house = of_ann(Limit::Unsaid, Limit::At(1)).await;
+    let list = |name: &str, members: &[&str]| Change::AddList {
+        name: format!("{name}@example.org"),
+        posting: Posting::Anyone,
+        members: members.iter().map(|member| (*member).to_owned()).collect(),
+    };
+    for change in [
+        list("team", &[ANN, BOB]),
+        list("anns", &[ANN]),
+        Change::PutAlias { name: "both@example.org".into(), targets: vec!["team@example.org".into(), ANN.into()] },
+    ] {
+        house.store.change(change).await.unwrap();
+    }
+    let mut client = house.greet().await;
+    sends(&mut client, 1).await;
+    client.asks("MAIL FROM:<sender@elsewhere.example>", "250 2.1.0").await;
+    client.asks("RCPT TO:<anns@example.org>", FULL).await;
+    client.asks("RCPT TO:<both@example.org>", FULL).await;
+    client.asks("RCPT TO:<team@example.org>", "250 2.1.5").await;
+    // Somebody gets the message by now.
+    client.asks("RCPT TO:<anns@example.org>", FULL).await;
+    client.asks("RSET", "250").await;
+    assert_eq!(house.metric(LEFT_OUT), 0, "no message was left out yet");
+    client.begins(&["team@example.org", "bob@example.org", "team@example.org"]).await;
+    client.says("Subject: for all\r\n\r\n.\r\n").await;
+    client.hears("250 2.0.0").await;
+    assert_eq!((house.store.texts(ANN).len(), house.store.texts(BOB).len(), house.metric(LEFT_OUT)), (1, 1, 1));
+    deletes(&house, 1).await;
+    client.begins(&["team@example.org"]).await;
+    client.says("\r\n.\r\n").await;
+    client.hears("250 2.0.0").await;
+    assert_eq!((house.store.texts(ANN).len(), house.store.texts(BOB).len(), house.metric(LEFT_OUT)), (1, 2, 1));
+
+    let path = ForwardPath::parse("<team@example.org>").unwrap();
+    let explained =
+        Inquiry { directory: &house.store, lookup: None, recipient: &path, may_relay: false, octets: 0 }.explain().await.unwrap();
+    let found: Vec<_> = explained.steps.iter().map(|step| step.found.as_str()).collect();
+    let [list, .., left_out, taken] = &found[..] else { panic!("{found:?}") };
+    assert_eq!(*list, "team@example.org is a list, posting anyone, of ann@example.org, bob@example.org");
+    assert!(left_out.starts_with("ann@example.org holds ") && left_out.contains(" in 1 messages, of 1 messages: full, and left out"));
+    assert_eq!((*taken, explained.reply.code()), ("taken for bob@example.org", 250));
 }
 
 #[tokio::test(start_paused = true)]

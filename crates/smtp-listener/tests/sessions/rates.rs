@@ -1,9 +1,10 @@
 //! Rates: who goes too fast is told to come back, and the session goes on.
 
 use gate::rates::Settings;
+use gate::{ClientSettings, Privilege};
 use net::clock;
 
-use crate::house::{ANN, House, MINUTE, PASSWORD, Plan, SECOND, plain, timed};
+use crate::house::{ANN, Client, House, MINUTE, PASSWORD, Plan, SECOND, plain, timed};
 
 async fn house(rates: Settings) -> House {
     Plan { rates, ..Plan::relay() }.build().await
@@ -17,11 +18,35 @@ async fn messages_of_a_source_over_all_its_sessions() {
     other.asks("MAIL FROM:<>", "250 2.1.0").await;
     one.asks("RSET", "250").await;
     one.asks("MAIL FROM:<>", "451 4.7.1 mx.example Too many messages in a short time, try again in ").await;
-    assert_eq!(house.metric("rates_met_total{listener=\"smtp\",rate=\"messages_per_source\"}"), 1);
+    assert_eq!(house.metric("rates_met_total{listener=\"smtp\",limit=\"rates.messages_per_source\"}"), 1);
     let told = house.gate.explain("R11.0000").unwrap();
     assert_eq!((told.cause.key(), told.share[0].sessions), (Some("rates.messages_per_source"), 2));
     clock::pause(MINUTE / 2).await;
     one.asks("MAIL FROM:<>", "250 2.1.0").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_is_exempt_is_under_no_rate_by_source() {
+    let (once, kib) = ("1/1h".parse().unwrap(), "1KiB/1h".parse().unwrap());
+    let per_source = Settings { messages_per_source: once, recipients_per_source: once, bytes_per_source: kib, ..Settings::default() };
+    let twice = "2/1h".parse().unwrap();
+    let house = house(Settings { failed_commands_per_source: once, messages_per_sender_domain: twice, ..per_source }).await;
+    let networks = vec!["127.0.0.0/8".parse().unwrap()];
+    let near = ClientSettings { name: "near".into(), networks, class: Privilege::Exempt, sessions: None, reason: None, expires: None };
+    house.gate.apply(gate::Settings { clients: vec![near], ..gate::Settings::default() }).unwrap();
+    let mut client = house.greet().await;
+    for _ in 0..3 {
+        client.asks("WHAT", "500").await;
+        sends(&mut client, " SIZE=4096", 4).await;
+    }
+    for reply in ["250", "250", "451 4.7.1 mx.example Too many messages"] {
+        client.asks("MAIL FROM:<a@elsewhere.example>", reply).await;
+        client.asks("RSET", "250").await;
+    }
+    house.gate.apply(gate::Settings::default()).unwrap();
+    client.asks("MAIL FROM:<>", "250 2.1.0").await;
+    client.asks("RSET", "250").await;
+    client.asks("MAIL FROM:<>", "451 4.7.1 mx.example Too many messages").await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -53,7 +78,7 @@ async fn a_transaction_has_one_token_for_all_recipients_that_a_rate_refuses() {
         let reply = client.reply().await;
         assert!(reply.starts_with("450 4.7.1") && reply.ends_with(" seconds [R11.0000]\r\n"), "{reply}");
     }
-    assert_eq!(house.metric("rates_met_total{listener=\"smtp\",rate=\"recipients_per_source\"}"), 300);
+    assert_eq!(house.metric("rates_met_total{listener=\"smtp\",limit=\"rates.recipients_per_source\"}"), 300);
     client.asks("DATA", "354").await;
     client.says(".\r\n").await;
     client.hears("250 2.0.0").await;
@@ -105,6 +130,42 @@ async fn octets_are_refused_before_they_are_sent_and_never_after() {
     clock::pause(MINUTE / 2).await;
     client.asks("MAIL FROM:<>", "250 2.1.0").await;
     assert_eq!(house.store.texts(ANN).len(), 1);
+}
+
+/// Sends `kib` KiB, with `parameters` at MAIL.
+async fn sends(client: &mut Client, parameters: &str, kib: usize) {
+    client.asks(&format!("MAIL FROM:<>{parameters}"), "250 2.1.0").await;
+    client.asks("RCPT TO:<ann@example.org>", "250 2.1.5").await;
+    client.asks("DATA", "354").await;
+    client.says(format!("{}\r\n", "x".repeat(62)).repeat(kib * 16) + ".\r\n").await;
+    client.hears("250 2.0.0").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_announces_more_than_a_rate_has_pays_for_what_was_sent() {
+    let house = house(Settings { bytes_per_source: "60KiB/1m".parse().unwrap(), ..Settings::default() }).await;
+    let mut client = house.greet().await;
+    client.asks("MAIL FROM:<> SIZE=10000000", "250 2.1.0").await;
+    client.asks("RSET", "250").await;
+    sends(&mut client, " SIZE=10000000", 60).await;
+    client.asks("MAIL FROM:<>", "451 4.7.1 mx.example Too much mail in a short time").await;
+    clock::pause(MINUTE).await;
+    sends(&mut client, " SIZE=10000000", 180).await;
+    clock::pause(2 * MINUTE).await;
+    client.asks("MAIL FROM:<>", "451 4.7.1").await;
+    clock::pause(2 * SECOND).await;
+    client.asks("MAIL FROM:<>", "250 2.1.0").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_sent_unannounced_is_made_up_for_whole() {
+    let house = house(Settings { bytes_per_source: "60KiB/1m".parse().unwrap(), ..Settings::default() }).await;
+    let (mut one, mut other) = (house.greet().await, house.greet().await);
+    tokio::join!(sends(&mut one, "", 600), sends(&mut other, "", 600));
+    clock::pause(18 * MINUTE).await;
+    house.greet().await.asks("MAIL FROM:<>", "451 4.7.1 mx.example Too much mail in a short time").await;
+    clock::pause(2 * MINUTE).await;
+    house.greet().await.asks("MAIL FROM:<>", "250 2.1.0").await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use mail::{Envelope, ForwardPath, ReversePath};
 use smtp_listener::Submission;
 use store::memory::Memory;
-use store::{Account, Book, Change, ChangeError, Directory, Error, Incoming, Intake, Maildrop, Maildrops, Resolution, Store};
+use store::{Account, Book, Change, ChangeError, Directory, Error, Incoming, Intake, Maildrop, Maildrops, Posting, Resolution, Store};
 
 use crate::house::{ANN, BOB, Client, House, Plan, SECOND};
 
@@ -54,12 +54,37 @@ async fn a_sender_who_asks_hears_of_the_delivery_in_its_own_maildrop() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_alias_of_several_is_expanded_and_a_list_has_its_mail_delivered() {
+    let house = Plan::submission().build().await;
+    let list = Change::AddList { name: "team@example.org".into(), posting: Posting::Anyone, members: vec![ANN.into(), BOB.into()] };
+    let each = Change::PutAlias { name: "each@example.org".into(), targets: vec!["team@example.org".into(), ANN.into()] };
+    for change in [list, each] {
+        house.store.change(change).await.unwrap();
+    }
+    let mut client = house.log_in().await;
+    let rcpt = ["all", "sales", "team", "each", "bob"].map(|name| format!("RCPT TO:<{name}@example.org> NOTIFY=SUCCESS"));
+    sends(&mut client, "MAIL FROM:<ann@example.org>", &rcpt.each_ref().map(String::as_str)).await;
+    let report = &texts(&house, ANN)[1];
+    for (name, action) in [("all", "expanded"), ("sales", "delivered"), ("team", "delivered"), ("each", "expanded"), ("bob", "delivered")] {
+        let told = format!("Final-Recipient: rfc822; {name}@example.org\r\nAction: {action}\r\n");
+        assert!(report.contains(&told), "{told} is not in {report}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_trace_is_a_report_and_a_priority_stands_in_the_trace_field() {
     let house = Plan::submission().build().await;
     let mut client = house.log_in().await;
     sends(&mut client, "MAIL FROM:<ann@example.org> BY=60;NT MT-PRIORITY=3", &["RCPT TO:<bob@example.org>"]).await;
     assert!(texts(&house, BOB)[0].contains("\r\n\tPRIORITY 3;\r\n"));
-    assert!(texts(&house, ANN)[0].contains("Final-Recipient: rfc822; bob@example.org\r\nAction: delivered"));
+    let report = &texts(&house, ANN)[0];
+    assert!(report.contains("Final-Recipient: rfc822; bob@example.org\r\nAction: delivered"), "{report}");
+    let date = |field: &str| {
+        let date = report.split(&format!("\r\n{field}: ")).nth(1).unwrap().split("\r\n").next().unwrap();
+        jiff::fmt::rfc2822::parse(date).unwrap().timestamp()
+    };
+    let left = date("Deliver-By-Date").duration_since(date("Arrival-Date")).as_secs();
+    assert!((0..=60).contains(&left), "{report}");
 }
 
 #[tokio::test(start_paused = true)]

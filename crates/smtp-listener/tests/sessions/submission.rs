@@ -215,4 +215,10 @@ async fn whom_a_proxy_speaks_for_is_the_account_however_it_is_spelt() {
     client.asks("RSET", "250 ").await;
     client.asks("XCLIENT LOGIN=guest HELO=client.example PROTO=ESMTP", "220 ").await;
     client.asks("MAIL FROM:<guest@example.org>", NOT_YOURS).await;
+    client.asks("MAIL FROM:<>", "250 2.1.0").await;
+    client.asks("RCPT TO:<bob@example.org>", "250 2.1.5").await;
+    client.asks("DATA", "354 ").await;
+    client.asks("Subject: from nobody\r\n\r\n.", "250 2.0.0").await;
+    let text = String::from_utf8(house.store.texts(BOB).remove(1)).unwrap();
+    assert!(text.contains("\r\nDate: ") && text.contains("\r\nMessage-ID: <") && !text.contains("From:"), "{text}");
 }

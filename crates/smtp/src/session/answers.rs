@@ -10,7 +10,7 @@ use mail::{Mechanism, MessageId};
 
 use super::{Counts, Session, Stage, Text, Transaction};
 use crate::limits::CHALLENGE_BYTES;
-use crate::{Client, Reply, Told};
+use crate::{Client, MailFrom, Reply, Told};
 
 impl Session {
     pub(crate) fn auth_accepted(&mut self, identity: Box<str>) {
@@ -58,11 +58,11 @@ impl Session {
         self.count_bad();
     }
 
-    pub(crate) fn mail_accepted(&mut self, utf8: bool, traced: bool) {
+    pub(crate) fn mail_accepted(&mut self, from: &MailFrom) {
         self.unanswered = None;
         self.excused = false;
         self.mails = self.mails.saturating_add(1);
-        self.transaction = Some(Transaction { utf8, traced, ..Transaction::default() });
+        self.transaction = Some(Transaction { utf8: from.utf8, traced: from.is_traced(), binary: from.binary, ..Transaction::default() });
         self.say(Reply::SENDER_OK);
     }
 
@@ -198,7 +198,8 @@ impl Session {
         }
     }
 
-    pub(crate) fn xclient_turned_away(&mut self, line: &[u8]) {
+    /// The client may not go on: it is told so in `line`, which ends in CR LF, and the session wants to be closed.
+    pub fn turn_away(&mut self, line: &[u8]) {
         self.unanswered = None;
         self.output.extend_from_slice(line);
         self.close(Reply::CLIENT_NOT_LET_IN);

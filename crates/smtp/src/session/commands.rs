@@ -9,7 +9,7 @@ use mail::sasl::{self, Exchange, Turn};
 use super::{Ask, Chunks, Session, Stage, Step};
 use crate::arguments::{self, MailFrom, Refusal};
 use crate::command::{BdatSize, Command, Fault, begins_auth};
-use crate::extensions::{self, Offer};
+use crate::extensions::{self, Offer, Verbs};
 use crate::limits::{AUTH_LINE_BYTES, COMMAND_LINE_BYTES, REQUESTS_BYTES, octets};
 use crate::xclient::is_client_name;
 use crate::{Blanks, Client, Reply, Role};
@@ -91,7 +91,7 @@ impl Session {
             }
             Command::Noop => self.idle(Reply::NOTHING_DONE),
             Command::Vrfy => self.idle(Reply::NOT_VERIFIED),
-            Command::Help => self.idle(Reply::HELP),
+            Command::Help => self.help(),
             Command::Quit => {
                 self.say_and_close(Reply::BYE);
                 Step::Again
@@ -118,6 +118,13 @@ impl Session {
             self.say(Reply::HELLO);
         }
         if again { self.count_idle() } else { Step::Again }
+    }
+
+    fn help(&mut self) -> Step {
+        let offer = Offer::of(&self.settings, &self.circumstance, self.extended);
+        let verbs = Verbs { offer, lmtp: self.is_lmtp(), xclient: self.circumstance.xclient };
+        self.say_with(Reply::HELP, Some(&verbs));
+        self.count_idle()
     }
 
     fn mail(&mut self, arguments: &str) -> Step {
@@ -173,6 +180,8 @@ impl Session {
     fn data(&mut self) -> Step {
         match &self.transaction {
             Some(transaction) if transaction.chunks.is_some() => self.wrong(Reply::CHUNKS_UNDER_WAY),
+            // What state that leaves is for us to say (RFC 3030 §3): the one before.
+            Some(transaction) if transaction.binary => self.wrong(Reply::CHUNKS_ALONE),
             Some(transaction) if transaction.recipients > 0 => Step::Ask(Ask::Data),
             other => {
                 let reply = Self::no_message(other.as_ref().map(|transaction| transaction.refused));
@@ -214,9 +223,10 @@ impl Session {
         if self.is_lmtp() { Reply::LHLO_FIRST } else { Reply::HELLO_FIRST }
     }
 
-    /// What is understood here and now.
+    /// What is understood here and now. A proxy whose clients have logged in has offered them AUTH itself.
     fn offer(&self) -> Offer {
-        Offer::of(&self.settings, &self.circumstance, self.extended)
+        let offer = Offer::of(&self.settings, &self.circumstance, self.extended);
+        Offer { auth: offer.auth || self.identity.is_some(), ..offer }
     }
 
     /// Why no message may come: no transaction, or one without recipients, of which some were refused.

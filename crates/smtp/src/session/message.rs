@@ -62,6 +62,7 @@ impl Session {
     /// Octets of a chunk, as many as BDAT announced.
     pub(super) fn chunk(&mut self, input: &mut BytesMut) -> Step {
         let Stage::Chunk { size, left } = &mut self.stage else { return Step::Again };
+        let binary = self.transaction.as_ref().is_some_and(|transaction| transaction.binary);
         let Some(chunks) = self.transaction.as_mut().and_then(|transaction| transaction.chunks.as_mut()) else {
             self.chunk_refused(Reply::MAIL_FIRST);
             return Step::Again;
@@ -76,7 +77,9 @@ impl Session {
         let octets = input.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
         *left -= octets as u64;
         chunks.octets = chunks.octets.saturating_add(octets as u64);
-        chunks.bare.watch(input.get(..octets).unwrap_or_default());
+        if !binary {
+            chunks.bare.watch(input.get(..octets).unwrap_or_default());
+        }
         self.clock.receive(octets);
         self.shown_bytes = octets;
         Step::Ask(Ask::Chunk { at: 0, octets })

@@ -3,7 +3,7 @@
 //! For the property test and for fuzzing: [`drive`] takes one string of octets, so a fuzz target is one line. It panics when a
 //! promise is broken: the machine gets somewhere in every step, output and unread input are bounded, passwords are asked about
 //! only under TLS and mail on submission only for someone known, no chunk is shown that was not agreed to, no message
-//! is offered for acceptance that has a bare CR or LF, and what was said before TLS is forgotten.
+//! is offered for acceptance that has a bare CR or LF but one that is said to be binary, which comes by BDAT alone, and what was said before TLS is forgotten.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -42,7 +42,8 @@ pub(crate) fn drive(octets: &[u8]) {
         ..Circumstance::new(IpAddr::from([192, 0, 2, 7]))
     };
     let session = Session::new(settings.clone(), here, now);
-    Drive { session: Some(session), settings, input: BytesMut::new(), now, choices, agreed: false, text: Vec::new() }.run(input);
+    Drive { session: Some(session), settings, input: BytesMut::new(), now, choices, agreed: false, text: Vec::new(), binary: false }
+        .run(input);
 }
 
 struct Drive<'c> {
@@ -55,6 +56,8 @@ struct Drive<'c> {
     agreed: bool,
     /// What has come of the message.
     text: Vec<u8>,
+    /// What MAIL said of it.
+    binary: bool,
 }
 
 impl Drive<'_> {
@@ -87,7 +90,7 @@ impl Drive<'_> {
             match session.next(&mut self.input, self.now) {
                 Want::Answer(question) => {
                     promised(&question, &self.settings, self.agreed);
-                    take_note(&question, &mut self.text);
+                    take_note(&question, &mut self.text, &mut self.binary);
                     answer(question, &mut self.choices, &mut self.agreed);
                 }
                 Want::Refused { reply, .. } => assert!(reply.is_permanent() && !session.in_transaction()),
@@ -145,8 +148,10 @@ fn promised(question: &Question<'_>, settings: &Settings, agreed: bool) {
 }
 
 /// Only whole lines end up with the store, whatever came and however it was cut (RFC 5321 §2.3.8).
-fn take_note(question: &Question<'_>, text: &mut Vec<u8>) {
+fn take_note(question: &Question<'_>, text: &mut Vec<u8>, binary: &mut bool) {
     match question {
+        Question::Mail(mail) => *binary = mail.from().binary,
+        Question::EndOfData(_) if *binary => {}
         Question::Data(_) => text.clear(),
         Question::Chunk(chunk) => text.extend_from_slice(chunk.text()),
         Question::EndOfData(_) => {

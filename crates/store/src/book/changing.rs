@@ -239,7 +239,7 @@ impl Book {
         let (mut open, mut seen) = (vec![targets], BTreeSet::new());
         while let Some(targets) = open.pop() {
             for target in targets.iter().filter(|target| seen.insert(&***target)) {
-                open.extend(self.group(target).map(|(targets, _)| targets));
+                open.extend(self.group(target).map(|group| group.targets));
             }
         }
         seen.contains(name)

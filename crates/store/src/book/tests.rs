@@ -1,5 +1,7 @@
+use mail::ForwardPath;
+
 use super::*;
-use crate::{Change, Closed, Limit, QuotaChange};
+use crate::{Change, Closed, Limit, Posting, QuotaChange};
 
 fn book() -> Book {
     let mut book = Book::default();
@@ -248,6 +250,48 @@ fn a_list_comes_to_its_members_and_says_who_may_post() {
 }
 
 #[test]
+fn whoever_is_reached_by_lists_alone_is_a_member_and_no_addressee() {
+    let mut book = book();
+    let name = |name: &str| format!("{name}@example.org");
+    let names = |names: &[&str]| names.iter().map(|one| name(one)).collect::<Vec<_>>();
+    let quota = QuotaChange { octets: None, messages: Some(Limit::At(9)) };
+    for change in [
+        Change::SetDomain { name: "example.org".parse().unwrap(), delimiter: None, catch_all: None, quota },
+        Change::AddList { name: name("zoes"), posting: Posting::Anyone, members: names(&["zoe"]) },
+        Change::AddList { name: name("list"), posting: Posting::Anyone, members: names(&["all", "zoes"]) },
+        Change::PutAlias { name: name("one"), targets: names(&["list"]) },
+        Change::PutAlias { name: name("both"), targets: names(&["zoes", "ann"]) },
+        // A member by one way, and by another an addressee.
+        Change::PutAlias { name: name("each"), targets: names(&["list", "sales"]) },
+        Change::PutAlias { name: name("lists"), targets: names(&["list", "zoes"]) },
+    ] {
+        book.apply(change).unwrap();
+    }
+    for (address, addressees, members, several) in [
+        ("zoe", "zoe@example.org", "", false),
+        ("sales", "ann@example.org", "", false),
+        ("all", "ann@example.org zoe@example.org", "", true),
+        ("list", "", "ann@example.org zoe@example.org", false),
+        ("one", "", "ann@example.org zoe@example.org", false),
+        ("both", "ann@example.org", "zoe@example.org", true),
+        ("each", "ann@example.org", "zoe@example.org", true),
+        ("lists", "", "ann@example.org zoe@example.org", true),
+    ] {
+        let Resolution::Accounts(accounts, Some(terms)) = book.resolve(&ForwardPath::parse(&format!("<{address}@example.org>")).unwrap())
+        else {
+            panic!("{address}")
+        };
+        let named = |limited: &[(Arc<str>, Allowance)]| {
+            let mut names: Vec<_> = limited.iter().map(|(name, _)| &**name).collect();
+            names.sort_unstable();
+            names.join(" ")
+        };
+        assert_eq!((named(&terms.allowances).as_str(), named(&terms.members).as_str()), (addressees, members), "{address}");
+        assert_eq!((terms.several, accounts.len()), (several, terms.allowances.len() + terms.members.len()), "{address}");
+    }
+}
+
+#[test]
 fn mail_goes_on_to_other_hosts_and_never_back_here() {
     let mut book = book();
     let forward = |to: &[&str]| Change::SetAccount {
@@ -351,7 +395,7 @@ fn the_postmaster_is_neither_closed_nor_full() {
         book.apply(change).unwrap();
     }
     let terms = |book: &Book, path: &str| match book.resolve(&ForwardPath::parse(path).unwrap()) {
-        Resolution::Accounts(_, Some(terms)) => (terms.closed.len(), terms.allowances.len(), terms.outside.len()),
+        Resolution::Accounts(_, Some(terms)) => (terms.closed.len(), terms.members.len(), terms.outside.len()),
         other => panic!("{path}: {other:?}"),
     };
     let postmasters = ["<postmaster>", "<Postmaster@example.org>", "<postmaster+x@example.org>"];

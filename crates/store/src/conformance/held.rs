@@ -63,6 +63,36 @@ pub async fn a_held_message_is_kept_and_not_listed_until_it_is_released(engine: 
     }
 }
 
+/// Nothing that is listed is touched, nor what is held for a time; the rest goes in steps, oldest first.
+pub async fn what_nobody_has_decided_about_goes_when_it_is_old(engine: &impl Engine) {
+    let mut store = open(engine, NEVER).await;
+    let (begun, hour) = (SystemTime::now(), Duration::from_secs(3600));
+    let listed_one = accept(&*store, &[ANN], b"listed\r\n").await;
+    let first = hold(&*store, &[ANN], b"first").await;
+    let released = hold(&*store, &[ANN], b"released").await;
+    let second = hold(&*store, &[BOB, CYD], b"second").await;
+    let later = hold_until(&*store, &[ANN], b"later", Some(begun + 24 * hour)).await;
+    assert_eq!(store.decide(released, None, Decision::Release).await.unwrap(), 1);
+    assert_eq!(store.expire(begun - hour, 10).await.unwrap().messages, 0, "not old enough");
+    assert_eq!(held(&*store, None).await.len(), 4);
+    let one = store.expire(begun + hour, 1).await.unwrap();
+    assert_eq!((one.messages, one.octets), (1, whole(b"first").len() as u64 + 2));
+    let mut left = held(&*store, None).await;
+    left.sort_by(|one, other| one.1.cmp(&other.1));
+    assert_eq!(left, [(later, ANN.to_owned()), (second, BOB.to_owned()), (second, CYD.to_owned())], "the oldest");
+    assert_eq!(store.expire(begun + hour, 10).await.unwrap().messages, 2);
+    for restarts in [false, true] {
+        if restarts {
+            store = reopen(engine, store).await;
+        }
+        assert_eq!(held(&*store, None).await, [(later, ANN.to_owned())]);
+        assert_eq!((listed(&*store, ANN).await, listed(&*store, BOB).await), (vec![listed_one, released], vec![]));
+        assert_eq!(store.decide(first, None, Decision::Release).await.unwrap(), 0, "it is gone");
+        assert_eq!(store.expire(begun + hour, 10).await.unwrap().messages, 0);
+        assert_eq!(store.load(ANN).await.unwrap().messages, 3);
+    }
+}
+
 /// Each maildrop's share is held by itself.
 pub async fn what_is_held_is_decided_about_in_each_maildrop(engine: &impl Engine) {
     let mut store = open(engine, NEVER).await;

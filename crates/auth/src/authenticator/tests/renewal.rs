@@ -1,5 +1,7 @@
 //! What stored hashes have cost, and how they are made anew.
 
+use tokio::sync::Semaphore;
+
 use super::*;
 
 /// What `settings` make costs [`DEARER`]; nothing is remembered.
@@ -9,7 +11,7 @@ fn dearer() -> Settings {
 
 /// The costs of what was computed since the last call, when it has been, in any order.
 async fn worked(authenticator: &Authenticator) -> Vec<String> {
-    drop(authenticator.hashing.places.acquire_many(settings().concurrent_hashes.get()).await.unwrap());
+    settled(authenticator).await;
     let mut costs = authenticator.hashing.take_costs();
     costs.sort();
     costs
@@ -80,11 +82,11 @@ async fn a_password_that_is_set_while_its_hash_is_made_anew_stays() {
     assert_eq!(tried(&authenticator, ANN, "new", HOME).await, right());
 }
 
-/// A directory that knows everybody and changes nothing.
-struct ReadOnly(Memory);
+/// A directory that knows everybody, and makes each change with a permit; when there will be no more of them it fails.
+struct Slow(Memory, Arc<Semaphore>);
 
 #[async_trait::async_trait]
-impl Directory for ReadOnly {
+impl Directory for Slow {
     async fn resolve(&self, recipient: &mail::ForwardPath) -> Result<store::Resolution, store::Error> {
         self.0.resolve(recipient).await
     }
@@ -93,8 +95,9 @@ impl Directory for ReadOnly {
         self.0.account(login).await
     }
 
-    async fn change(&self, _: Change) -> Result<(), store::ChangeError> {
-        Err(store::Error::Full("told to be full".into()).into())
+    async fn change(&self, change: Change) -> Result<(), store::ChangeError> {
+        let Ok(_permit) = self.1.acquire().await else { return Err(store::Error::Full("told to be full".into()).into()) };
+        self.0.change(change).await
     }
 
     async fn load(&self, account: &str) -> Result<store::Load, store::Error> {
@@ -109,12 +112,46 @@ impl Directory for ReadOnly {
 #[tokio::test(start_paused = true)]
 async fn a_hash_that_cannot_be_kept_keeps_nobody_out() {
     let (store, _) = with_old_hashes().await;
-    let authenticator = Authenticator::new(Arc::new(ReadOnly(store.clone())), &dearer()).unwrap();
+    let permits = Arc::new(Semaphore::new(0));
+    permits.close();
+    let authenticator = Authenticator::new(Arc::new(Slow(store.clone(), permits)), &dearer()).unwrap();
     for _ in 0..3 {
         assert_eq!(tried(&authenticator, ANN, "right", HOME).await, right());
         assert_eq!(worked(&authenticator).await, [DEARER, COST]);
     }
     assert_eq!(store::cost(&stored(&store, ANN).await), Some(COST));
+}
+
+#[tokio::test]
+async fn nobody_waits_until_the_store_has_what_was_made_anew() {
+    let (store, _) = with(settings()).await;
+    let narrow = Settings { concurrent_hashes: NonZeroU32::MIN, remember: Span::secs(0), ..settings() };
+    let permits = Arc::new(Semaphore::new(0));
+    let authenticator = Authenticator::new(Arc::new(Slow(store.clone(), Arc::clone(&permits))), &narrow).unwrap();
+    let unverified = async || store.account(ANN).await.unwrap().unwrap().verifier.is_none();
+    for _ in 0..2 {
+        let tried = tokio::time::timeout(Duration::from_secs(60), tried(&authenticator, ANN, "right", HOME));
+        assert_eq!(tried.await.expect("the one place is free while the store is busy"), right());
+    }
+    assert!(unverified().await);
+    permits.add_permits(1);
+    drop(authenticator.hashing.places.acquire().await.unwrap());
+    drop(authenticator.hashing.keeping.acquire_many(crate::hashing::KEEPING as u32).await.unwrap());
+    assert!(!unverified().await);
+}
+
+#[tokio::test]
+async fn so_many_wait_for_the_store_and_nothing_is_made_beyond() {
+    let (store, _) = with(settings()).await;
+    let authenticator = Authenticator::new(Arc::new(store.clone()), &settings()).unwrap();
+    let waiting = authenticator.hashing.keeping.acquire_many(crate::hashing::KEEPING as u32).await.unwrap();
+    assert_eq!(tried(&authenticator, ANN, "right", HOME).await, right());
+    drop(authenticator.hashing.places.acquire_many(settings().concurrent_hashes.get()).await.unwrap());
+    drop(waiting);
+    assert_eq!(store.account(ANN).await.unwrap().unwrap().verifier, None);
+    assert_eq!(tried(&authenticator, ANN, "right", AWAY).await, right());
+    settled(&authenticator).await;
+    assert!(store.account(ANN).await.unwrap().unwrap().verifier.is_some(), "the next login makes it");
 }
 
 const COST: &str = "$argon2id$v=19$m=8,t=1,p=1";

@@ -79,11 +79,6 @@ async fn put_verifier(store: &Memory, password: &str) {
     store.change(Change::PutVerifier { name: ANN.into(), stored, verifier }).await.unwrap();
 }
 
-/// When what follows a login has been done.
-async fn settled(authenticator: &Authenticator) {
-    drop(authenticator.hashing.places.acquire_many(settings().concurrent_hashes.get()).await.unwrap());
-}
-
 #[tokio::test(start_paused = true)]
 async fn who_knows_the_password_proves_it() {
     let (_, authenticator) = with_verifier(settings()).await;

@@ -1,11 +1,13 @@
 //! Against a service on loopback that says what it is told to.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpListener;
+use std::io::{BufRead as _, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread;
 
 use mail::Span;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::json;
 
 use super::super::tests::{ANN, now};
@@ -17,13 +19,23 @@ type Heard = Arc<Mutex<Vec<(String, String)>>>;
 
 /// A service that answers with status and text; without them it never does.
 fn service(answer: Option<(u16, String)>) -> (Settings, Heard) {
+    serving("http", answer, Some)
+}
+
+/// The same, with something between it and the wire; a client that does not get through is not heard.
+fn serving<S: Read + Write + Send + 'static>(
+    scheme: &str,
+    answer: Option<(u16, String)>,
+    meet: impl Fn(TcpStream) -> Option<S> + Send + 'static,
+) -> (Settings, Heard) {
     let (listener, heard) = (TcpListener::bind("127.0.0.1:0").unwrap(), Heard::default());
-    let url = format!("http://{}/introspect", listener.local_addr().unwrap());
+    let url = format!("{scheme}://localhost:{}/introspect", listener.local_addr().unwrap().port());
     let hears = Arc::clone(&heard);
     thread::spawn(move || {
         let mut kept = Vec::new();
         for stream in listener.incoming() {
-            let mut stream = BufReader::new(stream.unwrap());
+            let Some(stream) = meet(stream.unwrap()) else { continue };
+            let mut stream = BufReader::new(stream);
             let mut head = String::new();
             while !head.ends_with("\r\n\r\n") {
                 assert!(stream.read_line(&mut head).unwrap() > 0);
@@ -43,6 +55,26 @@ fn service(answer: Option<(u16, String)>) -> (Settings, Heard) {
         }
     });
     (Settings { introspection: url, ..Settings::default() }, heard)
+}
+
+/// The same by https, with a certificate for localhost that `authority` has signed.
+fn over_tls(authority: &CertifiedIssuer<'static, KeyPair>, answer: &Value) -> (Settings, Heard) {
+    let key = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new(vec!["localhost".into()]).unwrap().signed_by(&key, authority).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    let config = Arc::new(config.with_single_cert(vec![certificate.der().clone()], key.into()).unwrap());
+    serving("https", Some((200, answer.to_string())), move |mut stream| {
+        let mut tls = ServerConnection::new(Arc::clone(&config)).unwrap();
+        tls.complete_io(&mut stream).ok()?;
+        Some(StreamOwned::new(tls, stream))
+    })
+}
+
+fn authority() -> CertifiedIssuer<'static, KeyPair> {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
 fn says(answer: &Value) -> (Settings, Heard) {
@@ -76,6 +108,37 @@ async fn the_service_is_asked_as_the_client_that_we_are() {
     assert!(!format!("{:?}", bearer(&settings)).contains("s3cr"));
     fs::write(&secret, "\n").unwrap();
     assert!(Bearer::new(&settings).unwrap_err().to_string().ends_with("secret: its first line is empty"));
+}
+
+#[tokio::test]
+async fn a_service_is_believed_that_an_authority_of_the_configuration_vouches_for() {
+    let (ours, another) = (authority(), authority());
+    let (settings, heard) = over_tls(&ours, &json!({ "active": true, "email": ANN, "scope": "openid mail" }));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ca.pem");
+    let trusting = |pem: &str| {
+        fs::write(&path, pem).unwrap();
+        Settings { introspection_ca: vec![path.clone()], timeout: Span::secs(60), scope: "mail".into(), ..settings.clone() }
+    };
+    let both = format!("{}{}", another.pem(), ours.pem());
+    assert_eq!(account(&trusting(&both)).await.as_deref(), Some(ANN));
+    assert_eq!(account(&Settings { scope: "send".into(), ..trusting(&both) }).await, None);
+    assert_eq!(heard.lock().unwrap().len(), 2);
+    for stranger in [trusting(&another.pem()), settings.clone()] {
+        let error = bearer(&stranger).account("secret-token").await.unwrap_err().to_string();
+        assert!(error.contains("certificate") && !error.contains("secret-token"), "{error}");
+    }
+    assert_eq!(heard.lock().unwrap().len(), 2, "no token has gone to a stranger");
+    for (pem, cause) in [
+        ("", "there is no CERTIFICATE in it"),
+        ("-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n", "is not PEM"),
+        ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "a certificate in it cannot be used"),
+    ] {
+        let error = Bearer::new(&trusting(pem)).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{}: {cause}", path.display())), "{error}");
+    }
+    let of_nobody = Settings { introspection: String::new(), ..trusting(&both) };
+    assert_eq!(of_nobody.validate().into_iter().map(|fault| fault.key).collect::<Vec<_>>(), ["introspection_ca"]);
 }
 
 #[tokio::test]

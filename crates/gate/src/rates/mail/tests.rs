@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use super::*;
 
 fn sender<'s>(account: Option<&'s str>, domain: &'s str) -> Sender<'s> {
-    Sender { source: Source::from(IpAddr::from([192, 0, 2, 7])), account, domain: Some(domain) }
+    Sender { source: Some(Source::from(IpAddr::from([192, 0, 2, 7]))), account, domain: Some(domain) }
 }
 
 fn rates(text: &str) -> MailRates {
@@ -26,11 +26,19 @@ fn each_scope_counts_for_itself_and_who_refuses_gives_back() {
 }
 
 #[test]
+fn who_has_no_source_is_under_the_other_rates() {
+    let (rates, now) = (rates("messages_per_source = \"1/1h\"\nmessages_per_account = \"2/1h\""), Instant::now());
+    let exempt = Sender { source: None, ..sender(Some("ann"), "example.org") };
+    let take = || rates.take(Measure::Messages, 1, &exempt, now).map(drop).map_err(|met| met.limit.key());
+    assert_eq!([take(), take(), take()], [Ok(()), Ok(()), Err("messages_per_account")]);
+}
+
+#[test]
 fn octets_beyond_what_was_announced_are_owed() {
     let (rates, start) = (rates("bytes_per_source = \"60KiB/1m\""), Instant::now());
     let take = |seconds| rates.take(Measure::Kib, 1, &sender(None, "a.example"), start + Duration::from_secs(seconds)).is_ok();
     assert!(take(0));
-    rates.owe(Measure::Kib, 99, &sender(None, "a.example"), Limits::ALL, start);
+    rates.settle(Measure::Kib, 1, 100, &sender(None, "a.example"), Limits::ALL, start);
     assert!(!take(0) && !take(40) && take(41));
 }
 
