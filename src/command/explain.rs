@@ -53,7 +53,7 @@ pub(crate) fn run(screen: &Screen) -> Outcome {
         let (screening, at_mail) = ask(&screener, client, message.as_deref(), &recipients).await;
         findings(&mut out, &screening, &place)?;
         answers(&mut out, &screener, client, message.as_deref()).await?;
-        conclusion(&mut out, &screening, at_mail, message.is_some())?;
+        conclusion(&mut out, &screening, client, at_mail, message.is_some())?;
         Ok(Exit::Done)
     })
 }
@@ -133,14 +133,18 @@ async fn answers(out: &mut impl Write, screener: &Screener, client: Client<'_>, 
     Ok(())
 }
 
-fn conclusion(out: &mut impl Write, screening: &Screening, at_mail: bool, has_message: bool) -> io::Result<()> {
+fn conclusion(out: &mut impl Write, screening: &Screening, client: Client<'_>, at_mail: bool, has_message: bool) -> io::Result<()> {
     let fields = screening.fields();
     if !fields.is_empty() && screening.verdict() < Verdict::Defer {
         writeln!(out, "\nFIELDS\n{}", String::from_utf8_lossy(&fields).replace("\r\n", "\n").trim_end())?;
     }
     let stage = if at_mail { "to MAIL" } else { "to the message" };
     match screening.reply() {
-        Some(reply) => writeln!(out, "\nREPLY  {stage}: {} {} {}", reply.code(), reply.enhanced(), reply.text()),
+        Some(reply) => {
+            let said = screening.reason().and_then(|reason| reason.said.as_deref()).unwrap_or_default();
+            let text = reply.text().replace("{peer}", &client.ip.to_canonical().to_string()).replace("{detail}", said);
+            writeln!(out, "\nREPLY  {stage}: {} {} {text}", reply.code(), reply.enhanced())
+        }
         None if !has_message => writeln!(out, "\nREPLY  to MAIL: 250; what is asked of the message was not asked: there is none"),
         None => writeln!(out, "\nREPLY  {stage}: 250 ({})", screening.verdict().as_str()),
     }

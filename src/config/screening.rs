@@ -47,12 +47,14 @@ pub(crate) struct Screening {
     /// written, negative for lists of good senders. Mind the terms of the lists; many serve no public resolvers, which is noticed and
     /// which `gatepost explain` says. There may be 16:
     ///
-    /// { zone = "zen.spamhaus.org", weight = 2 }
+    /// { zone = "zen.spamhaus.org", weight = 2, name = "Spamhaus ZEN" }
+    ///
+    /// Whoever is refused for it is told the `name`, where there is one, and never the zone, which may have a key of yours in it.
     pub(crate) dns_lists: Vec<List>,
     /// The sum of weights with which "lists" fails.
     pub(crate) dns_lists_threshold: u32,
     /// Attachments that the check "attachments" is to find, each with what follows where that check has fail = "policy"; of several the gravest counts.
-    /// `name` is a pattern in which `*` stands for any text and `?` for one character, in any case; without it any part is meant.
+    /// `name` is a pattern in which `*` stands for any text and `?` for one character, in any case; `type` is one for the part's type, as "message/partial". Without them any part is meant.
     /// `larger_than` asks for more octets than that. Archives are not opened. There may be 256:
     ///
     /// { name = "*.exe", verdict = "reject" }, { name = "*.zip", larger_than = "10MiB", verdict = "quarantine" }
@@ -131,6 +133,10 @@ pub(crate) struct List {
     /// What it adds.
     #[serde(default = "usual_weight")]
     pub(crate) weight: i32,
+    /// What clients on it are told that it is called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub(crate) name: Option<String>,
 }
 
 /// What can follow.
@@ -273,6 +279,15 @@ impl Screening {
             (!name).then(|| Finding::error("screening.dns_lists", message).at(index))
         };
         found.extend(self.dns_lists.iter().enumerate().filter_map(nameless));
+        let unsayable = |(index, list): (usize, &List)| {
+            let name = list
+                .name
+                .as_ref()
+                .filter(|name| !(1..=LIST_NAME_OCTETS).contains(&name.len()) || !name.bytes().all(|octet| matches!(octet, b' '..=b'~')))?;
+            let message = format!("name {name:?} must be 1 to {LIST_NAME_OCTETS} signs of printable ASCII, as a reply has room for");
+            Some(Finding::error("screening.dns_lists", message).at(index))
+        };
+        found.extend(self.dns_lists.iter().enumerate().filter_map(unsayable));
         let portless = |(index, server): (usize, &Address)| {
             (server.0.port() == 0)
                 .then(|| Finding::error("screening.dns_servers", format!("{server} has no port: write its port, mostly 53")).at(index))
@@ -366,6 +381,7 @@ const EARLY_LONGEST: Span = Span(std::time::Duration::from_secs(30));
 const LONGEST_AT_MAIL: Span = Span(std::time::Duration::from_secs(4 * 60));
 /// All are asked at once, and each takes descriptors.
 const LISTS_MOST: usize = 16;
+const LIST_NAME_OCTETS: usize = 40;
 /// All of them at the end of a message, and the wait for a turn, are within the ten minutes that its client waits (RFC 5321, section 4.5.3.2.6).
 const LONGEST: Span = Span(std::time::Duration::from_secs(60));
 

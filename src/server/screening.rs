@@ -30,7 +30,8 @@ pub(crate) fn screener(config: &Config) -> Result<Option<Arc<Screener>>, Screene
     let dns = DnsSettings { servers: settings.servers(), timeout: settings.dns_timeout.0, cache: settings.dns_cache.into() };
     let dns = Dns::new(&dns)?;
     let rules = settings.checks.iter().map(rule).collect();
-    let lists = settings.dns_lists.iter().map(|list| List { zone: list.zone.clone(), weight: list.weight }).collect();
+    let lists =
+        settings.dns_lists.iter().map(|list| List { zone: list.zone.clone(), weight: list.weight, name: list.name.clone() }).collect();
     let lists = Lists { lists, threshold: i32::try_from(settings.dns_lists_threshold).unwrap_or(i32::MAX) };
     let policy = Policy {
         rules,
@@ -65,8 +66,9 @@ fn password(settings: &config::Screening) -> Result<Option<Secret>, ScreenerErro
 }
 
 fn attachment(attachment: &config::Attachment) -> Attachment {
-    let config::Attachment { name, larger_than, verdict } = attachment;
-    Attachment { name: name.as_deref().map(Pattern::new), larger_than: *larger_than, verdict: *verdict }
+    let config::Attachment { name, media_type, larger_than, verdict } = attachment;
+    let pattern = |text: &Option<String>| text.as_deref().map(Pattern::new);
+    Attachment { name: pattern(name), media_type: pattern(media_type), larger_than: *larger_than, verdict: *verdict }
 }
 
 fn rule(rule: &Rule) -> screening::Rule {

@@ -39,7 +39,7 @@ pub(crate) fn send(smtp: &mut Dialogue, message: &str) -> String {
 #[test]
 fn attachments_are_refused_by_name_and_size() {
     let (server, _zone) = server(
-        r#"attachments = [{ name = "*.exe", verdict = "reject" }, { name = "*.zip", larger_than = "1KiB", verdict = "discard" }]
+        r#"attachments = [{ name = "*.exe", verdict = "reject" }, { name = "*.zip", larger_than = "1KiB", verdict = "discard" }, { type = "message/partial", verdict = "reject" }]
 checks = [{ check = "attachments", fail = "policy" }]"#,
     );
     let mut smtp = stranger(&server);
@@ -53,6 +53,8 @@ checks = [{ check = "attachments", fail = "policy" }]"#,
     let refused = "550 5.7.1 Refused: the message has an attachment of a kind that is not taken here";
     assert_eq!(send(&mut smtp, &with("filename=\"bill.pdf.EXE\"", 10)), refused);
     assert_eq!(send(&mut smtp, &with("filename*=utf-8''bill%2Eexe", 10)), refused);
+    assert_eq!(send(&mut smtp, &with("filename=\r\n \"bill.exe\"", 10)), refused);
+    assert_eq!(send(&mut smtp, "Content-Type: message/partial; id=x; number=1; total=2\r\n\r\nx\r\n"), refused);
     assert_eq!(send(&mut smtp, &"Content-Type: message/rfc822\r\n\r\n".repeat(50)), refused, "a bomb");
     assert!(send(&mut smtp, &with("filename=a.zip", 900)).starts_with("250 2.0.0 "));
     assert_eq!(server.metric("gatepost_messages_accepted_total", ""), 1);

@@ -146,7 +146,7 @@ fn what_is_forged_is_refused_and_the_sender_is_told_why() {
     let mut smtp = client(&server, "192.0.2.2", "dial.up.example");
     let changed = SIGNED.replace("We lost the game", "We won the game");
     let reply = send(&mut smtp, "joe@football.example.com", &changed);
-    assert_eq!(reply, "550 5.7.26 Refused: the domain in From does not stand behind the message (DMARC)");
+    assert_eq!(reply, "550 5.7.26 Refused: football.example.com, the domain in From, does not stand behind the message (DMARC)");
     // The session goes on, and the genuine one is taken by its signature, though it comes another way.
     assert!(send(&mut smtp, "joe@football.example.com", SIGNED).starts_with("250 2.0.0 "));
     assert!(send(&mut smtp, "a@soft.example", "From: a@soft.example\r\n\r\nx\r\n").starts_with("250 2.0.0 "));
@@ -186,13 +186,21 @@ fn who_is_on_enough_lists_is_refused_and_a_list_that_blocks_us_refuses_nobody() 
     let zone = Zone::serve(
         "2.0.0.127.bad.list A 127.0.0.2\n7.2.0.192.bad.list A 127.0.0.4\n7.2.0.192.blocks.list A 127.255.255.254\n8.2.0.192.blocks.list A 127.255.255.254",
     );
-    let lists = "dns_lists = [{ zone = \"bad.list\" }, { zone = \"blocks.list\" }]\n";
+    let lists = "dns_lists = [{ zone = \"bad.list\", name = \"The Bad List\" }, { zone = \"blocks.list\" }]\n";
     let server = Server::start(&format!("{}{lists}", settings(&zone, r#"{ check = "lists", fail = "reject" }"#)));
     let mut smtp = client(&server, "192.0.2.7", "mx.example.com");
-    assert_eq!(smtp.ask("MAIL FROM:<a@b.example>"), "550 5.7.1 Refused: your address is on a list of those who send unwanted mail");
+    assert_eq!(
+        smtp.ask("MAIL FROM:<a@b.example>"),
+        "550 5.7.1 Refused: 192.0.2.7 is on a list of those who send unwanted mail: The Bad List"
+    );
+    server.edit(", name = \"The Bad List\"", "");
+    server.succeed(&["reload"]);
+    let mut smtp = client(&server, "192.0.2.7", "mx.example.com");
+    let reply = smtp.ask("MAIL FROM:<a@b.example>");
+    assert_eq!(reply, "550 5.7.1 Refused: 192.0.2.7 is on a list of those who send unwanted mail", "a zone is not told");
     let mut smtp = client(&server, "192.0.2.8", "mx.example.com");
     assert_eq!(smtp.ask("MAIL FROM:<a@b.example>"), "250 2.1.0 Sender ok");
-    assert_eq!(server.metric("gatepost_messages_screened_total", "verdict=\"reject\""), 1);
+    assert_eq!(server.metric("gatepost_messages_screened_total", "verdict=\"reject\""), 2);
     let explained = server.succeed(&["explain", "--ip", "192.0.2.8", "--helo", "mx.example.com", "--from", "a@b.example"]);
     assert!(explained.contains("lists  temperror  accept      192.0.2.8 has 0 of 1: blocks.list is not believed"), "{explained}");
     assert!(explained.contains("A      8.2.0.192.blocks.list\n       127.255.255.254\n"), "{explained}");
@@ -223,7 +231,38 @@ fn what_is_discarded_is_nowhere_and_its_sender_does_not_know() {
     assert_eq!(mailbox(&server), Vec::<String>::new());
     assert_eq!(server.metric("gatepost_messages_screened_total", "verdict=\"discard\""), 1);
     assert_eq!(server.metric("gatepost_messages_accepted_total", ""), 0);
-    server.eventually("it is logged", |server| server.log().contains("message screened"));
+    // By the id that its sender was told.
+    let id = reply.split(' ').nth(2).unwrap();
+    server.eventually("it is in the log", |server| server.log().contains("message discarded"));
+    let log = server.log();
+    for event in ["message screened", "message discarded"] {
+        let line = log.lines().find(|line| line.contains(event)).unwrap_or_else(|| panic!("{event}: {log}"));
+        for word in [id, "ann@example.org", "joe@football.example.com", "mx.football.example.com", "dkim fail: "] {
+            assert!(line.contains(word), "{word}: {line}");
+        }
+    }
+}
+
+#[test]
+fn what_is_refused_says_for_whom_it_was_and_what_cannot_be_asked_why() {
+    let zone = Zone::serve(ZONE);
+    let server = Server::start(&format!(
+        "{}rspamd = \"http://127.0.0.1:9\"\n",
+        settings(&zone, r#"{ check = "rspamd", fail = "policy" }, { check = "dkim", fail = "reject" }"#)
+    ));
+    let mut smtp = client(&server, "192.0.2.1", "mx.football.example.com");
+    assert!(send(&mut smtp, "joe@football.example.com", SIGNED).starts_with("250 2.0.0 "));
+    assert!(send(&mut smtp, "joe@football.example.com", &SIGNED.replace("hungry", "angry")).starts_with("550 5.7.20 "));
+    server.eventually("it is in the log", |server| server.log().contains("message refused"));
+    let log = server.log();
+    let line = |event: &str| log.lines().find(|line| line.contains(event)).unwrap_or_else(|| panic!("{event}: {log}"));
+    let refused = line("message refused");
+    for word in ["ann@example.org", "mx.football.example.com", "id=", "dkim fail: "] {
+        assert!(refused.contains(word), "{word}: {refused}");
+    }
+    let screened = line("message screened");
+    assert!(screened.contains("WARN") && screened.contains("rspamd temperror: rspamd: "), "{screened}");
+    assert!(line("message accepted").contains("source=192.0.2.1"), "{log}");
 }
 
 #[test]
@@ -287,7 +326,7 @@ fn everything_is_explained_without_doing_it() {
         "by { check = \"dmarc\", fail = \"policy\", unsure = \"accept\", timeout = \"10s\" } (",
         "TXT    _dmarc.football.example.com\n       v=DMARC1; p=reject\n",
         "A      dial.up.example\n       (there is no such name)\n",
-        "REPLY  to the message: 550 5.7.26 ",
+        "REPLY  to the message: 550 5.7.26 Refused: football.example.com, the domain in From, does not stand behind the message (DMARC)\n",
     ] {
         assert!(forged.contains(line), "{line:?} is not in\n{forged}");
     }

@@ -12,6 +12,7 @@
 //!
 //! `docs/metrics.md` lists every metric and every log line; a test compares it with the code.
 
+mod about;
 mod auth;
 mod fault;
 mod figures;
@@ -23,6 +24,7 @@ mod pop3;
 mod proxy;
 mod repeats;
 mod said;
+mod screened;
 mod server;
 mod session;
 mod smtp;
@@ -37,6 +39,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 
+pub use about::About;
 pub use auth::{AuthFailed, AuthSucceeded, AuthThrottled, IntrospectionFailed, Throttle, UserSessionsRefused};
 pub use fault::{GateFaulted, ListenerFaulted};
 pub use figures::{Figure, Figures};
@@ -48,12 +51,13 @@ pub use pop3::{MaildropOpened, MaildropRefused, MaildropTakenOver, MessageFetche
 pub use proxy::ProxyRefused;
 pub use repeats::{LeftOut, Repeat, Repeats};
 pub use said::Said;
+pub use screened::{MessageDiscarded, MessageScreened};
 pub use server::{
     CertificateLoaded, CertificateRejected, ConfigurationRejected, ConfigurationReloaded, DirectoryChanged, QuarantineChanged,
     QuarantineExpired, ServerDraining, ServerStarted, ServerStopped,
 };
 pub use session::{NotAnId, SessionEnd, SessionId};
-pub use smtp::{DeliveryReported, MessageAccepted, MessageRefused, MessageScreened, RateMet, RecipientRefused};
+pub use smtp::{DeliveryReported, MessageAccepted, MessageRefused, RateMet, RecipientRefused};
 pub use store::{MessageDamaged, StoreDown, StoreFailed, StoreFull, StoreRecovered};
 pub use tls::{HandshakeCompleted, HandshakeFailed};
 

@@ -1,6 +1,6 @@
 //! Messages on their way in.
 
-use std::fmt::{self, Display};
+use std::fmt::Display;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,8 +11,10 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use tracing::field::display;
 use tracing::{info, warn};
 
+use crate::about::{About, FirstFew, Told};
 use crate::listener::{ListenerLabel, listener_and};
 use crate::{Event, Listener, Repeat, Repeats, Said, SessionId};
 
@@ -23,6 +25,10 @@ pub struct MessageAccepted<'e> {
     pub listener: &'e Listener,
     /// In which session.
     pub session: SessionId,
+    /// From where.
+    pub source: IpAddr,
+    /// Who has authenticated.
+    pub account: Option<&'e str>,
     /// The message.
     pub message: MessageId,
     /// From whom.
@@ -45,32 +51,12 @@ pub struct MessageRefused<'e> {
     pub session: SessionId,
     /// From where.
     pub source: IpAddr,
-    /// From whom, when that was said.
-    pub reverse_path: Option<&'e ReversePath>,
+    /// Which.
+    pub about: About<'e>,
     /// The reply's code, as 452.
     pub code: u16,
     /// For the operator: what was wrong, in words that may say more than the reply.
     pub cause: &'e dyn Display,
-    /// When.
-    pub now: Instant,
-}
-
-/// A message was screened: at its end, or at MAIL where that was enough to refuse it.
-pub struct MessageScreened<'e> {
-    /// Where.
-    pub listener: &'e Listener,
-    /// In which session.
-    pub session: SessionId,
-    /// From where.
-    pub source: IpAddr,
-    /// From whom.
-    pub reverse_path: &'e ReversePath,
-    /// What becomes of it, in one word.
-    pub verdict: &'static str,
-    /// Each check and what it came to, in one word each.
-    pub checks: &'e [(&'static str, &'static str)],
-    /// For the operator: because of what it is not simply delivered.
-    pub cause: Option<&'e dyn Display>,
     /// When.
     pub now: Instant,
 }
@@ -139,9 +125,9 @@ impl Event for MessageAccepted<'_> {
 
     fn log(&self, _: u64) {
         info!(
-            target: "gatepost::smtp", id = %self.message, session = %self.session, listener = %self.listener,
-            from = %Said(self.reverse_path), to = %FirstFew(self.recipients), recipients = self.recipients.len(), octets = self.octets,
-            priority = self.priority,
+            target: "gatepost::smtp", id = %self.message, session = %self.session, listener = %self.listener, source = %self.source,
+            account = self.account.map(Said).map(display), from = %Said(self.reverse_path), to = %FirstFew(self.recipients),
+            recipients = self.recipients.len(), octets = self.octets, priority = self.priority,
             commit_seconds = self.commit.as_secs_f64(), "message accepted",
         );
     }
@@ -154,37 +140,15 @@ impl Event for MessageRefused<'_> {
     }
 
     fn log(&self, left_out: u64) {
-        let from = self.reverse_path.map(Said).map(tracing::field::display);
+        let Told { id, helo, from, to } = Told::of(&self.about);
         info!(
-            target: "gatepost::smtp", session = %self.session, listener = %self.listener, source = %self.source, from, code = self.code,
-            cause = %Said(self.cause), left_out, "message refused",
+            target: "gatepost::smtp", id, session = %self.session, listener = %self.listener, source = %self.source, helo, from, to,
+            code = self.code, cause = %Said(self.cause), left_out, "message refused",
         );
     }
 
     fn repeat(&self) -> Option<Repeat> {
         Some(Repeat { kind: "message_refused", source: Some(self.source), burst: Repeats::BURST, now: self.now })
-    }
-}
-
-impl Event for MessageScreened<'_> {
-    fn count(&self, metrics: &crate::Metrics) {
-        let labels = VerdictLabels { listener: self.listener.shared_name(), verdict: self.verdict };
-        metrics.smtp.screened.get_or_create(&labels).inc();
-        for (check, outcome) in self.checks.iter().copied() {
-            metrics.smtp.checks.get_or_create(&CheckLabels { check, outcome }).inc();
-        }
-    }
-
-    fn log(&self, left_out: u64) {
-        let cause = self.cause.map(Said).map(tracing::field::display);
-        info!(
-            target: "gatepost::smtp", session = %self.session, listener = %self.listener, source = %self.source,
-            from = %Said(self.reverse_path), verdict = self.verdict, checks = %Checks(self.checks), cause, left_out, "message screened",
-        );
-    }
-
-    fn repeat(&self) -> Option<Repeat> {
-        Some(Repeat { kind: "message_screened", source: Some(self.source), burst: Repeats::BURST, now: self.now })
     }
 }
 
@@ -232,7 +196,7 @@ impl Event for RateMet<'_> {
     }
 
     fn log(&self, left_out: u64) {
-        let account = self.account.map(Said).map(tracing::field::display);
+        let account = self.account.map(Said).map(display);
         info!(
             target: "gatepost::smtp", session = %self.session, listener = %self.listener, source = %self.source, account, limit = self.limit,
             wait_seconds = self.wait.as_secs_f64(), left_out, "rate met",
@@ -243,36 +207,6 @@ impl Event for RateMet<'_> {
         Some(Repeat { kind: self.limit, source: Some(self.source), burst: 1, now: self.now })
     }
 }
-
-/// As in `spf=pass dmarc=fail`.
-struct Checks<'c>(&'c [(&'static str, &'static str)]);
-
-impl Display for Checks<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut between = "";
-        for (check, outcome) in self.0 {
-            write!(f, "{between}{check}={outcome}")?;
-            between = " ";
-        }
-        Ok(())
-    }
-}
-
-/// A list that a log line can hold.
-struct FirstFew<'r>(&'r [Arc<str>]);
-
-impl Display for FirstFew<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut between = "";
-        for recipient in self.0.iter().take(SHOWN) {
-            write!(f, "{between}{}", Said(recipient))?;
-            between = ",";
-        }
-        if self.0.len() > SHOWN { f.write_str(",...") } else { Ok(()) }
-    }
-}
-
-const SHOWN: usize = 3;
 
 /// A temporary or a permanent refusal (RFC 5321 §4.2.1).
 fn class(code: u16) -> &'static str {
@@ -289,9 +223,9 @@ listener_and!(ReplyLabels, reply: &'static str);
 listener_and!(VerdictLabels, verdict: &'static str);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct CheckLabels {
-    check: &'static str,
-    outcome: &'static str,
+pub(crate) struct CheckLabels {
+    pub(crate) check: &'static str,
+    pub(crate) outcome: &'static str,
 }
 
 #[derive(Debug)]
@@ -304,8 +238,8 @@ pub(crate) struct Metrics {
     recipients_refused: Family<ReplyLabels, Counter>,
     reports: Family<ReportLabels, Counter>,
     rates_met: Family<LimitLabels, Counter>,
-    screened: Family<VerdictLabels, Counter>,
-    checks: Family<CheckLabels, Counter>,
+    pub(crate) screened: Family<VerdictLabels, Counter>,
+    pub(crate) checks: Family<CheckLabels, Counter>,
 }
 
 /// What is counted for one listener.

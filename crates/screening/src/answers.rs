@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use crate::dns::{Kind, Unanswered, reversed};
+use crate::dns::{Kind, Unanswered, reverse_name, reversed};
 use crate::reading::Reading;
 use crate::screener::{Client, Screener, Sender};
 
@@ -109,10 +109,6 @@ impl Asked<'_> {
             name = name.split_once('.').map_or("", |(_, above)| above);
         }
     }
-}
-
-fn reverse_name(ip: IpAddr) -> String {
-    format!("{}.{}", reversed(ip), if ip.is_ipv4() { "in-addr.arpa" } else { "ip6.arpa" })
 }
 
 /// Enough for anything but a loop of includes.

@@ -1,4 +1,4 @@
-//! Attachments by what they are called and how large they are, against what the operator has written.
+//! Attachments by what they are called, of which type and how large they are, against what the operator has written.
 //!
 //! Watches a message pass ([`Parts`]) and keeps one thing of it: the gravest rule that a part has met. Names are compared without
 //! regard to case, and without the dots and blanks at the end that some systems ignore. Archives are not opened. Cannot fail.
@@ -16,13 +16,15 @@ use crate::verdict::{Outcome, Verdict};
 pub struct Attachment {
     /// How it is called; None: any part, whether it has a name or not.
     pub name: Option<Pattern>,
+    /// Its type, as `message/partial`; None: any, whether it says so or not.
+    pub media_type: Option<Pattern>,
     /// Only those with more octets.
     pub larger_than: ByteSize,
     /// What becomes of the message, where the check's rule goes by this.
     pub verdict: Verdict,
 }
 
-/// A pattern for names: `*` stands for any number of characters, `?` for one, all else for itself in any case.
+/// A pattern for names and types: `*` stands for any number of characters, `?` for one, all else for itself in any case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern(Vec<char>);
 
@@ -105,11 +107,12 @@ impl Met {
     fn see(&mut self, part: &Part) {
         self.parts += 1;
         for rule in self.rules.iter().filter(|rule| part.octets > rule.larger_than.0 || rule.larger_than.0 == 0) {
-            let met = match &rule.name {
+            let named = match &rule.name {
                 None => Some("a part"),
                 Some(pattern) => part.names.iter().map(String::as_str).find(|name| pattern.matches(name)),
             };
-            if let Some(name) = met
+            let typed = rule.media_type.as_ref().is_none_or(|pattern| part.types.iter().any(|media_type| pattern.matches(media_type)));
+            if let Some(name) = named.filter(|_| typed)
                 && self.gravest.as_ref().is_none_or(|(gravest, _)| rule.verdict > *gravest)
             {
                 let octets = part.octets;
@@ -129,6 +132,29 @@ const NAME_SHOWN: usize = 200;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn types_are_held_against_their_patterns() {
+        let rule = |name: Option<&str>, media_type: &str| Attachment {
+            name: name.map(Pattern::new),
+            media_type: Some(Pattern::new(media_type)),
+            larger_than: ByteSize(0),
+            verdict: Verdict::Reject,
+        };
+        for (rule, header, outcome) in [
+            (rule(None, "message/partial"), "Content-Type: Message/Partial; id=x; number=1", Outcome::Fail),
+            (rule(None, "message/partial"), "Content-Type: message(x)/\r\n partial; id=x", Outcome::Fail),
+            (rule(None, "application/x-ms*"), "Content-Type: application/x-msdownload", Outcome::Fail),
+            (rule(None, "message/partial"), "Content-Type: message/rfc822", Outcome::Pass),
+            (rule(None, "text/*"), "Subject: text/plain by default", Outcome::Pass),
+            (rule(Some("*.exe"), "text/*"), "Content-Type: text/plain; name=a.exe", Outcome::Fail),
+            (rule(Some("*.exe"), "text/*"), "Content-Type: x/y; name=a.exe", Outcome::Pass),
+        ] {
+            let mut attachments = Attachments::new([rule].into());
+            attachments.pass(format!("{header}\r\n\r\nx\r\n").as_bytes());
+            assert_eq!(attachments.finish().outcome, outcome, "{header}");
+        }
+    }
 
     #[test]
     fn patterns_match_as_in_a_shell() {

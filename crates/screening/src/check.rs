@@ -136,6 +136,11 @@ impl Check {
         matches!(self, Self::Attachments | Self::Rspamd | Self::Milter | Self::Hook)
     }
 
+    /// Whether it asks somebody whom the operator has chosen; the others ask DNS of the sender's, or nobody.
+    pub fn asks_a_service(self) -> bool {
+        matches!(self, Self::Lists | Self::Rspamd | Self::Milter | Self::Hook)
+    }
+
     /// Whether what it finds comes with what is to follow, for [`OnFail::Policy`].
     pub fn has_policy(self) -> bool {
         matches!(self, Self::Dmarc | Self::Attachments | Self::Rspamd | Self::Milter | Self::Hook)

@@ -153,6 +153,11 @@ pub(crate) fn reversed(ip: IpAddr) -> String {
     }
 }
 
+/// Where the name of an address is.
+pub(crate) fn reverse_name(ip: IpAddr) -> String {
+    format!("{}.{}", reversed(ip), if ip.is_ipv4() { "in-addr.arpa" } else { "ip6.arpa" })
+}
+
 fn name_server(server: SocketAddr) -> NameServerConfig {
     let on = |mut connection: ConnectionConfig| {
         connection.port = server.port();

@@ -1,17 +1,16 @@
-//! The checks of the envelope: early talkers, iprev, HELO, SPF, greylisting; [`Lists`](crate::Lists) has its own.
+//! The checks of the envelope: early talkers, iprev, HELO, greylisting; SPF and [`Lists`](crate::Lists) have their own.
 
 use std::net::IpAddr;
 
 use mail::Host;
-use mail_auth::spf::verify::SpfParameters;
-use mail_auth::{IprevResult, Parameters, SpfOutput, SpfResult};
+use mail_auth::{IprevResult, SpfResult};
 
 use crate::check::Check;
 use crate::dns::{Kind, Unanswered};
-use crate::early;
 use crate::screener::{Screener, Sender};
 use crate::screening::{Found, Screening};
 use crate::verdict::Outcome;
+use crate::{early, spf};
 
 /// Asks one of them. Those of the message are not asked here.
 pub(crate) async fn ask(check: Check, screener: &Screener, sender: &Sender<'_>, screening: &mut Screening) -> Found {
@@ -20,7 +19,7 @@ pub(crate) async fn ask(check: Check, screener: &Screener, sender: &Sender<'_>, 
         Check::Iprev => iprev(screener, sender, screening).await,
         Check::Helo => helo(screener, sender).await,
         Check::Lists => screener.lists().ask(screener.dns(), sender.ip).await,
-        Check::Spf => spf(screener, sender, screening).await,
+        Check::Spf => spf::ask(screener, sender, screening).await,
         Check::Greylist => greylist(screener, sender, screening),
         Check::Dkim | Check::Arc | Check::Dmarc | Check::Attachments | Check::Rspamd | Check::Milter | Check::Hook => {
             Found::new(Outcome::None, "asked when the message has come")
@@ -93,32 +92,4 @@ fn greylist(screener: &Screener, sender: &Sender<'_>, screening: &Screening) -> 
         Some(wait) => Found::new(Outcome::Fail, format!("{ip} is new with {domain}: it is to come back in {} s", wait.as_secs() + 1)),
         None => Found::new(Outcome::Pass, "it has come back"),
     }
-}
-
-/// RFC 7208, of the reverse-path, or of the client's name where that is empty (§2.4).
-pub(crate) async fn spf(screener: &Screener, sender: &Sender<'_>, screening: &mut Screening) -> Found {
-    let Sender { ip, helo, mail_from, domain, .. } = sender;
-    let output = if domain.is_empty() {
-        SpfOutput::new(String::new()).with_result(SpfResult::None)
-    } else {
-        let parameters = if mail_from.is_empty() {
-            SpfParameters::verify_ehlo(*ip, domain, screener.host())
-        } else {
-            SpfParameters::new(*ip, domain, helo, screener.host(), mail_from)
-        };
-        screener.dns().authenticator().check_host(Parameters::new(parameters)).await
-    };
-    let found = match output.result() {
-        SpfResult::Pass => Found::new(Outcome::Pass, format!("{domain} names {ip}")),
-        SpfResult::Fail => Found::new(Outcome::Fail, format!("{domain} does not name {ip}, and nobody else may send (-all)")),
-        SpfResult::SoftFail => {
-            Found::new(Outcome::SoftFail, format!("{domain} does not name {ip}, and others probably may not send (~all)"))
-        }
-        SpfResult::Neutral => Found::new(Outcome::None, format!("{domain} does not say whether {ip} may send (?all)")),
-        SpfResult::TempError => Found::new(Outcome::Unsure, format!("the record of {domain} cannot be had at present")),
-        SpfResult::PermError => Found::new(Outcome::None, format!("the record of {domain} is wrong")),
-        SpfResult::None => Found::new(Outcome::None, format!("{} has no record", if domain.is_empty() { "nobody" } else { domain })),
-    };
-    screening.spf = Some(output);
-    found
 }

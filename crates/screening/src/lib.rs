@@ -17,6 +17,8 @@
 mod answers;
 mod attachments;
 mod check;
+mod client_name;
+mod described;
 mod dns;
 mod early;
 mod envelope;
@@ -35,6 +37,8 @@ mod screener;
 mod screening;
 mod services;
 mod several;
+mod spf;
+mod spf_record;
 mod turns;
 mod verdict;
 

@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::task::Poll;
 
 use crate::dns::{Dns, Kind, Unanswered, reversed};
-use crate::screening::Found;
+use crate::screening::{Found, SAID_OCTETS};
 use crate::verdict::Outcome;
 
 /// The lists that are asked.
@@ -31,6 +31,8 @@ pub struct List {
     pub zone: String,
     /// What it adds when an address is on it.
     pub weight: i32,
+    /// What clients are told that it is called, in printable ASCII. Its zone is not told: it may have the operator's key in it.
+    pub name: Option<String>,
 }
 
 /// What one list says of an address.
@@ -60,13 +62,14 @@ impl Lists {
         let asked = self.lists.iter().map(|list| -> Pin<Box<dyn Future<Output = Said> + Send + '_>> { Box::pin(list.ask(dns, ip)) });
         let answers = all(asked.collect()).await;
         // The sum of those that are believed, and what the others could still make of it.
-        let (mut sum, mut low, mut high, mut told) = (0_i64, 0_i64, 0_i64, Vec::new());
+        let (mut sum, mut low, mut high, mut told, mut named) = (0_i64, 0_i64, 0_i64, Vec::new(), Vec::new());
         for (list, said) in self.lists.iter().zip(&answers) {
             let weight = i64::from(list.weight);
             match said {
                 Said::Listed(codes) => {
                     sum += weight;
                     told.push(format!("{} {:+} ({})", list.zone, list.weight, codes.join(" ")));
+                    named.extend(list.name.as_deref().filter(|_| list.weight > 0));
                 }
                 Said::Unlisted => {}
                 Said::Unbelieved(doubt) => {
@@ -82,7 +85,9 @@ impl Lists {
             () => Outcome::Pass,
         };
         let told = if told.is_empty() { "on no list".into() } else { told.join(", ") };
-        Found::new(outcome, format!("{ip} has {sum} of {}: {told}", self.threshold))
+        let said: String = named.join(", ").chars().take(SAID_OCTETS).collect();
+        let said = (!said.is_empty()).then(|| format!(": {said}"));
+        Found { said, ..Found::new(outcome, format!("{ip} has {sum} of {}: {told}", self.threshold)) }
     }
 }
 

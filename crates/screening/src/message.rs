@@ -7,15 +7,17 @@ use mail_auth::dmarc::verify::DmarcParameters;
 use mail_auth::{
     ArcOutput, AuthenticatedMessage, AuthenticationResults, DkimOutput, DkimResult, DmarcOutput, DmarcResult, Error, SpfOutput,
 };
+use smtp::Reply;
 
 use crate::check::Check;
-use crate::envelope;
+use crate::client_name::ClientName;
 use crate::hook;
 use crate::letter::Letter;
 use crate::milter::{self, Told};
 use crate::reading::{HEADER_OCTETS, IDENTITY_OCTETS, LINES_MOST, Text};
 use crate::screener::{Screener, Sender};
 use crate::screening::{Found, Screening};
+use crate::spf;
 use crate::verdict::{Outcome, Verdict};
 
 /// One message that is asked about, and what was found of it, each thing once.
@@ -28,6 +30,8 @@ pub(crate) struct Message<'m> {
     dkim: Option<Vec<DkimOutput<'m>>>,
     arc: Option<ArcOutput<'m>>,
     dmarc: Option<DmarcOutput>,
+    /// None until a service is asked.
+    client_name: Option<ClientName>,
     /// What milters have said so far.
     milters: Verdict,
     /// What hooks have.
@@ -41,7 +45,8 @@ impl<'m> Message<'m> {
         text: &'m Text,
         message: Option<&'m AuthenticatedMessage<'m>>,
     ) -> Self {
-        Self { screener, sender, text, message, dkim: None, arc: None, dmarc: None, milters: Verdict::Accept, hooks: Verdict::Accept }
+        let (milters, hooks) = (Verdict::Accept, Verdict::Accept);
+        Self { screener, sender, text, message, dkim: None, arc: None, dmarc: None, client_name: None, milters, hooks }
     }
 
     /// Asks one check. Those of the envelope are not asked here.
@@ -51,17 +56,21 @@ impl<'m> Message<'m> {
             Check::Attachments => self.text.attachments().unwrap_or_else(|| Found::new(Outcome::None, "not looked for")),
             // Boxed: they are large, and asked by few.
             Check::Rspamd => match self.screener.services().rspamd() {
-                Some((http, rspamd)) => Box::pin(rspamd.ask(http, self.sender, letter)).await,
+                Some((http, rspamd)) => {
+                    let name = self.client_name().await;
+                    Box::pin(rspamd.ask(http, self.sender, &name, letter)).await
+                }
                 None => Found::new(Outcome::None, NO_SERVICE),
             },
-            Check::Milter if !self.text.is_whole() => evasion(not_whole()),
+            Check::Milter if !self.text.is_whole() => evasion(Reply::HEADER_UNCLEAR, not_whole()),
             // Names and values end with one in the protocol: what stands behind it would be hidden from milters.
             Check::Milter if self.text.header().is_some_and(|header| memchr::memchr(b'\0', header).is_some()) => {
-                evasion("its header has a NUL".into())
+                evasion(Reply::HEADER_UNCLEAR, "its header has a NUL".into())
             }
             Check::Milter => {
-                let (screener, milters) = (self.screener, self.screener.services().milters());
-                let asked = milter::ask(milters, screener.dns(), screener.host(), self.sender, letter, &mut self.milters);
+                let (screener, milters, name) = (self.screener, self.screener.services().milters(), self.client_name().await);
+                let client = milter::Client { host: screener.host(), sender: self.sender, name: &name };
+                let asked = milter::ask(milters, screener.dns(), client, letter, &mut self.milters);
                 let Told { found, fields } = Box::pin(asked).await;
                 screening.added = fields;
                 found
@@ -76,13 +85,23 @@ impl<'m> Message<'m> {
         }
     }
 
+    /// The name of the client's address.
+    async fn client_name(&mut self) -> ClientName {
+        if let Some(name) = &self.client_name {
+            return name.clone();
+        }
+        let name = Box::pin(ClientName::of(self.screener.dns(), self.sender.ip)).await;
+        self.client_name.insert(name).clone()
+    }
+
     /// What goes by the header.
     async fn signed(&mut self, check: Check, screening: &mut Screening) -> Found {
         if !self.text.is_whole() {
-            return evasion(not_whole());
+            return evasion(Reply::HEADER_UNCLEAR, not_whole());
         }
         let Some(message) = self.message else {
-            return if check == Check::Dmarc { evasion("it has no header".into()) } else { Found::new(Outcome::None, "it has no header") };
+            let detail = "it has no header";
+            return if check == Check::Dmarc { evasion(Reply::AUTHOR_UNCLEAR, detail.into()) } else { Found::new(Outcome::None, detail) };
         };
         match check {
             Check::Dkim => self.dkim(message).await,
@@ -135,10 +154,10 @@ impl<'m> Message<'m> {
         // what it shows where there is none, or none that can be read, is the sender's choice.
         let froms = message.headers.iter().filter(|(name, _)| name.trim_ascii().eq_ignore_ascii_case(b"From")).count();
         if froms != 1 {
-            return evasion(format!("it has {froms} From fields"));
+            return evasion(Reply::AUTHOR_UNCLEAR, format!("it has {froms} From fields"));
         }
         if screening.spf.is_none() {
-            envelope::spf(self.screener, self.sender, screening).await;
+            spf::ask(self.screener, self.sender, screening).await;
         }
         self.signatures(message).await;
         let (nothing, unsigned) = (SpfOutput::default(), Vec::new());
@@ -146,8 +165,10 @@ impl<'m> Message<'m> {
         let parameters = DmarcParameters::new(message, dkim, &self.sender.domain, spf);
         let output = self.screener.dns().authenticator().verify_dmarc(parameters).await;
         let domain = output.domain();
-        if !NAME_OCTETS.contains(&domain.len()) {
-            return evasion("its From names no domain, or several".into());
+        // What is no name has no policy in DNS, but mail programs show it, and some as the name it is nearly.
+        let is_name = domain.is_ascii() && domain.parse::<mail::Domain>().is_ok();
+        if !NAME_OCTETS.contains(&domain.len()) || !is_name {
+            return evasion(Reply::AUTHOR_UNCLEAR, "its From names no domain, or several".into());
         }
         let (policy, asks) = match output.policy() {
             Policy::Reject => (Verdict::Reject, "rejection"),
@@ -156,7 +177,10 @@ impl<'m> Message<'m> {
         };
         let found = match output.result() {
             DmarcResult::Pass => Found::new(Outcome::Pass, format!("{domain} stands behind it")),
-            DmarcResult::Fail(_) => Found::new(Outcome::Fail, format!("{domain} does not stand behind it, and asks for {asks}")),
+            DmarcResult::Fail(_) => {
+                let detail = format!("{domain} does not stand behind it, and asks for {asks}");
+                Found::of_domain(Outcome::Fail, domain, "what it names", detail)
+            }
             DmarcResult::TempError(error) => Found::new(Outcome::Unsure, error.to_string()),
             DmarcResult::PermError(error) => Found::new(Outcome::None, error.to_string()),
             DmarcResult::None => Found::new(Outcome::None, format!("{domain} has no policy")),
@@ -205,8 +229,8 @@ impl<'m> Message<'m> {
 }
 
 /// It is made so that no policy can be found for it. Whoever asks that the domain's policy be followed wants no way around it.
-fn evasion(detail: String) -> Found {
-    Found { policy: Verdict::Reject, ..Found::new(Outcome::Fail, detail) }
+fn evasion(reply: Reply, detail: String) -> Found {
+    Found { policy: Verdict::Reject, refusal: Some(reply), ..Found::new(Outcome::Fail, detail) }
 }
 
 fn not_whole() -> String {
@@ -222,5 +246,5 @@ fn told(output: &DkimOutput<'_>) -> String {
 }
 
 const NO_SERVICE: &str = "there is none to ask";
-/// Of a domain's name (RFC 1035 §2.3.4).
-const NAME_OCTETS: std::ops::RangeInclusive<usize> = 1..=253;
+/// Of a domain's name that leaves room for `_dmarc.` before it (RFC 1035 §2.3.4): what cannot be asked about has no policy either.
+const NAME_OCTETS: std::ops::RangeInclusive<usize> = 1..=246;

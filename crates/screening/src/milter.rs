@@ -16,6 +16,7 @@ use std::str::FromStr;
 
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::client_name::ClientName;
 use crate::dns::Dns;
 use crate::http::addresses;
 use crate::letter::Letter;
@@ -38,6 +39,16 @@ pub enum Milter {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not where a milter can be: write \"inet:127.0.0.1:8891\" or \"unix:/run/milter.sock\"")]
 pub struct MilterError(String);
+
+/// Who has come, and to whom.
+#[derive(Clone, Copy)]
+pub(crate) struct Client<'c> {
+    /// We.
+    pub(crate) host: &'c str,
+    pub(crate) sender: &'c Sender<'c>,
+    /// Of its address.
+    pub(crate) name: &'c ClientName,
+}
 
 /// What milters have found.
 pub(crate) struct Told {
@@ -76,17 +87,10 @@ impl fmt::Display for Milter {
 
 /// Asks one after the other until one has refused, or says nothing, which leaves it open. Of what they say the gravest counts, and stands in
 /// `so_far` as soon as it is known: one that is silent takes nothing back.
-pub(crate) async fn ask(
-    milters: &[Milter],
-    dns: &Dns,
-    host: &str,
-    sender: &Sender<'_>,
-    letter: &mut Letter<'_>,
-    so_far: &mut Verdict,
-) -> Told {
+pub(crate) async fn ask(milters: &[Milter], dns: &Dns, client: Client<'_>, letter: &mut Letter<'_>, so_far: &mut Verdict) -> Told {
     let (mut several, mut all) = (Several::new(), String::new());
     for milter in milters {
-        let Told { found, fields } = milter.ask(dns, host, sender, letter).await;
+        let Told { found, fields } = milter.ask(dns, client, letter).await;
         all.push_str(&fields);
         if several.is_last(milter, found, so_far) {
             break;
@@ -96,10 +100,10 @@ pub(crate) async fn ask(
 }
 
 impl Milter {
-    async fn ask(&self, dns: &Dns, host: &str, sender: &Sender<'_>, letter: &mut Letter<'_>) -> Told {
+    async fn ask(&self, dns: &Dns, client: Client<'_>, letter: &mut Letter<'_>) -> Told {
         let conversed = async {
             let mut conversation = Conversation::begin(self.connect(dns).await?).await?;
-            let last = conversation.tell(host, sender, letter).await?;
+            let last = conversation.tell(client, letter).await?;
             // It may be gone already, and has said all there is.
             let _ended = conversation.say(b'Q', &[]).await;
             Ok::<_, Error>((last, conversation))

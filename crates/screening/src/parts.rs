@@ -3,10 +3,9 @@
 //! Bodies are skipped, and of headers only the `Content-` fields are kept, one header at a time: at most [`FIELDS_OCTETS`]. Messages within messages
 //! are gone into. Where programs differ on what a boundary is, a line is taken for one: a part too many hides nothing, one
 //! too few would. A message with more than [`PARTS_MOST`] parts, [`DEPTH_MOST`] of them within each other, or with names or
-//! fields without end is not looked at any further, and is said to be such. The only module here that knows mail-parser.
-//! Cannot fail.
+//! fields without end is not looked at any further, and is said to be such. Cannot fail.
 
-use mail_parser::{ContentType, HeaderValue};
+use crate::described::Described;
 
 /// Watches one message pass.
 #[derive(Debug)]
@@ -54,9 +53,11 @@ pub(crate) enum Excess {
 pub(crate) struct Part {
     /// What it is called, decoded, in every field that says so.
     pub(crate) names: Vec<String>,
+    /// Its types, as `message/partial`, in lower case; none where it does not say.
+    pub(crate) types: Vec<String>,
     /// How long it is: of base64, what that comes to.
     pub(crate) octets: u64,
-    base64: bool,
+    pub(crate) base64: bool,
 }
 
 #[derive(Debug)]
@@ -64,16 +65,6 @@ struct Frame {
     boundaries: Vec<Vec<u8>>,
     /// Parts that do not say what they are are messages (RFC 2046 §5.1.5).
     digest: bool,
-}
-
-/// What a header says of its part.
-#[derive(Default)]
-struct Described {
-    part: Part,
-    boundaries: Vec<Vec<u8>>,
-    digest: bool,
-    message: bool,
-    has_type: bool,
 }
 
 impl Parts {
@@ -244,63 +235,15 @@ impl Parts {
     }
 }
 
-impl Described {
-    /// What all `Content-` fields of a header say; where there are several of a kind, that of each, because programs differ.
-    #[expect(clippy::disallowed_types, reason = "this is the one module here that wraps mail-parser")]
-    fn of(fields: &[u8]) -> Self {
-        let mut described = Self::default();
-        if fields.is_empty() {
-            return described;
-        }
-        let text = [fields, b"\r\n"].concat();
-        let parser = mail_parser::MessageParser::new().with_mime_headers().default_header_ignore();
-        let Some(message) = parser.parse_headers(&text) else { return described };
-        for header in message.headers() {
-            match &header.value {
-                HeaderValue::ContentType(value) => described.content(value),
-                HeaderValue::Text(text) if text.trim().eq_ignore_ascii_case("base64") => described.part.base64 = true,
-                _ => {}
-            }
-        }
-        described
-    }
-
-    /// Content-Type or Content-Disposition.
-    fn content(&mut self, value: &ContentType<'_>) {
-        let subtype = value.c_subtype.as_deref().unwrap_or_default();
-        let is = |kind: &str| value.c_type.eq_ignore_ascii_case(kind);
-        self.has_type |= !subtype.is_empty();
-        self.message |= is("message") && MESSAGES.iter().any(|message| subtype.eq_ignore_ascii_case(message));
-        self.digest |= is("multipart") && subtype.eq_ignore_ascii_case("digest");
-        let boundaries = self.boundaries.len();
-        for attribute in value.attributes.iter().flatten() {
-            if [NAME, FILENAME].iter().any(|name| attribute.name.eq_ignore_ascii_case(name)) {
-                self.part.names.push(attribute.value.clone().into_owned());
-            } else if is("multipart") && attribute.name.eq_ignore_ascii_case(BOUNDARY) {
-                let boundary = attribute.value.trim_end().as_bytes();
-                self.boundaries.push(boundary.get(..LINE_OCTETS - 4).unwrap_or(boundary).to_vec());
-            }
-        }
-        // Some programs take any line with two hyphens for the boundary that is missing.
-        if is("multipart") && self.boundaries.len() == boundaries {
-            self.boundaries.push(Vec::new());
-        }
-    }
-}
-
 /// Octets of the fields of one part that are kept.
 pub(crate) const FIELDS_OCTETS: usize = 16 << 10;
 /// Octets of a line of a body that are looked at: a boundary has at most 70 (RFC 2046 §5.1.1).
-const LINE_OCTETS: usize = 256;
+pub(crate) const LINE_OCTETS: usize = 256;
 /// More than any message of a person has.
 pub(crate) const PARTS_MOST: usize = 1000;
 pub(crate) const DEPTH_MOST: usize = 16;
 const NAMES_OCTETS: usize = 64 << 10;
 const CONTENT: &[u8] = b"content-";
-const MESSAGES: [&str; 3] = ["rfc822", "global", "news"];
-const NAME: &str = "name";
-const FILENAME: &str = "filename";
-const BOUNDARY: &str = "boundary";
 
 #[cfg(test)]
 mod tests {
@@ -350,6 +293,38 @@ mod tests {
         ] {
             assert_eq!(names(&mixed(&[&format!("{field}\r\n\r\nx")])), [name], "{field}");
             assert_eq!(names(&format!("{field}\r\n\r\nx\r\n")), [name], "{field}: of a message that is all attachment");
+        }
+    }
+
+    /// Where programs that unfold first, or leave comments out, read a name.
+    #[test]
+    fn no_fold_or_comment_hides_a_name() {
+        for field in [
+            "Content-Disposition: attachment; filename=\r\n \"a.exe\"",
+            "Content-Disposition: attachment; filename\r\n =\"a.exe\"",
+            "Content-Disposition: attachment; filename =\r\n\t a.exe",
+            "Content-Disposition: attachment; filename(c)=\"a.exe\"",
+            "Content-Disposition: attachment; filename(\\)(c) x)=(y)\"a.exe\"",
+            "Content-Disposition: attachment; (;) filename=a.exe",
+            "Content-Disposition: attachment; filename*0=\r\n \"a.\"; filename*1 =\r\n exe",
+            "Content-Disposition:\r\n attachment;\r\n filename\r\n =\r\n \"a.exe\"",
+            "Content-Type: application(x)/(y)x; name\n =\n \"a.exe\"",
+            "Content-Disposition: (attachment; filename=a.exe",
+            "Content-Disposition: attachment; (; filename=a.exe; )",
+        ] {
+            let names = names(&mixed(&[&format!("{field}\r\n\r\nx")]));
+            assert!(names.iter().any(|names| names.split('|').any(|name| name == "a.exe")), "{field}: {names:?}");
+        }
+        assert_eq!(
+            names(&mixed(&["Content-Type: x/y; name=\"a (=  b).exe\"\r\n\r\nx"])),
+            ["a (=  b).exe"],
+            "within quotes it is the name's"
+        );
+        for boundary in ["boundary=\r\n \"b\"", "boundary\r\n =b", "boundary(c)=b", "(c) boundary=b"] {
+            let message = format!(
+                "Content-Type: multipart/mixed; {boundary}\r\n\r\n--b\r\nContent-Type: x/y; name=1\r\n\r\nx\r\n--\r\n\r\n--b--\r\n"
+            );
+            assert_eq!(parts(&message).unwrap(), [(String::new(), 0), ("1".into(), 9)], "{boundary}");
         }
     }
 

@@ -11,6 +11,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 use serde_json::from_slice;
 
+use crate::client_name::ClientName;
 use crate::http::{Content, Endpoint, Http};
 use crate::letter::Letter;
 use crate::screener::Sender;
@@ -67,8 +68,8 @@ enum Action {
 
 impl Rspamd {
     /// Asks about one message.
-    pub(crate) async fn ask(&self, http: &Http, sender: &Sender<'_>, letter: &mut Letter<'_>) -> Found {
-        let headers = self.headers(sender, letter);
+    pub(crate) async fn ask(&self, http: &Http, sender: &Sender<'_>, name: &ClientName, letter: &mut Letter<'_>) -> Found {
+        let headers = self.headers(sender, name, letter);
         match http.post(self.endpoint.join("checkv2"), headers, Content::Message, &mut *letter.text).await {
             Ok(answer) => found(&answer),
             Err(why) => Found::new(Outcome::Unsure, format!("rspamd: {why}")),
@@ -76,7 +77,7 @@ impl Rspamd {
     }
 
     /// What is known of the message beside its text. What cannot stand in a header of HTTP is left out.
-    fn headers(&self, sender: &Sender<'_>, letter: &Letter<'_>) -> HeaderMap {
+    fn headers(&self, sender: &Sender<'_>, name: &ClientName, letter: &Letter<'_>) -> HeaderMap {
         let mut headers = HeaderMap::new();
         let mut add = |name, value: &[u8]| {
             if let Ok(value) = HeaderValue::from_bytes(value) {
@@ -84,6 +85,9 @@ impl Rspamd {
             }
         };
         add("ip", sender.ip.to_string().as_bytes());
+        if let Some(name) = &name.confirmed {
+            add("hostname", name.as_str().as_bytes());
+        }
         add("helo", sender.helo.as_bytes());
         add("from", sender.mail_from.as_bytes());
         letter.recipients.iter().take(RECIPIENTS_MOST).for_each(|recipient| add("rcpt", recipient.as_bytes()));

@@ -28,8 +28,10 @@ pub(crate) struct Found {
     pub(crate) detail: String,
     /// What is to follow by the check itself.
     pub(crate) policy: Verdict,
-    /// What the client is to be told, where that follows.
+    /// What fills the reply's blank, where the message is refused for this: printable ASCII. Of a milter, the reply itself.
     pub(crate) said: Option<String>,
+    /// The reply in the place of the check's own, where the message is rejected for this.
+    pub(crate) refusal: Option<Reply>,
 }
 
 impl Screening {
@@ -47,6 +49,16 @@ impl Screening {
     pub fn reason(&self) -> Option<&Finding> {
         let verdict = self.verdict();
         self.findings.iter().find(|finding| finding.verdict == verdict).filter(|_| verdict > Verdict::Accept)
+    }
+
+    /// The first check that could not tell.
+    pub fn unsure(&self) -> Option<&Finding> {
+        self.findings.iter().find(|finding| finding.outcome == Outcome::Unsure)
+    }
+
+    /// Whether a check could not tell that asks somebody of the operator's choice, whose silence is the operator's to mend.
+    pub fn is_unanswered(&self) -> bool {
+        self.findings.iter().any(|finding| finding.outcome == Outcome::Unsure && finding.check.asks_a_service())
     }
 
     /// What the client is told, where the message is not taken.
@@ -70,18 +82,28 @@ impl Screening {
 
     /// One check more.
     pub(crate) fn add(&mut self, check: Check, number: usize, rule: &Rule, found: Found) {
-        let Found { outcome, detail, policy, said } = found;
+        let Found { outcome, detail, policy, said, refusal } = found;
         let verdict = rule.judge(outcome, policy);
-        let said = said.filter(|_| verdict == policy);
-        self.findings.push(Finding { check, rule: number, outcome, detail, verdict, said });
+        // A milter's words are for its own verdict.
+        let said = said.filter(|_| check != Check::Milter || verdict == policy);
+        self.findings.push(Finding { check, rule: number, outcome, detail, verdict, said, refusal });
     }
 }
 
 impl Found {
     pub(crate) fn new(outcome: Outcome, detail: impl Into<String>) -> Self {
-        Self { outcome, detail: detail.into(), policy: Verdict::Accept, said: None }
+        Self { outcome, detail: detail.into(), policy: Verdict::Accept, said: None, refusal: None }
+    }
+
+    /// The same, with the domain to tell the client of: of one too long for a reply, only what it is.
+    pub(crate) fn of_domain(outcome: Outcome, domain: &str, else_said: &str, detail: String) -> Self {
+        let said = if domain.len() <= SAID_OCTETS { domain } else { else_said };
+        Self { said: Some(said.to_owned()), ..Self::new(outcome, detail) }
     }
 }
+
+/// What fills a blank of a reply, which is to stay one line.
+pub(crate) const SAID_OCTETS: usize = 100;
 
 /// The findings without their details, as in `spf=pass dmarc=fail`.
 impl fmt::Display for Screening {

@@ -55,8 +55,11 @@ pub struct Finding {
     pub detail: String,
     /// What follows by its rule.
     pub verdict: Verdict,
-    /// What a milter wants the client to be told, where it is refused by its word: see [`Refusal`](crate::milter::wire::Refusal).
+    /// What fills the reply's `{detail}`: whom it is about; or what a milter wants the client to be told, where it is refused by its word, see
+    /// [`Refusal`](crate::milter::wire::Refusal).
     pub said: Option<String>,
+    /// The reply in the place of the check's own, where the message is rejected for this.
+    pub refusal: Option<Reply>,
 }
 
 impl Verdict {
@@ -95,6 +98,7 @@ impl Finding {
     /// What the client is told, where the message is not taken because of this.
     pub fn reply(&self) -> Option<Reply> {
         match (self.verdict, self.outcome, self.check) {
+            (Verdict::Reject, ..) if self.refusal.is_some() => self.refusal,
             (Verdict::Reject, _, Check::Early) => Some(Reply::TALKED_FIRST),
             (Verdict::Reject, _, Check::Iprev) => Some(Reply::IPREV_FAILED),
             (Verdict::Reject, _, Check::Helo) => Some(Reply::CLIENT_NAME_REFUSED),

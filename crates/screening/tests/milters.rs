@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
-use std::net::IpAddr;
+#[path = "zone/mod.rs"]
+mod zone;
+
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,6 +18,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 use tokio::task::JoinHandle;
+use zone::Zone;
 
 /// A letter and its data.
 type Packet = (u8, Vec<u8>);
@@ -82,8 +86,11 @@ async fn ask(milters: Vec<Milter>, fail: OnFail, message: &str) -> Screening {
 }
 
 async fn judge(milters: Vec<Milter>, fail: OnFail, unsure: OnUnsure, message: &str) -> Screening {
-    let dns =
-        Dns::new(&DnsSettings { servers: vec!["127.0.0.1:9".parse().unwrap()], timeout: Duration::from_millis(100), cache: 10 }).unwrap();
+    judge_by("127.0.0.1:9".parse().unwrap(), milters, fail, unsure, message).await
+}
+
+async fn judge_by(server: SocketAddr, milters: Vec<Milter>, fail: OnFail, unsure: OnUnsure, message: &str) -> Screening {
+    let dns = Dns::new(&DnsSettings { servers: vec![server], timeout: Duration::from_millis(100), cache: 10 }).unwrap();
     let policy = Policy {
         rules: vec![Rule { check: Check::Milter, fail, unsure, timeout: Duration::from_secs(2) }],
         lists: Lists::default(),
@@ -147,6 +154,28 @@ async fn it_is_told_all_of_a_message() {
     let macros = fake.data(b'D');
     assert_eq!(macros[0], b"Cj\0mx.example.net\0{daemon_name}\0gatepost\0{client_addr}\x00192.0.2.7\0");
     assert_eq!(macros[1], b"Mi\x0001ARZ3NDEKTSV4RRFFQ69G5FAV\0{mail_addr}\0joe@example.com\0{auth_authen}\0cyd@example.org\0");
+}
+
+#[tokio::test]
+async fn it_is_told_the_name_of_the_clients_address() {
+    const CLAIMED: &str = "7.2.0.192.in-addr.arpa PTR mx.example.com";
+    const CLIENT: &str = "Cj\0mx.example.net\0{daemon_name}\0gatepost\0{client_addr}\x00192.0.2.7\0";
+    let (name, claims) = ("{client_name}\0mx.example.com\0", "{client_ptr}\0mx.example.com\0");
+    for (address, connects, macros) in [
+        ("192.0.2.7", &b"mx.example.com\x004\0\x00192.0.2.7\0"[..], format!("{CLIENT}{name}{claims}")),
+        ("192.0.2.8", b"[192.0.2.7]\x004\0\x00192.0.2.7\0", format!("{CLIENT}{claims}")),
+    ] {
+        let zone = Zone::serve(&format!("{CLAIMED}\nmx.example.com A {address}"));
+        let (one, other) = (Fake::serve(0, &[]), Fake::serve(0, &[]));
+        let milters = vec![Milter::Unix(one.place()), Milter::Unix(other.place())];
+        let screening = judge_by(zone.address(), milters, OnFail::Policy, OnUnsure::Defer, &message()).await;
+        assert_eq!(screening.verdict(), Verdict::Accept, "{screening:?}");
+        for fake in [one, other] {
+            assert_eq!(fake.data(b'C'), [connects.to_vec()], "{address}");
+            assert_eq!(fake.data(b'D')[0], macros.as_bytes(), "{address}");
+        }
+        assert_eq!(zone.asked().len(), 2, "once for both of them");
+    }
 }
 
 #[tokio::test]
@@ -217,7 +246,9 @@ async fn whatever_goes_wrong_is_unsure() {
             (b'E', &[(b'm', b"\0\0\0\x01Subject\0\0".to_vec()), (b'q', b"x\0".to_vec()), (b'a', Vec::new())]),
             "it wants to change the message ('m')",
         ),
-        ((b'E', &[(b'h', b"X\0a\nFrom: b\0".to_vec())]), "its answer 'h' is not well formed"),
+        ((b'E', &[(b'h', b"X\0a\nFrom: b\0".to_vec())]), "it adds a field that is not well formed"),
+        ((b'E', &[(b'h', [b"X\0".to_vec(), b"x".repeat(60_000), b"\0".to_vec()].concat())]), "a line of more than 998 octets"),
+        ((b'E', &[(b'i', Vec::new())]), "its answer 'i' is not well formed"),
         ((b'E', &many), "it adds more than"),
         ((b'M', &[(b'h', b"X\0a\0".to_vec())]), "it answers a change before the end of the message"),
         ((b'M', &[(b's', Vec::new())]), "it answers \"skip\""),

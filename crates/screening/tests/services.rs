@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "zone/mod.rs"]
+mod zone;
+
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,6 +18,7 @@ use screening::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use zone::Zone;
 
 /// A server that gives every request the same answer, and keeps what it was asked.
 struct Fake {
@@ -119,8 +123,8 @@ fn message() -> String {
 
 /// Asks by one rule.
 async fn ask(check: Check, unsure: OnUnsure, rspamd: Option<Rspamd>, hooks: Vec<Hook>, source: &mut dyn Source) -> Screening {
-    let dns =
-        Dns::new(&DnsSettings { servers: vec!["127.0.0.1:9".parse().unwrap()], timeout: Duration::from_millis(100), cache: 10 }).unwrap();
+    let zone = Zone::serve("7.2.0.192.in-addr.arpa PTR mx.example.com\nmx.example.com A 192.0.2.7");
+    let dns = Dns::new(&DnsSettings { servers: vec![zone.address()], timeout: Duration::from_millis(100), cache: 10 }).unwrap();
     let policy = Policy {
         rules: vec![Rule { check, fail: OnFail::Policy, unsure, timeout: Duration::from_secs(2) }],
         lists: Lists::default(),
@@ -173,6 +177,7 @@ async fn rspamd_gets_the_message_and_the_envelope() {
     assert!(head.starts_with("POST /checkv2 HTTP/1.1\r\n"), "{head}");
     for line in [
         "ip: 192.0.2.7",
+        "hostname: mx.example.com",
         "helo: mx.example.com",
         "from: joe@example.com",
         "rcpt: ann@example.org",

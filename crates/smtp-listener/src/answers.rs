@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use ::screening::Manners;
 use auth::Exchange;
-use events::SessionId;
+use events::{About, SessionId};
 use gate::delivery::Promise;
 use gate::rates::{Limits, Measure, Sender};
 use gate::{Permit, Seat};
@@ -103,9 +103,13 @@ impl Answers {
     }
 
     /// The machine has refused a message by itself.
-    pub(crate) fn refused_unasked(&self, reply: Reply, reverse_path: Option<&ReversePath>) {
-        let begun = self.transaction.as_ref().map(|transaction| &transaction.from.reverse_path);
-        self.refused(reply, reverse_path.or(begun), &reply.text());
+    pub(crate) fn refused_unasked(&self, reply: Reply, helo: Option<&str>, reverse_path: Option<&ReversePath>) {
+        let begun = self.transaction.as_deref().map(Transaction::about).unwrap_or_default();
+        let about = match reverse_path {
+            Some(_) => About { reverse_path, ..About::default() },
+            None => begun,
+        };
+        self.refused(reply, About { helo, ..about }, &reply.text());
     }
 
     /// Answers. May be dropped: the question then means 451.
@@ -150,7 +154,8 @@ impl Answers {
         let screened = match self.settings.screener.clone() {
             Some(screener) => match Box::pin(self.desk().at_mail(screener, &question)).await {
                 Ok(screened) => Some(Box::new(screened)),
-                Err(reply) => return question.reject(reply),
+                Err((reply, None)) => return question.reject(reply),
+                Err((reply, Some(said))) => return question.reject_saying(reply, &said),
             },
             None => None,
         };
@@ -163,14 +168,15 @@ impl Answers {
     fn may_begin(&self, question: &Mail<'_>) -> Result<(Promise, Freight), Reply> {
         let (from, account, now) = (question.from(), question.session().identity(), net::now());
         let reverse_path = Some(&from.reverse_path);
+        let about = About { helo: question.session().helo(), reverse_path, ..About::default() };
         if !self.shared.may_deliver(self.source) {
-            self.refused(Reply::LMTP_DENIED, reverse_path, &"not in relay.lmtp_networks");
+            self.refused(Reply::LMTP_DENIED, about, &"not in relay.lmtp_networks");
             return Err(Reply::LMTP_DENIED);
         }
-        self.shared.store.ready().map_err(|error| self.store_failed("accept mail", &error, reverse_path))?;
+        self.shared.store.ready().map_err(|error| self.store_failed("accept mail", &error, about))?;
         let promise = self.shared.delivery.promise(now).map_err(|late| {
             let reply = Reply::STORE_SLOW.signed(self.deny(late));
-            self.refused(reply, reverse_path, &late);
+            self.refused(reply, about, &late);
             reply
         })?;
         let sender = self.sender(account, reverse_path);
@@ -182,7 +188,7 @@ impl Answers {
                 Measure::FailedCommands => Reply::FAILURE_RATE,
             };
             let reply = self.rate_met(row, &met, account, None);
-            self.refused(reply, reverse_path, &met);
+            self.refused(reply, about, &met);
             reply
         })?;
         Ok((promise, freight))

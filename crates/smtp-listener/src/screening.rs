@@ -12,7 +12,7 @@ use std::sync::Arc;
 use ::screening::{Client, Forgeries, Letter, Manners, Reading, Screener, Screening, Source, Verdict};
 use async_trait::async_trait;
 use bytes::Bytes;
-use events::{MessageRefused, MessageScreened, SessionId};
+use events::{About, MessageDiscarded, MessageRefused, MessageScreened, SessionId};
 use gate::{Class, Phase, Seat};
 use mail::{MessageId, ReversePath};
 use smtp::{EndOfData, Mail, Reply, Role, Session};
@@ -72,7 +72,7 @@ impl Screened {
     /// Asks the rest of a stranger, now that all has come.
     async fn finish(self, client: Client<'_>, user: Option<&str>, arrived: Arrived<'_>) -> Option<Screening> {
         let Stranger { screening, reading } = self.stranger?;
-        let Arrived { id, accounts, incoming } = arrived;
+        let Arrived { id, accounts, incoming, .. } = arrived;
         let id = id.to_string();
         let mut stored = Stored { incoming, octets: self.stored };
         let mut letter = Letter { id: &id, recipients: accounts, user, text: &mut stored };
@@ -85,6 +85,8 @@ pub(crate) struct Arrived<'a> {
     pub(crate) id: MessageId,
     pub(crate) accounts: &'a [Arc<str>],
     pub(crate) incoming: &'a mut dyn Incoming,
+    /// How long it was as it came.
+    pub(crate) octets: u64,
 }
 
 /// Its text, for those who want to see all of it.
@@ -110,7 +112,7 @@ pub(crate) enum Judged {
     Deliver(Vec<u8>),
     /// Likewise, and not listed, for this reason.
     Hold(Vec<u8>, String),
-    /// In these words, where a milter has some.
+    /// With this in its blank, where it has one.
     Refuse(Reply, Option<String>),
     /// The store has not taken the last of it.
     Failed(store::Error),
@@ -132,8 +134,8 @@ impl Desk<'_> {
     /// Asks what is known of the sender of a message that may begin, where it is to be screened.
     ///
     /// # Errors
-    /// The reply, where that is enough to refuse it.
-    pub(crate) async fn at_mail(self, screener: Arc<Screener>, question: &Mail<'_>) -> Result<Screened, Reply> {
+    /// The reply, where that is enough to refuse it, and what fills its blank.
+    pub(crate) async fn at_mail(self, screener: Arc<Screener>, question: &Mail<'_>) -> Result<Screened, (Reply, Option<String>)> {
         let (session, reverse_path) = (question.session(), &question.from().reverse_path);
         let is_stranger = session.identity().is_none() && !self.shared.may_relay(self.source);
         let is_trusted = match self.settings.smtp.role {
@@ -147,7 +149,10 @@ impl Desk<'_> {
         let client = self.client(session, reverse_path);
         let screened = self.seat.during(Phase::Screening, net::now, pin!(Screened::stranger(screener, client))).await;
         match screened.screening().filter(|screening| screening.reply().is_some()) {
-            Some(screening) => Err(self.tell(reverse_path, screening).unwrap_or(Reply::UNANSWERED)),
+            Some(screening) => {
+                let about = About { helo: session.helo(), reverse_path: Some(reverse_path), ..About::default() };
+                Err((self.tell(about, screening).unwrap_or(Reply::UNANSWERED), said(screening)))
+            }
             None => Ok(screened),
         }
     }
@@ -166,13 +171,18 @@ impl Desk<'_> {
         {
             return Judged::Failed(error);
         }
+        let (helo, octets) = (question.session().helo(), arrived.octets);
+        let about = About { message: Some(arrived.id), helo, reverse_path: Some(reverse_path), recipients: arrived.accounts };
         let (client, user) = (self.client(question.session(), reverse_path), question.session().identity());
         let Some(screening) = self.seat.during(Phase::Screening, net::now, pin!(screened.finish(client, user, arrived))).await else {
             return Judged::Deliver(Vec::new());
         };
-        match self.tell(reverse_path, &screening) {
-            Some(reply) => Judged::Refuse(reply, screening.reason().and_then(|reason| reason.said.clone())),
-            None if screening.verdict() == Verdict::Discard => Judged::Discard,
+        match self.tell(about, &screening) {
+            Some(reply) => Judged::Refuse(reply, said(&screening)),
+            None if screening.verdict() == Verdict::Discard => {
+                self.tell_discarded(about, octets, &screening);
+                Judged::Discard
+            }
             None if screening.verdict() == Verdict::Quarantine => Judged::Hold(screening.fields(), reason(&screening)),
             None => Judged::Deliver(screening.fields()),
         }
@@ -184,17 +194,29 @@ impl Desk<'_> {
     }
 
     /// Tells the operator what was found and what follows; the reply, where the message is refused.
-    fn tell(&self, reverse_path: &ReversePath, screening: &Screening) -> Option<Reply> {
+    fn tell(&self, about: About<'_>, screening: &Screening) -> Option<Reply> {
         let (Self { shared: Shared { events, listener, .. }, session, source, .. }, now) = (self, net::now());
         let (session, source) = (*session, *source);
         let checks: Vec<_> = screening.findings().iter().map(|finding| (finding.check.as_str(), finding.outcome.as_str())).collect();
-        let (verdict, cause) = (screening.verdict().as_str(), screening.reason().map(|reason| reason as &dyn Display));
-        events.emit(MessageScreened { listener, session, source, reverse_path, verdict, checks: &checks, cause, now });
+        let (verdict, is_unanswered) = (screening.verdict().as_str(), screening.is_unanswered());
+        let cause = screening.reason().or_else(|| screening.unsure()).map(|finding| finding as &dyn Display);
+        events.emit(MessageScreened { listener, session, source, about, verdict, checks: &checks, cause, is_unanswered, now });
         let reply = screening.reply()?;
-        let (cause, reverse_path) = (cause.unwrap_or(&verdict), Some(reverse_path));
-        events.emit(MessageRefused { listener, session, source, reverse_path, code: reply.code(), cause, now });
+        let cause = cause.unwrap_or(&verdict);
+        events.emit(MessageRefused { listener, session, source, about, code: reply.code(), cause, now });
         Some(reply)
     }
+
+    fn tell_discarded(&self, about: About<'_>, octets: u64, screening: &Screening) {
+        let Self { shared: Shared { events, listener, .. }, session, source, .. } = self;
+        let cause = screening.reason().map_or(&"by its verdict" as &dyn Display, |reason| reason);
+        events.emit(MessageDiscarded { listener, session: *session, source: *source, about, octets, cause });
+    }
+}
+
+/// What fills the blank of the reply.
+fn said(screening: &Screening) -> Option<String> {
+    screening.reason().and_then(|reason| reason.said.clone())
 }
 
 /// Why a message is held, for the operator's list: what a peer has chosen of it is no more than a line.

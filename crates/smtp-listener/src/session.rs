@@ -104,7 +104,7 @@ async fn converse(course: &Course, connection: &mut Connection, permit: &mut Per
                     permit.authenticate();
                 }
             }
-            Want::Refused { reply, reverse_path } => answers.refused_unasked(reply, reverse_path.as_ref()),
+            Want::Refused { reply, reverse_path } => answers.refused_unasked(reply, session.helo(), reverse_path.as_ref()),
             Want::Flush => {
                 write(connection, session.output(), course).await?;
                 answers.written();

@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use events::About;
 use gate::Token;
 use gate::delivery::Promise;
 use gate::rates::Limit;
@@ -146,6 +147,12 @@ impl Transaction {
     /// Whether the sender is to hear of a delivery.
     pub(crate) fn is_reported(&self) -> bool {
         self.from.requests.as_ref().is_some_and(|requests| requests.to_report().next().is_some())
+    }
+
+    /// What the operator is told of it; who brings it is for the session to say.
+    pub(crate) fn about(&self) -> About<'_> {
+        let message = self.message.as_ref().map(|message| message.id);
+        About { message, helo: None, reverse_path: Some(&self.from.reverse_path), recipients: &self.accounts }
     }
 
     /// What the store is told of a message called `id`.

@@ -154,6 +154,11 @@ impl<'s> Mail<'s> {
     pub fn reject(self, reply: Reply) {
         self.session.mail_refused(reply);
     }
+
+    /// The same, with what fills the reply's `{detail}`: printable ASCII on one line.
+    pub fn reject_saying(self, reply: Reply, detail: &dyn Display) {
+        self.session.mail_refused_saying(reply, Some(detail));
+    }
 }
 
 impl<'s> Rcpt<'s> {

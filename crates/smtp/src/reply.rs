@@ -282,11 +282,13 @@ replies! {
     TALKED_FIRST = 550 "5.5.1" "Refused: you have talked before you were greeted", "MAIL: a rule that rejects, and the client has not waited for its greeting.";
     IPREV_FAILED = 550 "5.7.25" "Refused: your address has no name in DNS that leads back to it", "MAIL: a rule that rejects, and iprev failed.";
     CLIENT_NAME_REFUSED = 550 "5.7.1" "Refused: the name you gave in EHLO is not that of a mail server", "MAIL: a rule that rejects, and the check of the client's name failed.";
-    CLIENT_LISTED = 550 "5.7.1" "Refused: your address is on a list of those who send unwanted mail", "MAIL: a rule that rejects, and DNS lists have enough against the client.";
-    SPF_FAILED = 550 "5.7.23" "Refused: the sender's domain does not let you send for it (SPF)", "MAIL: a rule that rejects, and SPF failed.";
+    CLIENT_LISTED = 550 "5.7.1" "Refused: {peer} is on a list of those who send unwanted mail{detail}", "MAIL: a rule that rejects, and DNS lists have enough against the client; behind a colon those of them that have a name to tell.";
+    SPF_FAILED = 550 "5.7.23" "Refused: {detail} does not let {peer} send for it (SPF)", "MAIL: a rule that rejects, and SPF failed.";
     DKIM_FAILED = 550 "5.7.20" "Refused: no signature of the message holds (DKIM)", "End of data: a rule that rejects, and DKIM failed.";
     ARC_FAILED = 550 "5.7.29" "Refused: the message's chain of seals is broken (ARC)", "End of data: a rule that rejects, and ARC failed.";
-    DMARC_FAILED = 550 "5.7.26" "Refused: the domain in From does not stand behind the message (DMARC)", "End of data: a rule that rejects, or the domain's policy, and DMARC failed.";
+    DMARC_FAILED = 550 "5.7.26" "Refused: {detail}, the domain in From, does not stand behind the message (DMARC)", "End of data: a rule that rejects, or the domain's policy, and DMARC failed.";
+    AUTHOR_UNCLEAR = 550 "5.7.1" "Refused: a message needs one From field, with addresses of one domain", "End of data: a rule that rejects, or the domain's policy, and the message has no From, several, or one that DMARC cannot be asked about.";
+    HEADER_UNCLEAR = 550 "5.6.0" "Refused: the header is too long, or has a NUL or a line that is no field", "End of data: a rule that rejects, or a policy, and DKIM, ARC, DMARC or a milter cannot look at the header.";
     ATTACHMENT_REFUSED = 550 "5.7.1" "Refused: the message has an attachment of a kind that is not taken here", "End of data: a rule that rejects, and an attachment by name or size; or a message made of too many parts.";
     CONTENT_REFUSED = 550 "5.7.1" "Refused: the message is taken for spam or worse", "End of data: a rule that rejects, and rspamd, a milter or a service of the operator's says no.";
     MILTER_REFUSES = 550 "5.7.1" "{detail}", "End of data: a rule that follows a milter, and it refuses in words of its own.";
@@ -347,13 +349,20 @@ mod tests {
     fn a_refusal_is_one_short_line_with_everything_but_our_name_whole() {
         let labels = ["mx1", &"b".repeat(60), &"c".repeat(60), &"d".repeat(60), &"e".repeat(60)].join(".");
         for host in [labels.as_str(), &"h".repeat(mail::DOMAIN_OCTETS), "mx.example"] {
-            let blanks = Blanks { host, ..Blanks::default() };
+            let peer = IpAddr::from([0xffff; 8]);
+            let blanks = Blanks { host, peer: Some(peer), ..Blanks::default() };
             for reply in Reply::ALL.iter().filter(|reply| reply.code() >= 400) {
                 let line = rendered(reply.with(u64::MAX).signed(Token::new("R10", u64::MAX)), &blanks);
                 assert!(line.len() <= REFUSAL_OCTETS && line.matches("\r\n").count() == 1, "{line}");
                 let text = reply.text().replace("{n}", &u64::MAX.to_string());
                 let (_, text) = text.split_once("{host}").unwrap_or(("", &text));
-                assert!(line.ends_with(&format!("{} [R10.fzzzzzzzzzzzz]\r\n", text.replace("{detail}", ""))), "{line}");
+                assert!(
+                    line.ends_with(&format!(
+                        "{} [R10.fzzzzzzzzzzzz]\r\n",
+                        text.replace("{detail}", "").replace("{peer}", &peer.to_string())
+                    )),
+                    "{line}"
+                );
             }
         }
         let line = rendered(Reply::PLACE_NEEDED.signed(Token::new("R7", 1)), &Blanks { host: &labels, ..Blanks::default() });

@@ -15,6 +15,10 @@ pub(crate) struct Attachment {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     pub(crate) name: Option<String>,
+    /// A pattern for its type.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub(crate) media_type: Option<String>,
     /// Only where it has more octets.
     #[serde(default = "any_size")]
     pub(crate) larger_than: ByteSize,
@@ -33,13 +37,15 @@ pub(super) fn findings(attachments: &[Attachment], are_asked_for: bool) -> Vec<F
             format!("has {} entries, each of which is held against every name: write at most {ATTACHMENTS_MOST}", attachments.len());
         found.push(Finding::error(KEY, message));
     }
-    for (index, Attachment { name, larger_than, .. }) in attachments.iter().enumerate() {
-        match name {
-            None if larger_than.0 == 0 => found.push(Finding::error(KEY, "says neither name nor larger_than: write one of them").at(index)),
-            Some(name) if !(1..=PATTERN_OCTETS).contains(&name.len()) => {
-                found.push(Finding::error(KEY, format!("name must have 1 to {PATTERN_OCTETS} octets: write it as in \"*.exe\"")).at(index));
+    for (index, Attachment { name, media_type, larger_than, .. }) in attachments.iter().enumerate() {
+        if name.is_none() && media_type.is_none() && larger_than.0 == 0 {
+            found.push(Finding::error(KEY, "says neither name, type nor larger_than: write one of them").at(index));
+        }
+        for (key, pattern, example) in [("name", name, "*.exe"), ("type", media_type, "message/partial")] {
+            if pattern.as_ref().is_some_and(|pattern| !(1..=PATTERN_OCTETS).contains(&pattern.len())) {
+                let message = format!("{key} must have 1 to {PATTERN_OCTETS} octets: write it as in \"{example}\"");
+                found.push(Finding::error(KEY, message).at(index));
             }
-            _ => {}
         }
     }
     found

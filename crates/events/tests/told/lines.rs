@@ -64,7 +64,7 @@ fn a_flood_of_guesses_and_refusals_shows_its_beginning() {
     let (listener, session) = (&events.listener("smtp"), events.next_session());
     let emit = |source: IpAddr, now| {
         events.emit(AuthFailed { listener, session, source, login: "ann", mechanism: "PLAIN", now });
-        events.emit(MessageRefused { listener, session, source, reverse_path: None, code: 552, cause: &"too large", now });
+        events.emit(MessageRefused { listener, session, source, about: About::default(), code: 552, cause: &"too large", now });
         events.emit(RecipientRefused { listener, session, source, recipient: &"<x@example.org>", code: 550, cause: &"unknown", now });
     };
     let start = Instant::now();
@@ -109,6 +109,8 @@ fn a_message_accepted_for_many_fits_a_line() {
         events.emit(MessageAccepted {
             listener,
             session,
+            source: Ipv4Addr::LOCALHOST.into(),
+            account: None,
             message,
             reverse_path,
             recipients: &recipients,
@@ -122,6 +124,28 @@ fn a_message_accepted_for_many_fits_a_line() {
     assert_eq!((values["recipients"].as_str(), values["from"].as_str()), ("1000", "<>"));
     assert_eq!(values["id"], message.to_string());
     assert!(encoded(&events).contains("gatepost_recipients_accepted_total{listener=\"smtp\"} 1000\n"));
+}
+
+/// Nobody hears of it but the log, so no flood leaves one out.
+#[test]
+fn every_message_that_is_thrown_away_is_written() {
+    let (log, events) = (Log::default(), Events::new(UNIX_EPOCH));
+    let ids: Vec<_> = (0..100).map(|_| MessageId::generate()).collect();
+    let (source, recipients) = (Ipv4Addr::LOCALHOST.into(), &["ann@example.org".into()]);
+    tracing::subscriber::with_default(log.clone(), || {
+        let (listener, session) = (&events.listener("smtp"), events.next_session());
+        for id in &ids {
+            let about = About { message: Some(*id), helo: Some("x"), reverse_path: Some(&ReversePath::Null), recipients };
+            events.emit(MessageDiscarded { listener, session, source, about, octets: 7, cause: &"attachments fail" });
+        }
+    });
+    let lines = log.lines();
+    assert_eq!(
+        lines.iter().map(|line| line.values["id"].clone()).collect::<Vec<_>>(),
+        ids.iter().map(ToString::to_string).collect::<Vec<_>>()
+    );
+    let values = &lines[0].values;
+    assert_eq!((values["from"].as_str(), values["to"].as_str(), values["cause"].as_str()), ("<>", "ann@example.org", "attachments fail"));
 }
 
 #[test]

@@ -75,6 +75,8 @@ fn emit_each(events: &Events) {
     events.emit(MessageAccepted {
         listener: smtp,
         session,
+        source,
+        account: Some(account),
         message,
         reverse_path,
         recipients,
@@ -82,9 +84,14 @@ fn emit_each(events: &Events) {
         priority: Some(3),
         commit: second,
     });
-    events.emit(MessageRefused { listener: smtp, session, source, reverse_path: None, code: 452, cause, now });
+    let about = About { message: Some(message), helo: Some("mx.example.com"), reverse_path: Some(reverse_path), recipients };
+    events.emit(MessageRefused { listener: smtp, session, source, about, code: 452, cause, now });
     let checks = &[("spf", "pass")];
-    events.emit(MessageScreened { listener: smtp, session, source, reverse_path, verdict: "accept", checks, cause: None, now });
+    for is_unanswered in [false, true] {
+        let (verdict, cause) = ("accept", Some(cause as &dyn Display));
+        events.emit(MessageScreened { listener: smtp, session, source, about, verdict, checks, cause, is_unanswered, now });
+    }
+    events.emit(MessageDiscarded { listener: smtp, session, source, about, octets: 10_240, cause });
     events.emit(RecipientRefused { listener: smtp, session, source, recipient: &"<x@example.org>", code: 550, cause, now });
     for cause in [None, Some(cause as &dyn Display)] {
         events.emit(DeliveryReported { listener: smtp, session, source, message, cause, now });

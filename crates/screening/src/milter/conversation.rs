@@ -8,13 +8,12 @@ use std::io;
 use bytes::{BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::Told;
 use super::wire::{Answer, Answers, DATA_OCTETS, Fault, Field, Refusal, Terms, packet};
+use super::{Client, Told};
 use crate::dns::Unanswered;
 use crate::http::Source;
 use crate::letter::Letter;
 use crate::reading::HEADER_OCTETS;
-use crate::screener::Sender;
 use crate::screening::Found;
 use crate::verdict::{Outcome, Verdict};
 
@@ -81,12 +80,16 @@ impl Conversation {
     }
 
     /// Tells it everything it wants to know.
-    pub(super) async fn tell(&mut self, host: &str, sender: &Sender<'_>, letter: &mut Letter<'_>) -> Result<Last, Error> {
+    pub(super) async fn tell(&mut self, client: Client<'_>, letter: &mut Letter<'_>) -> Result<Last, Error> {
+        let Client { host, sender, name } = client;
         let ip = sender.ip.to_string();
         let family: &[u8] = if sender.ip.is_ipv4() { b"4\0\0" } else { b"6\0\0" };
-        let name = format!("[{ip}]");
-        self.macros(b'C', &[("j", host), ("{daemon_name}", "gatepost"), ("{client_addr}", &ip)]);
-        if let Some(last) = self.step(&CONNECT, &[name.as_bytes(), b"\0", family, ip.as_bytes(), b"\0"]).await? {
+        let connects = name.confirmed.as_ref().map_or_else(|| format!("[{ip}]"), |name| name.as_str().to_owned());
+        let mut macros = vec![("j", host), ("{daemon_name}", "gatepost"), ("{client_addr}", &ip)];
+        macros.extend(name.confirmed.as_ref().map(|name| ("{client_name}", name.as_str())));
+        macros.extend(name.claimed.as_ref().map(|name| ("{client_ptr}", name.as_str())));
+        self.macros(b'C', &macros);
+        if let Some(last) = self.step(&CONNECT, &[connects.as_bytes(), b"\0", family, ip.as_bytes(), b"\0"]).await? {
             return Ok(last);
         }
         if let Some(last) = self.step(&HELO, &[sender.helo.as_bytes(), b"\0"]).await? {

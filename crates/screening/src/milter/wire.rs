@@ -72,6 +72,9 @@ pub enum Fault {
     /// Data that is not as the letter has it.
     #[error("its answer {:?} is not well formed", char::from(*.0))]
     Malformed(u8),
+    /// A field that may not stand in a message.
+    #[error("it adds a field that is not well formed, or has a line of more than 998 octets")]
+    Field,
 }
 
 /// Reads answers.
@@ -137,10 +140,10 @@ fn answer(letter: u8, data: &[u8]) -> Result<Answer, Fault> {
         b't' | b'f' | b'4' => refuse(false),
         b'y' => Answer::Refuse(Refusal::read(data).ok_or(Fault::Malformed(letter))?),
         b'q' => Answer::Quarantine,
-        b'h' => Answer::Field(field(data, None).ok_or(Fault::Malformed(letter))?),
+        b'h' => Answer::Field(field(data, None).ok_or(Fault::Field)?),
         b'i' => {
             let (place, data) = data.split_first_chunk().ok_or(Fault::Malformed(letter))?;
-            Answer::Field(field(data, Some(u32::from_be_bytes(*place))).ok_or(Fault::Malformed(letter))?)
+            Answer::Field(field(data, Some(u32::from_be_bytes(*place))).ok_or(Fault::Field)?)
         }
         b'm' | b'b' | b'e' | b'+' | b'2' | b'-' => Answer::Change(letter),
         _ => return Err(Fault::Unknown(letter)),
@@ -294,7 +297,7 @@ mod tests {
             "X\0a\u{1}\0",
             "X\0a\0b\0",
         ] {
-            assert_eq!(line(data), Err(Fault::Malformed(b'h')), "{data:?}");
+            assert_eq!(line(data), Err(Fault::Field), "{data:?}");
         }
         assert!(line(&format!("X\0{}\0", "x".repeat(LINE_OCTETS))).is_err());
         assert_eq!(read(b'i', b"\0\0\0\x01X\0y\0"), Ok(Answer::Field(Field { line: "X: y\r\n".into(), place: Some(1) })));

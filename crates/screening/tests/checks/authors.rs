@@ -42,6 +42,7 @@ async fn dmarc_follows_the_policy_of_the_domain_in_from() {
         let screener = screener(&zone, obey());
         let forged = screen(&screener, "192.0.2.9", "mx.other.example", "<x@other.example>", letter).await;
         assert_eq!((forged.verdict(), forged.reply().map(smtp::Reply::code)), (verdict, code), "{policy}: {forged}");
+        assert_eq!(forged.findings()[0].said.as_deref(), Some("bank.example"));
         let genuine = screen(&screener, "192.0.2.1", "mx.bank.example", "<service@bank.example>", letter).await;
         assert_eq!((outcomes(&genuine), genuine.verdict()), (vec![(Check::Dmarc, Outcome::Pass)], Verdict::Accept), "{genuine}");
     }
@@ -62,7 +63,7 @@ async fn a_header_too_long_to_look_at_is_no_way_around_a_policy() {
     let rules = vec![rule(Check::Dmarc, OnFail::Policy, OnUnsure::Accept)];
     let long = format!("{}From: a@bank.example\r\n\r\nx\r\n", "X-Filler: 0123456789\r\n".repeat(HEADER_OCTETS / 22 + 1));
     let screening = screen(&screener(&zone, rules), "192.0.2.1", "mx.example.com", "<a@example.com>", &long).await;
-    assert_eq!(screening.verdict(), Verdict::Reject, "{screening}");
+    assert_eq!((screening.verdict(), screening.reply()), (Verdict::Reject, Some(smtp::Reply::HEADER_UNCLEAR)), "{screening}");
 }
 
 #[tokio::test]
@@ -104,16 +105,32 @@ async fn a_from_without_one_domain_is_no_way_around_a_policy() {
         "From: a@evil.example\r\nFrom\r\n : ceo@bank.example\r\n",
         "Sender: ceo@bank.example\r\n",
         "",
+        // What is nearly the name.
+        "From: ceo@bank.example.\r\n",
+        "From: ceo@BANK.Example..\r\n",
+        "From: ceo@.bank.example\r\n",
+        "From: ceo@bank..example\r\n",
+        "From: ceo@bank .example\r\n",
+        "From: ceo@bank.example\\\r\n",
+        "From: ceo@bank.example/x\r\n",
+        "From: Ceo <ceo@bank.example.>\r\n",
+        "From: ceo@[192.0.2.1]\r\n",
     ] {
         let message = format!("{header}\r\nx\r\n");
         let obeyed = ask(OnFail::Policy, &message).await;
         assert_eq!((outcomes(&obeyed), obeyed.verdict()), (vec![(Check::Dmarc, Outcome::Fail)], Verdict::Reject), "{header:?}");
+        if ["", "From: ceo\r\n", "From: a@bank.example, b@evil.example\r\n", "From: ceo@bank.example.\r\n"].contains(&header) {
+            assert_eq!(obeyed.reply(), Some(smtp::Reply::AUTHOR_UNCLEAR), "{header:?}: and it hears what is wrong with it");
+        }
         let noted = ask(OnFail::Verdict(Verdict::Accept), &message).await;
         assert_eq!(noted.verdict(), Verdict::Accept, "{header:?}: nothing follows that is not configured");
         assert!(!String::from_utf8(noted.fields()).unwrap().contains("dmarc=pass"), "{header:?}");
     }
     let long = format!("From: a@{}example\r\n\r\n", "x.".repeat(2000));
     assert_eq!(ask(OnFail::Policy, &long).await.verdict(), Verdict::Reject);
+    let (label, below) = ("x".repeat(59), "bank.example");
+    let long = format!("From: a@{label}.{label}.{label}.{label}.{below}\r\n\r\n");
+    assert_eq!(ask(OnFail::Policy, &long).await.verdict(), Verdict::Reject, "a name with no room for another label before it");
     let several = ask(OnFail::Policy, "From: a@evil.example, b@evil.example\r\n\r\n").await;
     assert_eq!(several.verdict(), Verdict::Accept, "several authors of one domain");
 }

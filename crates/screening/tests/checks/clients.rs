@@ -61,6 +61,31 @@ async fn spf_is_as_its_rfc_has_it() {
     }
 }
 
+/// RFC 7208 §4.6: one wrong term, and nothing follows; where the record is included, too (§5.2).
+#[tokio::test]
+async fn an_spf_record_that_is_wrong_refuses_nobody() {
+    for (record, ip, detail) in [
+        ("v=spf1 ipv4:192.0.2.99 -all", "192.0.2.99", "the record of example.com is wrong: \"ipv4:192.0.2.99\" is no term of a record"),
+        ("v=spf1 ip4:192.0.2.99 mx/33 -all", "192.0.2.99", "the record of example.com is wrong: \"mx/33\" is no term of a record"),
+        ("v=spf1 include:_spf.example.com ~all", "192.0.2.99", "the record of _spf.example.com is wrong: there are 2 records"),
+        ("v=spf1 include:a.example.com -all", "192.0.2.99", "the record of _spf.example.com is wrong: there are 2 records"),
+        ("v=spf1 redirect=b.example.com", "192.0.2.99", "the record of b.example.com is wrong: \"al\" is no term of a record"),
+    ] {
+        let beyond = "_spf.example.com TXT v=spf1 ip4:192.0.2.1 -all\n_spf.example.com TXT v=spf1 -all\n\
+            a.example.com TXT v=spf1 include:_spf.example.com -all\nb.example.com TXT v=spf1 al -all\n";
+        let zone = Zone::serve(&format!("{beyond}example.com TXT {record}"));
+        let screening = screen(&screener(&zone, reject(&[Check::Spf])), ip, "mail.example.com", "<a@example.com>", "").await;
+        assert_eq!((outcomes(&screening), screening.verdict()), (vec![(Check::Spf, Outcome::None)], Verdict::Accept), "{record}");
+        assert_eq!(screening.findings()[0].detail, detail);
+        let fields = screen(&screener(&zone, annotate(&[Check::Spf])), ip, "mail.example.com", "<a@example.com>", "").await.fields();
+        assert!(String::from_utf8(fields).unwrap().contains("spf=permerror"), "{record}");
+    }
+    // What comes before it decides.
+    let zone = Zone::serve("example.com TXT v=spf1 ip4:192.0.2.1 include:b.example.com -all\nb.example.com TXT v=spf1 al -all");
+    let screening = screen(&screener(&zone, reject(&[Check::Spf])), "192.0.2.1", "mail.example.com", "<a@example.com>", "").await;
+    assert_eq!(outcomes(&screening), [(Check::Spf, Outcome::Pass)]);
+}
+
 #[tokio::test]
 async fn without_a_sender_the_clients_name_is_asked_about() {
     let zone = Zone::serve("mta.example.com TXT v=spf1 ip4:192.0.2.1 -all\nexample.com TXT v=spf1 -all");
@@ -71,6 +96,7 @@ async fn without_a_sender_the_clients_name_is_asked_about() {
     assert!(fields.contains("spf=pass") && fields.contains("smtp.helo=mta.example.com"), "{fields}");
     let forged = screen(&screener, "192.0.2.2", "mta.example.com", "<>", "").await;
     assert_eq!(forged.reply().map(|reply| (reply.code(), reply.enhanced())), Some((550, "5.7.23")));
+    assert_eq!(forged.reason().unwrap().said.as_deref(), Some("mta.example.com"), "whose record it is");
     let literal = screen(&screener, "192.0.2.2", "[192.0.2.2]", "<>", "").await;
     assert_eq!(outcomes(&literal), [(Check::Spf, Outcome::None)]);
 }
@@ -131,7 +157,7 @@ async fn dns_lists_are_added_up_and_believed_as_far_as_they_work() {
         working("good.list"),
         working("six.list"),
     ));
-    let list = |zone: &str, weight| List { zone: zone.into(), weight };
+    let list = |zone: &str, weight| List { zone: zone.into(), weight, name: None };
     let ask = async |ip: &str, lists: Vec<List>| {
         let screener = listing(&zone, annotate(&[Check::Lists]), Lists { lists, threshold: 3 });
         let screening = screen(&screener, ip, "mx.example.com", "<a@example.com>", "").await;

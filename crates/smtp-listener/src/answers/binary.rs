@@ -4,10 +4,12 @@
 //! alone. What holds octets of any kind is converted as it comes, a little at a time, so that memory is bounded; [`mail::binary`] says how.
 //! May be dropped at any time, as [`Answers::answer`] may.
 
+use events::About;
 use mail::binary::{Fault, LINES_OCTETS, PIECE_OCTETS};
 use smtp::Reply;
 
 use super::Answers;
+use crate::transaction::Transaction;
 
 impl Answers {
     /// Takes a piece of the message as it comes.
@@ -27,16 +29,17 @@ impl Answers {
     ///
     /// # Errors
     /// The reply, where it cannot be made of lines, or the store has not taken the last of them; the transaction is over then.
-    pub(super) async fn end_conversion(&mut self) -> Result<(), Reply> {
+    pub(super) async fn end_conversion(&mut self, helo: Option<&str>) -> Result<(), Reply> {
         let message = self.transaction.as_mut().and_then(|transaction| transaction.message.as_mut());
         let Some(conversion) = message.and_then(|message| message.conversion.take()) else { return Ok(()) };
         let mut lines = Vec::new();
         if let Err(fault) = conversion.finish(&mut lines) {
             let (transaction, reply) = (self.transaction.take(), reply(fault));
-            self.refused(reply, transaction.as_ref().map(|transaction| &transaction.from.reverse_path), &fault);
+            let about = transaction.as_deref().map(Transaction::about).unwrap_or_default();
+            self.refused(reply, About { helo, ..about }, &fault);
             return Err(reply);
         }
-        self.keep(&lines).await.map_err(|error| self.transaction_failed("write", &error))
+        self.keep(&lines).await.map_err(|error| self.transaction_failed("write", &error, helo))
     }
 }
 

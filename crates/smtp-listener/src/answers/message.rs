@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use events::{ListCopyLeftOut, MessageAccepted};
+use events::{About, ListCopyLeftOut, MessageAccepted};
 use gate::delivery::{Passage, Promise};
 use gate::{Denial, Phase};
 use jiff::Timestamp;
@@ -31,7 +31,8 @@ impl Answers {
         let Some(transaction) = &mut self.transaction else { return };
         if let Err(late) = transaction.promise.begin(net::now()) {
             let (transaction, reply) = (self.transaction.take(), Reply::STORE_SLOW.signed(self.deny(late)));
-            self.refused(reply, transaction.as_ref().map(|transaction| &transaction.from.reverse_path), &late);
+            let about = transaction.as_deref().map(Transaction::about).unwrap_or_default();
+            self.refused(reply, About { helo: question.session().helo(), ..about }, &late);
             return question.reject(reply);
         }
         let id = MessageId::generate();
@@ -46,7 +47,7 @@ impl Answers {
                 question.accept();
             }
             Err(error) => {
-                let reply = self.transaction_failed("begin", &error);
+                let reply = self.transaction_failed("begin", &error, question.session().helo());
                 question.reject(reply);
             }
         }
@@ -61,7 +62,7 @@ impl Answers {
         match kept {
             Ok(()) => question.taken(),
             Err(error) => {
-                let reply = self.transaction_failed("write", &error);
+                let reply = self.transaction_failed("write", &error, question.session().helo());
                 question.refuse(reply);
             }
         }
@@ -82,35 +83,36 @@ impl Answers {
 
     pub(super) async fn end_of_data(&mut self, question: EndOfData<'_>) {
         if self.transaction.as_ref().is_some_and(|transaction| transaction.from.binary)
-            && let Err(reply) = Box::pin(self.end_conversion()).await
+            && let Err(reply) = Box::pin(self.end_conversion(question.session().helo())).await
         {
             return question.reject(reply);
         }
         let Some(mut transaction) = self.transaction.take() else { return };
         let Some(mut message) = transaction.message.take() else { return };
         let (id, screened) = (message.id, transaction.screened.take());
-        let release = transaction.from.release.map(|release| (release, submission::hold(release, SystemTime::now())));
+        let Transaction { from, promise, freight, accounts, limited, left_out, several, sole_recipient, by, deliver_by, .. } = *transaction;
+        let release = from.release.map(|release| (release, submission::hold(release, SystemTime::now())));
         release.iter().for_each(|(_, hold)| message.incoming.hold(hold.clone()));
-        let fields = match self.judge(&question, &transaction.from.reverse_path, &transaction.accounts, &mut message, screened).await {
+        let (helo, account) = (question.session().helo(), question.session().identity());
+        let (reverse_path, octets, priority) = (&from.reverse_path, freight.octets, priority(&from));
+        let known = Known { id, helo, reverse_path, accounts: &accounts, account, octets, priority };
+        let fields = match self.judge(&question, known, &mut message, screened).await {
             Ok(fields) => fields,
             Err(Unwanted::Refused(reply, None)) => return question.reject(reply),
             Err(Unwanted::Refused(reply, Some(said))) => return question.reject_saying(reply, &said),
             Err(Unwanted::Discarded) => return question.discard(id),
         };
-        let Transaction { from, promise, freight, accounts, limited, left_out, several, sole_recipient, by, deliver_by, .. } = *transaction;
         let Message { incoming, header, .. } = message;
         let deadline = net::now() + self.shared.delivery.deadline();
-        let passage = match self.turn(promise, deadline, &from.reverse_path).await {
+        let passage = match self.turn(promise, deadline, known.about()).await {
             Ok(passage) => passage,
             Err(reply) => return question.reject(reply),
         };
-        if let Some(reply) = self.too_late(by, &from.reverse_path) {
+        if let Some(reply) = self.too_late(by, known.about()) {
             return question.reject(reply);
         }
         let trace = self.trace(&question, id, &from, &fields, sole_recipient.as_ref());
-        let accepted =
-            Accepted { id, reverse_path: &from.reverse_path, accounts: &accounts, octets: freight.octets, priority: priority(&from) };
-        let (receipt, stored) = match self.commit(incoming, trace, accepted).await {
+        let (receipt, stored) = match self.commit(incoming, trace, known).await {
             Ok(receipt) => (receipt, net::now()),
             Err(reply) => {
                 passage.failed(net::now());
@@ -139,22 +141,22 @@ impl Answers {
     async fn judge(
         &mut self,
         question: &EndOfData<'_>,
-        reverse_path: &ReversePath,
-        accounts: &[Arc<str>],
+        known: Known<'_>,
         message: &mut Message,
         mut screened: Option<Box<Screened>>,
     ) -> Result<Vec<u8>, Unwanted> {
         let (id, incoming) = (message.id, &mut *message.incoming);
+        let about = known.about();
         if let Some(hops) = message.hops.too_many() {
-            self.refused(Reply::TOO_MANY_HOPS, Some(reverse_path), &format_args!("{hops} Received fields"));
+            self.refused(Reply::TOO_MANY_HOPS, about, &format_args!("{hops} Received fields"));
             return Err(Unwanted::Refused(Reply::TOO_MANY_HOPS, None));
         }
         let draft = (message.draft.take(), screened.as_deref_mut());
-        let missing = self.finish_draft(question, draft, (id, reverse_path), &mut *incoming).await;
+        let missing = self.finish_draft(question, draft, (id, about), &mut *incoming).await;
         let missing = missing.map_err(|reply| Unwanted::Refused(reply, None))?;
         let Some(screened) = screened else { return Ok(missing) };
-        let arrived = Arrived { id, accounts, incoming };
-        match self.desk().at_end(*screened, question, reverse_path, arrived).await {
+        let arrived = Arrived { id, accounts: known.accounts, incoming, octets: known.octets };
+        match self.desk().at_end(*screened, question, known.reverse_path, arrived).await {
             Judged::Deliver(mut fields) => {
                 fields.extend(missing);
                 Ok(fields)
@@ -166,7 +168,7 @@ impl Answers {
                 Ok(fields)
             }
             Judged::Refuse(reply, said) => Err(Unwanted::Refused(reply, said)),
-            Judged::Failed(error) => Err(Unwanted::Refused(self.store_failed("write", &error, Some(reverse_path)), None)),
+            Judged::Failed(error) => Err(Unwanted::Refused(self.store_failed("write", &error, about), None)),
             Judged::Discard => Err(Unwanted::Discarded),
         }
     }
@@ -175,16 +177,16 @@ impl Answers {
     ///
     /// # Errors
     /// The reply, where its turn does not come in time or the server is leaving.
-    async fn turn(&mut self, promise: Promise, deadline: Instant, reverse_path: &ReversePath) -> Result<Passage, Reply> {
+    async fn turn(&mut self, promise: Promise, deadline: Instant, about: About<'_>) -> Result<Passage, Reply> {
         let turn = pin!(net::clock::within(deadline, promise.turn(net::now())));
         let Some(passage) = self.seat.during(Phase::Store, net::now, turn).await else {
             let reply = Reply::STORE_SLOW.signed(self.deny(self.shared.delivery.late(net::now())));
-            self.refused(reply, Some(reverse_path), &"the store has become too slow since the message began");
+            self.refused(reply, about, &"the store has become too slow since the message began");
             return Err(reply);
         };
         let Some(hold) = self.shared.drain.hold() else {
             let reply = Reply::RESTARTING.signed(self.deny(Denial::Restarting));
-            self.refused(reply, Some(reverse_path), &"the server is leaving");
+            self.refused(reply, about, &"the server is leaving");
             return Err(reply);
         };
         self.hold = Some(hold);
@@ -192,9 +194,9 @@ impl Answers {
     }
 
     /// Why a message is not stored that was to be returned unless it is there in time (RFC 2852 §4).
-    fn too_late(&self, by: Option<Instant>, reverse_path: &ReversePath) -> Option<Reply> {
+    fn too_late(&self, by: Option<Instant>, about: About<'_>) -> Option<Reply> {
         by.filter(|by| *by <= net::now())?;
-        self.refused(Reply::DELIVER_BY_PASSED, Some(reverse_path), &"the time in BY= has passed");
+        self.refused(Reply::DELIVER_BY_PASSED, about, &"the time in BY= has passed");
         Some(Reply::DELIVER_BY_PASSED)
     }
 
@@ -202,15 +204,15 @@ impl Answers {
     ///
     /// # Errors
     /// The reply that says why it is not there.
-    async fn commit(&mut self, incoming: Box<dyn Incoming>, trace: Vec<u8>, accepted: Accepted<'_>) -> Result<Receipt, Reply> {
+    async fn commit(&mut self, incoming: Box<dyn Incoming>, trace: Vec<u8>, known: Known<'_>) -> Result<Receipt, Reply> {
         let begun = net::now();
         let outcome = self.seat.during(Phase::Store, net::now, incoming.commit(trace)).await;
         let ended = net::now();
-        let Accepted { id: message, reverse_path, accounts: recipients, octets, priority } = accepted;
-        let receipt = outcome.map_err(|error| self.store_failed("commit", &error, Some(reverse_path)))?;
+        let receipt = outcome.map_err(|error| self.store_failed("commit", &error, known.about()))?;
+        let Known { id: message, reverse_path, accounts: recipients, account, octets, priority, .. } = known;
         let Shared { events, listener, .. } = &*self.shared;
-        let (session, commit) = (self.session, ended - begun);
-        events.emit(MessageAccepted { listener, session, message, reverse_path, recipients, octets, priority, commit });
+        let (session, source, commit) = (self.session, self.source, ended - begun);
+        events.emit(MessageAccepted { listener, session, source, account, message, reverse_path, recipients, octets, priority, commit });
         self.shared.gate.delivered(self.source, ended);
         Ok(receipt)
     }
@@ -251,7 +253,7 @@ impl Answers {
 
 /// Why a message that has come is not stored.
 enum Unwanted {
-    /// Its sender is told so, in these words where a milter has some.
+    /// Its sender is told so, with this in the reply's blank where it has one.
     Refused(Reply, Option<String>),
     /// Its sender is told that it was.
     Discarded,
@@ -262,11 +264,21 @@ fn priority(from: &MailFrom) -> Option<i8> {
     from.requests.as_ref().and_then(|requests| requests.priority)
 }
 
-/// What is told of a message that was stored.
-struct Accepted<'a> {
+/// What the operator is told of a message that has come.
+#[derive(Clone, Copy)]
+struct Known<'a> {
     id: MessageId,
+    helo: Option<&'a str>,
     reverse_path: &'a ReversePath,
     accounts: &'a [Arc<str>],
+    /// Who has authenticated.
+    account: Option<&'a str>,
     octets: u64,
     priority: Option<i8>,
+}
+
+impl<'a> Known<'a> {
+    fn about(&self) -> About<'a> {
+        About { message: Some(self.id), helo: self.helo, reverse_path: Some(self.reverse_path), recipients: self.accounts }
+    }
 }

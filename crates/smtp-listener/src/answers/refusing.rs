@@ -5,14 +5,14 @@
 use std::fmt::{self, Display};
 use std::sync::Arc;
 
-use events::{MessageRefused, RateMet, RecipientRefused, StoreFailed, StoreFull};
+use events::{About, MessageRefused, RateMet, RecipientRefused, StoreFailed, StoreFull};
 use gate::rates::{Limit, RateExceeded};
 use gate::{Denial, Token, UserFull};
-use mail::ReversePath;
 use smtp::{Rcpt, Reply};
 use store::Error;
 
 use super::Answers;
+use crate::transaction::Transaction;
 use crate::{Shared, rescue};
 
 impl Answers {
@@ -46,20 +46,20 @@ impl Answers {
     }
 
     /// [`Answers::store_failed`] in the middle of a transaction, which is over then.
-    pub(super) fn transaction_failed(&mut self, operation: &'static str, error: &Error) -> Reply {
+    pub(super) fn transaction_failed(&mut self, operation: &'static str, error: &Error, helo: Option<&str>) -> Reply {
         let transaction = self.transaction.take();
-        self.store_failed(operation, error, transaction.as_ref().map(|transaction| &transaction.from.reverse_path))
+        self.store_failed(operation, error, About { helo, ..transaction.as_deref().map(Transaction::about).unwrap_or_default() })
     }
 
     /// Says what the store could not do, and gives the reply for it.
-    pub(super) fn store_failed(&self, operation: &'static str, error: &Error, from: Option<&ReversePath>) -> Reply {
+    pub(super) fn store_failed(&self, operation: &'static str, error: &Error, about: About<'_>) -> Reply {
         let now = net::now();
         match error {
             Error::Full(_) => self.shared.events.emit(StoreFull { cause: error, now }),
             _ => self.shared.events.emit(StoreFailed { operation, cause: error, now }),
         }
         let reply = self.rescue(error);
-        self.refused(reply, from, error);
+        self.refused(reply, about, error);
         reply
     }
 
@@ -71,10 +71,10 @@ impl Answers {
         }
     }
 
-    pub(super) fn refused(&self, reply: Reply, reverse_path: Option<&ReversePath>, cause: &dyn Display) {
+    pub(super) fn refused(&self, reply: Reply, about: About<'_>, cause: &dyn Display) {
         let cause = &Noted(cause, reply.token());
         let (Shared { events, listener, .. }, session, source) = (&*self.shared, self.session, self.source);
-        events.emit(MessageRefused { listener, session, source, reverse_path, code: reply.code(), cause, now: net::now() });
+        events.emit(MessageRefused { listener, session, source, about, code: reply.code(), cause, now: net::now() });
     }
 }
 

@@ -5,9 +5,10 @@
 use std::borrow::Cow;
 use std::pin::pin;
 
+use events::About;
 use gate::Phase;
 use jiff::Timestamp;
-use mail::{MessageId, ReversePath};
+use mail::MessageId;
 use smtp::{EndOfData, Mail, Reply, Session};
 use store::Incoming;
 
@@ -24,7 +25,8 @@ impl Answers {
         let Some(account) = question.session().identity() else { return Ok(()) };
         let (submission, sender) = (&self.settings.submission, &question.from().reverse_path);
         let checked = self.seat.during(Phase::Store, net::now, pin!(submission.check_sender(account, sender, self.known()))).await;
-        checked.map_err(|fault| self.not_own(&fault, fault.at_mail(), sender))
+        let about = About { helo: question.session().helo(), reverse_path: Some(sender), ..About::default() };
+        checked.map_err(|fault| self.not_own(&fault, fault.at_mail(), about))
     }
 
     /// Whether Received tells the client's address.
@@ -46,16 +48,16 @@ impl Answers {
         &mut self,
         question: &EndOfData<'_>,
         (draft, screened): (Option<Box<Draft>>, Option<&mut Screened>),
-        (id, sender): (MessageId, &ReversePath),
+        (id, about): (MessageId, About<'_>),
         incoming: &mut dyn Incoming,
     ) -> Result<Vec<u8>, Reply> {
         let (Some(mut draft), Some(account)) = (draft, question.session().identity()) else { return Ok(Vec::new()) };
         let (submission, rest) = (&self.settings.submission, draft.rest());
         let rest = screened.map_or(Cow::Borrowed(&*rest), |screened| screened.pass(&rest));
         let written = self.seat.during(Phase::Store, net::now, incoming.write(&rest)).await;
-        written.map_err(|error| self.store_failed("write", &error, Some(sender)))?;
+        written.map_err(|error| self.store_failed("write", &error, about))?;
         let checked = self.seat.during(Phase::Store, net::now, pin!(submission.check_from(account, &draft, self.known()))).await;
-        checked.map_err(|fault| self.not_own(&fault, fault.at_end(), sender))?;
+        checked.map_err(|fault| self.not_own(&fault, fault.at_end(), about))?;
         Ok(submission.missing_fields(account, &draft, id, self.settings.smtp.host.as_str(), Timestamp::now()))
     }
 
@@ -63,11 +65,11 @@ impl Answers {
         Known { directory: &*self.shared.store, lookup: self.settings.lookup.as_deref() }
     }
 
-    fn not_own(&self, fault: &Fault, reply: Reply, sender: &ReversePath) -> Reply {
+    fn not_own(&self, fault: &Fault, reply: Reply, about: About<'_>) -> Reply {
         match fault {
-            Fault::Directory(error) => return self.store_failed("resolve", error, Some(sender)),
-            Fault::NotOwn(address) => self.refused(reply, Some(sender), &format_args!("{} is not the user's own", events::Said(address))),
-            Fault::Unreadable => self.refused(reply, Some(sender), &"From is no list of mailboxes that everybody reads alike"),
+            Fault::Directory(error) => return self.store_failed("resolve", error, about),
+            Fault::NotOwn(address) => self.refused(reply, about, &format_args!("{} is not the user's own", events::Said(address))),
+            Fault::Unreadable => self.refused(reply, about, &"From is no list of mailboxes that everybody reads alike"),
         }
         reply
     }

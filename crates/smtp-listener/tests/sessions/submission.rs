@@ -66,6 +66,7 @@ async fn every_author_in_from_is_the_users_own() {
         "From: bob@example.org\r\n\r\n",
         "From: Ann <ann@example.org>, Bob <bob@example.org>\r\n\r\n",
         "From: ann@example.org\r\nFrom: bob@example.org\r\n\r\n",
+        "From: ann@example.org\r\nSubject: x\r\nFrom: ann@example.org\r\n\r\n",
         "From: \"ann@example.org\" <mallory@elsewhere.example>\r\n\r\n",
         "From:\r\n =?utf-8?q?ann=40example.org?= <mallory@elsewhere.example>\r\n\r\n",
         "fRoM : team: ann@example.org, bob@example.org;\r\n\r\n",
@@ -85,10 +86,11 @@ async fn every_author_in_from_is_the_users_own() {
         "From: Sales <SALES@example.org>, orders@shop.example\r\n\r\n",
         "From: =?utf-8?q?B=C3=B6b?=\r\n <ann@example.org>\r\n\r\n",
         "Subject: From: bob@example.org\r\n\r\nFrom: bob@example.org\r\n",
+        "Sender: bob@example.org\r\nFrom: ann@example.org\r\nResent-From: bob@example.org\r\n\r\n",
     ] {
         send(&mut client, text, "250 2.0.0").await;
     }
-    assert_eq!(house.store.texts(BOB).len(), 4);
+    assert_eq!(house.store.texts(BOB).len(), 5);
 }
 
 #[tokio::test(start_paused = true)]

@@ -68,9 +68,14 @@ impl Session {
 
     /// No fault of the client's, but one that does not wait is not told for ever.
     pub(crate) fn mail_refused(&mut self, reply: Reply) {
+        self.mail_refused_saying(reply, None);
+    }
+
+    pub(crate) fn mail_refused_saying(&mut self, reply: Reply, detail: Option<&dyn Display>) {
         self.unanswered = None;
         self.excused = true;
-        self.idle(reply);
+        self.say_with(reply, detail);
+        self.count_idle();
     }
 
     pub(crate) fn rcpt_accepted(&mut self, requests: u32) {

@@ -342,7 +342,7 @@ impl Session {
         Step::Again
     }
 
-    fn count_idle(&mut self) -> Step {
+    pub(super) fn count_idle(&mut self) -> Step {
         self.counts.idle_commands = self.counts.idle_commands.saturating_add(1);
         if self.counts.idle_commands >= self.settings.idle_commands {
             self.end(Reply::TOO_MANY_IDLE_COMMANDS);
