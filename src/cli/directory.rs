@@ -13,7 +13,7 @@ pub(crate) enum User {
     /// Add an account
     ///
     /// Its domain must be there: `gatepost domain add`. The password is asked for twice, without showing it, unless one of the
-    /// options says where it comes from.
+    /// options says where it comes from. It must have eight characters.
     #[command(after_long_help = "Examples:\n  gatepost user add ann@example.org\n  gatepost user add ann@example.org --generate\n  \
                                  pass show mail/ann | gatepost user add ann@example.org --password-file -")]
     Add(WithPassword),
@@ -155,6 +155,10 @@ pub(crate) struct SetDomain {
 #[derive(Clone, Debug, Args)]
 #[group(required = true, multiple = true)]
 pub(crate) struct DomainSettings {
+    /// Who gets the postmaster's mail; "" for the domain's first account
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) postmaster: Option<String>,
+
     /// What separates an address from its detail, one of + - = _ . # ~; "" for nothing. A new domain has +
     ///
     /// With + mail for ann+shop@example.org goes to ann@example.org, unless somebody is called ann+shop@example.org.

@@ -85,6 +85,8 @@ pub enum DirectoryRequest {
     SetDomain {
         name: String,
         #[serde(default)]
+        postmaster: Option<String>,
+        #[serde(default)]
         delimiter: Option<String>,
         #[serde(default)]
         catch_all: Option<String>,

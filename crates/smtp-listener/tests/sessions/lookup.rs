@@ -67,7 +67,11 @@ async fn who_is_unknown_here_may_be_known_there() {
 
     // The catch-all comes last, and the directory's own accounts first.
     let (name, catch_all) = ("example.org".parse().unwrap(), Some(ANN.to_owned()));
-    house.store.change(Change::SetDomain { name, delimiter: None, catch_all, quota: QuotaChange::default() }).await.unwrap();
+    house
+        .store
+        .change(Change::SetDomain { name, postmaster: None, delimiter: None, catch_all, quota: QuotaChange::default() })
+        .await
+        .unwrap();
     for (recipient, anns, bobs) in [("info@example.org", 0, 2), ("nobody@example.org", 1, 2), ("ann@example.org", 2, 2)] {
         client.begins(&[recipient]).await;
         client.says("\r\n.\r\n").await;
@@ -96,7 +100,11 @@ async fn an_address_is_its_owners_by_that_database_too() {
     plan.settings.submission = Submission { own_senders: true, ..Submission::default() };
     let house = with(plan, &path).await;
     let (name, catch_all) = ("example.org".parse().unwrap(), Some(ANN.to_owned()));
-    house.store.change(Change::SetDomain { name, delimiter: Some("+".into()), catch_all, quota: QuotaChange::default() }).await.unwrap();
+    house
+        .store
+        .change(Change::SetDomain { name, postmaster: None, delimiter: Some("+".into()), catch_all, quota: QuotaChange::default() })
+        .await
+        .unwrap();
     let mut ann = house.log_in().await;
     ann.asks("MAIL FROM:<info@example.org>", "451 4.3.0").await;
     database(&path);
@@ -139,7 +147,11 @@ fn call_forward(server: &str) -> CallForward {
 
 async fn with_catch_all(house: &House) {
     let (name, catch_all) = ("example.org".parse().unwrap(), Some(ANN.to_owned()));
-    house.store.change(Change::SetDomain { name, delimiter: None, catch_all, quota: QuotaChange::default() }).await.unwrap();
+    house
+        .store
+        .change(Change::SetDomain { name, postmaster: None, delimiter: None, catch_all, quota: QuotaChange::default() })
+        .await
+        .unwrap();
 }
 
 // Time is not paused: the sockets' own passes.
