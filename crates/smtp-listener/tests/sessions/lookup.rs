@@ -13,7 +13,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::house::{ANN, BOB, House, PASSWORD, Plan, plain};
+use crate::house::{ANN, BOB, House, NAME, PASSWORD, Plan, plain};
 
 async fn asking(database: &Path) -> House {
     with(Plan::relay(), database).await
@@ -211,6 +211,7 @@ async fn who_was_asked_and_what_was_said_is_explained() {
     let house = House::relay().await;
     with_catch_all(&house).await;
     let lookup = Lookup::new(settings(Some(asked(&path)), Some(call_forward(&server))));
+    let host = NAME.parse().unwrap();
     for (recipient, steps, reply) in [
         ("info@example.org", "[Some(\"recipients.query\")] the database has info@example.org for bob@example.org", 250),
         ("old@example.org", "[Some(\"recipients.query\")] the database has old@example.org for gone@example.org", 451),
@@ -219,10 +220,13 @@ async fn who_was_asked_and_what_was_said_is_explained() {
         ("nobody@example.org", "[None] nobody has nobody@example.org: ann@example.org is the catch-all of example.org", 550),
         ("nobody@example.org", "[None] no such account or alias, and the server of recipients.call_forward does not know the address", 550),
         ("all@example.org", "[None] taken for bob@example.org, ann@example.org", 250),
+        ("postmaster@mx.example", "[None] mx.example is this host, whose postmaster is the one of no domain", 250),
+        ("Postmaster@mx.example", "[None] taken for ann@example.org", 250),
         ("x@elsewhere.example", "[None] elsewhere.example is no domain of ours (gatepost domain list)", 550),
     ] {
         let path = ForwardPath::parse(&format!("<{recipient}>")).unwrap();
-        let inquiry = Inquiry { directory: &house.store, lookup: Some(&lookup), recipient: &path, may_relay: false, octets: 0 };
+        let inquiry =
+            Inquiry { directory: &house.store, lookup: Some(&lookup), recipient: &path, host: &host, may_relay: false, octets: 0 };
         let explained = inquiry.explain().await.unwrap();
         let found: Vec<_> = explained.steps.iter().map(|step| format!("[{:?}] {}", step.key, step.found)).collect();
         assert!(found.iter().any(|found| found == steps), "{recipient}: {found:?}");
