@@ -19,7 +19,7 @@ use crate::config::Filter;
 pub(crate) use ban::{AddBan, Ban, RemoveBan};
 pub(crate) use directory::{Alias, Domain, DomainSettings, List, ListSettings, PasswordSource, Posting, User, UserSettings, WithPassword};
 pub(crate) use gate::{Drain, EndSession, Explain, Gate, Returns, SessionIds, Sessions, Set, SetKey};
-pub(crate) use quarantine::{DecideHeld, ListHeld, Quarantine};
+pub(crate) use quarantine::{DecideHeld, ListHeld, Quarantine, ShowHeld};
 
 /// A mail front door whose inbound limit is exact, fair, live and explained.
 #[derive(Debug, Parser)]

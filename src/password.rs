@@ -1,6 +1,6 @@
 //! Where a new password comes from: made here, read from a file or standard input, or asked for.
 //!
-//! Never from the command line or the environment, which others on the machine can read. Refuses: an empty password, one with
+//! Never from the command line or the environment, which others on the machine can read. Refuses: a password of fewer than eight characters, one with
 //! control characters, one too long for SASL. A password that is asked for is asked for twice and not shown.
 
 use std::fs::File;
@@ -26,6 +26,8 @@ pub(crate) enum PasswordError {
     Differ,
     #[error("the password is empty; nothing was changed")]
     Empty,
+    #[error("the password has fewer than {FEWEST_CHARACTERS} characters; nothing was changed. --generate makes one")]
+    TooShort,
     #[error("the password has more than {LONGEST_OCTETS} octets; nothing was changed")]
     TooLong,
     #[error("the password has control characters, which mail programs cannot send; nothing was changed")]
@@ -80,6 +82,7 @@ fn usable(secret: &Secret) -> Result<(), PasswordError> {
         Ok("") => Err(PasswordError::Empty),
         Ok(text) if text.len() > LONGEST_OCTETS => Err(PasswordError::TooLong),
         Ok(text) if text.chars().any(char::is_control) => Err(PasswordError::Control),
+        Ok(text) if text.chars().count() < FEWEST_CHARACTERS => Err(PasswordError::TooShort),
         Ok(_) => Ok(()),
     }
 }
@@ -91,6 +94,8 @@ pub(crate) fn generate() -> String {
 }
 
 const CHARACTERS: &[u8] = b"abcdefghijkmnpqrstuvwxyz23456789";
+/// What NIST SP 800-63B asks for at least of a password that people choose.
+const FEWEST_CHARACTERS: usize = 8;
 /// What RFC 4616 leaves room for in one AUTH PLAIN.
 const LONGEST_OCTETS: usize = 1024;
 
@@ -111,13 +116,15 @@ mod tests {
 
     #[test]
     fn a_file_gives_its_first_line() {
-        for octets in [&b"hunter2"[..], b"hunter2\n", b"hunter2\r\n", b"hunter2\nmore\n"] {
-            assert_eq!(from_file(octets).unwrap(), b"hunter2");
+        for octets in [&b"hunter22"[..], b"hunter22\n", b"hunter22\r\n", b"hunter22\nmore\n"] {
+            assert_eq!(from_file(octets).unwrap(), b"hunter22");
         }
         assert_eq!(from_file(b" two words \n").unwrap(), b" two words ");
         for (octets, why) in [
             (&b""[..], "the password is empty; nothing was changed"),
             (b"\nhunter2\n", "the password is empty; nothing was changed"),
+            (b"a", "the password has fewer than 8 characters; nothing was changed. --generate makes one"),
+            ("sieben\u{e4}".as_bytes(), "the password has fewer than 8 characters; nothing was changed. --generate makes one"),
             (b"a\tb", "the password has control characters, which mail programs cannot send; nothing was changed"),
             (b"\xff", "the password is not UTF-8; nothing was changed"),
             (&[b'a'; 1025], "the password has more than 1024 octets; nothing was changed"),

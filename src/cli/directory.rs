@@ -13,8 +13,8 @@ pub(crate) enum User {
     /// Add an account
     ///
     /// Its domain must be there: `gatepost domain add`. The password is asked for twice, without showing it, unless one of the
-    /// options says where it comes from. With --data-dir it is hashed by the defaults of [auth]: where hash_memory or hash_passes differ, name
-    /// the configuration instead.
+    /// options says where it comes from. It must have eight characters. With --data-dir it is hashed by the defaults of [auth]: where hash_memory or
+    /// hash_passes differ, name the configuration instead.
     #[command(after_long_help = "Examples:\n  gatepost user add ann@example.org\n  gatepost user add ann@example.org --generate\n  \
                                  pass show mail/ann | gatepost user add ann@example.org --password-file -")]
     Add(WithPassword),
@@ -161,6 +161,10 @@ pub(crate) struct SetDomain {
 #[derive(Clone, Debug, Args)]
 #[group(required = true, multiple = true)]
 pub(crate) struct DomainSettings {
+    /// Who gets the postmaster's mail; "" for the domain's first account
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) postmaster: Option<String>,
+
     /// What separates an address from its detail, one of + - = _ . # ~; "" for nothing. A new domain has +
     ///
     /// With + mail for ann+shop@example.org goes to ann@example.org, unless somebody is called ann+shop@example.org.

@@ -11,6 +11,13 @@ pub(crate) enum Quarantine {
                            gatepost quarantine list --json | jq '.[].reason'")]
     List(ListHeld),
 
+    /// Print a message that is held, as its recipients would fetch it
+    ///
+    /// On a terminal what it would obey is shown and not sent to it.
+    #[command(after_long_help = "Examples:\n  gatepost quarantine show 01ARZ3NDEKTSV4RRFFQ69G5FAV\n  \
+                           gatepost quarantine show 01ARZ3NDEKTSV4RRFFQ69G5FAV > held.eml")]
+    Show(ShowHeld),
+
     /// Let a message be seen: POP3 lists it from the next login on
     #[command(after_long_help = "Examples:\n  gatepost quarantine release 01ARZ3NDEKTSV4RRFFQ69G5FAV")]
     Release(DecideHeld),
@@ -28,6 +35,16 @@ pub(crate) struct ListHeld {
 
     #[command(flatten)]
     pub(crate) asked: Asked,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShowHeld {
+    /// The message, as the list names it
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+
+    #[command(flatten)]
+    pub(crate) server: Server,
 }
 
 #[derive(Debug, Args)]

@@ -48,12 +48,14 @@ pub(crate) fn domain(domain: &Domain) -> Outcome {
     match domain {
         Domain::Add(add) => {
             let request = DirectoryRequest::PutDomain { name: add.name.clone(), postmaster: add.postmaster.clone() };
-            change(&add.server, request, &format!("mail for {} is now accepted", add.name))
+            let alone = if add.name.contains('.') { "" } else { NAME_ALONE };
+            change(&add.server, request, &format!("mail for {} is now accepted{alone}", add.name))
         }
         Domain::Set(set) => {
-            let DomainSettings { delimiter, catch_all, quota: octets, messages } = set.settings.clone();
+            let DomainSettings { postmaster, delimiter, catch_all, quota: octets, messages } = set.settings.clone();
             let (name, quota) = (set.name.clone(), QuotaChange { octets, messages });
-            change(&set.server, DirectoryRequest::SetDomain { name, delimiter, catch_all, quota }, &format!("{} set", set.name))
+            let request = DirectoryRequest::SetDomain { name, postmaster, delimiter, catch_all, quota };
+            change(&set.server, request, &format!("{} set", set.name))
         }
         Domain::Remove(named) => {
             change(&named.server, DirectoryRequest::RemoveDomain { name: named.name.clone() }, &format!("{} removed", named.name))
@@ -222,6 +224,8 @@ fn print_json(out: &mut impl Write, value: &impl serde::Serialize) -> io::Result
     serde_json::to_writer_pretty(&mut *out, value)?;
     writeln!(out)
 }
+
+const NAME_ALONE: &str = "; a name without a dot is known in a network of yours at most, and to nobody else";
 
 const MEMBERS_LATER: &str = "; this version cannot send to other hosts: members elsewhere get the list's mail from the version on that can";
 

@@ -12,6 +12,8 @@ use std::sync::Arc;
 use admin::{Origin, RecipientRequest, RecipientStep, Reply, Setting};
 use mail::ReversePath;
 use screening::{Client, Finding, Letter, Manners, Reading, Screener, Screening, Verdict};
+use smtp::Reply as Said;
+use smtp_listener::flaw;
 
 use super::Outcome;
 use super::place::Place;
@@ -24,21 +26,29 @@ use crate::server::screener;
 /// # Errors
 /// A configuration, address or message that cannot be read, or a directory that cannot be asked.
 pub(crate) fn run(screen: &Screen) -> Outcome {
-    let reverse_path = ReversePath::parse(&format!("<{}>", screen.from)).map_err(|error| format!("--from {:?}: {error}", screen.from))?;
+    let reverse_path =
+        ReversePath::parse(&format!("<{}>", plain(&screen.from))).map_err(|error| format!("--from {:?}: {error}", screen.from))?;
+    if !smtp::is_client_name(&screen.helo) {
+        return Err(format!("--helo {:?}: EHLO is answered {}", screen.helo, line_of(Said::CLIENT_NAME_WRONG)).into());
+    }
     let message = screen.file.as_deref().map(|file| read(&file.to_string_lossy())).transpose()?;
     let place = Place::find(&screen.server)?;
+    let limits = &place.config().limits;
+    let hops = usize::try_from(limits.hops).unwrap_or(usize::MAX);
+    let flaw = message.as_deref().and_then(|message| flaw(message, limits.message_bytes.0, hops));
     let client = Client { ip: screen.ip, helo: &screen.helo, reverse_path: &reverse_path, is_known: true, manners: Manners::Unknown };
     let mut out = io::stdout().lock();
     writeln!(out, "client     {}, which says {}\nMAIL FROM  {reverse_path}", client.ip, client.helo)?;
     let relay = place.config().relay.networks.iter().find(|network| network.0.contains(&client.ip.to_canonical()));
-    for recipient in &screen.to {
+    for recipient in screen.to.iter().map(|recipient| plain(recipient)) {
         let octets = message.as_ref().map_or(0, |message| message.len() as u64);
-        let request = RecipientRequest { recipient: recipient.clone(), may_relay: relay.is_some(), octets };
+        let request = RecipientRequest { recipient: recipient.to_owned(), may_relay: relay.is_some(), octets };
         answered(&mut out, recipient, place.explain(&request)?)?;
     }
     if let Some(network) = relay {
         let line = line(&place.setting("relay.networks"));
         writeln!(out, "\nNothing is asked: {} is in {network} of relay.networks{line}", client.ip)?;
+        flawed(&mut out, flaw.as_ref())?;
         return Ok(Exit::Done);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -47,13 +57,19 @@ pub(crate) fn run(screen: &Screen) -> Outcome {
             |number: usize| place.config().screening.checks.get(number).is_some_and(|rule| rule.listeners.contains(&Listener::Smtp));
         let Some(screener) = screener(place.config())?.map(|screener| screener.only(|number, _| on_smtp(number))) else {
             writeln!(out, "\nNothing is asked: screening.checks is empty{}", line(&place.setting("screening.checks")))?;
+            flawed(&mut out, flaw.as_ref())?;
             return Ok(Exit::Done);
         };
-        let recipients: Vec<Arc<str>> = screen.to.iter().map(|recipient| recipient.as_str().into()).collect();
-        let (screening, at_mail) = ask(&screener, client, message.as_deref(), &recipients).await;
+        let recipients: Vec<Arc<str>> = screen.to.iter().map(|recipient| plain(recipient).into()).collect();
+        // What is refused anyhow is not asked about.
+        let asked = message.as_deref().filter(|_| flaw.is_none());
+        let (screening, at_mail) = ask(&screener, client, asked, &recipients).await;
         findings(&mut out, &screening, &place)?;
-        answers(&mut out, &screener, client, message.as_deref()).await?;
-        conclusion(&mut out, &screening, client, at_mail, message.is_some())?;
+        answers(&mut out, &screener, client, asked).await?;
+        match flaw.filter(|_| screening.reply().is_none()) {
+            Some(flaw) => flawed(&mut out, Some(&flaw))?,
+            None => conclusion(&mut out, &screening, client, at_mail, message.is_some())?,
+        }
         Ok(Exit::Done)
     })
 }
@@ -77,7 +93,12 @@ fn reading(screener: &Screener, message: &[u8]) -> Reading {
     reading
 }
 
-/// The message, its lines ended as SMTP has them.
+/// An address that may have been written as SMTP has it, in angle brackets.
+fn plain(address: &str) -> &str {
+    address.strip_prefix('<').and_then(|address| address.strip_suffix('>')).unwrap_or(address)
+}
+
+/// The message as SMTP would bring it. One whose first line ends as lines do in files has all of them ended by CRLF; any other is taken as it is.
 fn read(file: &str) -> Result<Vec<u8>, String> {
     let mut text = Vec::new();
     let read = match file {
@@ -85,6 +106,12 @@ fn read(file: &str) -> Result<Vec<u8>, String> {
         file => fs::read(file).map(|read| text = read),
     };
     read.map_err(|error| format!("{file}: {error}"))?;
+    if text.iter().position(|octet| *octet == b'\n').is_some_and(|end| text.get(..end).is_some_and(|line| line.ends_with(b"\r"))) {
+        if !text.ends_with(b"\n") {
+            text.extend_from_slice(b"\r\n");
+        }
+        return Ok(text);
+    }
     let mut message = Vec::with_capacity(text.len());
     for line in text.split_inclusive(|octet| *octet == b'\n') {
         match line {
@@ -148,6 +175,16 @@ fn conclusion(out: &mut impl Write, screening: &Screening, client: Client<'_>, a
         None if !has_message => writeln!(out, "\nREPLY  to MAIL: 250; what is asked of the message was not asked: there is none"),
         None => writeln!(out, "\nREPLY  {stage}: 250 ({})", screening.verdict().as_str()),
     }
+}
+
+/// What a message is answered that is refused whatever is thought of it, if this is one.
+fn flawed(out: &mut impl Write, flaw: Option<&(Said, String)>) -> io::Result<()> {
+    let Some((reply, why)) = flaw else { return Ok(()) };
+    writeln!(out, "\nREPLY  to the message: {}\n       {why}; nothing else is asked of it", line_of(*reply))
+}
+
+fn line_of(reply: Said) -> String {
+    format!("{} {} {}", reply.code(), reply.enhanced(), reply.text())
 }
 
 /// What a peer or a zone has chosen, without what a terminal would obey.

@@ -1,14 +1,14 @@
-//! `gatepost quarantine`: messages that are held, of a running server or a stopped one: listed, released, removed.
+//! `gatepost quarantine`: messages that are held, of a running server or a stopped one: listed, shown, released, removed.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use admin::{QuarantineRequest, Quarantined, Reply};
 
 use super::place::Place;
 use super::{Outcome, show, table};
-use crate::cli::{DecideHeld, Exit, ListHeld, Quarantine};
+use crate::cli::{DecideHeld, Exit, ListHeld, Quarantine, ShowHeld};
 
-/// Lists what is held, or ends it.
+/// Lists or prints what is held, or ends it.
 ///
 /// # Errors
 /// What was refused, with the fix.
@@ -20,6 +20,7 @@ pub(crate) fn run(quarantine: &Quarantine) -> Outcome {
                 other => Err(format!("the server answered something else: {other:?}").into()),
             }
         }
+        Quarantine::Show(about) => text(about),
         Quarantine::Release(about) => {
             let request = QuarantineRequest::Release { id: about.id.clone(), user: about.user.clone() };
             decide(about, request, "released: it is listed from the next login on")
@@ -38,6 +39,27 @@ fn decide(about: &DecideHeld, request: QuarantineRequest, done: &str) -> Outcome
     }
 }
 
+/// Prints a message, piece by piece.
+fn text(ShowHeld { id, server }: &ShowHeld) -> Outcome {
+    let (place, mut out, mut from) = (Place::find(server)?, io::stdout().lock(), 0);
+    loop {
+        match place.quarantine(QuarantineRequest::Show { id: id.clone(), from })? {
+            Reply::Text(piece) if piece.is_empty() => return Ok(Exit::Done),
+            Reply::Text(piece) => {
+                from += piece.len() as u64;
+                if out.is_terminal() { out.write_all(harmless(&piece).as_bytes())? } else { out.write_all(&piece)? }
+            }
+            other => return Err(format!("the server answered something else: {other:?}").into()),
+        }
+    }
+}
+
+/// A text without what a terminal would obey.
+fn harmless(text: &[u8]) -> String {
+    let escaped = |c: char| if c.is_control() && !matches!(c, '\n' | '\t') { c.escape_default().collect() } else { c.to_string() };
+    String::from_utf8_lossy(text).replace("\r\n", "\n").chars().map(escaped).collect()
+}
+
 fn print(out: &mut dyn Write, held: &[Quarantined]) -> io::Result<()> {
     table::print(out, HEAD, held.iter().map(row))?;
     writeln!(out, "{} message{}", held.len(), if held.len() == 1 { "" } else { "s" })
@@ -50,3 +72,11 @@ fn row(held: &Quarantined) -> [String; COLUMNS] {
 
 const COLUMNS: usize = 6;
 const HEAD: [&str; COLUMNS] = ["ID", "USER", "RECEIVED", "FROM", "OCTETS", "REASON"];
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_terminal_is_told_nothing_by_a_message() {
+        assert_eq!(super::harmless(b"Subject: \x1b[2Jx\r\n\tb\xc3\xbc\r\n"), "Subject: \\u{1b}[2Jx\n\tb\u{fc}\n");
+    }
+}

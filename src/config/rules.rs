@@ -42,6 +42,7 @@ pub(super) fn findings(config: &Config, document: &Document<'_>) -> Vec<Finding>
     found.extend(pop3(config));
     found.extend(config.auth.validate().into_iter().map(|fault| Finding::error(format!("auth.{}", fault.key), fault.message)));
     found.extend(config.oauth.validate().into_iter().map(|fault| Finding::error(format!("oauth.{}", fault.key), fault.message)));
+    found.extend(idle_oauth(config));
     found.extend(store(config));
     found.extend(admin(config));
     found
@@ -57,6 +58,14 @@ fn hostname(config: &Config) -> Option<Finding> {
     lonely.then(|| {
         Finding::warning("hostname", format!("{name} has no domain; many servers refuse mail from such a name: write the full one"))
     })
+}
+
+/// What is written about tokens where none are taken.
+fn idle_oauth(config: &Config) -> Option<Finding> {
+    let oauth = &config.oauth;
+    let written = [("issuer", &oauth.issuer), ("audience", &oauth.audience), ("scope", &oauth.scope), ("client_id", &oauth.client_id)];
+    let (key, _) = written.into_iter().find(|(_, value)| !value.is_empty() && !oauth.takes_tokens())?;
+    Some(Finding::warning(format!("oauth.{key}"), "counts for nothing: without oauth.keys or oauth.introspection no tokens are taken"))
 }
 
 /// Where nothing listens, or two services want the same address.

@@ -223,6 +223,7 @@ impl Screening {
         found.extend(attachments::findings(&self.attachments, self.asks(Check::Attachments)));
         found.extend(self.of_dns());
         found.extend(self.of_strangers());
+        found.extend(services::idle(self));
         found
     }
 

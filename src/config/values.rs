@@ -30,7 +30,7 @@ pub(crate) struct Filter {
 pub(crate) enum ValueError {
     #[error("{0:?} is not a host name: write the full name, as in \"mail.example.org\"")]
     Hostname(String),
-    #[error("{0:?} is not an address with its port: write \"0.0.0.0:25\", or \"[::]:25\" for IPv6")]
+    #[error("{0:?} is not an address with its port: write it as in \"192.0.2.1:PORT\", or \"[2001:db8::1]:PORT\" for IPv6")]
     Address(String),
     #[error(
         "{0:?} is not a log level: write error, warn, info, debug or trace, alone or followed by parts, as in \"info,smtp_listener=debug\""

@@ -23,8 +23,9 @@ pub(crate) async fn explain(
     let RecipientRequest { recipient, may_relay, octets } = request;
     let path = ForwardPath::parse(&format!("<{recipient}>"));
     let path = path.map_err(|error| vec![format!("{recipient:?} is not an address: {error}")])?;
-    let lookup = config.recipients.lookup(config.hostname()).map(Lookup::new);
-    let inquiry = Inquiry { directory, lookup: lookup.as_ref(), recipient: &path, may_relay: *may_relay, octets: *octets };
+    let host = config.hostname();
+    let lookup = config.recipients.lookup(host.clone()).map(Lookup::new);
+    let inquiry = Inquiry { directory, lookup: lookup.as_ref(), recipient: &path, host: &host, may_relay: *may_relay, octets: *octets };
     let Explained { steps, reply } = inquiry.explain().await.map_err(|error| vec![error.to_string()])?;
     let steps = steps.into_iter().map(|Step { found, key }| RecipientStep { found, setting: key.map(&setting) }).collect();
     Ok(RecipientExplained { steps, reply: format!("{} {} {}", reply.code(), reply.enhanced(), reply.text()) })

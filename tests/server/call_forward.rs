@@ -60,7 +60,8 @@ fn a_catch_all_has_what_dovecot_knows_and_nothing_else() {
     ] {
         assert_eq!(smtp.ask(&format!("RCPT TO:<{recipient}>")), reply, "{recipient}");
     }
-    server.eventually("the cause is in the log", |server| server.log().contains(&format!("[recipients]: {address}: ")));
+    let cause = format!("[recipients], asked about nobody@example.org: {address}: ");
+    server.eventually("the cause is in the log, with the address", |server| server.log().contains(&cause));
     let checked = server.succeed(&["check"]);
     assert!(checked.contains(&format!("warning: recipients.call_forward: {address}: ")), "{checked}");
     assert!(explain(&server, "old@example.org").contains("RCPT TO    <old@example.org>: 451 4.3.0 "), "it is asked anew");

@@ -70,6 +70,14 @@ fn what_is_quarantined_is_accepted_and_seen_when_it_is_released() {
     let table = server.succeed(&["quarantine", "list", "--user", "BOB@example.org"]);
     assert!(table.contains("<joe@example.com>") && table.ends_with("\n1 message\n"), "{table}");
 
+    let text = server.succeed(&["quarantine", "show", &id]);
+    assert!(
+        text.starts_with("Return-Path: <joe@example.com>\r\n") && text.contains("\r\nSubject: held\r\n") && text.ends_with("\r\nx\r\n"),
+        "{text}"
+    );
+    let listed_one = server.command(&["quarantine", "show", "01ARZ3NDEKTSV4RRFFQ69G5FAV"]);
+    assert!(String::from_utf8_lossy(&listed_one.stderr).contains("no message 01ARZ3NDEKTSV4RRFFQ69G5FAV is held: "), "{listed_one:?}");
+
     // Killed, and started again: nothing is listed that was held, and nothing is lost.
     server.kill();
     server.run();
@@ -82,6 +90,7 @@ fn what_is_quarantined_is_accepted_and_seen_when_it_is_released() {
 
     // The other's share is removed while nobody serves.
     server.stop();
+    assert_eq!(server.succeed(&["quarantine", "show", &id]), text);
     server.succeed(&["quarantine", "remove", &id]);
     assert_eq!(held(&server, &[]), [Value::Null; 0]);
     server.run();

@@ -111,12 +111,12 @@ fn a_new_password_and_a_server_that_starts_again() {
         challenge(&session.ask(&format!("AUTH SCRAM-SHA-256 {first}"))).split(',').nth(1).unwrap().to_owned()
     };
     let before = [ANN, "nobody@example.org"].map(|login| salt(&server, login));
-    fs::write(server.path("another"), "another").unwrap();
+    fs::write(server.path("another"), "another one").unwrap();
     server.succeed(&["user", "passwd", BOB, "--password-file", server.path("another").to_str().unwrap()]);
     server.stop();
     server.run();
     assert_eq!([ANN, "nobody@example.org"].map(|login| salt(&server, login)), before, "nobody is told from ann by it");
-    for (password, begins) in [(PASSWORD, "535"), ("another", "235")] {
+    for (password, begins) in [(PASSWORD, "535"), ("another one", "235")] {
         let (reply, _) = scram(&mut greeted(&server, "submissions"), BOB, password, None);
         assert!(reply.starts_with(begins), "{reply}");
     }

@@ -345,3 +345,46 @@ fn what_was_not_asked_is_named_wherever_it_stands_in_the_list() {
     let left: Vec<_> = explained.lines().filter_map(|line| line.trim().strip_prefix("not asked: { check = ")).collect();
     assert!(left.len() == 2 && left[0].starts_with("\"dkim\"") && left[1].starts_with("\"arc\""), "{explained}");
 }
+
+#[test]
+fn what_is_refused_whatever_is_thought_of_it_is_explained_as_the_session_answers_it() {
+    let zone = Zone::serve(ZONE);
+    let server = server(&zone, r#"{ check = "dkim", fail = "reject" }"#);
+    let letter = server.path("letter.eml");
+    let explain = |message: &str| {
+        fs::write(&letter, message).unwrap();
+        let file = letter.to_str().unwrap();
+        server.succeed(&[
+            "explain",
+            "--ip",
+            "192.0.2.1",
+            "--helo",
+            "[192.0.2.1]",
+            "--from",
+            "<a@b.example>",
+            "--to",
+            "<ann@example.org>",
+            file,
+        ])
+    };
+    let mut smtp = client(&server, "192.0.2.1", "mx.example.com");
+    for message in [
+        format!("{}\r\nx\r\n", "Received: from a by b\r\n".repeat(120)),
+        "Subject: x\r\n\r\na bare\rCR\r\n".into(),
+        "Subject: x\r\n\r\na bare\nLF\r\n".into(),
+        format!("Subject: x\r\n\r\n{}", "0123456789\r\n".repeat(26 << 20 >> 3)),
+    ] {
+        let said = send(&mut smtp, "a@b.example", &message);
+        let explained = explain(&message);
+        assert!(
+            said.starts_with("55") && explained.contains(&format!("\nREPLY  to the message: {said}\n")),
+            "{said} is not in\n{explained}"
+        );
+        assert!(explained.contains("RCPT TO    <ann@example.org>: 250 "), "{explained}");
+    }
+    let of_a_file = explain("Subject: x\n\nlines of a file\n");
+    assert!(of_a_file.contains("dkim   none ") && of_a_file.contains("REPLY  to the message: 250 (accept)"), "{of_a_file}");
+    let refused = server.command(&["explain", "--ip", "192.0.2.1", "--helo", "a b", "--from", ""]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("EHLO is answered 501 5.5.4 "), "{said}");
+}

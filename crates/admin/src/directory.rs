@@ -83,8 +83,8 @@ fn task(request: DirectoryRequest) -> Result<Task, String> {
         }
         DirectoryRequest::RemoveUser { name } => Change::RemoveAccount { name },
         DirectoryRequest::PutDomain { name, postmaster } => Change::PutDomain { name: domain(name)?, postmaster },
-        DirectoryRequest::SetDomain { name, delimiter, catch_all, quota } => {
-            Change::SetDomain { name: domain(name)?, delimiter, catch_all, quota: said(quota) }
+        DirectoryRequest::SetDomain { name, postmaster, delimiter, catch_all, quota } => {
+            Change::SetDomain { name: domain(name)?, postmaster, delimiter, catch_all, quota: said(quota) }
         }
         DirectoryRequest::SetUser { name, quota, forwards } => Change::SetAccount { name, quota: said(quota), forwards },
         DirectoryRequest::RemoveDomain { name } => Change::RemoveDomain { name: domain(name)? },

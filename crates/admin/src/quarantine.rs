@@ -14,25 +14,36 @@ use crate::wire::{QuarantineRequest, Quarantined, Reply};
 ///
 /// A refusal is a [`Reply::Refused`] with the reason and what to do. Dropping the future leaves open whether it was done.
 pub async fn quarantine(quarantine: &dyn Quarantine, request: QuarantineRequest) -> Reply {
-    let (decision, id, user) = match request {
+    match request {
         QuarantineRequest::List { user } => {
             let held = quarantine.held(user.as_deref().map(mail::canonical).as_deref()).await;
-            return held.map_or_else(|error| refused(error.to_string()), |held| Reply::Quarantined(held.into_iter().map(told).collect()));
+            held.map_or_else(|error| refused(error.to_string()), |held| Reply::Quarantined(held.into_iter().map(told).collect()))
         }
-        QuarantineRequest::Release { id, user } => (Decision::Release, id, user),
-        QuarantineRequest::Remove { id, user } => (Decision::Remove, id, user),
-    };
-    let Ok(message) = id.parse::<MessageId>() else {
-        return refused(format!("{id:?} is no message's id: `gatepost quarantine list` shows them"));
-    };
-    match quarantine.decide(message, user.as_deref().map(mail::canonical).as_deref(), decision).await {
-        Ok(0) => {
-            let whose = user.map(|user| format!(" in the mailbox of {user}")).unwrap_or_default();
-            refused(format!("no message {id} is held{whose}: `gatepost quarantine list` shows what is"))
-        }
-        Ok(_) => Reply::Done,
-        Err(error) => refused(error.to_string()),
+        QuarantineRequest::Show { id, from } => show(quarantine, &id, from).await.unwrap_or_else(refused),
+        QuarantineRequest::Release { id, user } => decide(quarantine, &id, user, Decision::Release).await.unwrap_or_else(refused),
+        QuarantineRequest::Remove { id, user } => decide(quarantine, &id, user, Decision::Remove).await.unwrap_or_else(refused),
     }
+}
+
+async fn show(quarantine: &dyn Quarantine, id: &str, from: u64) -> Result<Reply, String> {
+    let text = quarantine.text(message(id)?, from).await.map_err(|error| error.to_string())?;
+    text.map(Reply::Text).ok_or_else(|| nothing(id, ""))
+}
+
+async fn decide(quarantine: &dyn Quarantine, id: &str, user: Option<String>, decision: Decision) -> Result<Reply, String> {
+    let decided = quarantine.decide(message(id)?, user.as_deref().map(mail::canonical).as_deref(), decision).await;
+    match decided.map_err(|error| error.to_string())? {
+        0 => Err(nothing(id, &user.map(|user| format!(" in the mailbox of {user}")).unwrap_or_default())),
+        _ => Ok(Reply::Done),
+    }
+}
+
+fn message(id: &str) -> Result<MessageId, String> {
+    id.parse().map_err(|_| format!("{id:?} is no message's id: `gatepost quarantine list` shows them"))
+}
+
+fn nothing(id: &str, whose: &str) -> String {
+    format!("no message {id} is held{whose}: `gatepost quarantine list` shows what is")
 }
 
 impl Admin {
@@ -42,7 +53,7 @@ impl Admin {
         let (change, message, user) = match &request {
             QuarantineRequest::Release { id, user } => ("message released", id, user),
             QuarantineRequest::Remove { id, user } => ("message removed", id, user),
-            QuarantineRequest::List { .. } => return reply,
+            QuarantineRequest::List { .. } | QuarantineRequest::Show { .. } => return reply,
         };
         if reply == Reply::Done {
             self.events.emit(QuarantineChanged { change, message, user: user.as_deref() });

@@ -85,6 +85,8 @@ pub enum DirectoryRequest {
     SetDomain {
         name: String,
         #[serde(default)]
+        postmaster: Option<String>,
+        #[serde(default)]
         delimiter: Option<String>,
         #[serde(default)]
         catch_all: Option<String>,
@@ -164,6 +166,8 @@ pub enum Reply {
     Bans(Vec<Ban>),
     /// Messages that are held, the oldest first.
     Quarantined(Vec<Quarantined>),
+    /// A piece of one of them.
+    Text(Vec<u8>),
     /// How the gate is, after what was asked for was done.
     GateStatus(Box<GateStatus>),
     /// Sessions in use, the oldest first.

@@ -17,7 +17,7 @@ use std::time::Duration;
 use mail::{Mechanism, canonical};
 
 use crate::authenticator::Authenticator;
-use crate::oauth::{self, Bearer, Presented};
+use crate::oauth::{self, Bearer, Presented, Worthless};
 use crate::scram::{self, ClientFirst, Proof, Verifier};
 use crate::{Error, Verdict};
 
@@ -49,6 +49,8 @@ pub enum Round {
         login: String,
         /// Whether that is so.
         verdict: Verdict,
+        /// Why it is not, in words for the operator, where more is known than that a password or a proof is wrong.
+        cause: Option<&'static str>,
     },
     /// It has failed, and is to be answered with this challenge, held back as for [`Verdict::Wrong`]. Whatever the client says to that, it is
     /// [`Round::Failed`].
@@ -57,6 +59,8 @@ pub enum Round {
         login: String,
         /// How long to hold the challenge back.
         delay: Duration,
+        /// Why, in words for the operator.
+        cause: &'static str,
         /// Why, for the client's program.
         challenge: &'static str,
     },
@@ -131,11 +135,11 @@ impl Authenticator {
         };
         let login = canonical(mailbox);
         if !acting_as.is_empty() && canonical(acting_as) != login {
-            return Ok(over(login, Verdict::Wrong { delay: Duration::ZERO }));
+            return Ok(failed(login, Verdict::Wrong { delay: Duration::ZERO }, "the certificate names another account than the client"));
         }
         let account = self.directory().account(&login).await?;
         let verdict = self.judge_vouched(message.source, account.map(|account| account.name));
-        Ok(over(login, verdict))
+        Ok(failed(login, verdict, "the certificate names nobody who has an account"))
     }
 
     /// A token says who the client is; a name beside it only that it must be nobody else.
@@ -148,9 +152,11 @@ impl Authenticator {
             Err(refused) => return Ok(over(login, refused)),
         };
         match self.bearer_of(&presented, &bearer).await {
-            Ok(Some(account)) if login.is_empty() || *account == *login => Ok(over(account.to_string(), self.prove(counted, account))),
-            Ok(_) => {
-                Ok((Round::Denied { login, delay: counted.fail(), challenge: oauth::challenge(message.mechanism) }, Some(State::Denied)))
+            Ok(Ok(account)) if login.is_empty() || *account == *login => Ok(over(account.to_string(), self.prove(counted, account))),
+            Ok(other) => {
+                let cause = other.err().unwrap_or("the token names another account than the client");
+                let (delay, challenge) = (counted.fail(), oauth::challenge(message.mechanism));
+                Ok((Round::Denied { login, delay, cause, challenge }, Some(State::Denied)))
             }
             Err(error) => {
                 counted.forgive();
@@ -160,10 +166,14 @@ impl Authenticator {
     }
 
     /// Whose token it is, of those who have an account here.
-    async fn bearer_of(&self, presented: &Presented<'_>, bearer: &Bearer) -> Result<Option<Arc<str>>, Error> {
-        let Some(token) = presented.token else { return Ok(None) };
-        let Some(named) = bearer.account(token).await? else { return Ok(None) };
-        Ok(self.directory().account(&canonical(&named)).await?.map(|account| account.name))
+    async fn bearer_of(&self, presented: &Presented<'_>, bearer: &Bearer) -> Result<Result<Arc<str>, Worthless>, Error> {
+        let Some(token) = presented.token else { return Ok(Err("there is no bearer token")) };
+        let named = match bearer.account(token).await? {
+            Ok(named) => named,
+            Err(worthless) => return Ok(Err(worthless)),
+        };
+        let account = self.directory().account(&canonical(&named)).await?;
+        Ok(account.map(|account| account.name).ok_or("the token names nobody who has an account"))
     }
 
     fn prove_scram(
@@ -189,5 +199,11 @@ impl Authenticator {
 }
 
 fn over(login: String, verdict: Verdict) -> (Round, Option<State>) {
-    (Round::Over { login, verdict }, None)
+    (Round::Over { login, verdict, cause: None }, None)
+}
+
+/// The same, with the reason where it is wrong.
+fn failed(login: String, verdict: Verdict, cause: &'static str) -> (Round, Option<State>) {
+    let cause = matches!(verdict, Verdict::Wrong { .. }).then_some(cause);
+    (Round::Over { login, verdict, cause }, None)
 }

@@ -22,6 +22,9 @@ use signed::Signed;
 
 use crate::Error;
 
+/// Why a token is worth nothing, in words for the operator that hold nothing of it.
+pub(crate) type Worthless = &'static str;
+
 /// Says whose a token is.
 #[derive(Debug)]
 pub struct Bearer {
@@ -67,13 +70,13 @@ impl Bearer {
         Ok(Some(Self { known_by, wanted }))
     }
 
-    /// The account that a token names, as it stands there; none of a token that is worth nothing.
+    /// The account that a token names, as it stands there; of a token that is worth nothing, why.
     ///
     /// Cancel-safe: what was asked is asked in vain.
     ///
     /// # Errors
     /// [`Error::Introspection`]
-    pub(crate) async fn account(&self, token: &str) -> Result<Option<String>, Error> {
+    pub(crate) async fn account(&self, token: &str) -> Result<Result<String, Worthless>, Error> {
         match &self.known_by {
             KnownBy::Signature(signed) => Ok(signed.claims(token).and_then(|claims| self.wanted.account(&claims))),
             KnownBy::Service(service) => service.account(token, &self.wanted).await,
@@ -82,13 +85,18 @@ impl Bearer {
 }
 
 impl Wanted {
-    /// The account that these claims name; none where they lack the scope.
-    fn account(&self, claims: &Map<String, Value>) -> Option<String> {
+    /// The account that these claims name.
+    fn account(&self, claims: &Map<String, Value>) -> Result<String, Worthless> {
         // OpenID Connect Core §5.1: an address that nobody has verified may be anybody's.
         let unverified =
             self.claim == "email" && claims.get("email_verified").is_some_and(|verified| verified != true && verified != "true");
-        let account = claims.get(&self.claim).and_then(Value::as_str).filter(|name| !name.is_empty() && !unverified);
-        account.filter(|_| self.in_scope(claims)).map(str::to_owned)
+        let account = claims.get(&self.claim).and_then(Value::as_str).filter(|name| !name.is_empty());
+        match account {
+            None => Err("it has no text in the claim of oauth.account_claim"),
+            Some(_) if unverified => Err("the address in it is not verified (email_verified)"),
+            Some(_) if !self.in_scope(claims) => Err("it is not good for oauth.scope"),
+            Some(account) => Ok(account.to_owned()),
+        }
     }
 
     /// RFC 8693 §4.2 and RFC 7662 §2.2 have one text with spaces in it, some providers a list; some call it `scp`.

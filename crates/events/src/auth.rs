@@ -27,7 +27,7 @@ pub struct AuthSucceeded<'e> {
     pub mechanism: &'static str,
 }
 
-/// Wrong name or wrong password; the log does not tell which, as the reply does not.
+/// Wrong name or wrong password; the log does not tell which, as the reply does not. Of a token or a certificate it tells why.
 #[derive(Debug)]
 pub struct AuthFailed<'e> {
     /// Where.
@@ -40,6 +40,8 @@ pub struct AuthFailed<'e> {
     pub login: &'e str,
     /// How: a mechanism of SASL, USER.
     pub mechanism: &'static str,
+    /// Why, where it was a token or a certificate.
+    pub cause: Option<&'static str>,
     /// When.
     pub now: Instant,
 }
@@ -144,7 +146,7 @@ impl Event for AuthFailed<'_> {
     fn log(&self, left_out: u64) {
         warn!(
             target: "gatepost::auth", listener = %self.listener, session = %self.session, source = %self.source, login = %Said(self.login),
-            mechanism = self.mechanism, left_out, "authentication failed",
+            mechanism = self.mechanism, cause = self.cause, left_out, "authentication failed",
         );
     }
 

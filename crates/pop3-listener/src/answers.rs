@@ -179,16 +179,16 @@ impl Answers {
                 }
                 Err((refusal, token)) => question.refuse_signed(refusal, token),
             },
-            Ok(Round::Over { login, verdict: Verdict::Wrong { delay } }) => {
-                self.failed_login(&login, mechanism, delay).await;
+            Ok(Round::Over { login, verdict: Verdict::Wrong { delay }, cause }) => {
+                self.failed_login(&login, mechanism, cause, delay).await;
                 question.refuse(AuthRefusal::WrongCredentials);
             }
-            Ok(Round::Denied { login, delay, challenge }) => {
-                self.failed_login(&login, mechanism, delay).await;
+            Ok(Round::Denied { login, delay, cause, challenge }) => {
+                self.failed_login(&login, mechanism, Some(cause), delay).await;
                 question.challenge(challenge.as_bytes());
             }
             Ok(Round::Failed) => question.refuse(AuthRefusal::WrongCredentials),
-            Ok(Round::Over { login, verdict: Verdict::Refused { throttle, .. } }) => {
+            Ok(Round::Over { login, verdict: Verdict::Refused { throttle, .. }, .. }) => {
                 events.emit(AuthThrottled { listener, session, source, login: &login, throttle, now: net::now() });
                 question.refuse(AuthRefusal::Temporary);
             }
@@ -204,9 +204,9 @@ impl Answers {
     }
 
     /// Somebody has not proved who they are.
-    async fn failed_login(&mut self, login: &str, mechanism: &'static str, delay: Duration) {
+    async fn failed_login(&mut self, login: &str, mechanism: &'static str, cause: Option<&'static str>, delay: Duration) {
         let (Shared { events, listener, drain, .. }, session, source) = (&*self.shared, self.session, self.source);
-        events.emit(AuthFailed { listener, session, source, login, mechanism, now: net::now() });
+        events.emit(AuthFailed { listener, session, source, login, mechanism, cause, now: net::now() });
         // Who has guessed waits, but the drain does not.
         let _left = self.seat.during(Phase::Tarpit, net::now, pin!(net::clock::within(net::now() + delay, drain.wait()))).await;
     }
@@ -217,7 +217,7 @@ impl Answers {
         let claim = Claim { login, acting_as: authzid.as_deref(), password: password.clone(), source: self.source };
         let authenticator = &self.shared.authenticator;
         let looked_up = self.seat.during(Phase::Store, net::now, pin!(authenticator.look_up(claim))).await?;
-        Ok(Round::Over { login: login.to_string(), verdict: authenticator.verify(looked_up).await? })
+        Ok(Round::Over { login: login.to_string(), verdict: authenticator.verify(looked_up).await?, cause: None })
     }
 
     /// One response of several: what it comes to.

@@ -2,6 +2,8 @@
 //!
 //! No answer is a failure, and not that there is nobody. Fails with the store's error. May be dropped at any time.
 
+use std::fmt::Display;
+
 use mail::ForwardPath;
 use recipients::Lookup;
 use store::{Book, Directory, Error, Resolution};
@@ -41,16 +43,14 @@ pub(crate) async fn by_database(
         return Ok(None);
     }
     for name in names {
-        let accounts = lookup.accounts(name).await.map_err(|error| Error::Unavailable(format!("[recipients]: {error}")))?;
+        let accounts = lookup.accounts(name).await.map_err(|error| unanswered(name, &error))?;
         if accounts.is_empty() {
             steps.tell("recipients.query", || format!("the database knows of nobody with {name}"));
             continue;
         }
         steps.tell("recipients.query", || format!("the database has {name} for {}", few(&accounts)));
         let resolved = book.of_accounts(&accounts);
-        return resolved
-            .map(Some)
-            .map_err(|stranger| Error::Unavailable(format!("[recipients]: the query gives {stranger:?}, which is no account")));
+        return resolved.map(Some).map_err(|stranger| unanswered(name, &format_args!("the query gives {stranger:?}, which is no account")));
     }
     Ok(None)
 }
@@ -59,11 +59,15 @@ pub(crate) async fn by_database(
 pub(crate) async fn is_known_behind(lookup: &Lookup, names: &[String], steps: &mut Steps<'_>) -> Result<bool, Error> {
     let Some(server) = lookup.call_forward().map(|asked| &asked.server) else { return Ok(true) };
     for name in names {
-        let known = lookup.is_known(name).await.map_err(|error| Error::Unavailable(format!("[recipients]: {error}")))?;
+        let known = lookup.is_known(name).await.map_err(|error| unanswered(name, &error))?;
         steps.tell("recipients.call_forward", || format!("{server} {} {name}", if known { "takes mail for" } else { "does not know" }));
         if known {
             return Ok(true);
         }
     }
     Ok(false)
+}
+
+fn unanswered(address: &str, cause: &dyn Display) -> Error {
+    Error::Unavailable(format!("[recipients], asked about {address}: {cause}"))
 }

@@ -3,12 +3,12 @@
 //! The judgement is RCPT's own. Nothing is counted or remembered here, and no rate is taken: ask with a [`Lookup`] of one's own to leave alone what
 //! the listener's remembers. May be dropped at any time.
 
-use mail::ForwardPath;
+use mail::{Domain, ForwardPath};
 use recipients::Lookup;
 use smtp::Reply;
-use store::{Directory, Error};
+use store::{Directory, Error, Resolution};
 
-use crate::judgement::{Judge, Judgement, Taken};
+use crate::judgement::{Judge, Judgement, Taken, is_postmaster_here};
 use crate::rescue;
 
 /// A recipient, and who asks about it.
@@ -19,6 +19,8 @@ pub struct Inquiry<'i> {
     pub lookup: Option<&'i Lookup>,
     /// The recipient.
     pub recipient: &'i ForwardPath,
+    /// The name of this host, whose postmaster is known by it.
+    pub host: &'i Domain,
     /// Whether the client may send to other hosts.
     pub may_relay: bool,
     /// The size of the message as far as it is known; else 0.
@@ -65,11 +67,17 @@ impl Inquiry<'_> {
     /// # Errors
     /// The directory cannot be asked at all.
     pub async fn explain(self) -> Result<Explained, Error> {
-        let Self { directory, lookup, recipient, may_relay, octets } = self;
-        let way = directory.book().await?.explain(recipient);
+        let Self { directory, lookup, recipient, host, may_relay, octets } = self;
+        let (book, mut found) = (directory.book().await?, directory.resolve(recipient).await);
+        let mut way = book.explain(recipient);
+        if matches!(found, Ok(Resolution::Foreign)) && is_postmaster_here(recipient, host) {
+            way.push(format!("{host} is this host, whose postmaster is the one of no domain"));
+            way.extend(book.explain(&ForwardPath::Postmaster));
+            found = directory.resolve(&ForwardPath::Postmaster).await;
+        }
         let mut steps: Vec<_> = way.into_iter().map(|found| Step { found, key: None }).collect();
         let judge = Judge { directory, lookup, account: None, octets, known: &[] };
-        let judgement = match judge.at_once(directory.resolve(recipient).await, || may_relay) {
+        let judgement = match judge.at_once(found, || may_relay) {
             Ok(judgement) => judgement,
             Err(rest) => judge.go_on(recipient, rest, &mut Steps(Some(&mut steps))).await,
         };

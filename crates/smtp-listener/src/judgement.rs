@@ -15,7 +15,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use mail::ForwardPath;
+use mail::{Domain, ForwardPath, Host};
 use recipients::Lookup;
 use smtp::Reply;
 use store::{Allowance, Directory, Error, Resolution, Terms};
@@ -166,6 +166,12 @@ impl Judge<'_> {
         }
         Ok((with_room, full))
     }
+}
+
+/// Whether it is this host's postmaster, by the host's name (RFC 5321 §4.5.1). It may be no domain of ours.
+pub(crate) fn is_postmaster_here(recipient: &ForwardPath, host: &Domain) -> bool {
+    let ForwardPath::Mailbox(mailbox) = recipient else { return false };
+    matches!(mailbox.host(), Host::Domain(domain) if domain == host) && mailbox.local_part().eq_ignore_ascii_case("postmaster")
 }
 
 /// What follows from what was found, whoever was asked.

@@ -13,6 +13,7 @@
 mod answers;
 mod elsewhere;
 mod explaining;
+mod form;
 mod freight;
 mod hops;
 mod judgement;
@@ -46,6 +47,7 @@ use store::Store;
 
 use crate::answers::NearlyFull;
 pub use explaining::{Explained, Inquiry, Step};
+pub use form::flaw;
 pub use submission::{Allowed, Submission};
 
 /// What a reload may change.

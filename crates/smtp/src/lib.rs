@@ -63,4 +63,4 @@ pub use question::{Auth, Chunk, Data, EndOfData, Mail, Question, Rcpt, Xclient};
 pub use reply::{Blanks, Reply};
 pub use session::{Phase, Session, Want};
 pub use settings::{Circumstance, FutureRelease, Role, Settings, Timing, Tls};
-pub use xclient::{Client, Told};
+pub use xclient::{Client, Told, is_client_name};

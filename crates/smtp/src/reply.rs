@@ -266,6 +266,7 @@ replies! {
     TOO_MANY_RECIPIENTS = 452 "4.5.3" "Too many recipients, send them the rest in another transaction", "RCPT beyond the limit.";
     LMTP_DENIED = 550 "5.7.1" "You may not deliver here by LMTP", "MAIL by LMTP from a client whose network is not listed.";
     NO_RECIPIENTS = 554 "5.5.1" "No valid recipients", "DATA or BDAT after every RCPT was refused.";
+    LMTP_NO_RECIPIENTS = 503 "5.5.1" "No valid recipients", "By LMTP, DATA or BDAT after every RCPT was refused (RFC 2033 §4.2).";
 
     // The message.
     START_MAIL = 354 "" "Start mail input, end with <CRLF>.<CRLF>", "DATA.";

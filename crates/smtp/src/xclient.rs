@@ -104,7 +104,7 @@ fn host(text: &str) -> Option<Box<str>> {
 }
 
 /// Whether it could stand behind EHLO, and in a trace field.
-pub(crate) fn is_client_name(name: &str) -> bool {
+pub fn is_client_name(name: &str) -> bool {
     let plausible = |octet: u8| octet.is_ascii_alphanumeric() || b"-_.:[]".contains(&octet);
     !name.is_empty() && name.len() <= CLIENT_NAME_BYTES && name.bytes().all(plausible)
 }

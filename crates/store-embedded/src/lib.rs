@@ -142,6 +142,11 @@ impl Quarantine for Embedded {
         tokio::task::spawn_blocking(move || quarantine::list(&engine, account.as_deref())).await.map_err(|_| closed())?
     }
 
+    async fn text(&self, id: MessageId, from: u64) -> Result<Option<Vec<u8>>, Error> {
+        let engine = Arc::clone(self.engine());
+        tokio::task::spawn_blocking(move || quarantine::text(&engine, id, from)).await.map_err(|_| closed())?
+    }
+
     async fn decide(&self, id: MessageId, account: Option<&str>, decision: Decision) -> Result<usize, Error> {
         let (engine, account) = (Arc::clone(self.engine()), account.map(str::to_owned));
         tokio::task::spawn_blocking(move || quarantine::decide(&engine, id, account.as_deref(), decision)).await.map_err(|_| closed())?

@@ -334,6 +334,7 @@ mod tests {
             Change::PutDomain { name: "example.net".parse().unwrap(), postmaster: None },
             Change::SetDomain {
                 name: "example.net".parse().unwrap(),
+                postmaster: None,
                 delimiter: Some(name("")),
                 catch_all: Some(name("all@example.org")),
                 quota: QuotaChange { octets: Some(Limit::At(7)), messages: None },

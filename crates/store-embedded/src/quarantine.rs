@@ -9,14 +9,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mail::MessageId;
 use rusqlite::{Params, params};
-use store::{Decision, Error, HELD_SHOWN, HeldMessage, Hold, Load};
+use store::{Decision, Error, HELD_PIECE, HELD_SHOWN, HeldMessage, Hold, Load};
 use tokio::sync::oneshot;
 
 use crate::backlog::What;
+use crate::body_file::body_path;
 use crate::disk::read_whole;
 use crate::engine::{Engine, closed, now_ms};
 use crate::lock;
 use crate::record::{HEADER_BYTES, Header, KeptEnvelope, Kind, encode_deletion};
+use crate::segment::Segment;
 use crate::writer::{Command, Durable, Held};
 
 /// What is held in the maildrop of `account`, or in all.
@@ -25,6 +27,28 @@ pub(crate) fn list(engine: &Engine, account: Option<&str>) -> Result<Vec<HeldMes
     let register = engine.people.register();
     let rows = held(engine, account, None, HELD_SHOWN)?;
     Ok(rows.into_iter().map(|row| row.tell(engine, register.owner(&row.maildrop))).collect())
+}
+
+/// A piece of a message that is held, from octet `from` of its text on.
+pub(crate) fn text(engine: &Engine, id: MessageId, from: u64) -> Result<Option<Vec<u8>>, Error> {
+    let _walking = lock(&engine.walking);
+    let Some(row) = held(engine, None, Some(id), 1)?.pop() else { return Ok(None) };
+    let damaged = |cause: String| Error::Damaged { id, cause };
+    let (segment, header, _) = row.head(engine).ok_or_else(|| damaged("its record cannot be read: run verify".into()))?;
+    let inline = header.inline_bytes();
+    let (file, offset, left) = if from < inline {
+        (Arc::clone(&segment.file), row.place.saturating_add(header.text_offset()).saturating_add(from), inline - from)
+    } else {
+        let left = header.text_bytes().saturating_sub(from);
+        if left == 0 {
+            return Ok(Some(Vec::new()));
+        }
+        let body = engine.disk.open(&body_path(id)).map_err(|error| damaged(format!("its body file: {error}")))?;
+        (body, from - inline, left)
+    };
+    let mut piece = vec![0; usize::try_from(left).unwrap_or(usize::MAX).min(HELD_PIECE)];
+    let read = read_whole(&*file, &mut piece, offset).map_err(|error| damaged(error.to_string()))?;
+    if read == piece.len() { Ok(Some(piece)) } else { Err(damaged("it ends too early".into())) }
 }
 
 /// Ends the hold on message `id` in the maildrop of `account`, or in all; in how many it was held.
@@ -120,12 +144,18 @@ impl Row {
     }
 
     fn envelope(&self, engine: &Engine) -> Option<KeptEnvelope> {
+        let (_, _, head) = self.head(engine)?;
+        head.get(HEADER_BYTES..).and_then(KeptEnvelope::decode)
+    }
+
+    /// Where its record stands, the record's header, and all of the record before the text.
+    fn head(&self, engine: &Engine) -> Option<(Arc<Segment>, Header, Vec<u8>)> {
         let segment = engine.shelf.find(self.segment)?;
         let mut head = vec![0; self.head_bytes];
         read_whole(&*segment.file, &mut head, self.place).ok().filter(|read| *read == self.head_bytes)?;
         let (_, header) = Header::decode(&head)?;
         let is_it = header.kind == Kind::Message && header.sequence == self.sequence;
-        head.get(HEADER_BYTES..).and_then(KeptEnvelope::decode).filter(|_| is_it)
+        is_it.then_some((segment, header, head))
     }
 }
 

@@ -120,7 +120,7 @@ async fn the_index_is_rebuilt_when_it_is_gone_damaged_or_of_another_format() {
         // As versions before 6 of the data directory left it.
         (
             |path| {
-                let older = "ALTER TABLE deliveries DROP COLUMN until; PRAGMA user_version = 1";
+                let older = "DROP INDEX held; ALTER TABLE deliveries DROP COLUMN until; PRAGMA user_version = 1";
                 rusqlite::Connection::open(path).unwrap().execute_batch(older).unwrap();
             },
             true,

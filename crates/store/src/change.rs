@@ -18,6 +18,8 @@ pub enum Change {
     SetDomain {
         /// The domain.
         name: Domain,
+        /// Its postmaster's address; empty for its first account.
+        postmaster: Option<String>,
         /// What separates details, one of [`DELIMITERS`](crate::DELIMITERS); empty for none.
         delimiter: Option<String>,
         /// The address mail for nobody else goes to; empty for none.
@@ -126,6 +128,18 @@ pub enum ChangeError {
     /// Not an address of the form `name@domain`.
     #[error("{0:?} is not an address: write name@domain")]
     Address(String),
+    /// It stands for all addresses of a domain, which one address does not.
+    #[error("{0:?} is no address: there are no wildcards; the catch-all is `gatepost domain set {1} --catch-all ADDRESS`")]
+    Wildcard(String, String),
+    /// What stands for somebody here is to stand for somebody elsewhere.
+    #[error(
+        "{0} is not an address here, as what aliases, catch-alls and postmasters stand for must be. For mail to go to another host, have an account \
+         here, and `gatepost user set ACCOUNT --forward {0}`"
+    )]
+    TargetElsewhere(String),
+    /// An address of the network, or a name that ends like one, is no domain's.
+    #[error("{0} is no domain: their names never end in a number. Write it as in example.org")]
+    Numbered(String),
     /// The domain is not one of ours.
     #[error("{0} is not a local domain: add it first with `gatepost domain add {0}`")]
     ForeignDomain(String),

@@ -54,6 +54,13 @@ pub trait Quarantine: Send + Sync {
     /// That the store is unavailable.
     async fn held(&self, account: Option<&str>) -> Result<Vec<HeldMessage>, Error>;
 
+    /// A piece of message `id`, as its recipients would fetch it: at most [`HELD_PIECE`] octets from octet `from` on, and empty where there is no more. None of a
+    /// message that is not held.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when it cannot be read, or that the store is unavailable.
+    async fn text(&self, id: MessageId, from: u64) -> Result<Option<Vec<u8>>, Error>;
+
     /// Decides about message `id` where it is held: in the maildrop of `account`, or in all of them. Durable when it is answered; the
     /// number of maildrops it was held in, so that 0 says that nothing was done. Dropping the future stops nothing.
     ///
@@ -69,5 +76,7 @@ pub trait Quarantine: Send + Sync {
     async fn expire(&self, before: SystemTime, most: usize) -> Result<Load, Error>;
 }
 
+/// The most octets of a message that are shown at once.
+pub const HELD_PIECE: usize = 1 << 20;
 /// The most messages that are shown at once.
 pub const HELD_SHOWN: usize = 10_000;

@@ -31,7 +31,7 @@ use mail::{Envelope, ForwardPath, MessageId, Receipt};
 
 pub use book::{Account, Alias, Book, DELIMITERS, DomainRecord, Resolution, Terms, cost};
 pub use change::{Change, ChangeError};
-pub use held::{Decision, HELD_SHOWN, HeldMessage, Hold, Quarantine};
+pub use held::{Decision, HELD_PIECE, HELD_SHOWN, HeldMessage, Hold, Quarantine};
 pub use lease::{Lease, Leases, Refused};
 pub use list::{Closed, List, Posters, Posting};
 pub use quota::{Allowance, Limit, Load, Quota, QuotaChange};

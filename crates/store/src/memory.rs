@@ -15,8 +15,8 @@ use mail::{Envelope, ForwardPath, MessageId, Receipt, Requests};
 use tokio::sync::{OwnedRwLockWriteGuard, RwLock, watch};
 
 use crate::{
-    Account, Body, Book, Change, ChangeError, Decision, Directory, Entry, Error, HELD_SHOWN, HeldMessage, Hold, Incoming, Intake, Lease,
-    Leases, Load, Maildrop, Maildrops, Quarantine, Resolution,
+    Account, Body, Book, Change, ChangeError, Decision, Directory, Entry, Error, HELD_PIECE, HELD_SHOWN, HeldMessage, Hold, Incoming,
+    Intake, Lease, Leases, Load, Maildrop, Maildrops, Quarantine, Resolution,
 };
 
 /// The engine. Clones are the same store.
@@ -350,6 +350,14 @@ impl Quarantine for Memory {
         held.sort_by_key(|held| (held.received, held.id.to_bytes()));
         held.truncate(HELD_SHOWN);
         Ok(held)
+    }
+
+    async fn text(&self, id: MessageId, from: u64) -> Result<Option<Vec<u8>>, Error> {
+        self.shared.is_there()?;
+        let kept = lock(&self.shared.kept);
+        let held = kept.maildrops.values().flatten().find(|message| message.id == id && message.held().is_some());
+        let from = usize::try_from(from).unwrap_or(usize::MAX);
+        Ok(held.map(|message| message.text.iter().skip(from).take(HELD_PIECE).copied().collect()))
     }
 
     async fn decide(&self, id: MessageId, account: Option<&str>, decision: Decision) -> Result<usize, Error> {

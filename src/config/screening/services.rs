@@ -65,6 +65,23 @@ impl JsonSchema for Hooks {
     }
 }
 
+/// What is written for checks that are not asked: it looks like protection, and is none.
+pub(super) fn idle(screening: &Screening) -> Vec<Finding> {
+    let written = [
+        ("dns_lists", !screening.dns_lists.is_empty(), Check::Lists),
+        ("attachments", !screening.attachments.is_empty(), Check::Attachments),
+        ("rspamd", !screening.rspamd.is_empty(), Check::Rspamd),
+        ("milters", !screening.milters.is_empty(), Check::Milter),
+        ("hook", !screening.hook.0.is_empty(), Check::Hook),
+    ];
+    let idle = written.into_iter().filter(|(_, is_written, check)| *is_written && !screening.asks(*check));
+    let warned = idle.map(|(key, _, check)| {
+        let message = format!("counts for nothing: {:?} is not among screening.checks", check.as_str());
+        Finding::warning(format!("screening.{key}"), message)
+    });
+    warned.collect()
+}
+
 /// What does not hold of them.
 pub(super) fn findings(screening: &Screening) -> Vec<Finding> {
     let mut found = Vec::new();

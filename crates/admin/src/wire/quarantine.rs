@@ -13,6 +13,13 @@ pub enum QuarantineRequest {
         #[serde(default)]
         user: Option<String>,
     },
+    /// What does it say?
+    Show {
+        /// The message's id.
+        id: String,
+        /// From which octet on; the answer is a piece, and the last one is empty.
+        from: u64,
+    },
     /// Let it be listed from the next login on.
     Release {
         /// The message's id.

@@ -27,6 +27,7 @@ async fn people_domains_and_aliases_come_and_go() {
         DirectoryRequest::PutDomain { name: "example.org".into(), postmaster: Some("sales@example.org".into()) },
         DirectoryRequest::SetDomain {
             name: "Example.org".into(),
+            postmaster: None,
             delimiter: Some("-".into()),
             catch_all: Some(name.clone()),
             quota: admin::QuotaChange { octets: Some(admin::Limit::At(1 << 30)), messages: None },
@@ -78,6 +79,7 @@ async fn people_domains_and_aliases_come_and_go() {
         DirectoryRequest::RemoveAlias { name: "sales@example.org".into() },
         DirectoryRequest::SetDomain {
             name: "example.org".into(),
+            postmaster: None,
             delimiter: None,
             catch_all: Some(String::new()),
             quota: admin::QuotaChange::default(),

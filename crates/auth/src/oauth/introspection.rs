@@ -24,7 +24,7 @@ use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
-use super::{LEEWAY, Settings, Wanted};
+use super::{LEEWAY, Settings, Wanted, Worthless};
 use crate::Error;
 use crate::seal::{Seal, Sealed};
 
@@ -93,22 +93,28 @@ impl Introspection {
         })
     }
 
-    /// The account that a token names; none of one that is worth nothing.
+    /// The account that a token names; of one that is worth nothing, why.
     ///
     /// # Errors
     /// [`Error::Introspection`]: no answer in time, or none that means anything.
-    pub(super) async fn account(&self, token: &str, wanted: &Wanted) -> Result<Option<String>, Error> {
+    pub(super) async fn account(&self, token: &str, wanted: &Wanted) -> Result<Result<String, Worthless>, Error> {
         let sealed = self.seal.seal(&[token.as_bytes()]);
         if let Some(account) = self.remembered().account(&sealed) {
-            return Ok(Some(account));
+            return Ok(Ok(account));
         }
         let answered = timeout(self.timeout, self.ask(token)).await.unwrap_or_else(|_| Err("no answer in time".into()));
         let answer = answered.map_err(Error::Introspection)?;
         let active =
             answer.get("active").and_then(Value::as_bool).ok_or_else(|| Error::Introspection("its answer has no \"active\"".into()))?;
-        let Some(lives) = Some(&answer).filter(|_| active).and_then(|answer| self.lives(answer)) else { return Ok(None) };
+        if !active {
+            return Ok(Err("the service at oauth.introspection says that it is not active"));
+        }
+        let lives = match self.lives(&answer) {
+            Ok(lives) => lives,
+            Err(worthless) => return Ok(Err(worthless)),
+        };
         let account = wanted.account(&answer);
-        if let Some(account) = account.as_ref().filter(|account| account.len() <= mail::PATH_OCTETS) {
+        if let Some(account) = account.as_ref().ok().filter(|account| account.len() <= mail::PATH_OCTETS) {
             self.remembered().insert(sealed, account, lives.min(self.remember));
         }
         Ok(account)
@@ -133,18 +139,22 @@ impl Introspection {
     }
 
     /// For how long the token still lives, if what is said of it beside that it is active leaves it any worth.
-    fn lives(&self, answer: &Map<String, Value>) -> Option<Duration> {
+    fn lives(&self, answer: &Map<String, Value>) -> Result<Duration, Worthless> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let seconds = |claim| answer.get(claim).filter(|value| !value.is_null()).map(|value| value.as_u64().ok_or(()));
-        let lives = match seconds("exp").transpose().ok()? {
-            Some(until) if until.saturating_add(LEEWAY.as_secs()) < now => return None,
+        let malformed = |()| "one of its times is not well formed";
+        let lives = match seconds("exp").transpose().map_err(malformed)? {
+            Some(until) if until.saturating_add(LEEWAY.as_secs()) < now => return Err("it has expired"),
             Some(until) => Duration::from_secs(until.saturating_sub(now)),
             None => Duration::MAX,
         };
-        if seconds("nbf").transpose().ok()?.is_some_and(|from| from > now.saturating_add(LEEWAY.as_secs())) {
-            return None;
+        if seconds("nbf").transpose().map_err(malformed)?.is_some_and(|from| from > now.saturating_add(LEEWAY.as_secs())) {
+            return Err("it is not yet valid (nbf)");
         }
-        (holds(answer.get("iss"), &self.issuer) && holds(answer.get("aud"), &self.audience)).then_some(lives)
+        if !holds(answer.get("iss"), &self.issuer) {
+            return Err("it is not from oauth.issuer (iss)");
+        }
+        if holds(answer.get("aud"), &self.audience) { Ok(lives) } else { Err("it is not for oauth.audience (aud)") }
     }
 
     fn remembered(&self) -> std::sync::MutexGuard<'_, Remembered> {

@@ -4,11 +4,12 @@
 //! public key is ever tried. Of keys that have a name a token that names one (`kid`) is compared with that alone. Expiry, issuer and audience must be
 //! there and right, and `nbf` right where it is there.
 
+use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
 use serde_json::{Map, Value};
 
-use super::Settings;
 use super::keys::{self, Key};
+use super::{Settings, Worthless};
 use crate::Error;
 
 /// Whose signature counts, and on what.
@@ -31,16 +32,26 @@ impl Signed {
     }
 
     /// What a token says, if any of it is to be believed.
-    pub(super) fn claims(&self, token: &str) -> Option<Map<String, Value>> {
-        let header = decode_header(token).ok()?;
+    pub(super) fn claims(&self, token: &str) -> Result<Map<String, Value>, Worthless> {
+        let header = decode_header(token).map_err(|error| why(error.kind()))?;
         // RFC 7515 §4.1.11: what must be understood is not.
         if header.crit.is_some() {
-            return None;
+            return Err("it has what must be understood and is not (crit)");
         }
         let named = |key: &Key| header.kid.is_none() || key.id.is_none() || key.id == header.kid;
         let keys = self.0.iter().filter(|(key, _)| key.algorithm == header.alg && named(key));
-        let mut tokens = keys.filter_map(|(key, validation)| decode(token, &key.decoding, validation).ok());
-        tokens.next().map(|token| token.claims)
+        let mut worthless = "no key of oauth.keys is for its algorithm and the key it names";
+        for (key, validation) in keys {
+            match decode(token, &key.decoding, validation).map(|token| token.claims) {
+                Ok(claims) => return Ok(claims),
+                Err(error) => worthless = why(error.kind()),
+            }
+            // Its claims are looked at under the right key alone.
+            if worthless != FORGED {
+                break;
+            }
+        }
+        Err(worthless)
     }
 }
 
@@ -53,3 +64,18 @@ fn validation(algorithm: Algorithm, settings: &Settings) -> Validation {
     validation.leeway = super::LEEWAY.as_secs();
     validation
 }
+
+fn why(kind: &ErrorKind) -> Worthless {
+    match kind {
+        ErrorKind::InvalidSignature => FORGED,
+        ErrorKind::ExpiredSignature => "it has expired",
+        ErrorKind::ImmatureSignature => "it is not yet valid (nbf)",
+        ErrorKind::InvalidIssuer => "it is not from oauth.issuer (iss)",
+        ErrorKind::InvalidAudience => "it is not for oauth.audience (aud)",
+        ErrorKind::MissingRequiredClaim(_) => "exp, iss or aud is missing, or not well formed",
+        ErrorKind::InvalidClaimFormat(_) => "one of its claims is not well formed",
+        _ => "it is no signed token that can be read",
+    }
+}
+
+const FORGED: Worthless = "no key of oauth.keys has signed it";

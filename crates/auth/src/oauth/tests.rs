@@ -104,6 +104,10 @@ pub(crate) fn now() -> u64 {
 }
 
 async fn account(settings: &Settings, token: &str) -> Option<String> {
+    judged(settings, token).await.ok()
+}
+
+async fn judged(settings: &Settings, token: &str) -> Result<String, Worthless> {
     Bearer::new(settings).unwrap().unwrap().account(token).await.unwrap()
 }
 
@@ -227,24 +231,27 @@ async fn every_claim_counts() {
     ] {
         assert_eq!(account(&settings, &provider.token(&fine)).await.as_deref(), Some(ANN), "{fine}");
     }
-    for wrong in [
-        json!({ "exp": now() - 120 }),
-        json!({ "exp": null }),
-        json!({ "exp": (now() + 600).to_string() }),
-        json!({ "nbf": now() + 120 }),
-        json!({ "nbf": "now" }),
-        json!({ "iss": "https://id.example.org" }),
-        json!({ "iss": null }),
-        json!({ "aud": "another" }),
-        json!({ "aud": ["another"] }),
-        json!({ "aud": [] }),
-        json!({ "aud": null }),
-        json!({ "email": null }),
-        json!({ "email": "" }),
-        json!({ "email": [ANN] }),
-        json!({ "email_verified": false }),
+    let (lacks, issuer, audience) =
+        ("exp, iss or aud is missing, or not well formed", "it is not from oauth.issuer (iss)", "it is not for oauth.audience (aud)");
+    let (malformed, nameless) = ("one of its claims is not well formed", "it has no text in the claim of oauth.account_claim");
+    for (wrong, why) in [
+        (json!({ "exp": now() - 120 }), "it has expired"),
+        (json!({ "exp": null }), lacks),
+        (json!({ "exp": (now() + 600).to_string() }), lacks),
+        (json!({ "nbf": now() + 120 }), "it is not yet valid (nbf)"),
+        (json!({ "nbf": "now" }), malformed),
+        (json!({ "iss": "https://id.example.org" }), issuer),
+        (json!({ "iss": null }), lacks),
+        (json!({ "aud": "another" }), audience),
+        (json!({ "aud": ["another"] }), audience),
+        (json!({ "aud": [] }), audience),
+        (json!({ "aud": null }), lacks),
+        (json!({ "email": null }), nameless),
+        (json!({ "email": "" }), nameless),
+        (json!({ "email": [ANN] }), nameless),
+        (json!({ "email_verified": false }), "the address in it is not verified (email_verified)"),
     ] {
-        assert_eq!(account(&settings, &provider.token(&wrong)).await, None, "{wrong}");
+        assert_eq!(judged(&settings, &provider.token(&wrong)).await, Err(why), "{wrong}");
     }
     let by_name = Settings { account_claim: "preferred_username".into(), ..settings };
     let token = provider.token(&json!({ "preferred_username": "bob@example.org", "email_verified": false }));

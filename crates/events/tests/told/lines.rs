@@ -63,7 +63,7 @@ fn a_flood_of_guesses_and_refusals_shows_its_beginning() {
     let (log, events) = (Log::default(), Events::new(UNIX_EPOCH));
     let (listener, session) = (&events.listener("smtp"), events.next_session());
     let emit = |source: IpAddr, now| {
-        events.emit(AuthFailed { listener, session, source, login: "ann", mechanism: "PLAIN", now });
+        events.emit(AuthFailed { listener, session, source, login: "ann", mechanism: "PLAIN", cause: None, now });
         events.emit(MessageRefused { listener, session, source, about: About::default(), code: 552, cause: &"too large", now });
         events.emit(RecipientRefused { listener, session, source, recipient: &"<x@example.org>", code: 550, cause: &"unknown", now });
     };
@@ -93,7 +93,7 @@ fn what_a_peer_says_cannot_forge_a_line() {
     let login = "ann\r\nauthentication succeeded".to_owned() + &"!".repeat(10_000);
     tracing::subscriber::with_default(log.clone(), || {
         let (listener, session, source) = (&events.listener("pop3"), events.next_session(), Ipv4Addr::LOCALHOST.into());
-        events.emit(AuthFailed { listener, session, source, login: &login, mechanism: "USER", now: Instant::now() });
+        events.emit(AuthFailed { listener, session, source, login: &login, mechanism: "USER", cause: None, now: Instant::now() });
     });
     let shown = log.lines()[0].values["login"].clone();
     assert!(shown.starts_with("ann\\u{d}\\u{a}auth") && shown.ends_with("!...") && shown.len() < 200, "{shown}");

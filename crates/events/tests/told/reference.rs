@@ -48,7 +48,7 @@ fn emit_each(events: &Events) {
     events.emit(HandshakeFailed { listener: smtp, session, source, cause, now });
 
     events.emit(AuthSucceeded { listener: smtp, session, source, account, mechanism: "PLAIN" });
-    events.emit(AuthFailed { listener: smtp, session, source, login: "ann", mechanism: "PLAIN", now });
+    events.emit(AuthFailed { listener: smtp, session, source, login: "ann", mechanism: "PLAIN", cause: Some("it has expired"), now });
     events.emit(AuthThrottled { listener: smtp, session, source, login: "ann", throttle: Throttle::Busy, now });
     events.emit(IntrospectionFailed { listener: smtp, cause, now });
     events.emit(UserSessionsRefused {

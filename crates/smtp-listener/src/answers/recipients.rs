@@ -13,20 +13,24 @@ use std::sync::{Arc, Mutex, PoisonError};
 use events::{MaildropNearlyFull, StoreFailed};
 use gate::rates::Measure;
 use gate::{Phase, Seat};
+use mail::ForwardPath;
 use smtp::limits::RECIPIENT_ACCOUNTS;
 use smtp::{Rcpt, Reply};
-use store::{Error, Load};
+use store::{Error, Load, Resolution};
 
 use super::Answers;
 use crate::Shared;
 use crate::explaining::Steps;
-use crate::judgement::{Judge, Judgement, Rest, Taken};
+use crate::judgement::{Judge, Judgement, Rest, Taken, is_postmaster_here};
 use crate::transaction::Limited;
 
 impl Answers {
     pub(super) async fn rcpt(&mut self, question: Rcpt<'_>) {
         let Some(question) = self.within_rate(question) else { return };
-        let found = self.seat.during(Phase::Store, net::now, self.shared.store.resolve(question.forward_path())).await;
+        let mut found = self.seat.during(Phase::Store, net::now, self.shared.store.resolve(question.forward_path())).await;
+        if matches!(found, Ok(Resolution::Foreign)) && is_postmaster_here(question.forward_path(), &self.settings.smtp.host) {
+            found = self.seat.during(Phase::Store, net::now, self.shared.store.resolve(&ForwardPath::Postmaster)).await;
+        }
         let rest = match self.judge_of(&question).at_once(found, || self.may_relay(&question)) {
             Ok(judgement) => return self.conclude(question, judgement),
             Err(rest) => rest,

@@ -22,6 +22,7 @@ async fn with_lists(plan: Plan) -> House {
         Change::PutDomain { name: "example.net".parse().unwrap(), postmaster: None },
         Change::SetDomain {
             name: "example.net".parse().unwrap(),
+            postmaster: None,
             delimiter: None,
             catch_all: Some("bobs@example.org".into()),
             quota: store::QuotaChange::default(),

@@ -13,7 +13,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::house::{ANN, BOB, House, PASSWORD, Plan, plain};
+use crate::house::{ANN, BOB, House, NAME, PASSWORD, Plan, plain};
 
 async fn asking(database: &Path) -> House {
     with(Plan::relay(), database).await
@@ -67,7 +67,11 @@ async fn who_is_unknown_here_may_be_known_there() {
 
     // The catch-all comes last, and the directory's own accounts first.
     let (name, catch_all) = ("example.org".parse().unwrap(), Some(ANN.to_owned()));
-    house.store.change(Change::SetDomain { name, delimiter: None, catch_all, quota: QuotaChange::default() }).await.unwrap();
+    house
+        .store
+        .change(Change::SetDomain { name, postmaster: None, delimiter: None, catch_all, quota: QuotaChange::default() })
+        .await
+        .unwrap();
     for (recipient, anns, bobs) in [("info@example.org", 0, 2), ("nobody@example.org", 1, 2), ("ann@example.org", 2, 2)] {
         client.begins(&[recipient]).await;
         client.says("\r\n.\r\n").await;
@@ -96,7 +100,11 @@ async fn an_address_is_its_owners_by_that_database_too() {
     plan.settings.submission = Submission { own_senders: true, ..Submission::default() };
     let house = with(plan, &path).await;
     let (name, catch_all) = ("example.org".parse().unwrap(), Some(ANN.to_owned()));
-    house.store.change(Change::SetDomain { name, delimiter: Some("+".into()), catch_all, quota: QuotaChange::default() }).await.unwrap();
+    house
+        .store
+        .change(Change::SetDomain { name, postmaster: None, delimiter: Some("+".into()), catch_all, quota: QuotaChange::default() })
+        .await
+        .unwrap();
     let mut ann = house.log_in().await;
     ann.asks("MAIL FROM:<info@example.org>", "451 4.3.0").await;
     database(&path);
@@ -139,7 +147,11 @@ fn call_forward(server: &str) -> CallForward {
 
 async fn with_catch_all(house: &House) {
     let (name, catch_all) = ("example.org".parse().unwrap(), Some(ANN.to_owned()));
-    house.store.change(Change::SetDomain { name, delimiter: None, catch_all, quota: QuotaChange::default() }).await.unwrap();
+    house
+        .store
+        .change(Change::SetDomain { name, postmaster: None, delimiter: None, catch_all, quota: QuotaChange::default() })
+        .await
+        .unwrap();
 }
 
 // Time is not paused: the sockets' own passes.
@@ -199,6 +211,7 @@ async fn who_was_asked_and_what_was_said_is_explained() {
     let house = House::relay().await;
     with_catch_all(&house).await;
     let lookup = Lookup::new(settings(Some(asked(&path)), Some(call_forward(&server))));
+    let host = NAME.parse().unwrap();
     for (recipient, steps, reply) in [
         ("info@example.org", "[Some(\"recipients.query\")] the database has info@example.org for bob@example.org", 250),
         ("old@example.org", "[Some(\"recipients.query\")] the database has old@example.org for gone@example.org", 451),
@@ -207,10 +220,13 @@ async fn who_was_asked_and_what_was_said_is_explained() {
         ("nobody@example.org", "[None] nobody has nobody@example.org: ann@example.org is the catch-all of example.org", 550),
         ("nobody@example.org", "[None] no such account or alias, and the server of recipients.call_forward does not know the address", 550),
         ("all@example.org", "[None] taken for bob@example.org, ann@example.org", 250),
+        ("postmaster@mx.example", "[None] mx.example is this host, whose postmaster is the one of no domain", 250),
+        ("Postmaster@mx.example", "[None] taken for ann@example.org", 250),
         ("x@elsewhere.example", "[None] elsewhere.example is no domain of ours (gatepost domain list)", 550),
     ] {
         let path = ForwardPath::parse(&format!("<{recipient}>")).unwrap();
-        let inquiry = Inquiry { directory: &house.store, lookup: Some(&lookup), recipient: &path, may_relay: false, octets: 0 };
+        let inquiry =
+            Inquiry { directory: &house.store, lookup: Some(&lookup), recipient: &path, host: &host, may_relay: false, octets: 0 };
         let explained = inquiry.explain().await.unwrap();
         let found: Vec<_> = explained.steps.iter().map(|step| format!("[{:?}] {}", step.key, step.found)).collect();
         assert!(found.iter().any(|found| found == steps), "{recipient}: {found:?}");

@@ -5,7 +5,7 @@ use smtp::limits::RECIPIENT_ACCOUNTS;
 use smtp_listener::Inquiry;
 use store::{Change, Directory as _, Limit, Maildrops as _, Posting, QuotaChange};
 
-use crate::house::{ANN, BOB, Client, House};
+use crate::house::{ANN, BOB, Client, House, NAME};
 
 const FULL: &str = "452 4.2.2 Mailbox full";
 const NEARLY_FULL: &str = "maildrops_nearly_full_total{listener=\"smtp\"}";
@@ -89,7 +89,10 @@ async fn a_list_does_not_wait_for_a_member_who_is_full() {
 
     let path = ForwardPath::parse("<team@example.org>").unwrap();
     let explained =
-        Inquiry { directory: &house.store, lookup: None, recipient: &path, may_relay: false, octets: 0 }.explain().await.unwrap();
+        Inquiry { directory: &house.store, lookup: None, recipient: &path, host: &NAME.parse().unwrap(), may_relay: false, octets: 0 }
+            .explain()
+            .await
+            .unwrap();
     let found: Vec<_> = explained.steps.iter().map(|step| step.found.as_str()).collect();
     let [list, .., left_out, taken] = &found[..] else { panic!("{found:?}") };
     assert_eq!(*list, "team@example.org is a list, posting anyone, of ann@example.org, bob@example.org");

@@ -5,7 +5,7 @@ use store::{Change, Directory as _};
 use crate::house::{ANN, BOB, Client, House, Plan};
 
 /// Recipients and the beginning of the reply to each; `FOREIGN` depends on who asks.
-const MATRIX: [(&str, &str); 28] = [
+const MATRIX: [(&str, &str); 32] = [
     ("ann@example.org", "250 2.1.5"),
     ("ANN@Example.ORG", "250 2.1.5"),
     ("\"ann\"@example.org", "250 2.1.5"),
@@ -25,6 +25,11 @@ const MATRIX: [(&str, &str); 28] = [
     ("ann@[127.0.0.1]", FOREIGN),
     ("ann@[IPv6:::1]", FOREIGN),
     ("postmaster@elsewhere.example", FOREIGN),
+    // This host's own, by its name.
+    ("Postmaster@MX.example", "250 2.1.5"),
+    ("postmaster@[127.0.0.1]", FOREIGN),
+    ("ann@mx.example", FOREIGN),
+    ("postmaster+x@mx.example", FOREIGN),
     ("@example.org:bob@elsewhere.example", FOREIGN),
     ("@example.org,@mx.example:bob@elsewhere.example", FOREIGN),
     // What other servers once took for a route is a name here.

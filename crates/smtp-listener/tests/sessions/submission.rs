@@ -177,7 +177,7 @@ async fn who_gets_mail_by_a_list_or_as_the_catch_all_owns_no_address_of_it() {
         list("ours@example.org", Posting::Members),
         list("open@example.org", Posting::Anyone),
         Change::PutAlias { name: "both@example.org".into(), targets },
-        Change::SetDomain { name, delimiter: Some("+".into()), catch_all, quota: QuotaChange::default() },
+        Change::SetDomain { name, postmaster: None, delimiter: Some("+".into()), catch_all, quota: QuotaChange::default() },
     ] {
         house.store.change(change).await.unwrap();
     }

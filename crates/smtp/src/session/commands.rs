@@ -6,7 +6,7 @@ use bytes::{Buf, BytesMut};
 use mail::line::{Line, Lines};
 use mail::sasl::{self, Exchange, Turn};
 
-use super::{Ask, Chunks, Session, Stage, Step};
+use super::{Ask, Chunks, Session, Stage, Step, Transaction};
 use crate::arguments::{self, MailFrom, Refusal};
 use crate::command::{BdatSize, Command, Fault, begins_auth};
 use crate::extensions::{self, Offer, Verbs};
@@ -184,7 +184,7 @@ impl Session {
             Some(transaction) if transaction.binary => self.wrong(Reply::CHUNKS_ALONE),
             Some(transaction) if transaction.recipients > 0 => Step::Ask(Ask::Data),
             other => {
-                let reply = Self::no_message(other.as_ref().map(|transaction| transaction.refused));
+                let reply = self.no_message(other.as_ref());
                 self.out_of_turn(reply)
             }
         }
@@ -208,8 +208,8 @@ impl Session {
                     Step::Ask(Ask::Data)
                 }
             },
-            other => {
-                let reply = Self::no_message(other.as_ref().map(|transaction| transaction.refused));
+            _ => {
+                let reply = self.no_message(self.transaction.as_ref());
                 self.refuse_chunk_unasked(size, reply)
             }
         }
@@ -230,10 +230,11 @@ impl Session {
     }
 
     /// Why no message may come: no transaction, or one without recipients, of which some were refused.
-    fn no_message(refused: Option<bool>) -> Reply {
-        match refused {
+    fn no_message(&self, transaction: Option<&Transaction>) -> Reply {
+        match transaction.map(|transaction| transaction.refused) {
             None => Reply::MAIL_FIRST,
             Some(false) => Reply::RCPT_FIRST,
+            Some(true) if self.is_lmtp() => Reply::LMTP_NO_RECIPIENTS,
             Some(true) => Reply::NO_RECIPIENTS,
         }
     }
@@ -312,7 +313,7 @@ impl Session {
     /// A command that must not come now, unless a refused MAIL explains it.
     fn out_of_turn(&mut self, reply: Reply) -> Step {
         self.say(reply);
-        if self.excused || reply == Reply::NO_RECIPIENTS { Step::Again } else { self.count_failed() }
+        if self.excused || matches!(reply, Reply::NO_RECIPIENTS | Reply::LMTP_NO_RECIPIENTS) { Step::Again } else { self.count_failed() }
     }
 
     /// A bad command.

@@ -24,8 +24,8 @@ impl Book {
     fn make(&mut self, change: Change) -> Result<(), ChangeError> {
         match change {
             Change::PutDomain { name, postmaster } => self.put_domain(name, postmaster),
-            Change::SetDomain { name, delimiter, catch_all, quota } => {
-                self.set_domain(&name, delimiter.as_deref(), catch_all.as_deref(), quota)
+            Change::SetDomain { name, postmaster, delimiter, catch_all, quota } => {
+                self.set_domain(&name, [postmaster.as_deref(), catch_all.as_deref()], delimiter.as_deref(), quota)
             }
             Change::RemoveDomain { name } => self.remove_domain(&name),
             Change::AddAccount { name, password_hash, verifier } => self.add_account(&name, &password_hash, verifier),
@@ -92,7 +92,7 @@ impl Book {
     /// A list with more members.
     fn put_list(&mut self, mut list: List, join: &[String]) -> Result<(), ChangeError> {
         for member in join {
-            let mailbox: Mailbox = member.parse().map_err(|_| ChangeError::Address(member.clone()))?;
+            let mailbox = mailbox(member)?;
             let is_ours = self.domain_of(&mailbox).is_some();
             let member = if is_ours { self.known_address(member)? } else { self.address_elsewhere(member)? };
             let members = if is_ours { &mut list.members } else { &mut list.outside };
@@ -140,7 +140,7 @@ impl Book {
 
     /// An address that mail for it leaves us for: its local part in its own case, its domain as DNS has it.
     fn address_elsewhere(&self, address: &str) -> Result<Arc<str>, ChangeError> {
-        let mailbox: Mailbox = address.parse().map_err(|_| ChangeError::Address(address.into()))?;
+        let mailbox = mailbox(address)?;
         match mailbox.host() {
             Host::Domain(domain) if !self.domains.contains_key(domain) => {
                 let written = mailbox.to_string();
@@ -152,11 +152,15 @@ impl Book {
     }
 
     fn put_domain(&mut self, name: Domain, postmaster: Option<String>) -> Result<(), ChangeError> {
-        let named = postmaster.map(|address| self.known_address(&address)).transpose()?;
+        let named = postmaster.map(|address| self.known_target(&address)).transpose()?;
         if !self.domains.contains_key(&name)
             && let Some(used_by) = self.sends_to(&name)
         {
             return Err(ChangeError::InUse { name: name.to_string(), used_by });
+        }
+        // RFC 3696 §2. One that is there already stays.
+        if !self.domains.contains_key(&name) && name.as_str().rsplit('.').next().is_some_and(is_number) {
+            return Err(ChangeError::Numbered(name.to_string()));
         }
         let domain = self.domains.entry(name.clone()).or_insert_with(|| DomainRecord::new(name));
         domain.postmaster = named.or_else(|| domain.postmaster.take());
@@ -174,8 +178,8 @@ impl Book {
     fn set_domain(
         &mut self,
         name: &Domain,
+        [postmaster, catch_all]: [Option<&str>; 2],
         delimiter: Option<&str>,
-        catch_all: Option<&str>,
         quota: QuotaChange,
     ) -> Result<(), ChangeError> {
         let mut domain = self.domains.get(name).cloned().ok_or_else(|| ChangeError::Unknown(format!("domain {name}")))?;
@@ -187,10 +191,12 @@ impl Book {
                 return Err(ChangeError::Delimiter(text.to_owned()));
             }
         }
-        match catch_all {
-            Some("") => domain.catch_all = None,
-            Some(address) => domain.catch_all = Some(self.known_address(address)?),
-            None => {}
+        for (address, target) in [(postmaster, &mut domain.postmaster), (catch_all, &mut domain.catch_all)] {
+            match address {
+                Some("") => *target = None,
+                Some(address) => *target = Some(self.known_target(address)?),
+                None => {}
+            }
         }
         domain.quota = domain.quota.with(quota);
         self.domains.insert(name.clone(), domain);
@@ -220,14 +226,14 @@ impl Book {
     }
 
     fn put_alias(&mut self, name: &str, targets: &[String]) -> Result<(), ChangeError> {
-        let name = self.local_address(name)?;
+        let name = not_all(self.local_address(name)?)?;
         if let Some(kind @ ("account" | "list")) = self.kind(&name) {
             return Err(ChangeError::Exists(format!("{kind} {name}")));
         }
         if targets.is_empty() {
             return Err(ChangeError::NoTarget(name.to_string()));
         }
-        let targets = targets.iter().map(|target| self.known_address(target)).collect::<Result<Vec<_>, _>>()?;
+        let targets = targets.iter().map(|target| self.known_target(target)).collect::<Result<Vec<_>, _>>()?;
         if self.leads_to(&targets, &name) {
             return Err(ChangeError::Loop(format!("alias {name}")));
         }
@@ -251,9 +257,13 @@ impl Book {
         account.or_else(|| self.aliases.contains_key(name).then_some("alias")).or_else(|| self.lists.contains_key(name).then_some("list"))
     }
 
-    /// `name` in its canonical form, in one of our domains.
+    /// `name` in its canonical form, in one of our domains. As it is listed it is known, too, where it would have to be quoted to be an address.
     fn local_address(&self, name: &str) -> Result<Arc<str>, ChangeError> {
-        let mailbox: Mailbox = name.parse().map_err(|_| ChangeError::Address(name.into()))?;
+        let listed = mail::canonical(name);
+        if self.kind(&listed).is_some() {
+            return Ok(listed.into());
+        }
+        let mailbox = mailbox(name)?;
         match (self.domain_of(&mailbox), mailbox.host()) {
             (Some(domain), _) => Ok(format!("{}@{}", mailbox.local_part().to_lowercase(), domain.name.as_str()).into()),
             (None, host) => Err(ChangeError::ForeignDomain(host.to_string())),
@@ -276,7 +286,7 @@ impl Book {
     }
 
     fn free_address(&self, name: &str) -> Result<Arc<str>, ChangeError> {
-        let name = self.local_address(name)?;
+        let name = not_all(self.local_address(name)?)?;
         match self.kind(&name) {
             Some(kind) => Err(ChangeError::Exists(format!("{kind} {name}"))),
             None => Ok(name),
@@ -289,6 +299,14 @@ impl Book {
             return Ok(name);
         }
         Err(ChangeError::Unknown(format!("account, alias or list {name}")))
+    }
+
+    /// Of whom something here may stand for.
+    fn known_target(&self, address: &str) -> Result<Arc<str>, ChangeError> {
+        self.known_address(address).map_err(|error| match error {
+            ChangeError::ForeignDomain(_) => ChangeError::TargetElsewhere(address.to_owned()),
+            error => error,
+        })
     }
 
     /// An alias, a list or a catch-all would dangle without it. A domain it was the postmaster of has its default one again.
@@ -306,5 +324,24 @@ impl Book {
             domain.postmaster = None;
         }
         Ok(())
+    }
+}
+
+fn is_number(label: &str) -> bool {
+    label.bytes().all(|octet| octet.is_ascii_digit())
+}
+
+fn mailbox(address: &str) -> Result<Mailbox, ChangeError> {
+    address.parse().map_err(|_| match address.strip_prefix('@').map(str::parse::<Domain>) {
+        Some(Ok(domain)) => ChangeError::Wildcard(address.to_owned(), domain.to_string()),
+        _ => ChangeError::Address(address.to_owned()),
+    })
+}
+
+/// A new name, unless it is what elsewhere means all of a domain's: here it would be the name of an asterisk.
+fn not_all(name: Arc<str>) -> Result<Arc<str>, ChangeError> {
+    match name.strip_prefix("*@") {
+        Some(domain) => Err(ChangeError::Wildcard(name.to_string(), domain.to_owned())),
+        None => Ok(name),
     }
 }

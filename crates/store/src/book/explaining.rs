@@ -143,7 +143,13 @@ mod tests {
                 posting: Posting::Members,
                 members: [names(&["sales", "ann"]), vec!["eve@elsewhere.example".into()]].concat(),
             },
-            Change::SetDomain { name: "example.net".parse().unwrap(), delimiter: None, catch_all: Some(name("sales")), quota },
+            Change::SetDomain {
+                name: "example.net".parse().unwrap(),
+                postmaster: None,
+                delimiter: None,
+                catch_all: Some(name("sales")),
+                quota,
+            },
         ] {
             book.apply(change).unwrap();
         }

@@ -1,7 +1,7 @@
 use mail::ForwardPath;
 
 use super::*;
-use crate::{Change, Closed, Limit, Posting, QuotaChange};
+use crate::{Change, ChangeError, Closed, Limit, Posting, QuotaChange};
 
 fn book() -> Book {
     let mut book = Book::default();
@@ -50,7 +50,16 @@ fn recipients_come_to_accounts() {
         book.apply(Change::PutDomain { name: name.parse().unwrap(), postmaster: None }).unwrap();
         assert_eq!(resolved(&book, &format!("<postmaster@{name}>")), "ann@example.org", "{name}");
     }
-    book.apply(Change::PutDomain { name: "example.org".parse().unwrap(), postmaster: Some("all@example.org".into()) }).unwrap();
+    let set = |postmaster: &str| Change::SetDomain {
+        name: "example.org".parse().unwrap(),
+        postmaster: Some(postmaster.into()),
+        delimiter: None,
+        catch_all: None,
+        quota: QuotaChange::default(),
+    };
+    book.apply(set("")).unwrap();
+    assert_eq!(resolved(&book, "<postmaster@example.org>"), "zoe@example.org", "nobody is named");
+    book.apply(set("all@example.org")).unwrap();
     book.apply(Change::RemoveAlias { name: "all@example.org".into() }).unwrap();
     assert_eq!(resolved(&book, "<postmaster@example.org>"), "zoe@example.org", "the default again");
 }
@@ -60,6 +69,7 @@ fn whoever_comes_first_has_the_mail() {
     let mut book = book();
     let set = |delimiter: &str, catch_all: &str| Change::SetDomain {
         name: "example.org".parse().unwrap(),
+        postmaster: None,
         delimiter: Some(delimiter.into()),
         catch_all: Some(catch_all.into()),
         quota: QuotaChange::default(),
@@ -136,6 +146,27 @@ fn a_change_that_would_break_something_names_it_and_changes_nothing() {
             "example.com is not a local domain: add it first with `gatepost domain add example.com`",
         ),
         (
+            Change::PutAlias { name: "out@example.org".into(), targets: vec!["someone@example.com".into()] },
+            "someone@example.com is not an address here, as what aliases, catch-alls and postmasters stand for must be. For mail to go to another \
+             host, have an account here, and `gatepost user set ACCOUNT --forward someone@example.com`",
+        ),
+        (
+            Change::PutAlias { name: "*@Example.org".into(), targets: vec!["ann@example.org".into()] },
+            "\"*@example.org\" is no address: there are no wildcards; the catch-all is `gatepost domain set example.org --catch-all ADDRESS`",
+        ),
+        (
+            Change::PutAlias { name: "@example.org".into(), targets: vec!["ann@example.org".into()] },
+            "\"@example.org\" is no address: there are no wildcards; the catch-all is `gatepost domain set example.org --catch-all ADDRESS`",
+        ),
+        (
+            Change::AddAccount { name: "*@example.org".into(), password_hash: String::new(), verifier: None },
+            "\"*@example.org\" is no address: there are no wildcards; the catch-all is `gatepost domain set example.org --catch-all ADDRESS`",
+        ),
+        (
+            Change::PutDomain { name: "192.0.2.1".parse().unwrap(), postmaster: None },
+            "192.0.2.1 is no domain: their names never end in a number. Write it as in example.org",
+        ),
+        (
             Change::AddAccount { name: "ANN@example.org".into(), password_hash: String::new(), verifier: None },
             "account ann@example.org exists already",
         ),
@@ -159,6 +190,7 @@ fn a_change_that_would_break_something_names_it_and_changes_nothing() {
         (
             Change::SetDomain {
                 name: "example.org".parse().unwrap(),
+                postmaster: None,
                 delimiter: Some("%".into()),
                 catch_all: None,
                 quota: QuotaChange::default(),
@@ -168,6 +200,7 @@ fn a_change_that_would_break_something_names_it_and_changes_nothing() {
         (
             Change::SetDomain {
                 name: "example.org".parse().unwrap(),
+                postmaster: None,
                 delimiter: Some("-".into()),
                 catch_all: Some("y@example.org".into()),
                 quota: QuotaChange::default(),
@@ -175,7 +208,13 @@ fn a_change_that_would_break_something_names_it_and_changes_nothing() {
             "there is no account, alias or list y@example.org",
         ),
         (
-            Change::SetDomain { name: "example.com".parse().unwrap(), delimiter: None, catch_all: None, quota: QuotaChange::default() },
+            Change::SetDomain {
+                name: "example.com".parse().unwrap(),
+                postmaster: None,
+                delimiter: None,
+                catch_all: None,
+                quota: QuotaChange::default(),
+            },
             "there is no domain example.com",
         ),
         (
@@ -204,6 +243,20 @@ fn a_change_that_would_break_something_names_it_and_changes_nothing() {
         assert_eq!(book.apply(change).unwrap_err().to_string(), why);
         assert_eq!(book, before);
     }
+}
+
+#[test]
+fn a_name_is_known_as_it_is_listed() {
+    let mut book = book();
+    book.apply(Change::AddAccount { name: "\"Two Words\"@example.org".into(), password_hash: String::new(), verifier: None }).unwrap();
+    let listed = book.accounts().find(|account| account.name.contains(' ')).unwrap().name.to_string();
+    assert_eq!(listed, "two words@example.org");
+    book.apply(Change::PutAlias { name: "two@example.org".into(), targets: vec![listed.clone()] }).unwrap();
+    assert_eq!(resolved(&book, "<two@example.org>"), listed);
+    book.apply(Change::RemoveAlias { name: "two@example.org".into() }).unwrap();
+    book.apply(Change::RemoveAccount { name: listed.clone() }).unwrap();
+    let new = Change::AddAccount { name: listed, password_hash: String::new(), verifier: None };
+    assert!(matches!(book.apply(new), Err(ChangeError::Address(_))), "a new one must be written as an address");
 }
 
 #[test]
@@ -256,7 +309,7 @@ fn whoever_is_reached_by_lists_alone_is_a_member_and_no_addressee() {
     let names = |names: &[&str]| names.iter().map(|one| name(one)).collect::<Vec<_>>();
     let quota = QuotaChange { octets: None, messages: Some(Limit::At(9)) };
     for change in [
-        Change::SetDomain { name: "example.org".parse().unwrap(), delimiter: None, catch_all: None, quota },
+        Change::SetDomain { name: "example.org".parse().unwrap(), postmaster: None, delimiter: None, catch_all: None, quota },
         Change::AddList { name: name("zoes"), posting: Posting::Anyone, members: names(&["zoe"]) },
         Change::AddList { name: name("list"), posting: Posting::Anyone, members: names(&["all", "zoes"]) },
         Change::PutAlias { name: name("one"), targets: names(&["list"]) },
@@ -345,7 +398,8 @@ fn terms_name_those_who_have_a_limit() {
     assert_eq!(terms(&book, "<all@example.org>").as_deref(), Some("ann@example.org: 1MiB"));
     assert_eq!(terms(&book, "<zoe@example.org>"), None);
     let quota = QuotaChange { octets: Some(Limit::At(1 << 30)), messages: Some(Limit::At(9)) };
-    let of_domain = |quota| Change::SetDomain { name: "example.org".parse().unwrap(), delimiter: None, catch_all: None, quota };
+    let of_domain =
+        |quota| Change::SetDomain { name: "example.org".parse().unwrap(), postmaster: None, delimiter: None, catch_all: None, quota };
     book.apply(of_domain(quota)).unwrap();
     let both = "ann@example.org: 1MiB and 9 messages, zoe@example.org: 1GiB and 9 messages";
     assert_eq!(terms(&book, "<all@example.org>").as_deref(), Some(both));
@@ -390,7 +444,7 @@ fn the_postmaster_is_neither_closed_nor_full() {
     for change in [
         Change::AddList { name: name("closed"), posting: Posting::Members, members: vec![name("ann"), "x@elsewhere.example".into()] },
         Change::PutDomain { name: domain(), postmaster: Some(name("closed")) },
-        Change::SetDomain { name: domain(), delimiter: None, catch_all: Some(name("closed")), quota },
+        Change::SetDomain { name: domain(), postmaster: None, delimiter: None, catch_all: Some(name("closed")), quota },
     ] {
         book.apply(change).unwrap();
     }

@@ -45,6 +45,7 @@ pub async fn the_directory_survives_a_restart(engine: &impl Engine) {
         Change::RemoveDomain { name: "example.com".parse().unwrap() },
         Change::SetDomain {
             name: "example.net".parse().unwrap(),
+            postmaster: None,
             delimiter: Some("-".into()),
             catch_all: Some("dan@example.net".into()),
             quota: QuotaChange::default(),

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use mail::MessageId;
 
 use super::{ANN, BOB, CYD, Engine, NEVER, TRACE, accept, change, envelope, listed, maildrop, open, read, reopen, whole};
-use crate::{Change, Decision, Directory as _, Hold, Quarantine, Store};
+use crate::{Change, Decision, Directory as _, HELD_PIECE, Hold, Quarantine, Store};
 
 async fn hold(store: &impl Store, recipients: &[&str], body: &[u8]) -> MessageId {
     hold_until(store, recipients, body, None).await
@@ -19,6 +19,19 @@ async fn hold_until(store: &impl Store, recipients: &[&str], body: &[u8], until:
     incoming.hold(Hold { reason: "dmarc fail: it says so".into(), until });
     assert_eq!(incoming.commit(TRACE.to_vec()).await.unwrap().id(), id, "it has its receipt");
     id
+}
+
+/// The whole of a message that is held, read from octet `from` on in pieces.
+async fn text(store: &impl Quarantine, id: MessageId, from: usize) -> Option<Vec<u8>> {
+    let mut text = Vec::new();
+    loop {
+        let piece = store.text(id, (from + text.len()) as u64).await.unwrap()?;
+        if piece.is_empty() {
+            return Some(text);
+        }
+        assert!(piece.len() <= HELD_PIECE);
+        text.extend(piece);
+    }
 }
 
 async fn held(store: &impl Quarantine, account: Option<&str>) -> Vec<(MessageId, String)> {
@@ -41,6 +54,8 @@ pub async fn a_held_message_is_kept_and_not_listed_until_it_is_released(engine: 
         let [only] = &store.held(None).await.unwrap()[..] else { panic!("one is held") };
         let expected = (id, ANN, "<sender@example.com>", whole(b"held").len() as u64 + 2, "dmarc fail: it says so");
         assert_eq!((only.id, &*only.account, &*only.sender, only.octets, &*only.hold.reason), expected);
+        assert_eq!(text(&*store, id, 0).await.unwrap(), [TRACE, b"held"].concat(), "as it was stored");
+        assert_eq!((text(&*store, first, 0).await, text(&*store, MessageId::generate(), 0).await), (None, None), "they are not held");
         let age = only.received.duration_since(begun).unwrap_or_else(|early| early.duration());
         assert!(age.as_secs() < 3600, "{age:?}");
     }
@@ -96,8 +111,11 @@ pub async fn what_nobody_has_decided_about_goes_when_it_is_old(engine: &impl Eng
 /// Each maildrop's share is held by itself.
 pub async fn what_is_held_is_decided_about_in_each_maildrop(engine: &impl Engine) {
     let mut store = open(engine, NEVER).await;
-    let large = b"x".repeat(300_000);
+    let large = b"x".repeat(HELD_PIECE + 300_000);
     let id = hold(&*store, &[ANN, BOB, CYD], &large).await;
+    let shown = text(&*store, id, 0).await.unwrap();
+    assert!(shown == [TRACE, &large[..]].concat() && text(&*store, id, 7).await.as_deref() == shown.get(7..));
+    assert_eq!(store.text(id, u64::MAX).await.unwrap(), Some(Vec::new()), "there is no more");
     assert_eq!(held(&*store, Some(BOB)).await, [(id, BOB.to_owned())]);
     assert_eq!(held(&*store, Some("nobody@example.org")).await, []);
     assert_eq!(store.decide(id, Some(BOB), Decision::Release).await.unwrap(), 1);

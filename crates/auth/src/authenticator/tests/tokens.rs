@@ -31,7 +31,7 @@ async fn says_by(
 async fn tried_with(authenticator: &Authenticator, user: &str, token: &str) -> Result<String, u128> {
     let mut exchange = None;
     match says(authenticator, &mut exchange, true, &oauthbearer(user, token)).await {
-        Round::Over { login, verdict } => {
+        Round::Over { login, verdict, .. } => {
             assert!(exchange.is_none());
             if matches!(verdict, Verdict::Right { .. }) { Ok(login) } else { Err(u128::MAX) }
         }
@@ -90,12 +90,42 @@ async fn wrong_tokens_are_counted_held_back_and_then_not_looked_at() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_operator_is_told_why_and_the_client_is_not() {
+    let (provider, authenticator) = trusting(Settings { first_delay: Span::secs(0), ..settings() }).await;
+    for (user, token, why) in [
+        ("", "", "there is no bearer token"),
+        ("", "wrong", "it is no signed token that can be read"),
+        ("", &*Provider::new().token_of(ANN), "no key of oauth.keys has signed it"),
+        ("", &provider.token_of("nobody@example.org"), "the token names nobody who has an account"),
+        ("a=bob@example.org", &provider.token_of(ANN), "the token names another account than the client"),
+    ] {
+        let mut exchange = None;
+        match says(&authenticator, &mut exchange, true, &oauthbearer(user, token)).await {
+            Round::Denied { cause, challenge, .. } => assert_eq!((cause, challenge), (why, r#"{"status":"invalid_token"}"#)),
+            round => panic!("{why}: {round:?}"),
+        }
+    }
+    let message = Message {
+        mechanism: Mechanism::External,
+        first: true,
+        octets: b"",
+        source: HOME,
+        channel: None,
+        certificate: Some("x@example.org"),
+    };
+    match authenticator.respond(&mut None, message).await.unwrap() {
+        Round::Over { cause, .. } => assert_eq!(cause, Some("the certificate names nobody who has an account")),
+        round => panic!("{round:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn xoauth2_is_told_in_its_own_words() {
     let (provider, authenticator) = trusting(settings()).await;
     let message = |token: &str| format!("user={ANN}\x01auth=Bearer {token}\x01\x01");
     let mut exchange = None;
     match says_by(&authenticator, Mechanism::Xoauth2, &mut exchange, true, &message(&provider.token_of(ANN))).await {
-        Round::Over { login, verdict } => assert_eq!((login.as_str(), verdict), (ANN, right())),
+        Round::Over { login, verdict, .. } => assert_eq!((login.as_str(), verdict), (ANN, right())),
         round => panic!("{round:?}"),
     }
     match says_by(&authenticator, Mechanism::Xoauth2, &mut exchange, true, &message("wrong")).await {
