@@ -167,7 +167,7 @@ impl Promise {
 impl Drop for Promise {
     fn drop(&mut self) {
         if !self.spent {
-            self.delivery.lock().take_back(self.begun);
+            self.delivery.lock().give_up(self.begun, self.probes);
         }
     }
 }
@@ -305,6 +305,18 @@ mod tests {
         passage.stored(at(25_001));
         assert!(delivery.promise(at(25_002)).is_err(), "the slower of two rounds");
         assert!(delivery.promise(at(26_001)).is_ok());
+    }
+
+    #[test]
+    fn a_probe_that_nothing_comes_of_is_the_next_ones() {
+        let (delivery, start) = (delivery(1, 100), Instant::now());
+        let mut slow = pin!(delivery.promise(start).unwrap().turn(start));
+        come(slow.as_mut()).unwrap().stored(start + 20 * SECOND);
+        let _parked = [20, 21].map(|second| delivery.promise(start + second * SECOND).unwrap());
+        let now = start + 22 * SECOND;
+        drop(delivery.promise(now).unwrap());
+        let _probe = delivery.promise(now).expect("somebody whose message is refused has not used it up");
+        assert!(delivery.promise(now).is_err());
     }
 
     #[test]

@@ -31,6 +31,11 @@ impl Lane {
         self.in_use.fetch_add(1, Relaxed);
     }
 
+    /// Whether somebody could enter now.
+    pub(crate) fn has_room(&self) -> bool {
+        self.in_use.load(Relaxed) < self.width.load(Relaxed)
+    }
+
     pub(crate) fn leave(&self) {
         self.in_use.fetch_sub(1, Relaxed);
     }

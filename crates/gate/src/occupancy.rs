@@ -138,7 +138,7 @@ pub fn remedy(of_late: &SlotTime, holders: &[Holder], usage: Usage) -> &'static 
     if share(Phase::Store) >= A_LOT {
         "the store is slow: see to its disk and its load; more places would make it slower"
     } else if share(Phase::Tarpit) >= A_LOT {
-        "places are held by clients that are made to wait: shorten rates.tarpit, auth.first_delay or screening.early_wait, or lower their places"
+        "places are held by clients that are made to wait: shorten rates.tarpit, auth.first_delay or screening.early_wait, or lower rates.tarpit_places"
     } else if share(Phase::Screening) >= A_LOT {
         "DNS is slow: see to screening.dns_servers, or lower the timeouts in screening.checks; more places would only wait with the others"
     } else if most > 1 && f64::from(most) >= HALF * f64::from(usage.limit) {

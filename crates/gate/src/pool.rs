@@ -121,6 +121,11 @@ impl Pool {
         self.lane(draw).map(Lane::in_use)
     }
 
+    /// Whether there is room in the lane of this draw, if it has one: a look, by which nobody is promised anything.
+    pub(crate) fn lane_has_room(&self, draw: Draw) -> bool {
+        self.lane(draw).is_none_or(Lane::has_room)
+    }
+
     fn lane(&self, draw: Draw) -> Option<&Lane> {
         match draw {
             Draw::General | Draw::Reserved => None,

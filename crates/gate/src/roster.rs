@@ -87,7 +87,7 @@ impl Roster {
             told: SlotTime::default(),
             next_search: None,
             giving_way: None,
-            in_vain: None,
+            in_vain: [None; 2],
         }))
     }
 
@@ -194,7 +194,7 @@ impl Roster {
     /// for that network was in vain only just now.
     pub(crate) fn lane_gives_way(&self, network: IpNet, now: Instant) -> bool {
         let mut book = self.lock();
-        if book.in_vain.is_some_and(|(before, until)| before == network && now < until) {
+        if book.in_vain.iter().flatten().any(|(before, until)| *before == network && now < *until) {
             return false;
         }
         let sitting = book.seats.values().filter_map(|seat| Some((seat, seat.sits_in_lane(network, now)?)));
@@ -202,7 +202,8 @@ impl Roster {
         longest.inspect(|(seat, _)| seat.part(Parting::GivesWay));
         let found = longest.is_some();
         if !found {
-            book.in_vain = Some((network, now + book.search_pause()));
+            let [last, _] = book.in_vain;
+            book.in_vain = [Some((network, now + book.search_pause())), last];
         }
         found
     }
@@ -297,8 +298,9 @@ struct Book {
     next_search: Option<Instant>,
     /// Who has been asked for a place last, and until when it is waited for.
     giving_way: Option<(u64, Instant)>,
-    /// The network for which the lane was looked through last in vain, and when it may be again.
-    in_vain: Option<(IpNet, Instant)>,
+    /// The networks for which the lane was looked through last in vain, and when it may be again. No more than about two can have their part,
+    /// half of it, at once.
+    in_vain: [Option<(IpNet, Instant)>; 2],
 }
 
 impl Book {

@@ -147,18 +147,19 @@ impl Seat {
     }
 
     /// For how long a place of the lane for those about to show a password was only sat in by a client of `network`: since it waits for that
-    /// client, between two commands or in the middle of a handshake.
+    /// client, between two commands or in the middle of a handshake. Of a handshake the first [`OUR_PART`] may have been ours.
     pub(crate) fn sits_in_lane(&self, network: IpNet, now: Instant) -> Option<Duration> {
         if self.parting().is_some() {
             return None;
         }
         let words = self.words();
-        let waits = match words.clock.phase() {
-            Phase::Client => self.rests.load(Relaxed),
-            phase => phase == Phase::Tls,
+        let ours = match words.clock.phase() {
+            Phase::Client if self.rests.load(Relaxed) => Duration::ZERO,
+            Phase::Tls => OUR_PART,
+            _ => return None,
         };
-        let sits = waits && words.draw == Draw::Authenticating && words.user.is_none() && network.contains(&words.source);
-        sits.then(|| words.clock.in_phase(now))
+        let sits = words.draw == Draw::Authenticating && words.user.is_none() && network.contains(&words.source);
+        sits.then(|| words.clock.in_phase(now).saturating_sub(ours))
     }
 
     /// What `future` yields, where the session is not to end before that. Dropping it is as safe as dropping `future`.
@@ -256,3 +257,5 @@ pub(crate) struct Words {
 
 /// What is kept of a client's name for itself.
 pub const PROGRAM_OCTETS: usize = 64;
+/// How long a handshake may be held up by us, in a crowd: it waits for its turn, and for a processor.
+const OUR_PART: Duration = Duration::from_secs(3);

@@ -3,7 +3,8 @@
 //! Answering a ClientHello is the dearest thing a stranger can ask for, so there is a turn for it: a limit on how many are answered at
 //! once. No turn is held while a peer is waited for, before the ClientHello or behind the answer, so those who say nothing keep nobody
 //! waiting. Each handshake has a deadline that counts from the asking: one who waits for its turn too long has failed like one who is too
-//! slow. A refusal that must be said inside TLS has a few places beside that limit ([`REFUSALS_MOST`]) and little time ([`REFUSAL_TIME`]).
+//! slow. Who has to be asked for another key share (HelloRetryRequest) is answered the second time without a turn: its handshake goes on like
+//! any other behind the answer. A refusal that must be said inside TLS has a few places beside that limit ([`REFUSALS_MOST`]) and little time ([`REFUSAL_TIME`]).
 //!
 //! Without tickets there is no resumption at all, neither by ticket nor by session id: some senders on port 25 break on
 //! TLS 1.3 tickets, and no key of ours outlives its handshake.

@@ -119,7 +119,16 @@ impl State {
         Ok(())
     }
 
-    pub(super) fn take_back(&mut self, begun: bool) {
+    /// A promise that nothing came of. A probe among them has shown nothing, and is whoever's comes next: somebody who is refused for another
+    /// reason, again and again, does not have them all.
+    pub(super) fn give_up(&mut self, begun: bool, probes: bool) {
+        self.take_back(begun);
+        if probes && self.in_flight.is_empty() {
+            self.quiet_since = self.quiet_since.map(|since| since.checked_sub(PROBE_PAUSE).unwrap_or(since));
+        }
+    }
+
+    fn take_back(&mut self, begun: bool) {
         let count = if begun { &mut self.begun } else { &mut self.promised };
         *count = count.saturating_sub(1);
     }

@@ -140,11 +140,13 @@ impl Gate {
     }
 
     /// A place of those kept for people about to show a password. Where the source has its part of them, but somebody only sits in one, that
-    /// one is on its way out: the newcomer does not wait for it, and the source has one more than its part until then.
+    /// one is on its way out: the newcomer does not wait for it, and the source has one more than its part until then. Nobody is put out for whom
+    /// there is no place all the same.
     fn seat_in_lane<P: Places>(&self, rules: &Rules, source: Source, now: Instant, places: &mut P) -> Option<(P::Place, Held)> {
         let held = self.sources.take_authenticating(source, rules.authenticating_per_source).or_else(|| {
             let (_, widest) = source.prefixes().last()?;
-            let gives_way = rules.authenticating_per_source > 0 && self.roster.lane_gives_way(widest, now);
+            let has_place = places.usage().free() > 0 && self.pool.lane_has_room(Draw::Authenticating);
+            let gives_way = has_place && rules.authenticating_per_source > 0 && self.roster.lane_gives_way(widest, now);
             gives_way.then(|| self.sources.take_authenticating(source, u32::MAX)).flatten()
         })?;
         Some((places.draw(Draw::Authenticating).ok()?, held))
