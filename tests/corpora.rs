@@ -64,7 +64,7 @@ fn lines() {
 
 #[test]
 fn binary() {
-    replay("binary", mail_drive::binary);
+    replay("binary", mail_drive::binary::binary);
 }
 
 #[test]

@@ -6,4 +6,4 @@
 #[path = "../../crates/mail/tests/drive/mod.rs"]
 mod drive;
 
-libfuzzer_sys::fuzz_target!(|octets: &[u8]| drive::binary(octets));
+libfuzzer_sys::fuzz_target!(|octets: &[u8]| drive::binary::binary(octets));

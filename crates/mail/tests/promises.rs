@@ -59,12 +59,12 @@ proptest! {
         cutting in prop::collection::vec(0u8..12, 4),
         parts in prop::collection::vec(prop::sample::select(&PARTS[..]), 0..30),
     ) {
-        drive::binary(&[cutting, parts.concat().into_bytes()].concat());
+        drive::binary::binary(&[cutting, parts.concat().into_bytes()].concat());
     }
 
     #[test]
     fn any_octets_may_be_in_a_binary_part(cutting in prop::collection::vec(0u8..80, 4), contents in contents()) {
-        drive::binary(&[cutting, contents].concat());
+        drive::binary::binary(&[cutting, contents].concat());
     }
 
     #[test]

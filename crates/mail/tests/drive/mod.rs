@@ -3,15 +3,13 @@
 //! For the property test, for fuzzing and for the replay of its corpora: each function takes one string of octets and panics when
 //! a promise of `mail` is broken. The first octets decide how the rest is cut into pieces: no outcome may depend on it.
 
-mod binary;
+pub(crate) mod binary;
 
 use bytes::BytesMut;
 use mail::address::path_len;
 use mail::dot::{Decoder, Encoder};
 use mail::line::{BareWatch, Line, Lines};
 use mail::{DOMAIN_OCTETS, Domain, ForwardPath, Host, LABEL_OCTETS, LOCAL_PART_OCTETS, Mailbox, PATH_OCTETS, ReversePath};
-
-pub(crate) use binary::binary;
 
 /// Decodes the octets, then encodes them and decodes that.
 pub(crate) fn dots(octets: &[u8]) {
