@@ -5,6 +5,7 @@
 //! rights.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Stdio};
@@ -127,7 +128,7 @@ impl Dovecot {
             let mut dovecot = Self::spawn();
             loop {
                 assert!(begun.elapsed() < PATIENCE, "dovecot does not start: {}", dovecot.log());
-                if TcpStream::connect((Ipv4Addr::LOCALHOST, dovecot.port)).is_ok() {
+                if dovecot.greets() {
                     return dovecot;
                 }
                 if dovecot.process.try_wait().unwrap().is_some() {
@@ -136,6 +137,14 @@ impl Dovecot {
                 thread::yield_now();
             }
         }
+    }
+
+    /// Whether it is there, and nobody else who was given the same port.
+    fn greets(&self) -> bool {
+        let Ok(stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)) else { return false };
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut greeting = String::new();
+        BufReader::new(stream).read_line(&mut greeting).is_ok() && greeting.contains("Dovecot")
     }
 
     fn spawn() -> Self {

@@ -44,5 +44,5 @@ impl ClientName {
 
 /// As many as `iprev` looks at.
 const NAMES_MOST: usize = 2;
-/// So that a silent DNS leaves the service the most of its time.
+/// Beside the time of the check: a silent DNS is to hold nobody up for long.
 const LONGEST: Duration = Duration::from_secs(3);

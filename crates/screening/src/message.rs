@@ -57,7 +57,7 @@ impl<'m> Message<'m> {
             // Boxed: they are large, and asked by few.
             Check::Rspamd => match self.screener.services().rspamd() {
                 Some((http, rspamd)) => {
-                    let name = self.client_name().await;
+                    let name = self.client_name.clone().unwrap_or_default();
                     Box::pin(rspamd.ask(http, self.sender, &name, letter)).await
                 }
                 None => Found::new(Outcome::None, NO_SERVICE),
@@ -68,7 +68,8 @@ impl<'m> Message<'m> {
                 evasion(Reply::HEADER_UNCLEAR, "its header has a NUL".into())
             }
             Check::Milter => {
-                let (screener, milters, name) = (self.screener, self.screener.services().milters(), self.client_name().await);
+                let (screener, milters, name) =
+                    (self.screener, self.screener.services().milters(), self.client_name.clone().unwrap_or_default());
                 let client = milter::Client { host: screener.host(), sender: self.sender, name: &name };
                 let asked = milter::ask(milters, screener.dns(), client, letter, &mut self.milters);
                 let Told { found, fields } = Box::pin(asked).await;
@@ -85,13 +86,12 @@ impl<'m> Message<'m> {
         }
     }
 
-    /// The name of the client's address.
-    async fn client_name(&mut self) -> ClientName {
-        if let Some(name) = &self.client_name {
-            return name.clone();
+    /// Asks for the name of the client's address, where this check tells it to somebody. To be awaited before the check's own time begins: whoever
+    /// has a silent DNS server for their addresses is not to use that up.
+    pub(crate) async fn look_up_client(&mut self, check: Check) {
+        if matches!(check, Check::Rspamd | Check::Milter) && self.client_name.is_none() {
+            self.client_name = Some(Box::pin(ClientName::of(self.screener.dns(), self.sender.ip)).await);
         }
-        let name = Box::pin(ClientName::of(self.screener.dns(), self.sender.ip)).await;
-        self.client_name.insert(name).clone()
     }
 
     /// What goes by the header.

@@ -176,7 +176,10 @@ impl Screener {
                 break;
             }
             let found = match turn {
-                Some(_) => tokio::time::timeout(rule.timeout, asked.ask(rule.check, &mut screening, letter)).await.ok(),
+                Some(_) => {
+                    asked.look_up_client(rule.check).await;
+                    tokio::time::timeout(rule.timeout, asked.ask(rule.check, &mut screening, letter)).await.ok()
+                }
                 None => None,
             };
             let found = found.unwrap_or_else(|| Found { policy: asked.known(rule.check), ..too_late(rule) });

@@ -102,8 +102,8 @@ impl Found {
     }
 }
 
-/// What fills a blank of a reply, which is to stay one line.
-pub(crate) const SAID_OCTETS: usize = 100;
+/// What fills a blank of a reply, which is to stay one line of 200 octets beside an address of IPv6.
+pub(crate) const SAID_OCTETS: usize = 90;
 
 /// The findings without their details, as in `spf=pass dmarc=fail`.
 impl fmt::Display for Screening {

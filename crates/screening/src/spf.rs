@@ -1,8 +1,8 @@
 //! SPF (RFC 7208): the domain's record, read strictly, and what it says of the client.
 //!
 //! The record is had and read before it is evaluated, because mail-auth evaluates what is wrong, too; its own question is answered from the
-//! cache. Where nothing has matched, the records that it goes on to are read likewise: they have been asked for by then. A wrong one among
-//! them makes all of it wrong (§4.6), and nothing follows. Dropping the future is safe.
+//! cache. Where it does not pass, the records that it goes on to are read likewise: as a rule they have been asked for by then, unless a
+//! mechanism with a minus before them has matched. A wrong one among them makes all of it wrong (§4.6), and nothing follows. Dropping the future is safe.
 
 use mail_auth::spf::verify::SpfParameters;
 use mail_auth::{Parameters, SpfOutput, SpfResult};
