@@ -77,6 +77,6 @@ pub trait Quarantine: Send + Sync {
 }
 
 /// The most octets of a message that are shown at once.
-pub const HELD_PIECE: usize = 1 << 20;
+pub const HELD_PIECE: usize = 64 << 10;
 /// The most messages that are shown at once.
 pub const HELD_SHOWN: usize = 10_000;
