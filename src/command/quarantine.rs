@@ -1,6 +1,7 @@
 //! `gatepost quarantine`: messages that are held, of a running server or a stopped one: listed, shown, released, removed.
 
 use std::io::{self, IsTerminal, Write};
+use std::mem;
 
 use admin::{QuarantineRequest, Quarantined, Reply};
 
@@ -42,16 +43,50 @@ fn decide(about: &DecideHeld, request: QuarantineRequest, done: &str) -> Outcome
 /// Prints a message, piece by piece.
 fn text(ShowHeld { id, server }: &ShowHeld) -> Outcome {
     let (place, mut out, mut from) = (Place::find(server)?, io::stdout().lock(), 0);
+    let mut screen = out.is_terminal().then(Screen::default);
     loop {
         match place.quarantine(QuarantineRequest::Show { id: id.clone(), from })? {
-            Reply::Text(piece) if piece.is_empty() => return Ok(Exit::Done),
             Reply::Text(piece) => {
                 from += piece.len() as u64;
-                if out.is_terminal() { out.write_all(harmless(&piece).as_bytes())? } else { out.write_all(&piece)? }
+                match &mut screen {
+                    Some(screen) => out.write_all(screen.next(&piece).as_bytes())?,
+                    None => out.write_all(&piece)?,
+                }
+                if piece.is_empty() {
+                    return Ok(Exit::Done);
+                }
             }
             other => return Err(format!("the server answered something else: {other:?}").into()),
         }
     }
+}
+
+/// A text on its way to a terminal, piece by piece.
+#[derive(Default)]
+struct Screen {
+    /// The end of the last piece, as far as it needs the next to be read.
+    unfinished: Vec<u8>,
+}
+
+impl Screen {
+    /// What is to be shown now that this piece has come; an empty one is the last.
+    fn next(&mut self, piece: &[u8]) -> String {
+        let mut text = mem::take(&mut self.unfinished);
+        text.extend(piece);
+        if !piece.is_empty() {
+            self.unfinished = text.split_off(text.len() - unfinished(&text));
+        }
+        harmless(&text)
+    }
+}
+
+/// How many octets at the end of a text may be half of a line's end, or a part of a character.
+fn unfinished(text: &[u8]) -> usize {
+    if text.ends_with(b"\r") {
+        return 1;
+    }
+    let strange = text.utf8_chunks().last().map_or(&[][..], |chunk| chunk.invalid());
+    if str::from_utf8(strange).is_err_and(|error| error.error_len().is_none()) { strange.len() } else { 0 }
 }
 
 /// A text without what a terminal would obey.
@@ -75,8 +110,23 @@ const HEAD: [&str; COLUMNS] = ["ID", "USER", "RECEIVED", "FROM", "OCTETS", "REAS
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
     fn a_terminal_is_told_nothing_by_a_message() {
-        assert_eq!(super::harmless(b"Subject: \x1b[2Jx\r\n\tb\xc3\xbc\r\n"), "Subject: \\u{1b}[2Jx\n\tb\u{fc}\n");
+        assert_eq!(harmless(b"Subject: \x1b[2Jx\r\n\tb\xc3\xbc\r\n"), "Subject: \\u{1b}[2Jx\n\tb\u{fc}\n");
+    }
+
+    #[test]
+    fn it_is_shown_the_same_in_whatever_pieces_it_comes() {
+        let text = b"b\xc3\xbc\r\n\rx \xe2\x82\xac \xf0\x9f\x93\xa7 \xff \xe2\x82 \xc3\r\n\xf0\x9f";
+        for octets in 1..=text.len() {
+            let mut screen = Screen::default();
+            let pieces = text.chunks(octets).chain([&[][..]]);
+            let shown: String = pieces.map(|piece| screen.next(piece)).collect();
+            assert_eq!(shown, harmless(text), "{octets} at a time");
+        }
+        assert_eq!(Screen::default().next(b"x\r"), "x");
+        assert_eq!(Screen::default().next(b"x\xff"), "x\u{fffd}");
     }
 }

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mail::MessageId;
 
@@ -69,9 +69,14 @@ impl Tender {
 
 /// Works until [`Tender::close`].
 pub(crate) fn run(engine: &Arc<Engine>) {
+    let mut counted: Option<Instant> = None;
     loop {
         tend(engine);
-        count_held(engine);
+        // All of it is looked at, and peers can wake this thread as often as they like.
+        if counted.is_none_or(|at| at.elapsed() >= ROUND) {
+            count_held(engine);
+            counted = Some(Instant::now());
+        }
         let state = lock(&engine.tender.state);
         if state.closed {
             return;

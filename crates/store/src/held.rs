@@ -68,8 +68,8 @@ pub trait Quarantine: Send + Sync {
     /// As [`Incoming::commit`](crate::Incoming::commit): it may be done in some maildrops.
     async fn decide(&self, id: MessageId, account: Option<&str>, decision: Decision) -> Result<usize, Error>;
 
-    /// Deletes what was accepted before this time and is held until somebody decides; at most `most` deliveries of it, the oldest first. Durable when
-    /// it is answered; how much it was. Dropping the future stops nothing.
+    /// Deletes what was accepted before this time and is held until somebody decides; at most `most` deliveries of it, the oldest first, to the
+    /// millisecond. Durable when it is answered; how much it was. Dropping the future stops nothing.
     ///
     /// # Errors
     /// As [`Incoming::commit`](crate::Incoming::commit): some of it may be done.
@@ -77,6 +77,6 @@ pub trait Quarantine: Send + Sync {
 }
 
 /// The most octets of a message that are shown at once.
-pub const HELD_PIECE: usize = 1 << 20;
+pub const HELD_PIECE: usize = 64 << 10;
 /// The most messages that are shown at once.
 pub const HELD_SHOWN: usize = 10_000;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use mail::{ForwardPath, Host};
 
-use super::resolving::{Found, Group, Way, is_postmaster, name_of};
+use super::resolving::{Found, Group, Way, name_of};
 use super::{Book, DomainRecord};
 use crate::{List, Posting};
 
@@ -59,7 +59,7 @@ impl Book {
             Some(Way::CatchAll) => said.push(format!("nobody has {name}: {at} is the catch-all of {domain_name}")),
             None => said.push(format!("nobody has {name}, and {domain_name} has no catch-all")),
         }
-        if found.is_some_and(|found| found.postmaster) && is_postmaster(name) {
+        if found.is_some_and(|found| found.postmaster) {
             said.push("mail for a postmaster is taken from anybody, whatever the quota".into());
         }
     }
@@ -188,6 +188,12 @@ mod tests {
             (
                 "<postmaster@example.org>",
                 "nobody has postmaster@example.org, and example.org names no postmaster: the first account is ann@example.org\n\
+                 mail for a postmaster is taken from anybody, whatever the quota\nann@example.org is an account"
+                    .into(),
+            ),
+            (
+                "<postmaster+x@example.org>",
+                "nobody has postmaster+x@example.org, and example.org names no postmaster: the first account is ann@example.org\n\
                  mail for a postmaster is taken from anybody, whatever the quota\nann@example.org is an account"
                     .into(),
             ),

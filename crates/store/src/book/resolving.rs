@@ -213,7 +213,7 @@ pub(super) fn name_of(mailbox: &Mailbox, domain: &DomainRecord) -> String {
 }
 
 /// Whether it is the address that every domain must have (RFC 5321 §4.5.1).
-pub(super) fn is_postmaster(name: &str) -> bool {
+fn is_postmaster(name: &str) -> bool {
     name.strip_prefix("postmaster").is_some_and(|rest| rest.starts_with('@'))
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::pin::pin;
 use std::sync::Arc;
 use std::thread;
 
@@ -29,7 +30,7 @@ fn serving<S: Read + Write + Send + 'static>(
     meet: impl Fn(TcpStream) -> Option<S> + Send + 'static,
 ) -> (Settings, Heard) {
     let (listener, heard) = (TcpListener::bind("127.0.0.1:0").unwrap(), Heard::default());
-    let url = format!("{scheme}://localhost:{}/introspect", listener.local_addr().unwrap().port());
+    let url = format!("{scheme}://{}/introspect", listener.local_addr().unwrap());
     let hears = Arc::clone(&heard);
     thread::spawn(move || {
         let mut kept = Vec::new();
@@ -54,13 +55,13 @@ fn serving<S: Read + Write + Send + 'static>(
             }
         }
     });
-    (Settings { introspection: url, ..Settings::default() }, heard)
+    (Settings { introspection: url, timeout: Span::secs(60), ..Settings::default() }, heard)
 }
 
-/// The same by https, with a certificate for localhost that `authority` has signed.
+/// The same by https, with a certificate for its address that `authority` has signed.
 fn over_tls(authority: &CertifiedIssuer<'static, KeyPair>, answer: &Value) -> (Settings, Heard) {
     let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new(vec!["localhost".into()]).unwrap().signed_by(&key, authority).unwrap();
+    let certificate = CertificateParams::new(vec!["127.0.0.1".into()]).unwrap().signed_by(&key, authority).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap().with_no_client_auth();
     let config = Arc::new(config.with_single_cert(vec![certificate.der().clone()], key.into()).unwrap());
@@ -118,7 +119,7 @@ async fn a_service_is_believed_that_an_authority_of_the_configuration_vouches_fo
     let path = folder.path().join("ca.pem");
     let trusting = |pem: &str| {
         fs::write(&path, pem).unwrap();
-        Settings { introspection_ca: vec![path.clone()], timeout: Span::secs(60), scope: "mail".into(), ..settings.clone() }
+        Settings { introspection_ca: vec![path.clone()], scope: "mail".into(), ..settings.clone() }
     };
     let both = format!("{}{}", another.pem(), ours.pem());
     assert_eq!(account(&trusting(&both)).await.as_deref(), Some(ANN));
@@ -145,8 +146,8 @@ async fn a_service_is_believed_that_an_authority_of_the_configuration_vouches_fo
 async fn what_it_says_counts() {
     let others = Settings { issuer: "https://id.example.org/".into(), audience: "gatepost".into(), ..Settings::default() };
     let with = |answer: &Value| {
-        let (Settings { introspection, .. }, _) = says(answer);
-        Settings { introspection, ..others.clone() }
+        let (Settings { introspection, timeout, .. }, _) = says(answer);
+        Settings { introspection, timeout, ..others.clone() }
     };
     let fine = json!({ "active": true, "email": ANN, "iss": "https://id.example.org/", "aud": ["x", "gatepost"], "exp": now() + 60 });
     assert_eq!(account(&with(&fine)).await.as_deref(), Some(ANN));
@@ -175,26 +176,43 @@ async fn what_it_says_counts() {
 async fn a_service_that_says_nothing_that_means_anything_is_an_error_without_the_token() {
     let long = format!("{}{}", "x".repeat(ANSWER_OCTETS), "secret-token");
     for (answer, cause) in [
-        (Some((200, "{".into())), "its answer is no JSON object"),
-        (Some((200, "[true]".into())), "its answer is no JSON object"),
-        (Some((200, "{}".into())), "its answer has no \"active\""),
-        (Some((200, r#"{"active":"true"}"#.into())), "its answer has no \"active\""),
-        (Some((200, long)), "its answer is longer than 65536 octets"),
-        (Some((401, "{}".into())), "it answers 401 Unauthorized"),
-        (Some((302, "{}".into())), "it answers 302 Found"),
-        (None, "no answer in time"),
+        ((200, "{".into()), "its answer is no JSON object"),
+        ((200, "[true]".into()), "its answer is no JSON object"),
+        ((200, "{}".into()), "its answer has no \"active\""),
+        ((200, r#"{"active":"true"}"#.into()), "its answer has no \"active\""),
+        ((200, long), "its answer is longer than 65536 octets"),
+        ((401, "{}".into()), "it answers 401 Unauthorized"),
+        ((302, "{}".into()), "it answers 302 Found"),
     ] {
-        let (settings, heard) = service(answer);
-        let patient =
-            Settings { timeout: if cause == "no answer in time" { Span(Duration::from_millis(100)) } else { Span::secs(60) }, ..settings };
-        let error = bearer(&patient).account("secret-token").await.unwrap_err().to_string();
+        let (settings, heard) = service(Some(answer));
+        let error = bearer(&settings).account("secret-token").await.unwrap_err().to_string();
         assert!(error.ends_with(cause) && !error.contains("secret-token"), "{error}");
         assert_eq!(heard.lock().unwrap().len(), 1);
     }
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let settings = Settings { introspection: format!("http://{gone}/"), ..Settings::default() };
+    let settings = Settings { introspection: format!("http://{gone}/"), timeout: Span::secs(60), ..Settings::default() };
     let error = bearer(&settings).account("secret-token").await.unwrap_err().to_string();
     assert!(error.contains("onnection refused") && !error.contains("secret-token"), "{error}");
+}
+
+#[tokio::test]
+async fn a_service_that_has_heard_and_says_nothing_is_given_up_in_time() {
+    let (settings, heard) = service(None);
+    let bearer = bearer(&settings);
+    let mut asked = pin!(bearer.account("secret-token"));
+    let is_heard = async {
+        while heard.lock().unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        _ = &mut asked => panic!("it has not been heard"),
+        () = is_heard => {}
+    }
+    tokio::time::pause();
+    tokio::time::advance(settings.timeout.0).await;
+    let error = asked.await.unwrap_err().to_string();
+    assert!(error.ends_with("no answer in time") && !error.contains("secret-token"), "{error}");
 }
 
 #[tokio::test]
