@@ -21,7 +21,7 @@ pub(crate) struct Parts {
     frames: Vec<Frame>,
     /// Messages within messages that the part we are in has come to.
     nested: usize,
-    /// The part we are in, where it is no multipart.
+    /// The part we are in, where it is no multipart; of a message, while its header comes, the part that it is.
     open: Option<Part>,
     parts: usize,
     name_octets: usize,
@@ -150,14 +150,19 @@ impl Parts {
         }
         match self.state {
             State::Header if line.trim_ascii_end().is_empty() && !line.starts_with(b" ") && !line.starts_with(b"\t") => self.end_header(),
-            State::Header => self.field(line, octets),
-            State::Body => {
-                if let Some(part) = &mut self.open {
-                    let ends = if part.base64 { line.len() - line.trim_ascii_end().len() } else { 0 };
-                    part.octets += octets.saturating_sub(ends) as u64;
-                }
+            State::Header => {
+                self.count(line, octets);
+                self.field(line, octets);
             }
+            State::Body => self.count(line, octets),
             State::Excess(_) => {}
+        }
+    }
+
+    fn count(&mut self, line: &[u8], octets: usize) {
+        if let Some(part) = &mut self.open {
+            let ends = if part.base64 { line.len() - line.trim_ascii_end().len() } else { 0 };
+            part.octets += octets.saturating_sub(ends) as u64;
         }
     }
 
@@ -207,7 +212,11 @@ impl Parts {
         }
         let in_digest = !described.has_type && self.nested == 0 && self.frames.last().is_some_and(|frame| frame.digest);
         self.state = State::Body;
-        self.open = Some(described.part);
+        // A message is one part with the text in it, and goes by the names and types of both.
+        let part = self.open.get_or_insert_default();
+        part.names.extend(described.part.names);
+        part.types.extend(described.part.types);
+        part.base64 |= described.part.base64;
         if !described.boundaries.is_empty() {
             self.frames.push(Frame { boundaries: described.boundaries, digest: described.digest });
         } else if described.message || in_digest {
@@ -339,6 +348,38 @@ mod tests {
         let behind = format!("{}--b\r\nContent-Type: x/y; name=behind\r\n\r\n", mixed(&[inner]));
         assert_eq!(names(&behind), ["1", "behind"], "some programs look there");
         assert_eq!(names("Content-Type: multipart/mixed; boundary=b\r\n\r\n--b \r\nContent-Type: x/y; name=1"), ["1"], "and no end");
+    }
+
+    #[test]
+    fn a_message_within_has_the_names_and_types_of_its_part_too() {
+        const INNER: &str = "Subject: x\r\nContent-Type: Text/Plain; name=in.txt\r\n\r\nx\r\n";
+        let seen = |message: &str| {
+            let (mut parts, mut found) = (Parts::new(), Vec::new());
+            let mut seen = |part: &Part| found.push((part.names.join("|"), part.types.join("|"), part.octets));
+            parts.pass(message.as_bytes(), &mut seen);
+            parts.finish(&mut seen).unwrap();
+            found
+        };
+        let octets = (INNER.len() - "\r\n".len()) as u64;
+        for (header, types) in [
+            ("Content-Type: message/rfc822; name=evil.exe", "message/rfc822|text/plain"),
+            (
+                "Content-Type: application/octet-stream; name=evil.exe\r\nContent-Type: message/rfc822",
+                "application/octet-stream|message/rfc822|text/plain",
+            ),
+            ("Content-Type: message/rfc822; name=evil.exe\r\n\r\nContent-Type: message/global", "message/rfc822|message/global|text/plain"),
+        ] {
+            let found = seen(&format!("{header}\r\n\r\n{INNER}"));
+            let within = if header.contains("\r\n\r\n") { "Content-Type: message/global\r\n".len() as u64 } else { 0 };
+            assert_eq!(found, [("evil.exe|in.txt".into(), types.into(), octets + within)], "{header}");
+        }
+        let digest = "Content-Type: multipart/digest; boundary=d\r\n\r\n--d\r\nContent-Disposition: x; filename=evil.exe\r\n\r\n";
+        let found = seen(&format!("{digest}{INNER}--d--\r\n"));
+        assert_eq!(found[1], ("evil.exe|in.txt".into(), "text/plain".into(), octets), "{found:?}");
+        let encoded = "Content-Type: message/rfc822; name=evil.exe\r\nContent-Transfer-Encoding: base64\r\n\r\nAAAA\r\nAAAA\r\n";
+        assert_eq!(seen(encoded), [("evil.exe".into(), "message/rfc822".into(), 6)], "what has no header is no less");
+        let multipart = format!("Content-Type: message/rfc822; name=evil.exe\r\n\r\n{}", mixed(&[INNER]));
+        assert_eq!(names(&multipart), ["evil.exe", "in.txt"]);
     }
 
     #[test]
