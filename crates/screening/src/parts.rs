@@ -2,8 +2,8 @@
 //!
 //! Bodies are skipped, and of headers only the `Content-` fields are kept, one header at a time: at most [`FIELDS_OCTETS`]. Messages within messages
 //! are gone into. Where programs differ on what a boundary is, a line is taken for one: a part too many hides nothing, one
-//! too few would. A message with more than [`PARTS_MOST`] parts, [`DEPTH_MOST`] of them within each other, or with names or
-//! fields without end is not looked at any further, and is said to be such. Cannot fail.
+//! too few would. A message with more than [`PARTS_MOST`] parts, [`DEPTH_MOST`] of them within each other, with names or
+//! fields without end, or with a name or boundary that cannot be put together in one way is not looked at any further, and is said to be such. Cannot fail.
 
 use crate::described::Described;
 
@@ -46,6 +46,8 @@ pub(crate) enum Excess {
     Fields,
     #[error("the names of its parts have more than {NAMES_OCTETS} octets")]
     Names,
+    #[error("a part has a name or a boundary in pieces that do not fit together")]
+    Pieces,
 }
 
 /// One part that is no multipart.
@@ -206,6 +208,9 @@ impl Parts {
     fn end_header(&mut self) {
         let described = Described::of(&self.fields);
         self.fields.clear();
+        if described.is_in_odd_pieces {
+            return self.give_up(Excess::Pieces);
+        }
         self.name_octets += described.part.names.iter().map(String::len).sum::<usize>();
         if self.name_octets > NAMES_OCTETS {
             return self.give_up(Excess::Names);
@@ -335,6 +340,40 @@ mod tests {
             );
             assert_eq!(parts(&message).unwrap(), [(String::new(), 0), ("1".into(), 9)], "{boundary}");
         }
+    }
+
+    #[test]
+    fn pieces_that_do_not_fit_together_are_not_guessed_at() {
+        const NAMED: &str = "Content-Disposition: attachment";
+        for (field, parameters) in [
+            (NAMED, "filename=\"a.txt\"; filename*0=\"b.e\"; filename*1=\"xe\""),
+            (NAMED, "filename*0=\"b.e\"; filename*1=\"xe\"; FileName = a.txt"),
+            (NAMED, "filename*=utf-8''a.txt; filename*0=b.e; filename*1=xe"),
+            (NAMED, "filename*0=a.txt; filename*0*=utf-8''b.e; filename*1=xe"),
+            (NAMED, "filename*0=a; filename*1=.exe; filename*1=.txt"),
+            (NAMED, "filename*0=a.exe; filename*2=.txt"),
+            (NAMED, "filename*1=a.exe"),
+            (NAMED, "filename*x=.txt; filename*0=a.exe"),
+            (NAMED, "filename=\"a.exe\" filename*1=\".txt\""),
+            (NAMED, "x\"; filename=a.exe; filename*1=.txt"),
+            (NAMED, "filename=a.exe; filename\r\n * (c) 1 = .txt"),
+            ("Content-Type: x/y", "name=a.txt; name*0=b.e; name*1=xe"),
+            ("Content-Type: multipart/mixed", "boundary=x; boundary*0=b; boundary*1=c"),
+        ] {
+            assert_eq!(parts(&format!("{field}; {parameters}\r\n\r\nx")), Err(Excess::Pieces), "{field}; {parameters}");
+        }
+        for (parameters, name) in [
+            ("filename=a.txt; filename*=utf-8''a.exe", "a.txt|a.exe"),
+            ("filename*1=xe; filename*0=a.e", "a.exe"),
+            ("filename*0*=utf-8''a%2E; filename*1=exe; filename*2*=", "a.exe"),
+            ("filename=\"*=* 0*1 *.exe\"", "*=* 0*1 *.exe"),
+        ] {
+            assert_eq!(names(&format!("{NAMED}; {parameters}\r\n\r\nx")), [name], "{parameters}");
+        }
+        let each = format!("Content-Type: x/y; name=a.txt\r\n{NAMED}; filename*0=a.; filename*1=exe\r\n\r\nx");
+        assert_eq!(names(&each), ["a.txt|a.exe"], "a field of its own");
+        let boundary = "Content-Type: multipart/mixed; boundary*0=b; boundary*1=c\r\n\r\n--bc\r\nContent-Type: x/y; name=1\r\n\r\nx\r\n";
+        assert_eq!(names(boundary), ["1"]);
     }
 
     #[test]
