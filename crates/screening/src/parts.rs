@@ -1,6 +1,6 @@
 //! The parts of a message (RFC 2045, RFC 2046), seen while it passes: what each is called, and how long it is.
 //!
-//! Bodies are skipped, and of headers only the `Content-` fields are kept, one header at a time: at most [`FIELDS_OCTETS`]. Messages within messages
+//! Bodies are skipped, and of headers only the `Content-` fields are kept, one header at a time: at most [`FIELDS_OCTETS`], and [`DESCRIBED_OCTETS`] in the course of a message. Messages within messages
 //! are gone into. Where programs differ on what a boundary is, a line is taken for one: a part too many hides nothing, one
 //! too few would. A message with more than [`PARTS_MOST`] parts, [`DEPTH_MOST`] of them within each other, with names or
 //! fields without end, or with a name or boundary that cannot be put together in one way is not looked at any further, and is said to be such. Cannot fail.
@@ -24,6 +24,8 @@ pub(crate) struct Parts {
     /// The part we are in, where it is no multipart; of a message, while its header comes, the part that it is.
     open: Option<Part>,
     parts: usize,
+    /// Octets of all `Content-` fields so far, and of the names in them.
+    described_octets: usize,
     name_octets: usize,
 }
 
@@ -42,7 +44,7 @@ pub(crate) enum Excess {
     Parts,
     #[error("it has more than {DEPTH_MOST} parts within each other")]
     Depth,
-    #[error("a part has more than {FIELDS_OCTETS} octets of fields that describe it")]
+    #[error("a part has more than {FIELDS_OCTETS} octets of fields that describe it, or all of them more than {DESCRIBED_OCTETS}")]
     Fields,
     #[error("the names of its parts have more than {NAMES_OCTETS} octets")]
     Names,
@@ -81,6 +83,7 @@ impl Parts {
             nested: 0,
             open: None,
             parts: 1,
+            described_octets: 0,
             name_octets: 0,
         }
     }
@@ -198,7 +201,9 @@ impl Parts {
             self.keeps = line.get(..CONTENT.len()).is_some_and(|name| name.eq_ignore_ascii_case(CONTENT));
         }
         if self.keeps {
-            if octets > line.len() || self.fields.len() + line.len() > FIELDS_OCTETS {
+            // Beyond what one header may cost: types, too, are held against every pattern.
+            self.described_octets += line.len();
+            if octets > line.len() || self.fields.len() + line.len() > FIELDS_OCTETS || self.described_octets > DESCRIBED_OCTETS {
                 return self.give_up(Excess::Fields);
             }
             self.fields.extend_from_slice(line);
@@ -251,6 +256,8 @@ impl Parts {
 
 /// Octets of the fields of one part that are kept.
 pub(crate) const FIELDS_OCTETS: usize = 16 << 10;
+/// Octets of the fields of all parts of a message: about as many as the most parts have that all say what they are called.
+const DESCRIBED_OCTETS: usize = 256 << 10;
 /// Octets of a line of a body that are looked at: a boundary has at most 70 (RFC 2046 §5.1.1).
 pub(crate) const LINE_OCTETS: usize = 256;
 /// More than any message of a person has.
@@ -458,6 +465,9 @@ mod tests {
         assert!(parts(&long(FIELDS_OCTETS - 100)).is_ok());
         assert_eq!(parts(&long(FIELDS_OCTETS)), Err(Excess::Fields));
         assert_eq!(parts(&format!("Content-Type: x/y; name={}", "x".repeat(2 * FIELDS_OCTETS))), Err(Excess::Fields));
+        let typed = format!("{}\r\nx", "Content-Type: x/y\r\n".repeat(800));
+        assert!(parts(&mixed(&vec![typed.as_str(); DESCRIBED_OCTETS / typed.len()])).is_ok());
+        assert_eq!(parts(&mixed(&vec![typed.as_str(); DESCRIBED_OCTETS / typed.len() + 2])), Err(Excess::Fields));
         let named = format!("Content-Type: x/y; name={}\r\n\r\nx", "n".repeat(8000));
         assert_eq!(parts(&mixed(&[named.as_str(); 9])), Err(Excess::Names));
         let other = format!("Subject: {}\r\n{}\r\nx", "x".repeat(100_000), "X-Other: x\r\n".repeat(10_000));
