@@ -146,6 +146,7 @@ mod tests {
             (rule(None, "message/partial"), "Content-Type: message(x)/\r\n partial; id=x", Outcome::Fail),
             (rule(None, "application/x-ms*"), "Content-Type: application/x-msdownload", Outcome::Fail),
             (rule(None, "message/partial"), "Content-Type: message/rfc822", Outcome::Pass),
+            (rule(None, "message/rfc822"), "Content-Type: message/rfc822", Outcome::Fail),
             (rule(None, "text/*"), "Subject: text/plain by default", Outcome::Pass),
             (rule(Some("*.exe"), "text/*"), "Content-Type: text/plain; name=a.exe", Outcome::Fail),
             (rule(Some("*.exe"), "text/*"), "Content-Type: x/y; name=a.exe", Outcome::Pass),

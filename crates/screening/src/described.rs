@@ -1,8 +1,8 @@
 //! What the `Content-` fields of a header say of its part (RFC 2045, RFC 2183, RFC 2231).
 //!
 //! Programs differ on comments within parameters: some leave them out, as the grammar has it, and some know of none. So the fields, unfolded, are
-//! read in both ways, and every name counts that either finds. The only module here that knows
-//! mail-parser. Takes memory in the order of the fields. Cannot fail.
+//! read in both ways, and every name counts that either finds. They differ, too, on what pieces of a name come to that are doubled, have gaps or stand
+//! beside a whole one: that there are such is all that is said. The only module here that knows mail-parser. Takes memory in the order of the fields. Cannot fail.
 
 use mail_parser::{ContentType, HeaderValue};
 
@@ -16,6 +16,8 @@ pub(crate) struct Described {
     pub(crate) digest: bool,
     pub(crate) message: bool,
     pub(crate) has_type: bool,
+    /// A name or a boundary is in pieces that programs put together differently.
+    pub(crate) is_in_odd_pieces: bool,
 }
 
 impl Described {
@@ -30,7 +32,7 @@ impl Described {
             return described;
         }
         let other = Self::read(&bare(&fields, Comments::Kept));
-        let Self { part: Part { names, types, base64, .. }, boundaries, digest, message, has_type } = other;
+        let Self { part: Part { names, types, base64, .. }, boundaries, digest, message, has_type, is_in_odd_pieces } = other;
         add(&mut described.part.names, names);
         add(&mut described.part.types, types);
         // That there is none is what the grammar says alone.
@@ -39,12 +41,13 @@ impl Described {
         described.digest |= digest;
         described.message |= message;
         described.has_type |= has_type;
+        described.is_in_odd_pieces |= is_in_odd_pieces;
         described
     }
 
     #[expect(clippy::disallowed_types, reason = "this is the one module here that wraps mail-parser")]
     fn read(fields: &[u8]) -> Self {
-        let mut described = Self::default();
+        let mut described = Self { is_in_odd_pieces: is_in_odd_pieces(fields), ..Self::default() };
         let text = [fields, b"\r\n"].concat();
         let parser = mail_parser::MessageParser::new().with_mime_headers().default_header_ignore();
         let Some(message) = parser.parse_headers(&text) else { return described };
@@ -112,6 +115,36 @@ fn bare(fields: &[u8], comments: Comments) -> Vec<u8> {
     let mut bare = Bare { comments, text: Vec::with_capacity(fields.len()), quoted: false, escaped: false, depth: 0 };
     fields.iter().for_each(|octet| bare.take(*octet));
     bare.text
+}
+
+/// Whether one of these fields has a parameter of ours in pieces (RFC 2231 §3) that are not exactly those from 0 on, or beside a whole one.
+/// Quotes separate like semicolons: what looks like a piece within them is one for a program that takes a quote for text.
+fn is_in_odd_pieces(fields: &[u8]) -> bool {
+    if !fields.contains(&b'*') {
+        return false;
+    }
+    fields.split(|octet| *octet == b'\n').any(|field| {
+        let names: Vec<String> = field.split(|octet| matches!(octet, b';' | b'"')).filter_map(parameter).collect();
+        [NAME, FILENAME, BOUNDARY].iter().any(|wanted| {
+            let (mut is_whole, mut pieces) = (false, Vec::new());
+            for rest in names.iter().filter_map(|name| name.strip_prefix(wanted)) {
+                match rest.strip_prefix('*') {
+                    None => is_whole |= rest.is_empty(),
+                    Some("") => is_whole = true,
+                    Some(piece) => pieces.push(piece.strip_suffix('*').unwrap_or(piece).parse::<usize>().ok()),
+                }
+            }
+            pieces.sort_unstable();
+            !pieces.is_empty() && (is_whole || pieces.into_iter().enumerate().any(|(number, piece)| piece != Some(number)))
+        })
+    })
+}
+
+/// The name before the equals sign, without blanks and in lower case.
+fn parameter(text: &[u8]) -> Option<String> {
+    let end = memchr::memchr(b'=', text)?;
+    let name = text.iter().take(end).filter(|octet| octet.is_ascii_graphic());
+    Some(name.map(|octet| char::from(octet.to_ascii_lowercase())).collect())
 }
 
 /// What is made of comments (RFC 5322 §3.2.2).

@@ -1,9 +1,9 @@
 //! The parts of a message (RFC 2045, RFC 2046), seen while it passes: what each is called, and how long it is.
 //!
-//! Bodies are skipped, and of headers only the `Content-` fields are kept, one header at a time: at most [`FIELDS_OCTETS`]. Messages within messages
+//! Bodies are skipped, and of headers only the `Content-` fields are kept, one header at a time: at most [`FIELDS_OCTETS`], and [`DESCRIBED_OCTETS`] in the course of a message. Messages within messages
 //! are gone into. Where programs differ on what a boundary is, a line is taken for one: a part too many hides nothing, one
-//! too few would. A message with more than [`PARTS_MOST`] parts, [`DEPTH_MOST`] of them within each other, or with names or
-//! fields without end is not looked at any further, and is said to be such. Cannot fail.
+//! too few would. A message with more than [`PARTS_MOST`] parts, [`DEPTH_MOST`] of them within each other, with names or
+//! fields without end, or with a name or boundary that cannot be put together in one way is not looked at any further, and is said to be such. Cannot fail.
 
 use crate::described::Described;
 
@@ -21,9 +21,11 @@ pub(crate) struct Parts {
     frames: Vec<Frame>,
     /// Messages within messages that the part we are in has come to.
     nested: usize,
-    /// The part we are in, where it is no multipart.
+    /// The part we are in, where it is no multipart; of a message, while its header comes, the part that it is.
     open: Option<Part>,
     parts: usize,
+    /// Octets of all `Content-` fields so far, and of the names in them.
+    described_octets: usize,
     name_octets: usize,
 }
 
@@ -42,10 +44,12 @@ pub(crate) enum Excess {
     Parts,
     #[error("it has more than {DEPTH_MOST} parts within each other")]
     Depth,
-    #[error("a part has more than {FIELDS_OCTETS} octets of fields that describe it")]
+    #[error("a part has more than {FIELDS_OCTETS} octets of fields that describe it, or all of them more than {DESCRIBED_OCTETS}")]
     Fields,
     #[error("the names of its parts have more than {NAMES_OCTETS} octets")]
     Names,
+    #[error("a part has a name or a boundary in pieces that do not fit together")]
+    Pieces,
 }
 
 /// One part that is no multipart.
@@ -79,6 +83,7 @@ impl Parts {
             nested: 0,
             open: None,
             parts: 1,
+            described_octets: 0,
             name_octets: 0,
         }
     }
@@ -150,14 +155,19 @@ impl Parts {
         }
         match self.state {
             State::Header if line.trim_ascii_end().is_empty() && !line.starts_with(b" ") && !line.starts_with(b"\t") => self.end_header(),
-            State::Header => self.field(line, octets),
-            State::Body => {
-                if let Some(part) = &mut self.open {
-                    let ends = if part.base64 { line.len() - line.trim_ascii_end().len() } else { 0 };
-                    part.octets += octets.saturating_sub(ends) as u64;
-                }
+            State::Header => {
+                self.count(line, octets);
+                self.field(line, octets);
             }
+            State::Body => self.count(line, octets),
             State::Excess(_) => {}
+        }
+    }
+
+    fn count(&mut self, line: &[u8], octets: usize) {
+        if let Some(part) = &mut self.open {
+            let ends = if part.base64 { line.len() - line.trim_ascii_end().len() } else { 0 };
+            part.octets += octets.saturating_sub(ends) as u64;
         }
     }
 
@@ -191,7 +201,9 @@ impl Parts {
             self.keeps = line.get(..CONTENT.len()).is_some_and(|name| name.eq_ignore_ascii_case(CONTENT));
         }
         if self.keeps {
-            if octets > line.len() || self.fields.len() + line.len() > FIELDS_OCTETS {
+            // Beyond what one header may cost: types, too, are held against every pattern.
+            self.described_octets += line.len();
+            if octets > line.len() || self.fields.len() + line.len() > FIELDS_OCTETS || self.described_octets > DESCRIBED_OCTETS {
                 return self.give_up(Excess::Fields);
             }
             self.fields.extend_from_slice(line);
@@ -201,13 +213,20 @@ impl Parts {
     fn end_header(&mut self) {
         let described = Described::of(&self.fields);
         self.fields.clear();
+        if described.is_in_odd_pieces {
+            return self.give_up(Excess::Pieces);
+        }
         self.name_octets += described.part.names.iter().map(String::len).sum::<usize>();
         if self.name_octets > NAMES_OCTETS {
             return self.give_up(Excess::Names);
         }
         let in_digest = !described.has_type && self.nested == 0 && self.frames.last().is_some_and(|frame| frame.digest);
         self.state = State::Body;
-        self.open = Some(described.part);
+        // A message is one part with the text in it, and goes by the names and types of both.
+        let part = self.open.get_or_insert_default();
+        part.names.extend(described.part.names);
+        part.types.extend(described.part.types);
+        part.base64 |= described.part.base64;
         if !described.boundaries.is_empty() {
             self.frames.push(Frame { boundaries: described.boundaries, digest: described.digest });
         } else if described.message || in_digest {
@@ -237,6 +256,8 @@ impl Parts {
 
 /// Octets of the fields of one part that are kept.
 pub(crate) const FIELDS_OCTETS: usize = 16 << 10;
+/// Octets of the fields of all parts of a message: about as many as the most parts have that all say what they are called.
+const DESCRIBED_OCTETS: usize = 256 << 10;
 /// Octets of a line of a body that are looked at: a boundary has at most 70 (RFC 2046 §5.1.1).
 pub(crate) const LINE_OCTETS: usize = 256;
 /// More than any message of a person has.
@@ -329,6 +350,40 @@ mod tests {
     }
 
     #[test]
+    fn pieces_that_do_not_fit_together_are_not_guessed_at() {
+        const NAMED: &str = "Content-Disposition: attachment";
+        for (field, parameters) in [
+            (NAMED, "filename=\"a.txt\"; filename*0=\"b.e\"; filename*1=\"xe\""),
+            (NAMED, "filename*0=\"b.e\"; filename*1=\"xe\"; FileName = a.txt"),
+            (NAMED, "filename*=utf-8''a.txt; filename*0=b.e; filename*1=xe"),
+            (NAMED, "filename*0=a.txt; filename*0*=utf-8''b.e; filename*1=xe"),
+            (NAMED, "filename*0=a; filename*1=.exe; filename*1=.txt"),
+            (NAMED, "filename*0=a.exe; filename*2=.txt"),
+            (NAMED, "filename*1=a.exe"),
+            (NAMED, "filename*x=.txt; filename*0=a.exe"),
+            (NAMED, "filename=\"a.exe\" filename*1=\".txt\""),
+            (NAMED, "x\"; filename=a.exe; filename*1=.txt"),
+            (NAMED, "filename=a.exe; filename\r\n * (c) 1 = .txt"),
+            ("Content-Type: x/y", "name=a.txt; name*0=b.e; name*1=xe"),
+            ("Content-Type: multipart/mixed", "boundary=x; boundary*0=b; boundary*1=c"),
+        ] {
+            assert_eq!(parts(&format!("{field}; {parameters}\r\n\r\nx")), Err(Excess::Pieces), "{field}; {parameters}");
+        }
+        for (parameters, name) in [
+            ("filename=a.txt; filename*=utf-8''a.exe", "a.txt|a.exe"),
+            ("filename*1=xe; filename*0=a.e", "a.exe"),
+            ("filename*0*=utf-8''a%2E; filename*1=exe; filename*2*=", "a.exe"),
+            ("filename=\"*=* 0*1 *.exe\"", "*=* 0*1 *.exe"),
+        ] {
+            assert_eq!(names(&format!("{NAMED}; {parameters}\r\n\r\nx")), [name], "{parameters}");
+        }
+        let each = format!("Content-Type: x/y; name=a.txt\r\n{NAMED}; filename*0=a.; filename*1=exe\r\n\r\nx");
+        assert_eq!(names(&each), ["a.txt|a.exe"], "a field of its own");
+        let boundary = "Content-Type: multipart/mixed; boundary*0=b; boundary*1=c\r\n\r\n--bc\r\nContent-Type: x/y; name=1\r\n\r\nx\r\n";
+        assert_eq!(names(boundary), ["1"]);
+    }
+
+    #[test]
     fn parts_within_parts_and_messages_are_seen() {
         let inner = "Content-Type: multipart/alternative; boundary=bb\r\n\r\n--bb\r\nContent-Type: x/y; name=1\r\n\r\nx\r\n--bb--\r\n";
         let message = "Content-Type: message/rfc822\r\n\r\nSubject: x\r\nContent-Type: x/y; name=2\r\n\r\nx";
@@ -339,6 +394,38 @@ mod tests {
         let behind = format!("{}--b\r\nContent-Type: x/y; name=behind\r\n\r\n", mixed(&[inner]));
         assert_eq!(names(&behind), ["1", "behind"], "some programs look there");
         assert_eq!(names("Content-Type: multipart/mixed; boundary=b\r\n\r\n--b \r\nContent-Type: x/y; name=1"), ["1"], "and no end");
+    }
+
+    #[test]
+    fn a_message_within_has_the_names_and_types_of_its_part_too() {
+        const INNER: &str = "Subject: x\r\nContent-Type: Text/Plain; name=in.txt\r\n\r\nx\r\n";
+        let seen = |message: &str| {
+            let (mut parts, mut found) = (Parts::new(), Vec::new());
+            let mut seen = |part: &Part| found.push((part.names.join("|"), part.types.join("|"), part.octets));
+            parts.pass(message.as_bytes(), &mut seen);
+            parts.finish(&mut seen).unwrap();
+            found
+        };
+        let octets = (INNER.len() - "\r\n".len()) as u64;
+        for (header, types) in [
+            ("Content-Type: message/rfc822; name=evil.exe", "message/rfc822|text/plain"),
+            (
+                "Content-Type: application/octet-stream; name=evil.exe\r\nContent-Type: message/rfc822",
+                "application/octet-stream|message/rfc822|text/plain",
+            ),
+            ("Content-Type: message/rfc822; name=evil.exe\r\n\r\nContent-Type: message/global", "message/rfc822|message/global|text/plain"),
+        ] {
+            let found = seen(&format!("{header}\r\n\r\n{INNER}"));
+            let within = if header.contains("\r\n\r\n") { "Content-Type: message/global\r\n".len() as u64 } else { 0 };
+            assert_eq!(found, [("evil.exe|in.txt".into(), types.into(), octets + within)], "{header}");
+        }
+        let digest = "Content-Type: multipart/digest; boundary=d\r\n\r\n--d\r\nContent-Disposition: x; filename=evil.exe\r\n\r\n";
+        let found = seen(&format!("{digest}{INNER}--d--\r\n"));
+        assert_eq!(found[1], ("evil.exe|in.txt".into(), "text/plain".into(), octets), "{found:?}");
+        let encoded = "Content-Type: message/rfc822; name=evil.exe\r\nContent-Transfer-Encoding: base64\r\n\r\nAAAA\r\nAAAA\r\n";
+        assert_eq!(seen(encoded), [("evil.exe".into(), "message/rfc822".into(), 6)], "what has no header is no less");
+        let multipart = format!("Content-Type: message/rfc822; name=evil.exe\r\n\r\n{}", mixed(&[INNER]));
+        assert_eq!(names(&multipart), ["evil.exe", "in.txt"]);
     }
 
     #[test]
@@ -378,6 +465,9 @@ mod tests {
         assert!(parts(&long(FIELDS_OCTETS - 100)).is_ok());
         assert_eq!(parts(&long(FIELDS_OCTETS)), Err(Excess::Fields));
         assert_eq!(parts(&format!("Content-Type: x/y; name={}", "x".repeat(2 * FIELDS_OCTETS))), Err(Excess::Fields));
+        let typed = format!("{}\r\nx", "Content-Type: x/y\r\n".repeat(800));
+        assert!(parts(&mixed(&vec![typed.as_str(); DESCRIBED_OCTETS / typed.len()])).is_ok());
+        assert_eq!(parts(&mixed(&vec![typed.as_str(); DESCRIBED_OCTETS / typed.len() + 2])), Err(Excess::Fields));
         let named = format!("Content-Type: x/y; name={}\r\n\r\nx", "n".repeat(8000));
         assert_eq!(parts(&mixed(&[named.as_str(); 9])), Err(Excess::Names));
         let other = format!("Subject: {}\r\n{}\r\nx", "x".repeat(100_000), "X-Other: x\r\n".repeat(10_000));
