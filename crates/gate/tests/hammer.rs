@@ -7,6 +7,8 @@
 //! force between two moments are known: the storm is planned, and announces each step before and after it.
 //! The same holds for each prefix and its ceiling, and for the places of anonymous clients and what the reserve leaves them: there
 //! the largest limit and the smallest reserve, as an admission may meet the old one of the one and the new one of the other.
+//! An admission reads the ceilings as it begins, and may have begun before the call of whoever looks: there the moment is that at which
+//! the first of those began that were under way then.
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
@@ -32,7 +34,7 @@ fn no_limit_is_passed_and_nothing_is_lost_in_a_storm_of_resizes() {
     thread::scope(|scope| {
         for seed in 0..THREADS {
             let storm = &storm;
-            scope.spawn(move || storm.come_and_go(Random::new(seed)));
+            scope.spawn(move || storm.come_and_go(seed, Random::new(seed)));
         }
     });
 
@@ -88,6 +90,8 @@ struct Storm {
     /// Steps of the plan announced, and steps in force.
     announced: AtomicUsize,
     in_force: AtomicUsize,
+    /// The step in force when each thread's admission began that is under way; [`NONE`] is.
+    under_way: Vec<AtomicUsize>,
     resizing: Mutex<()>,
     over: AtomicBool,
     hosts: Vec<IpAddr>,
@@ -122,6 +126,7 @@ impl Storm {
             plan,
             announced: AtomicUsize::new(0),
             in_force: AtomicUsize::new(0),
+            under_way: (0..THREADS).map(|_| AtomicUsize::new(NONE)).collect(),
             resizing: Mutex::new(()),
             over: AtomicBool::new(false),
             hosts,
@@ -157,7 +162,7 @@ impl Storm {
     }
 
     /// One client program: holds up to eight sessions, opens and ends them at random, and sometimes dies in one.
-    fn come_and_go(&self, mut random: Random) {
+    fn come_and_go(&self, thread: usize, mut random: Random) {
         let _over = Over(&self.over);
         let mut held = Vec::new();
         while !self.over.load(SeqCst) {
@@ -167,7 +172,9 @@ impl Storm {
                 if !held.is_empty() {
                     self.end(held.swap_remove(random.below(held.len() as u32) as usize));
                 }
-            } else if let Some(mut permit) = self.begin(self.hosts[random.below(self.hosts.len() as u32) as usize], random.below(3) == 0) {
+            } else if let Some(mut permit) =
+                self.begin(thread, self.hosts[random.below(self.hosts.len() as u32) as usize], random.below(3) == 0)
+            {
                 match random.below(50) {
                     0 => self.die_in(permit),
                     1..10 => {
@@ -175,7 +182,7 @@ impl Storm {
                         // Few stay: with many the reserve would always be in use, and the lanes never.
                         if random.below(8) == 0 { held.push(permit) } else { self.end(permit) }
                     }
-                    10..20 => held.extend(self.move_on(permit, self.hosts[random.below(self.hosts.len() as u32) as usize])),
+                    10..20 => held.extend(self.move_on(thread, permit, self.hosts[random.below(self.hosts.len() as u32) as usize])),
                     _ => held.push(permit),
                 }
             }
@@ -183,8 +190,17 @@ impl Storm {
         held.into_iter().for_each(|permit| self.end(permit));
     }
 
-    fn begin(&self, host: IpAddr, authenticates: bool) -> Option<Permit> {
+    /// To be held until the permit is counted.
+    fn sets_out(&self, thread: usize) -> UnderWay<'_> {
         let first = self.in_force.load(SeqCst);
+        // Before the others are looked at: who does not see this one begins to read the ceilings later.
+        self.under_way[thread].store(first, SeqCst);
+        let earliest = self.under_way.iter().map(|other| other.load(SeqCst)).min().unwrap();
+        UnderWay { first, earliest, entry: &self.under_way[thread] }
+    }
+
+    fn begin(&self, thread: usize, host: IpAddr, authenticates: bool) -> Option<Permit> {
+        let way = self.sets_out(thread);
         let outcome = self.gate.admit(&Arrival { authenticates, ..arrival(host) });
         let permit = match outcome {
             Ok(permit) => permit,
@@ -200,7 +216,7 @@ impl Storm {
             Draw::Authenticating => self.lane_draws.fetch_add(1, SeqCst),
             Draw::Reserved => panic!("nobody here is known"),
         };
-        self.counted_in(&permit, first);
+        self.counted_in(&permit, &way);
         Some(permit)
     }
 
@@ -214,8 +230,8 @@ impl Storm {
     }
 
     /// Becomes another host's session, or ends when that host may not have it.
-    fn move_on(&self, mut permit: Permit, host: IpAddr) -> Option<Permit> {
-        let (first, was_general) = (self.in_force.load(SeqCst), permit.draw() == Draw::General);
+    fn move_on(&self, thread: usize, mut permit: Permit, host: IpAddr) -> Option<Permit> {
+        let (way, was_general) = (self.sets_out(thread), permit.draw() == Draw::General);
         self.out_of_the_crowd(&permit);
         if let Err(refusal) = self.gate.move_to(&mut permit, &arrival(host)) {
             self.live.fetch_sub(1, SeqCst);
@@ -224,15 +240,14 @@ impl Storm {
         }
         self.moved.fetch_add(1, SeqCst);
         // A general place that it had already was not given anew, and may be part of a debt.
-        self.joins_the_crowd(&permit, first, !was_general);
+        self.joins_the_crowd(&permit, &way, !was_general);
         Some(permit)
     }
 
-    /// A permit given by the limits of step `first` or a later one.
-    fn counted_in(&self, permit: &Permit, first: usize) {
+    fn counted_in(&self, permit: &Permit, way: &UnderWay<'_>) {
         let live = self.live.fetch_add(1, SeqCst) + 1;
-        self.joins_the_crowd(permit, first, true);
-        let window = &self.plan[first..=self.announced.load(SeqCst)];
+        self.joins_the_crowd(permit, way, true);
+        let window = &self.plan[way.first..=self.announced.load(SeqCst)];
         let limit = window.iter().map(|settings| settings.max_inbound).max().unwrap();
         assert!(live <= limit, "{live} permits live, {limit} places in force");
         if live == limit && window.len() == 1 {
@@ -240,15 +255,18 @@ impl Storm {
         }
     }
 
-    fn joins_the_crowd(&self, permit: &Permit, first: usize, is_new_place: bool) {
+    fn joins_the_crowd(&self, permit: &Permit, way: &UnderWay<'_>, is_new_place: bool) {
         let general = if permit.draw() == Draw::General { self.live_general.fetch_add(1, SeqCst) + 1 } else { 0 };
         let of_prefixes: Vec<_> = self.counts(permit).map(|(level, count)| (level, count.fetch_add(1, SeqCst) + 1)).collect();
-        let window = &self.plan[first..=self.announced.load(SeqCst)];
-        let most = |limit: fn(&Settings) -> u32| window.iter().map(limit).max().unwrap();
-        let (limit, reserve) =
-            (most(|settings| settings.max_inbound), window.iter().map(|settings| settings.size().reserve).min().unwrap());
+        let announced = self.announced.load(SeqCst);
+        let window = &self.plan[way.first..=announced];
+        let (limit, reserve) = (
+            window.iter().map(|settings| settings.max_inbound).max().unwrap(),
+            window.iter().map(|settings| settings.size().reserve).min().unwrap(),
+        );
         assert!(!is_new_place || general <= limit - reserve, "{general} permits of strangers live, {reserve} of {limit} places reserved");
         for (level, live) in of_prefixes {
+            let most = |limit: fn(&Settings) -> u32| self.plan[way.earliest..=announced].iter().map(limit).max().unwrap();
             let ceiling = most(match level {
                 Level::Address => |settings| settings.sessions_per_address,
                 Level::Network => |settings| settings.sessions_per_network,
@@ -302,6 +320,22 @@ impl Storm {
         permit.source().prefixes().filter(move |_| is_anonymous).map(|(level, prefix)| (level, &self.live_by_prefix[&prefix]))
     }
 }
+
+/// An admission, for as long as it goes on.
+struct UnderWay<'a> {
+    /// The step in force when it began, and when the first of those began that were under way then.
+    first: usize,
+    earliest: usize,
+    entry: &'a AtomicUsize,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.entry.store(NONE, SeqCst);
+    }
+}
+
+const NONE: usize = usize::MAX;
 
 /// Ends the storm for everybody when the thread that holds it ends, also when it fails.
 struct Over<'a>(&'a AtomicBool);
